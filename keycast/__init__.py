@@ -1,0 +1,1 @@
+"""The project package: wiring, and libraries with no business in them."""

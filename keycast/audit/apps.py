@@ -1,0 +1,9 @@
+"""The append-only, hash-chained audit log."""
+
+from django.apps import AppConfig
+
+
+class AuditConfig(AppConfig):
+    name = "keycast.audit"
+    label = "audit"
+    default_auto_field = "django.db.models.BigAutoField"
