@@ -1,7 +1,1 @@
 """What every test shares."""
-
-from __future__ import annotations
-
-import os
-
-os.environ.setdefault("KEYCAST_ENVIRONMENT", "test")

@@ -1,0 +1,19 @@
+"""The project's settings as the test suite runs them: its own data folder, fast hashing, nothing real."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+os.environ.setdefault("KEYCAST_ENVIRONMENT", "test")
+os.environ.setdefault("KEYCAST_DATA_DIR", tempfile.mkdtemp(prefix="keycast-test-"))
+os.environ.setdefault("KEYCAST_EMBEDDED", "0")
+
+from keycast.settings import *  # noqa: E402, F403
+from keycast.settings import DATABASES, DATA_DIR  # noqa: E402
+
+# A file, not :memory:, so that threads and child processes of a test see the same database.
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+    DATABASES["default"]["TEST"] = {"NAME": str(Path(DATA_DIR) / "test.sqlite3")}
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
