@@ -1,0 +1,93 @@
+"""The ready-made policies an owner chooses from when connecting an app."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bunker.policy.kinds import SENSITIVE_KINDS
+
+_MESSAGES = ["nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt"]
+_SOCIAL_KINDS = [1, 6, 7, 16, 20, 21, 22, 42, 1018, 1063, 1068, 1111, 1311, 1985, 9734, 9802, 30023, 30024, 30315]
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A policy with words: ``may`` and ``may_not`` are sentences for the owner, ``document`` is what is granted."""
+
+    slug: str
+    title: str
+    summary: str
+    may: tuple[str, ...]
+    may_not: tuple[str, ...]
+    document: dict[str, Any]
+
+
+def _policy(*rules: dict[str, Any]) -> dict[str, Any]:
+    return {"version": 1, "rules": list(rules)}
+
+
+READ_ONLY = Template(
+    slug="read-only",
+    title="Read only",
+    summary="The app learns who you are, and nothing more.",
+    may=("See your public key",),
+    may_not=("Sign anything", "Read or write your private messages"),
+    document=_policy(),
+)
+
+SOCIAL = Template(
+    slug="social",
+    title="Social",
+    summary="Post, reply, react and zap in your name.",
+    may=(
+        "Sign notes, replies, comments, reposts, reactions and highlights",
+        "Sign pictures, videos, articles, polls, statuses and live chat",
+        "Sign zap requests",
+    ),
+    may_not=(
+        "Change your profile, your follows or your relays",
+        "Delete what you posted",
+        "Read or write your private messages",
+        "Sign in to websites or relays as you",
+    ),
+    document=_policy({"effect": "allow", "methods": ["sign_event"], "kinds": _SOCIAL_KINDS}),
+)
+
+MESSAGING = Template(
+    slug="messaging",
+    title="Messaging",
+    summary="Read and write private messages in your name.",
+    may=(
+        "Read and write your private messages, with anyone",
+        "Sign direct messages and the seals of private messages",
+        "Publish which relays you receive messages on, and sign in to relays to fetch them",
+    ),
+    may_not=(
+        "Post in public",
+        "Change your profile or your follows",
+        "Delete what you posted",
+    ),
+    document=_policy(
+        {"effect": "allow", "methods": ["sign_event"], "kinds": [4, 13, 10050, 22242]},
+        {"effect": "allow", "methods": _MESSAGES, "peers": "any"},
+    ),
+)
+
+FULL = Template(
+    slug="full",
+    title="Everything",
+    summary="The app can do all that your key can. Only for apps you trust with your name.",
+    may=(
+        "Sign any event, also your profile, follows, relays, deletions and sign-ins",
+        "Read and write your private messages, with anyone",
+    ),
+    may_not=("See or copy your secret key", "Control your other apps through remote signing"),
+    document=_policy(
+        {"effect": "allow", "methods": ["sign_event"], "kinds": "ordinary"},
+        {"effect": "allow", "methods": ["sign_event"], "kinds": sorted(SENSITIVE_KINDS)},
+        {"effect": "allow", "methods": _MESSAGES, "peers": "any"},
+    ),
+)
+
+TEMPLATES: dict[str, Template] = {template.slug: template for template in (READ_ONLY, SOCIAL, MESSAGING, FULL)}
