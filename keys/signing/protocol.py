@@ -1,0 +1,106 @@
+"""What a signer is. One implementation per key mode; nothing outside keys.signing knows which one serves a key.
+
+A signer may live in this process, behind a socket, or in a device: every call is awaitable, none may block the
+event loop, and an implementation that has all it needs at hand returns without suspending.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from keycast.crypto.secret import SecretBytes
+from keycast.nostr.events import UnsignedEvent
+from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
+
+
+class Signer(Protocol):
+    """Uses personal keys of one mode and provider.
+
+    Peers are 64 lower-case hex digits. Raises keys.errors only: ``NoCapability`` for what the mode cannot do,
+    ``InvalidOperand`` for what does not encrypt or decrypt, ``KeyDamaged``, ``KekUnavailable``.
+    """
+
+    def capabilities(self, key: KeyRef) -> Capabilities:
+        """What this key can do; no I/O."""
+        ...
+
+    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+        """A 64-byte BIP-340 signature of ``event_id`` (32 bytes, the NIP-01 id of ``event`` under this key).
+
+        The event comes along for signers that must see what they sign. The caller verifies the result.
+        """
+        ...
+
+    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str: ...
+
+    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str: ...
+
+    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str: ...
+
+    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str: ...
+
+    def forget(self, key_id: UUID) -> None:
+        """Wipe whatever is kept open for this key, now."""
+        ...
+
+    def forget_all(self) -> None:
+        """Wipe everything kept open, now."""
+        ...
+
+
+class OpenTransport(Protocol):
+    """An open remote-signer key: synchronous, thread-safe, good until its lease ends.
+
+    Get it from ``TransportService.open`` directly before each run of calls, and do not keep it across an ``await``
+    that may be long: after the lease every call raises ``OpenKeyExpired``.
+    """
+
+    public_key: str
+
+    def decrypt(self, peer: str, payload: str) -> str:
+        """The plaintext of a NIP-44 payload from ``peer``; ``InvalidOperand`` when it is not one."""
+        ...
+
+    def encrypt(self, peer: str, plaintext: str) -> str:
+        """A NIP-44 payload for ``peer``."""
+        ...
+
+    def sign(self, event_id: bytes) -> bytes:
+        """A 64-byte BIP-340 signature for a kind 24133 event; not verified again, see Keypair.sign_unchecked."""
+        ...
+
+
+class TransportOpener(Protocol):
+    """Opens remote-signer keys."""
+
+    async def open(self, ref: TransportRef) -> OpenTransport:
+        """The open key; does not suspend while it is cached or its key-encryption key is local."""
+        ...
+
+    def forget(self, transport_id: UUID) -> None: ...
+
+    def forget_all(self) -> None: ...
+
+
+class NewKey(NamedTuple):
+    """A key as it comes from its maker: public half in clear (64 hex digits), secret half sealed."""
+
+    public_key: str
+    sealed: SealedSecret
+
+
+class KeyMaker(Protocol):
+    """Makes and adopts secrets, and hands back only sealed ones. May block: call it from a thread, not the loop."""
+
+    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
+        """A fresh random key, sealed for the row that will hold it."""
+        ...
+
+    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: Purpose) -> NewKey:
+        """An imported key, sealed for the row that will hold it. The caller still owns, and wipes, ``secret``."""
+        ...
+
+    def public_key_of(self, secret: SecretBytes) -> str:
+        """The public key (64 hex digits) of a secret; ``SecretRefused`` when it is no valid scalar."""
+        ...
