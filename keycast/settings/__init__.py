@@ -34,6 +34,7 @@ PUBLIC_SCHEME = env.str("KEYCAST_PUBLIC_SCHEME", default="https" if IS_PRODUCTIO
 PUBLIC_PORT = env.int("KEYCAST_PUBLIC_PORT", default=443 if IS_PRODUCTION else 8000)
 
 INSTALLED_APPS = [
+    "keycast",
     "keycast.audit",
     "accounts",
     "keys",
@@ -42,7 +43,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "django.contrib.admin",
+    "keycast.apps.KeycastAdminConfig",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
@@ -154,3 +155,6 @@ KEK_LEASE_SECONDS = env.int("KEYCAST_KEY_LEASE_SECONDS", default=60)
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)
 OUTBOUND_RELAYS = env.list("KEYCAST_RELAYS", default=[])
 RELAY_ALLOWED_PRIVATE_HOSTS = env.list("KEYCAST_RELAY_ALLOW_PRIVATE", default=[])
+BUNKER_SECRET_LIFETIME = env.int("KEYCAST_BUNKER_SECRET_LIFETIME", default=600)
+BUNKER_PAIRING_FAILURES = env.int("KEYCAST_PAIRING_FAILURES", default=5)
+BUNKER_PAIRING_WINDOW = env.int("KEYCAST_PAIRING_WINDOW", default=900)

@@ -1,0 +1,50 @@
+"""What connections and pairing can refuse with. Every message is for the person who can act on it."""
+
+from __future__ import annotations
+
+from keycast.errors import KeycastError
+
+
+class UnknownPolicy(KeycastError):
+    """The policy's slug is not among the templates."""
+
+    code = "unknown-policy"
+    public_message = "There is no policy of that name."
+
+
+class InvalidConnection(KeycastError):
+    """A field of a connection cannot be used as given."""
+
+    code = "invalid-connection"
+    public_message = "This connection cannot be made as asked."
+
+
+class TooManyConnections(KeycastError):
+    """The key has as many live connections as one key may have."""
+
+    code = "too-many-connections"
+    public_message = "This key has too many connected apps. Revoke some that you no longer use."
+    http_status = 409
+
+
+class ConnectionEnded(KeycastError):
+    """The connection is over; nothing about it can change any more."""
+
+    code = "connection-ended"
+    public_message = "This app's access has already ended."
+    http_status = 409
+
+
+class PairingRefused(KeycastError):
+    """A ``connect`` was refused; the client hears the message, the audit log the code."""
+
+    code = "pairing-refused"
+    public_message = "The secret of this bunker URL is missing, wrong, used or expired. Ask for a new bunker URL."
+    http_status = 403
+
+
+class PairingClosed(PairingRefused):
+    """Too many wrong secrets at this signer; even a right one must wait."""
+
+    code = "pairing-closed"
+    public_message = "Too many wrong secrets were tried. Pairing with this signer is closed for some minutes."

@@ -1,0 +1,67 @@
+"""What the verbs on connections share: checks of what a person typed, and the audit row."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+
+from bunker.changes import ChangeKind, publish
+from bunker.errors import InvalidConnection, TooManyConnections
+from bunker.models import Connection
+from keycast.audit.entries import Actor, Entry
+from keycast.audit.services import chain_of, record
+from keycast.audit.tags import Outcome, Tag
+from keys.models import PersonalKey
+
+MAX_NAME = 100
+MAX_LIVE_CONNECTIONS = 200
+LIVE_STATES = ("pending", "active", "locked")
+
+
+def clean_text(text: str, limit: int) -> str:
+    """One line of printable text, at most ``limit`` characters: no control, bidi or line characters."""
+    kept = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text[: 4 * limit])
+    return " ".join(kept.split())[:limit].strip()
+
+
+def clean_name(name: str) -> str:
+    cleaned = clean_text(name, MAX_NAME)
+    if not cleaned:
+        raise InvalidConnection("Give the app a name, so that you recognise it later.", code="name-missing")
+    return cleaned
+
+
+def check_expiry(expires_at: datetime | None) -> None:
+    if expires_at is not None and expires_at <= timezone.now():
+        raise InvalidConnection("The end of the app's access must lie in the future.", code="expiry-past")
+
+
+def check_room(key: PersonalKey) -> None:
+    live = Connection.objects.filter(tenant_id=key.tenant_id, key=key, state__in=LIVE_STATES).count()
+    if live >= MAX_LIVE_CONNECTIONS:
+        raise TooManyConnections
+
+
+def write_down(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:
+    """Record what happened to a connection and tell the workers."""
+    note(connection, tag, actor, outcome, data)
+    publish(ChangeKind.CONNECTION, connection.id)
+
+
+def note(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome, data: Mapping[str, Any]) -> None:
+    """Record what happened to a connection, for the log alone."""
+    record(
+        Entry(
+            chain=chain_of(connection.tenant_id),
+            tag=tag,
+            outcome=outcome,
+            actor=actor,
+            key_id=connection.key_id.hex,
+            connection_id=connection.id.hex,
+            data=data,
+        )
+    )

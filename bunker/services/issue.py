@@ -1,0 +1,138 @@
+"""How a connection begins: a bunker URL with a one-time secret, or an approved nostrconnect:// URI (NIP-46)."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from bunker.errors import InvalidConnection, UnknownPolicy
+from bunker.models import Connection, ConnectionState
+from bunker.policy import TEMPLATES, Template
+from bunker.services.common import check_expiry, check_room, clean_name, clean_text, write_down
+from bunker.services.answer import store_connect_answer
+from bunker.services.lifecycle import supersede
+from bunker.services.relay_urls import relays_for
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.nostr.uris import BunkerUri, NostrConnectUri
+from keys.errors import KeyUnavailable
+from keys.models import KeyState, PersonalKey, TransportKey
+
+SECRET_BYTES = 16
+MAX_NOSTRCONNECT_RELAYS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedUrl:
+    """A connection and its bunker URL. The URL holds the secret: show it once, store and log it never."""
+
+    connection: Connection
+    uri: str = field(repr=False)
+    secret_expires_at: datetime
+
+
+def hash_secret(secret: str) -> bytes:
+    """What is kept of a secret. Plain SHA-256 is enough for 128 random bits (OWASP ASVS 6.5.2)."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+@transaction.atomic
+def create_bunker_url(
+    *,
+    actor: Actor,
+    key: PersonalKey,
+    policy_slug: str,
+    name: str,
+    expires_at: datetime | None = None,
+    relays: Sequence[str] | None = None,
+    secret_lifetime: timedelta | None = None,
+) -> IssuedUrl:
+    """Make a connection that the first client with the secret may take (NIP-46, "Direct connection initiated by the client").
+
+    ``expires_at`` ends the app's access; ``secret_lifetime`` (setting, 10 minutes) ends the chance to pair.
+    Raises UnknownPolicy, InvalidConnection, TooManyConnections, KeyUnavailable.
+    """
+    template, transport = _ready(key, policy_slug, expires_at)
+    lifetime = secret_lifetime or timedelta(seconds=settings.BUNKER_SECRET_LIFETIME)
+    secret = secrets.token_hex(SECRET_BYTES)
+    connection = Connection.objects.create(
+        tenant_id=key.tenant_id,
+        key=key,
+        transport=transport,
+        name=clean_name(name),
+        secret_hash=hash_secret(secret),
+        secret_expires_at=timezone.now() + lifetime,
+        policy_slug=template.slug,
+        policy=template.document,
+        relays=list(relays) if relays is not None else relays_for(key.tenant),
+        created_by_id=_person(actor),
+        expires_at=expires_at,
+    )
+    write_down(connection, Tag.BUNKER_URL_ISSUED, actor, policy=template.slug)
+    uri = BunkerUri(transport.public_key, tuple(connection.relays), secret).format()
+    return IssuedUrl(connection, uri, timezone.now() + lifetime)
+
+
+@transaction.atomic
+def approve_nostrconnect(
+    *,
+    actor: Actor,
+    key: PersonalKey,
+    uri: NostrConnectUri,
+    policy_slug: str,
+    name: str = "",
+    expires_at: datetime | None = None,
+) -> Connection:
+    """Let in the client that showed a ``nostrconnect://`` URI (NIP-46); the worker then answers it with the URI's secret.
+
+    What the URI asks for narrows the policy; its name and addresses are shown as unverified, nothing more.
+    Raises as ``create_bunker_url``.
+    """
+    template, transport = _ready(key, policy_slug, expires_at)
+    if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
+        raise InvalidConnection("The app names no relay, or too many.", code="relays")
+    supersede(transport.id, uri.client_public_key, actor)
+    metadata = {"name": clean_text(uri.name or "", 100), "url": clean_text(uri.url or "", 300)}
+    connection = Connection.objects.create(
+        tenant_id=key.tenant_id,
+        key=key,
+        transport=transport,
+        name=clean_name(name or metadata["name"] or "App"),
+        state=ConnectionState.ACTIVE,
+        client_public_key=uri.client_public_key,
+        client_metadata={label: value for label, value in metadata.items() if value},
+        requested_permissions=(uri.perms or "")[:4096],
+        bound_at=timezone.now(),
+        policy_slug=template.slug,
+        policy=template.document,
+        relays=list(uri.relays),
+        created_by_id=_person(actor),
+        expires_at=expires_at,
+    )
+    store_connect_answer(connection, transport, uri.secret)
+    write_down(connection, Tag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)
+    return connection
+
+
+def _ready(key: PersonalKey, policy_slug: str, expires_at: datetime | None) -> tuple[Template, TransportKey]:
+    if policy_slug not in TEMPLATES:
+        raise UnknownPolicy
+    if key.state != KeyState.ACTIVE:
+        raise KeyUnavailable("This key is not active, so no app can be connected to it.")
+    check_expiry(expires_at)
+    check_room(key)
+    transport = TransportKey.objects.filter(tenant_id=key.tenant_id, key=key, is_current=True).first()
+    if transport is None:
+        raise KeyUnavailable("This key has no transport key.")
+    return TEMPLATES[policy_slug], transport
+
+
+def _person(actor: Actor) -> str | None:
+    return actor.id if actor.type in {"user", "staff"} else None

@@ -1,0 +1,105 @@
+"""What an owner, an operator or the app itself does to a connection later: rename, lock, revoke, log out."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from bunker.errors import ConnectionEnded
+from bunker.models import Connection, ConnectionState
+from bunker.services.common import LIVE_STATES, clean_name, clean_text, write_down
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+
+REPLACED = "Replaced: the app connected again with a newer bunker URL."
+
+
+@transaction.atomic
+def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Connection:
+    """Give the app another name, for its owner's eyes."""
+    current = _locked(connection.id)
+    current.name = clean_name(name)
+    current.save(update_fields=["name"])
+    write_down(current, Tag.CONNECTION_RENAMED, actor)
+    return current
+
+
+@transaction.atomic
+def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
+    """Refuse everything the app asks until it is unlocked; works on every worker within a second.
+
+    Raises ConnectionEnded when the app's access is over. Locking twice changes nothing.
+    """
+    return _switch(connection, ConnectionState.ACTIVE, ConnectionState.LOCKED, Tag.CONNECTION_LOCKED, actor, reason)
+
+
+@transaction.atomic
+def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
+    """Let a locked app go on under the policy it had."""
+    return _switch(connection, ConnectionState.LOCKED, ConnectionState.ACTIVE, Tag.CONNECTION_UNLOCKED, actor, reason)
+
+
+@transaction.atomic
+def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
+    """End the app's access for good, or withdraw an unused bunker URL. Revoking twice changes nothing."""
+    current = _locked(connection.id)
+    if current.state not in LIVE_STATES:
+        return current
+    return _end(current, ConnectionState.REVOKED, clean_text(reason, 200), Tag.CONNECTION_REVOKED, actor)
+
+
+@transaction.atomic
+def logout_connection(*, connection_id: UUID, client_public_key: str) -> Connection | None:
+    """End a connection because its own client said ``logout`` (NIP-46). None when that client holds no such one."""
+    with scopes_disabled():
+        current = (
+            Connection.objects.select_for_update()
+            .filter(id=connection_id, client_public_key=client_public_key, state=ConnectionState.ACTIVE)
+            .first()
+        )
+    if current is None:
+        return None
+    actor = Actor.client(client_public_key, current.name)
+    return _end(current, ConnectionState.LOGGED_OUT, "", Tag.CONNECTION_LOGGED_OUT, actor)
+
+
+def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
+    """End whatever live connection this client already holds on this signer: one client, one grant."""
+    with scopes_disabled():
+        older = Connection.objects.select_for_update().filter(
+            transport_id=transport_id, client_public_key=client_public_key, state__in=("active", "locked")
+        )
+        for connection in older:
+            _end(connection, ConnectionState.REVOKED, REPLACED, Tag.CONNECTION_REVOKED, actor)
+
+
+def _locked(connection_id: UUID) -> Connection:
+    with scopes_disabled():
+        return Connection.objects.select_for_update().get(id=connection_id)
+
+
+def _switch(
+    connection: Connection, before: ConnectionState, after: ConnectionState, tag: Tag, actor: Actor, reason: str
+) -> Connection:
+    current = _locked(connection.id)
+    if current.state == after:
+        return current
+    if current.state != before:
+        raise ConnectionEnded
+    current.state = after
+    current.save(update_fields=["state"])
+    write_down(current, tag, actor, reason=clean_text(reason, 200))
+    return current
+
+
+def _end(connection: Connection, state: ConnectionState, reason: str, tag: Tag, actor: Actor) -> Connection:
+    connection.state = state
+    connection.ended_at = timezone.now()
+    connection.end_reason = reason
+    connection.secret_expires_at = None if connection.bound_at is None else connection.secret_expires_at
+    connection.save(update_fields=["state", "ended_at", "end_reason", "secret_expires_at"])
+    write_down(connection, tag, actor, reason=reason)
+    return connection

@@ -1,0 +1,181 @@
+"""``connect`` (NIP-46): exactly one client takes a bunker URL's secret, and guessing closes the door.
+
+The secret is compared by its hash: SHA-256 of what the client sent is looked up among this signer's unused ones, so
+nothing an attacker can time depends on how much of a guess was right.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from bunker.changes import ChangeKind, publish
+from bunker.errors import PairingClosed, PairingRefused
+from bunker.models import Connection, ConnectionState, PairingGuard
+from bunker.services.common import clean_text, write_down
+from bunker.services.issue import hash_secret
+from bunker.services.lifecycle import supersede
+from keycast.audit.entries import Actor, Entry
+from keycast.audit.services import chain_of, record
+from keycast.audit.tags import Outcome, Tag
+from keys.models import TransportKey
+
+MAX_METADATA = 2048
+MAX_PERMISSIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The connection a client holds; ``is_new`` is False when it had it already."""
+
+    connection_id: UUID
+    is_new: bool
+
+
+def bind_connection(
+    *, transport_id: UUID, client_public_key: str, secret: str, metadata: str = "", requested_permissions: str = ""
+) -> Bound:
+    """Give the connection that waits for ``secret`` to this client, once.
+
+    A client that already holds a connection on this signer is confirmed (its used secret, or none) with nothing
+    changed; with another unused secret it moves to that newer connection. Five wrong secrets within fifteen minutes
+    close this signer's pairing for as long (settings BUNKER_PAIRING_*), and the owner's log says so.
+    Raises PairingRefused, PairingClosed; the refusal is written down before it is raised.
+    """
+    with scopes_disabled(), transaction.atomic():
+        outcome = _bind(transport_id, client_public_key, secret, metadata, requested_permissions)
+    if isinstance(outcome, PairingRefused):  # raised out here, so that the count of failures is kept
+        raise outcome
+    return outcome
+
+
+def _bind(transport_id: UUID, client: str, secret: str, metadata: str, requested: str) -> Bound | PairingRefused:
+    transport = TransportKey.objects.select_for_update().get(id=transport_id)
+    held = Connection.objects.filter(
+        transport=transport, client_public_key=client, state=ConnectionState.ACTIVE
+    ).first()
+    if held is not None and (not secret or held.secret_hash == hash_secret(secret)):
+        return Bound(held.id, is_new=False)
+    now = timezone.now()
+    guard = PairingGuard.objects.filter(transport=transport).first()
+    if guard is not None and guard.closed_until is not None and guard.closed_until > now:
+        return PairingClosed()
+    waiting = _waiting(transport, secret, now)
+    if waiting is None:
+        return _refuse(transport, client, now) if _is_guess(transport, secret) else PairingRefused()
+    actor = Actor.client(client, waiting.name)
+    supersede(transport.id, client, actor)
+    if not _take(waiting, client, metadata, requested, now):
+        return PairingRefused()
+    waiting.refresh_from_db()
+    write_down(waiting, Tag.CONNECTION_BOUND, actor, client=client)
+    return Bound(waiting.id, is_new=True)
+
+
+def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection | None:
+    if not secret:
+        return None
+    return (
+        Connection.objects.filter(
+            transport=transport,
+            state=ConnectionState.PENDING,
+            secret_hash=hash_secret(secret),
+            secret_expires_at__gt=now,
+        )
+        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+        .first()
+    )
+
+
+def _take(connection: Connection, client: str, metadata: str, requested: str, now: datetime) -> bool:
+    """The one conditional UPDATE that makes a secret single-use, whatever else runs at this moment."""
+    return bool(
+        Connection.objects.filter(id=connection.id, state=ConnectionState.PENDING).update(
+            state=ConnectionState.ACTIVE,
+            client_public_key=client,
+            bound_at=now,
+            client_metadata=read_metadata(metadata),
+            requested_permissions=clean_text(requested, MAX_PERMISSIONS),
+        )
+    )
+
+
+def _is_guess(transport: TransportKey, secret: str) -> bool:
+    """Tell a wrong secret from a missing, used or expired one: only guesses count, and only they are worth a row."""
+    known = Connection.objects.filter(transport=transport, secret_hash=hash_secret(secret)).exists()
+    return bool(secret) and not known
+
+
+def _refuse(transport: TransportKey, client: str, now: datetime) -> PairingRefused:
+    closed = _count_failure(transport, now)
+    tag = Tag.PAIRING_CLOSED if closed else Tag.PAIRING_REFUSED
+    record(
+        Entry(
+            chain=chain_of(transport.tenant_id),
+            tag=tag,
+            outcome=Outcome.DENIED,
+            actor=Actor.client(client),
+            key_id=transport.key_id.hex,
+        )
+    )
+    if closed:
+        publish(ChangeKind.TRANSPORT, transport.id)
+        return PairingClosed()
+    return PairingRefused()
+
+
+def _count_failure(transport: TransportKey, now: datetime) -> bool:
+    window = timedelta(seconds=settings.BUNKER_PAIRING_WINDOW)
+    guard, _ = PairingGuard.objects.get_or_create(transport=transport, defaults={"window_started_at": now})
+    if guard.window_started_at + window <= now:
+        guard.failures, guard.window_started_at = 0, now
+    guard.failures += 1
+    closes = guard.failures >= settings.BUNKER_PAIRING_FAILURES
+    if closes:
+        guard.closed_until = now + window
+        guard.failures, guard.window_started_at = 0, now
+    guard.save()
+    return closes
+
+
+def read_metadata(text: str) -> dict[str, str]:
+    """What a client says of itself (NIP-46, fourth parameter of connect), kept for display: name, url, image.
+
+    Anything that is not a small JSON object of strings is dropped; it is a hint, so never an error.
+    """
+    if not text or len(text) > MAX_METADATA:
+        return {}
+    try:
+        said: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(said, dict):
+        return {}
+    cleaned = {
+        label: clean_text(said[label], 300) for label in ("name", "url", "image") if isinstance(said.get(label), str)
+    }
+    return {label: value for label, value in cleaned.items() if value}
+
+
+@transaction.atomic
+def lapse_unused_secrets(*, now: datetime | None = None, limit: int = 1000) -> int:
+    """Close connections whose secret nobody used in time. Returns how many; run by the jobs."""
+    with scopes_disabled():
+        overdue = Connection.objects.select_for_update().filter(
+            state=ConnectionState.PENDING, secret_expires_at__lte=now or timezone.now()
+        )[:limit]
+        for connection in overdue:
+            connection.state = ConnectionState.LAPSED
+            connection.ended_at = timezone.now()
+            connection.save(update_fields=["state", "ended_at"])
+            write_down(connection, Tag.CONNECTION_LAPSED, Actor.system("jobs"))
+        return len(overdue)

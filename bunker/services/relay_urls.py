@@ -1,0 +1,27 @@
+"""Which relays a connection is offered on."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from accounts.models import Tenant, TenantDomain
+
+
+def built_in_relay_url(tenant: Tenant) -> str | None:
+    """The tenant's own relay, on its primary verified host; None while it has no such host."""
+    domain = (
+        TenantDomain.objects.filter(tenant=tenant, verified_at__isnull=False).order_by("-is_primary", "host").first()
+    )
+    if domain is None:
+        return None
+    scheme = "wss" if settings.PUBLIC_SCHEME == "https" else "ws"
+    usual = {"https": 443, "http": 80}[settings.PUBLIC_SCHEME]
+    port = "" if usual == settings.PUBLIC_PORT else f":{settings.PUBLIC_PORT}"
+    return f"{scheme}://{domain.host}{port}/relay"
+
+
+def relays_for(tenant: Tenant) -> list[str]:
+    """The built-in relay first, then the deployment's outbound relays; at most ten, each once."""
+    own = built_in_relay_url(tenant)
+    urls = [own, *settings.OUTBOUND_RELAYS] if own else list(settings.OUTBOUND_RELAYS)
+    return list(dict.fromkeys(urls))[:10]
