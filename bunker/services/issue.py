@@ -15,8 +15,8 @@ from django.utils import timezone
 from bunker.errors import InvalidConnection, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, Template
-from bunker.services.common import check_expiry, check_room, clean_name, clean_text, write_down
 from bunker.services.answer import store_connect_answer
+from bunker.services.common import check_expiry, check_room, clean_name, clean_text, write_down
 from bunker.services.lifecycle import supersede
 from bunker.services.relay_urls import relays_for
 from keycast.audit.entries import Actor
@@ -54,7 +54,7 @@ def create_bunker_url(
     relays: Sequence[str] | None = None,
     secret_lifetime: timedelta | None = None,
 ) -> IssuedUrl:
-    """Make a connection that the first client with the secret may take (NIP-46, "Direct connection initiated by the client").
+    """Make a connection that the first client with the secret may take (NIP-46, "initiated by the client").
 
     ``expires_at`` ends the app's access; ``secret_lifetime`` (setting, 10 minutes) ends the chance to pair.
     Raises UnknownPolicy, InvalidConnection, TooManyConnections, KeyUnavailable.
@@ -90,7 +90,7 @@ def approve_nostrconnect(
     name: str = "",
     expires_at: datetime | None = None,
 ) -> Connection:
-    """Let in the client that showed a ``nostrconnect://`` URI (NIP-46); the worker then answers it with the URI's secret.
+    """Let in the client that showed a ``nostrconnect://`` URI (NIP-46); the worker then answers with its secret.
 
     What the URI asks for narrows the policy; its name and addresses are shown as unverified, nothing more.
     Raises as ``create_bunker_url``.
