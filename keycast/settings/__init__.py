@@ -34,7 +34,7 @@ PUBLIC_SCHEME = env.str("KEYCAST_PUBLIC_SCHEME", default="https" if IS_PRODUCTIO
 PUBLIC_PORT = env.int("KEYCAST_PUBLIC_PORT", default=443 if IS_PRODUCTION else 8000)
 
 INSTALLED_APPS = [
-    "keycast",
+    "keycast.apps.KeycastConfig",
     "keycast.audit",
     "accounts",
     "keys",
