@@ -1,0 +1,192 @@
+"""NIP-46 messages: what is inside a kind 24133 event once it is decrypted. Requests, responses, permissions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Final, Self
+
+import msgspec
+from msgspec import Meta
+
+from keycast.nostr.strict import QuietStruct, is_unambiguous
+from keycast.nostr.types import MAX_KIND
+
+KIND: Final = 24133
+MAX_REQUEST_ID: Final = 256
+MAX_METHOD: Final = 64
+MAX_PARAMS: Final = 16
+MAX_PERMISSIONS: Final = 100
+MAX_PERMISSIONS_TEXT: Final = 4096
+
+
+class Method(StrEnum):
+    """The methods of NIP-46 as of 2026-07-15."""
+
+    CONNECT = "connect"
+    SIGN_EVENT = "sign_event"
+    PING = "ping"
+    GET_PUBLIC_KEY = "get_public_key"
+    NIP04_ENCRYPT = "nip04_encrypt"
+    NIP04_DECRYPT = "nip04_decrypt"
+    NIP44_ENCRYPT = "nip44_encrypt"
+    NIP44_DECRYPT = "nip44_decrypt"
+    SWITCH_RELAYS = "switch_relays"
+    LOGOUT = "logout"
+
+
+METHODS: Final = frozenset(method.value for method in Method)
+
+
+class RequestError(ValueError):
+    """A text that is not a request.
+
+    ``request_id`` is the id to answer with an error, or None when there is no usable id and silence is the answer.
+    ``code`` is ``malformed``, ``duplicate-key`` or ``bad-id``; a ``bad-id`` may hold control characters (NUL too), so
+    it may be echoed in a reply but not stored.
+    """
+
+    def __init__(self, code: str, request_id: str | None = None) -> None:
+        self.code = code
+        self.request_id = request_id
+        super().__init__(f"invalid request: {code}")
+
+
+class Request(QuietStruct, frozen=True, gc=False):
+    """One call. ``method`` may be one we do not know: that is answered with an error, not with silence."""
+
+    id: Annotated[str, Meta(min_length=1, max_length=MAX_REQUEST_ID)]
+    method: Annotated[str, Meta(max_length=MAX_METHOD)]
+    params: Annotated[list[str], Meta(max_length=MAX_PARAMS)]
+
+    def to_text(self) -> str:
+        """The JSON to encrypt."""
+        return _encode(self).decode()
+
+
+class Response(QuietStruct, frozen=True, gc=False, omit_defaults=True):
+    """One answer. On success only ``result``, a string that is never empty (clients hang on an empty or null one).
+
+    On failure ``error`` alone; for an ``auth_url`` challenge ``result`` is ``"auth_url"`` and ``error`` the URL.
+    """
+
+    id: str
+    result: str | None = None
+    error: str | None = None
+
+    @classmethod
+    def ok(cls, request_id: str, result: str) -> Self:
+        """A success. Raises ValueError for an empty result."""
+        if not result:
+            raise ValueError("a result is never empty")
+        return cls(request_id, result)
+
+    @classmethod
+    def failed(cls, request_id: str, error: str) -> Self:
+        """A failure, with a sentence that is safe to show. Raises ValueError for an empty one."""
+        if not error:
+            raise ValueError("an error is never empty")
+        return cls(request_id, None, error)
+
+    @classmethod
+    def auth_url(cls, request_id: str, url: str) -> Self:
+        """A challenge: the person is to open ``url``; the same request id is answered again afterwards."""
+        return cls(request_id, "auth_url", url)
+
+    def to_text(self) -> str:
+        """The JSON to encrypt."""
+        return _encode(self).decode()
+
+
+_decode_request: Final = msgspec.json.Decoder(Request).decode
+_decode_response: Final = msgspec.json.Decoder(Response).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def parse_request(text: str) -> Request:
+    """The request in a decrypted text: an object with id, method and params, all strings; unknown members ignored.
+
+    Raises RequestError, and nothing else.
+    """
+    try:
+        data = text.encode()
+        request = _decode_request(data)
+    except (ValueError, RecursionError):
+        raise RequestError("malformed", _salvaged_id(text)) from None
+    if not is_unambiguous(data, request):
+        raise RequestError("duplicate-key", request.id)
+    if not request.id.isprintable():
+        raise RequestError("bad-id", request.id)
+    return request
+
+
+def parse_response(text: str) -> Response:
+    """The response in a decrypted text, for the client side. Raises RequestError."""
+    try:
+        return _decode_response(text.encode())
+    except (ValueError, RecursionError):
+        raise RequestError("malformed") from None
+
+
+def _salvaged_id(text: str) -> str | None:
+    """The id of an object that is not a request, if it has one that can be answered."""
+    try:
+        found: Any = msgspec.json.decode(text.encode())
+    except (ValueError, RecursionError):
+        return None
+    request_id = found.get("id") if isinstance(found, dict) else None
+    if isinstance(request_id, str) and 1 <= len(request_id) <= MAX_REQUEST_ID and request_id.isprintable():
+        return request_id
+    return None
+
+
+class PermissionsError(ValueError):
+    """A list of permissions that does not parse."""
+
+    def __init__(self) -> None:
+        super().__init__("invalid permissions")
+
+
+class Permission(msgspec.Struct, frozen=True, gc=False):
+    """What a client would like to do: a method, and for ``sign_event`` one kind (None: every kind).
+
+    ``method`` may be one that we do not know. It is a wish, never a grant.
+    """
+
+    method: str
+    kind: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """One permission: ``nip44_encrypt`` or ``sign_event:1``. Raises PermissionsError."""
+        method, separator, parameter = text.partition(":")
+        if not method or len(method) > MAX_METHOD or not method.isascii() or not method.replace("_", "").isalnum():
+            raise PermissionsError
+        return cls(method, _kind(parameter) if separator else None)
+
+    def __str__(self) -> str:
+        return self.method if self.kind is None else f"{self.method}:{self.kind}"
+
+
+def parse_permissions(text: str) -> tuple[Permission, ...]:
+    """The comma-separated permissions of ``connect`` or a ``nostrconnect://`` URI; an empty text gives none.
+
+    Raises PermissionsError, and nothing else.
+    """
+    if len(text) > MAX_PERMISSIONS_TEXT:
+        raise PermissionsError
+    parts = [part.strip() for part in text.split(",")]
+    permissions = tuple(dict.fromkeys(Permission.parse(part) for part in parts if part))
+    if len(permissions) > MAX_PERMISSIONS:
+        raise PermissionsError
+    return permissions
+
+
+def format_permissions(permissions: tuple[Permission, ...]) -> str:
+    """The text that ``parse_permissions`` reads."""
+    return ",".join(map(str, permissions))
+
+
+def _kind(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > MAX_KIND:
+        raise PermissionsError
+    return int(text)
