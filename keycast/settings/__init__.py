@@ -10,6 +10,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from keycast import logging
 from keycast.settings.env import env, secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -32,6 +33,9 @@ TRUSTED_PROXY_COUNT = env.int("KEYCAST_TRUSTED_PROXIES", default=0)
 PLATFORM_HOSTS = env.list("KEYCAST_PLATFORM_HOSTS", default=[])
 PUBLIC_SCHEME = env.str("KEYCAST_PUBLIC_SCHEME", default="https" if IS_PRODUCTION else "http")
 PUBLIC_PORT = env.int("KEYCAST_PUBLIC_PORT", default=443 if IS_PRODUCTION else 8000)
+LISTEN_HOST = env.str("KEYCAST_LISTEN_HOST", default="127.0.0.1")
+LISTEN_PORT = env.int("KEYCAST_LISTEN_PORT", default=8000)
+PROBE_TOKEN = secret("KEYCAST_PROBE_TOKEN", "")
 
 INSTALLED_APPS = [
     "keycast.apps.KeycastConfig",
@@ -57,7 +61,11 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "keycast.probes.ProbeMiddleware",
+    "django_structlog.middlewares.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_permissions_policy.PermissionsPolicyMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -65,9 +73,9 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "csp.middleware.CSPMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "keycast.errorpages.ErrorMiddleware",
 ]
 
 ROOT_URLCONF = "keycast.urls"
@@ -145,6 +153,65 @@ USE_TZ = True
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("KEYCAST_STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
 STATICFILES_DIRS = [BASE_DIR / "static"]
+WHITENOISE_USE_FINDERS = not IS_PRODUCTION
+STATIC_STORAGE = "whitenoise.storage.CompressedManifestStaticFilesStorage"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    "staticfiles": {
+        "BACKEND": STATIC_STORAGE if IS_PRODUCTION else "django.contrib.staticfiles.storage.StaticFilesStorage"
+    },
+}
+if not IS_PRODUCTION:
+    DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
+    STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+
+# What browsers may do here. Everything not named is refused; no inline script or style anywhere.
+IS_HTTPS = PUBLIC_SCHEME == "https"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'none'"],
+        "script-src": ["'self'"],
+        "style-src": ["'self'"],
+        "img-src": ["'self'", "data:"],
+        "font-src": ["'self'"],
+        "connect-src": ["'self'"],
+        "manifest-src": ["'self'"],
+        "form-action": ["'self'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+PERMISSIONS_POLICY: dict[str, list[str]] = {
+    **{name: [] for name in ("camera", "geolocation", "microphone", "payment", "usb")},
+    "publickey-credentials-get": ["self"],
+    "publickey-credentials-create": ["self"],
+}
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_NAME = "__Host-session" if IS_HTTPS else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if IS_HTTPS else "csrf"
+SESSION_COOKIE_AGE = env.int("KEYCAST_SESSION_SECONDS", default=14 * 24 * 3600)
+SECURE_HSTS_SECONDS = env.int("KEYCAST_HSTS_SECONDS", default=365 * 24 * 3600 if IS_PRODUCTION else 0)
+# Without a trusted proxy the scheme of the outside is unknown, and a redirect would go in circles.
+SECURE_SSL_REDIRECT = env.bool("KEYCAST_SSL_REDIRECT", default=IS_HTTPS and TRUSTED_PROXY_COUNT > 0)
+# Subdomains and preload lists of tenants' domains are not ours to decide on.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W021"]
+if not SECURE_SSL_REDIRECT:
+    SILENCED_SYSTEM_CHECKS.append("security.W008")
+X_FRAME_OPTIONS = "DENY"
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 300
+
+# E-mail (sign-in codes, invitations). Errors are never mailed: they could carry what a request carried.
+vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+DEFAULT_FROM_EMAIL = env.str("KEYCAST_EMAIL_FROM", default="Keycast <keycast@localhost>")
+ADMINS: list[tuple[str, str]] = []
+DEFAULT_EXCEPTION_REPORTER = "keycast.errorpages.WithoutLocals"
+
+LOGGING = logging.configure(
+    json_lines=env.bool("KEYCAST_LOG_JSON", default=IS_PRODUCTION),
+    level=env.str("KEYCAST_LOG_LEVEL", default="INFO"),
+)
 
 # Custody
 KEY_MODE = env.str("KEY_MODE", default="encrypted")

@@ -1,0 +1,32 @@
+"""The ASGI application: web, built-in relay and, in the embedded shape, what runs beside them.
+
+Importing this module sets Django up and refuses to go on where the settings are unsafe (keycast.startup).
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keycast.settings")
+
+from django.core.asgi import get_asgi_application
+
+django_application = get_asgi_application()
+
+from channels.routing import ProtocolTypeRouter  # noqa: E402
+from django.conf import settings  # noqa: E402
+
+from keycast.lifespan import Lifespan, embedded_services  # noqa: E402
+from keycast.proxies import TrustedProxies  # noqa: E402
+from keycast.routing import http_router, websocket_router  # noqa: E402
+from keycast.startup import refuse_unsafe_start  # noqa: E402
+
+refuse_unsafe_start()
+
+lifespan = Lifespan(embedded_services() if settings.EMBEDDED else [])
+application = TrustedProxies(
+    ProtocolTypeRouter(
+        {"http": http_router(django_application), "websocket": websocket_router(), "lifespan": lifespan}
+    ),
+    count=settings.TRUSTED_PROXY_COUNT,
+)

@@ -1,0 +1,64 @@
+"""A child process that lives no longer than we do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+
+from django.conf import settings
+
+PR_SET_PDEATHSIG = 1
+PARENT_VARIABLE = "KEYCAST_PARENT_PID"
+STOP_WITHIN = 12.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+class ChildEnded(Exception):
+    """The child process ended though nobody asked it to."""
+
+
+def end_with_parent() -> None:
+    """In a child that we started: have Linux send SIGTERM when the parent dies, however it dies (prctl(2))."""
+    parent = os.environ.get(PARENT_VARIABLE)
+    if not parent or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(parent):
+        raise SystemExit("The process that started this one is gone.")
+
+
+async def run_command(stop: asyncio.Event, *arguments: str) -> None:
+    """Run ``manage.py ARGUMENTS`` until ``stop`` is set, then end it; raises ChildEnded when it ends by itself."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(settings.BASE_DIR / "manage.py"),
+        *arguments,
+        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    ended, stopped = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            raise ChildEnded(f"{arguments[0]} ended with exit code {process.returncode}")
+    finally:
+        stopped.cancel()
+        await asyncio.shield(_end(process))
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), STOP_WITHIN)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

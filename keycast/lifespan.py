@@ -1,0 +1,55 @@
+"""What starts and stops with the server (ASGI lifespan protocol)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from keycast.children import run_command
+from keycast.supervision import Service, Supervisor
+
+
+async def run_worker(stop: asyncio.Event) -> None:
+    """Run one bunker worker in this event loop, sharing the built-in relay's hub with the web side."""
+    from bunker.worker.runtime import BunkerWorker  # noqa: PLC0415  (its imports cost, and only this shape needs them)
+
+    await BunkerWorker().run(stop)
+
+
+async def run_jobs(stop: asyncio.Event) -> None:
+    """Run the job cluster as a child process: django-q2 forks, which a process with threads must not do."""
+    await run_command(stop, "qcluster")
+
+
+def embedded_services() -> list[Service]:
+    """What one process of the embedded shape runs beside the web."""
+    return [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+
+
+class Lifespan:
+    """The ``lifespan`` application: starts the services, and stops them when the server goes down."""
+
+    def __init__(self, services: Sequence[Service]) -> None:
+        self.services = list(services)
+        self.supervisor: Supervisor | None = None
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self.start()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await self.stop()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+    def start(self) -> None:
+        self.supervisor = Supervisor(self.services)
+        self.supervisor.start()
+
+    async def stop(self) -> None:
+        """End the services; a second call returns at once."""
+        if self.supervisor is not None:
+            await self.supervisor.stop()

@@ -1,0 +1,33 @@
+"""Serve web, built-in relay and, in the embedded shape, the bunker worker and jobs, from one process."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+
+class Command(BaseCommand):
+    help = __doc__ or ""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default=settings.LISTEN_HOST, help="Address to listen on.")
+        parser.add_argument("--port", type=int, default=settings.LISTEN_PORT, help="Port to listen on; 0 takes any.")
+
+    def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        from keycast.server import Server, configuration, listen  # noqa: PLC0415  (refuses an unsafe start)
+
+        try:
+            listener = listen(host, port)
+        except OSError as error:
+            raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+        self._announce(listener)
+        Server(configuration(host=host, port=port)).run(sockets=[listener])
+
+    def _announce(self, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        shape = "web, relay, bunker worker, jobs" if settings.EMBEDDED else "web and relay"
+        self.stdout.write(f"Keycast ({settings.ENVIRONMENT}: {shape}) listens on http://{host}:{port}/")
+        self.stdout.flush()

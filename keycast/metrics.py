@@ -1,0 +1,36 @@
+"""Counters and timings for Prometheus. Labels are from closed sets: no key, tenant, user or address ever is one."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry(auto_describe=True)
+
+LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds."""
+
+BUNKER_REQUESTS = Counter(
+    "keycast_bunker_requests", "NIP-46 requests answered.", ("method", "outcome"), registry=REGISTRY
+)
+BUNKER_DROPS = Counter(
+    "keycast_bunker_drops", "Events that went no further, by the reason.", ("reason",), registry=REGISTRY
+)
+BUNKER_SECONDS = Histogram(
+    "keycast_bunker_request_seconds",
+    "From receipt of a request to its durable reply.",
+    ("method",),
+    buckets=LATENCY_BUCKETS,
+    registry=REGISTRY,
+)
+RELAY_CLIENTS = Gauge("keycast_relay_clients", "Open websockets of the built-in relay.", registry=REGISTRY)
+SERVICE_RESTARTS = Counter(
+    "keycast_service_restarts", "Restarts of the parts of an embedded process.", ("service",), registry=REGISTRY
+)
+HTTP_ERRORS = Counter(
+    "keycast_http_errors", "Errors that reached the request's loop top.", ("error",), registry=REGISTRY
+)
+
+
+def render() -> bytes:
+    """Every metric of this process in the text format of Prometheus."""
+    return generate_latest(REGISTRY)
