@@ -1,0 +1,222 @@
+"""The built-in relay of one process: who is connected, who is subscribed to what, and the way to the worker.
+
+Runs on one event loop; every method is synchronous and must be called from it. It is the worker's ``ReplyPort`` when
+the worker runs in the same process; otherwise bridge.WebBridge attaches as the sink.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from bunker.relays.budget import BucketMap
+from bunker.relays.intake import Intake, Lane, sole_recipient
+from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
+from bunker.relays.limits import BuiltInLimits
+from bunker.relays.memory import Memory
+from bunker.relays.session import Out, Session, Subscription
+
+if TYPE_CHECKING:
+    from bunker.relays.filters import Filter
+    from keycast.nostr.events import Event
+
+_Index = dict[str, set[Subscription]]
+
+
+class RelayHub:
+    """Sessions, subscriptions by what they wait for, a short memory of replies, and a backlog for an absent worker."""
+
+    def __init__(
+        self,
+        intake: Intake | None = None,
+        limits: BuiltInLimits | None = None,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.intake = intake or Intake()
+        self.limits = limits or BuiltInLimits.from_settings()
+        self._clock = clock
+        self._sink: EventSink | None = None
+        self._backlog: deque[tuple[float, Event, bytes, Lane]] = deque()
+        self.connections = 0
+        self._addresses: Counter[str] = Counter()
+        self._budgets = BucketMap(self.limits.verifications_per_ip, self.limits.verifications_per_ip, 10_000, clock)
+        self._by_recipient: _Index = {}
+        self._by_author: _Index = {}
+        self._by_id: _Index = {}
+        self._memory = Memory(self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock)
+        self._lazy: set[Out] = set()
+
+    # The worker's side (ReplyPort)
+
+    @property
+    def served(self) -> ServedKeys:
+        """Which keys this relay carries events for; the worker sets it before it attaches."""
+        return self.intake.served
+
+    @served.setter
+    def served(self, served: ServedKeys) -> None:
+        self.intake.served = served
+
+    def attach(self, sink: EventSink) -> None:
+        """Hand accepted events to ``sink``, those that waited first."""
+        self._sink = sink
+        waiting, self._backlog = self._backlog, deque()
+        oldest = self._clock() - self.limits.memory_seconds
+        for at, event, raw, lane in waiting:
+            if at >= oldest:
+                self.intake.hand_over(event, raw, lane, sink)
+
+    def detach(self, sink: EventSink) -> None:
+        """Stop handing events to ``sink``."""
+        if self._sink is sink:
+            self._sink = None
+
+    def publish(self, event: Event, raw: bytes) -> None:
+        """Deliver and remember a reply."""
+        recipient = sole_recipient(event)
+        if recipient is None:
+            return
+        text = raw.decode()
+        self._memory.add(event, recipient, text)
+        self._deliver(event, recipient, text, None)
+
+    def forget(self, event_id: str) -> None:
+        """Let an event in again that could not be claimed."""
+        self.intake.forget(event_id)
+
+    # The clients' side
+
+    def open(self, scope: str, address: str, out: Out) -> Session | None:
+        """Start a session for a connection from ``address`` in tenant ``scope``; None when there are too many."""
+        if self.connections >= self.limits.connections:
+            return None
+        if self._addresses[address] >= self.limits.connections_per_ip:
+            return None
+        self.connections += 1
+        self._addresses[address] += 1
+        lane = Lane(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
+        return Session(self, scope, lane, out, self._clock)
+
+    def close(self, session: Session, address: str) -> None:
+        """End a session."""
+        session.close()
+        self._lazy.discard(session.out)
+        self.connections -= 1
+        self._addresses[address] -= 1
+        if not self._addresses[address]:
+            del self._addresses[address]
+
+    def accept(self, event: Event, raw: bytes, session: Session) -> Drop | None:
+        """Take an admitted event: to the worker when it is for a served key, to subscribers in any case."""
+        recipient = sole_recipient(event) or ""
+        if not self.served.serves(recipient, session.scope):
+            self.intake.remember(event.id)
+            self._memory.add(event, recipient, raw.decode())
+        elif self._sink is not None:
+            refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
+            if refusal is not None:
+                return refusal
+        elif not self._keep(event, raw, session.lane):
+            return Drop.NOT_READY
+        if recipient in self._by_recipient or event.pubkey in self._by_author or event.id in self._by_id:
+            self._deliver(event, recipient, raw.decode(), session.scope)
+        return None
+
+    def stored(self, filters: list[Filter], scope: str) -> Iterator[str]:
+        """Yield remembered replies that match, newest first, at most a bounded number and half a queue of bytes."""
+        left, room = self.limits.stored_per_request, self.limits.queue_bytes // 2
+        sent: set[str] = set()
+        for wanted in filters:
+            for item in self._memory.find(wanted):
+                if item.event.id in sent or not self.served.serves(item.event.pubkey, scope):
+                    continue
+                room -= len(item.text)
+                if len(sent) >= left or room < 0:
+                    return
+                sent.add(item.event.id)
+                yield item.text
+
+    def subscribe(self, subscription: Subscription) -> None:
+        """Let live events reach ``subscription``."""
+        for index, key in self._places(subscription):
+            index.setdefault(key, set()).add(subscription)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """No more events for ``subscription``."""
+        for index, key in self._places(subscription):
+            waiting = index.get(key)
+            if waiting is not None:
+                waiting.discard(subscription)
+                if not waiting:
+                    del index[key]
+
+    def flush_soon(self, out: Out) -> None:
+        """Let the lazy frames of ``out`` go after the reply window, unless a reply takes them along before."""
+        if not self._lazy:
+            asyncio.get_running_loop().call_later(self.limits.reply_window, self._flush)
+        self._lazy.add(out)
+
+    # Inside
+
+    def _flush(self) -> None:
+        waiting, self._lazy = self._lazy, set()
+        for out in waiting:
+            out.flush()
+
+    def _keep(self, event: Event, raw: bytes, lane: Lane) -> bool:
+        """Keep an event for a worker that is starting or moving; False when no more can be kept."""
+        oldest = self._clock() - self.limits.memory_seconds
+        while self._backlog and self._backlog[0][0] < oldest:
+            self._backlog.popleft()
+        if len(self._backlog) >= self.limits.backlog_events:
+            return False
+        self.intake.remember(event.id)
+        self._backlog.append((self._clock(), event, raw, lane))
+        return True
+
+    def _places(self, subscription: Subscription) -> Iterator[tuple[_Index, str]]:
+        """Where a subscription is listed: under the narrowest condition of each of its filters."""
+        for wanted in subscription.filters:
+            if wanted.recipients is not None:
+                yield from ((self._by_recipient, key) for key in wanted.recipients)
+            elif wanted.authors is not None:
+                yield from ((self._by_author, key) for key in wanted.authors)
+            else:
+                yield from ((self._by_id, key) for key in wanted.ids or ())
+
+    def _deliver(self, event: Event, recipient: str, text: str, scope: str | None) -> None:
+        """Send to every matching subscription, in tenant ``scope`` or, for None, where the author is served."""
+        serves = self.served.serves
+        for subscription in self._waiting_for(event, recipient):
+            session = subscription.session
+            allowed = serves(event.pubkey, session.scope) if scope is None else scope == session.scope
+            if allowed and any(wanted.matches(event, recipient) for wanted in subscription.filters):
+                session.out.put(subscription.prefix + text + "]")
+
+    def _waiting_for(self, event: Event, recipient: str) -> set[Subscription]:
+        by_recipient = self._by_recipient.get(recipient)
+        by_author = self._by_author.get(event.pubkey)
+        by_id = self._by_id.get(event.id)
+        if by_recipient and not by_author and not by_id:
+            return by_recipient
+        return (by_recipient or set()) | (by_author or set()) | (by_id or set())
+
+
+_hub: RelayHub | None = None
+
+
+def get_hub() -> RelayHub:
+    """Return this process's hub, made on first use from settings."""
+    global _hub  # noqa: PLW0603
+    if _hub is None:
+        _hub = RelayHub()
+    return _hub
+
+
+def set_hub(hub: RelayHub | None) -> None:
+    """Replace this process's hub: for tests, and for a worker that shares its intake with outbound relays."""
+    global _hub  # noqa: PLW0603
+    _hub = hub

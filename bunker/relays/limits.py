@@ -1,0 +1,90 @@
+"""Every bound of this package in one place. Sizes in bytes, times in seconds, rates per second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from django.conf import settings
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeLimits:
+    """Bounds that hold for events from every relay, built in or outbound."""
+
+    frame_bytes: int = 256 * 1024
+    freshness: int = 300
+    seen_ids: int = 65_536
+    seen_seconds: int = 660
+    """Longer than an event can be fresh (600 s in all): by the time an id is forgotten, its replay is stale."""
+    verifications: int = 6_000
+    """Signature checks a second for all relays together; at some 45 us each this bounds a flood to part of a core."""
+    relay_verifications: int = 1_500
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltInLimits:
+    """Bounds of the built-in relay. ``KEYCAST_RELAY_LIMITS`` overrides single ones, e.g. ``connections=5000``."""
+
+    connections: int = 2_000
+    connections_per_ip: int = 300
+    subscriptions: int = 20
+    filters: int = 10
+    filter_values: int = 1_000
+    subscription_id_chars: int = 64
+    events_per_second: int = 500
+    frames_per_second: int = 1_000
+    verifications_per_ip: int = 2_000
+    queue_frames: int = 512
+    queue_bytes: int = 2 * 1024 * 1024
+    idle_seconds: int = 600
+    """A connection without a subscription is closed after this long without a frame."""
+    memory_seconds: int = 60
+    memory_events: int = 20_000
+    memory_bytes: int = 32 * 1024 * 1024
+    stored_per_request: int = 500
+    backlog_events: int = 1_000
+    reply_window: float = 0.003
+    """How long an OK may wait for the reply, so that both leave in one write."""
+
+    @classmethod
+    def from_settings(cls) -> BuiltInLimits:
+        """Read overrides from settings; a name that does not exist is a configuration error (TypeError)."""
+        given = dict(getattr(settings, "RELAY_LIMITS", {}) or {})
+        kinds = {field.name: type(field.default) for field in fields(cls)}
+        return cls(**{name: kinds[name](value) if name in kinds else value for name, value in given.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundLimits:
+    """Bounds of one outbound relay connection."""
+
+    open_timeout: float = 10.0
+    close_timeout: float = 3.0
+    send_timeout: float = 10.0
+    ping_interval: float = 20.0
+    ping_timeout: float = 20.0
+    tokens_per_second: int = 2_000
+    """A frame costs one token per started 2 KiB; a relay that sends faster is read more slowly, not buffered."""
+    token_bytes: int = 2_048
+    pings_per_second: int = 20
+    write_buffer_bytes: int = 1024 * 1024
+    fragments: int = 256
+    strikes: int = 100
+    """Unasked, malformed or forged frames on one connection (leaking one a second) before it is dropped."""
+    backoff_first: float = 1.0
+    backoff_most: float = 120.0
+    penalty_first: float = 60.0
+    penalty_most: float = 3_600.0
+    stable_after: float = 60.0
+    keys_per_filter: int = 200
+    subscriptions: int = 8
+    since_overlap: int = 300
+    """How far back a subscription asks: as far as an event is fresh, because clients' clocks differ."""
+    pending: int = 1_000
+    ok_timeout: float = 10.0
+    tries: int = 3
+    auth_keys: int = 20
+    auth_interval: float = 5.0
+    event_bytes: int = 65_536
+    """What common relays take (strfry: maxEventSize 65536)."""
+    relays: int = 50

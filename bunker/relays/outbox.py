@@ -1,0 +1,63 @@
+"""What one client of the built-in relay is still to be sent: bounded, in order, with as few writes as possible."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+POLICY_VIOLATION = 1008
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Outbox:
+    """A bounded queue in front of an ASGI ``send``.
+
+    ``put`` is synchronous. A *lazy* frame waits for the next frame that is not, or for ``flush``: an OK then leaves
+    with the reply in one write. A client that reads too slowly overflows the queue and is disconnected.
+    """
+
+    __slots__ = ("_bytes", "_frames", "_most_bytes", "_most_frames", "_send", "_wanted", "is_overflown")
+
+    def __init__(self, send: Send, most_frames: int, most_bytes: int) -> None:
+        self._send = send
+        self._most_frames, self._most_bytes = most_frames, most_bytes
+        self._frames: deque[str] = deque()
+        self._bytes = 0
+        self._wanted: asyncio.Event = asyncio.Event()
+        self.is_overflown = False
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def put(self, frame: str, *, lazy: bool = False) -> None:
+        """Queue a text frame; drop everything and mark the overflow when a bound is reached."""
+        if self.is_overflown:
+            return
+        self._frames.append(frame)
+        self._bytes += len(frame)
+        if len(self._frames) > self._most_frames or self._bytes > self._most_bytes:
+            self.is_overflown = True
+            self._frames.clear()
+        if not lazy:
+            self._wanted.set()
+
+    def flush(self) -> None:
+        """Let lazy frames go now."""
+        if self._frames:
+            self._wanted.set()
+
+    async def run(self) -> int:
+        """Send frames as they come. Returns the code to close with after an overflow; raises OSError without a peer."""
+        frames, send, wanted = self._frames, self._send, self._wanted
+        while True:
+            await wanted.wait()
+            wanted.clear()
+            while frames:
+                frame = frames.popleft()
+                self._bytes -= len(frame)
+                await send({"type": "websocket.send", "text": frame})
+            if self.is_overflown:
+                return POLICY_VIOLATION

@@ -1,0 +1,202 @@
+"""One client of the built-in relay: NIP-01 messages in, messages out. Synchronous, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from bunker.relays.budget import TokenBucket
+from bunker.relays.filters import Filter, FilterError, parse_filter
+from bunker.relays.intake import Lane, claimed_id
+from bunker.relays.interfaces import Drop
+
+if TYPE_CHECKING:
+    from bunker.relays.hub import RelayHub
+
+_EVENT = '["EVENT",{'
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_quote = msgspec.json.Encoder().encode
+
+OK_TEXT: dict[Drop, tuple[bool, str]] = {
+    Drop.TOO_LARGE: (False, "invalid: the event is too large"),
+    Drop.MALFORMED: (False, "invalid: this is not an event"),
+    Drop.WRONG_KIND: (False, "blocked: only kind 24133 is taken here"),
+    Drop.WRONG_RECIPIENT: (False, "invalid: exactly one p tag is needed"),
+    Drop.NOT_SERVED: (False, "blocked: neither from nor to a signer of this relay"),
+    Drop.STALE: (False, "invalid: created_at is too far from the present"),
+    Drop.EXPIRED: (False, "invalid: the event has expired"),
+    Drop.DUPLICATE: (True, "duplicate: already have this event"),
+    Drop.OVER_BUDGET: (False, "rate-limited: slow down"),
+    Drop.BAD_ID: (False, "invalid: the id is not the hash of the event"),
+    Drop.BAD_SIGNATURE: (False, "invalid: bad signature"),
+    Drop.RATE_LIMITED: (False, "rate-limited: slow down"),
+    Drop.BUSY: (False, "error: busy, please try again"),
+    Drop.NOT_READY: (False, "error: the signer is not ready, please try again"),
+    Drop.UNASKED: (False, "blocked: not asked for"),
+}
+"""What the sender reads for each drop: NIP-01's machine-readable prefix, then words."""
+
+
+class Out(Protocol):
+    """Where a session's frames go (see outbox.Outbox)."""
+
+    is_overflown: bool
+
+    def put(self, frame: str, *, lazy: bool = False) -> None:
+        """Queue one text frame."""
+
+    def flush(self) -> None:
+        """Let lazy frames go."""
+
+
+class Subscription:
+    """One open REQ. ``prefix`` is the start of every frame that it is sent."""
+
+    __slots__ = ("filters", "prefix", "session")
+
+    def __init__(self, session: Session, quoted_id: str, filters: list[Filter]) -> None:
+        self.session = session
+        self.filters = filters
+        self.prefix = f'["EVENT",{quoted_id},'
+
+
+class Session:
+    """State of one connection: its tenant scope, subscriptions and limits."""
+
+    __slots__ = ("_events", "_frames", "_hub", "lane", "out", "scope", "subscriptions")
+
+    def __init__(self, hub: RelayHub, scope: str, lane: Lane, out: Out, clock: Callable[[], float]) -> None:
+        limits = hub.limits
+        self._hub = hub
+        self.scope = scope
+        self.lane = lane
+        self.out = out
+        self.subscriptions: dict[str, Subscription] = {}
+        self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
+        self._frames = TokenBucket(limits.frames_per_second, 2 * limits.frames_per_second, clock)
+
+    def handle(self, text: str) -> float:
+        """Act on one text frame. Returns seconds to wait before the next one is read: 0.0, or more when too fast."""
+        if text.startswith(_EVENT) and text.endswith("]"):
+            self._event(text[9:-1].encode("utf-8", "surrogatepass"))
+        elif len(text) > self._hub.intake.limits.frame_bytes:
+            self._hub.intake.drop(self.lane, Drop.TOO_LARGE)
+            self._notice("invalid: the message is too large")
+        else:
+            self._message(text)
+        return 0.0 if self._frames.take() else self._frames.wait_for()
+
+    def is_idle(self, seconds: float) -> bool:
+        """Whether it waits for nothing and has said nothing for ``seconds``."""
+        return not self.subscriptions and self._frames.idle_for() > seconds
+
+    def close(self) -> None:
+        """End every subscription; the connection is gone."""
+        for subscription in self.subscriptions.values():
+            self._hub.unsubscribe(subscription)
+        self.subscriptions.clear()
+
+    # Messages
+
+    def _message(self, text: str) -> None:
+        try:
+            parts = _decode(text.encode())
+            name = msgspec.json.decode(parts[0], type=str)
+        except (ValueError, IndexError, RecursionError):
+            self._hub.intake.drop(self.lane, Drop.MALFORMED)
+            self._notice("invalid: not a NIP-01 message")
+            return
+        if name == "EVENT" and len(parts) == 2:
+            self._event(bytes(parts[1]).strip())
+        elif name == "REQ":
+            self._req(parts)
+        elif name == "CLOSE" and len(parts) == 2:
+            self._close(parts[1])
+        elif name == "AUTH":
+            self._ok(claimed_id(bytes(text, "utf-8")), False, "invalid: this relay asks for no authentication")
+        else:
+            self._notice("unsupported: unknown message")
+
+    def _event(self, raw: bytes) -> None:
+        if not self._events.take():
+            self._hub.intake.drop(self.lane, Drop.RATE_LIMITED)
+            self._ok(claimed_id(raw), *OK_TEXT[Drop.RATE_LIMITED])
+            return
+        event, reason = self._hub.intake.admit(raw, self.lane)
+        if event is not None and reason is None:
+            reason = self._hub.accept(event, raw, self)
+        if reason is None and event is not None:
+            self.out.put(f'["OK","{event.id}",true,""]', lazy=True)
+            self._hub.flush_soon(self.out)
+        else:
+            self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or Drop.MALFORMED])
+
+    def _req(self, parts: list[msgspec.Raw]) -> None:
+        name = self._subscription_id(parts[1]) if len(parts) > 1 else None
+        if name is None:
+            self._notice("invalid: a subscription id has 1 to 64 characters")
+            return
+        try:
+            filters = self._filters(parts[2:])
+            if name not in self.subscriptions and len(self.subscriptions) >= self._hub.limits.subscriptions:
+                raise FilterError("rate-limited: too many subscriptions")
+        except FilterError as error:
+            self._drop_subscription(name)
+            self._send("CLOSED", name, str(error))
+            return
+        self._drop_subscription(name)
+        self._subscribe(name, filters)
+
+    def _subscribe(self, name: str, filters: list[Filter]) -> None:
+        """Stored events, then EOSE, then live ones: nothing runs in between, so none is missed or sent twice."""
+        subscription = Subscription(self, _quote(name).decode(), filters)
+        for text in self._hub.stored(filters, self.scope):
+            self.out.put(subscription.prefix + text + "]", lazy=True)
+        self._send("EOSE", name)
+        self.subscriptions[name] = subscription
+        self._hub.subscribe(subscription)
+
+    def _filters(self, parts: list[msgspec.Raw]) -> list[Filter]:
+        if not 1 <= len(parts) <= self._hub.limits.filters:
+            raise FilterError(f"invalid: 1 to {self._hub.limits.filters} filters are needed")
+        try:
+            values = [msgspec.json.decode(part) for part in parts]
+        except (ValueError, RecursionError):
+            raise FilterError("invalid: a filter does not parse") from None
+        filters = [parse_filter(value, self._hub.limits.filter_values) for value in values]
+        if not all(item.is_narrow for item in filters):
+            raise FilterError("restricted: name #p, authors or ids in every filter")
+        return filters
+
+    def _close(self, part: msgspec.Raw) -> None:
+        name = self._subscription_id(part)
+        if name is not None:
+            self._drop_subscription(name)
+
+    def _drop_subscription(self, name: str) -> None:
+        subscription = self.subscriptions.pop(name, None)
+        if subscription is not None:
+            self._hub.unsubscribe(subscription)
+
+    def _subscription_id(self, part: msgspec.Raw) -> str | None:
+        try:
+            name = msgspec.json.decode(part, type=str)
+        except ValueError:
+            return None
+        return name if 1 <= len(name) <= self._hub.limits.subscription_id_chars else None
+
+    # Answers
+
+    def _ok(self, event_id: str | None, accepted: bool, text: str) -> None:
+        if event_id is None:
+            self._notice(text)
+        else:
+            self.out.put(f'["OK","{event_id}",{"true" if accepted else "false"},"{text}"]')
+
+    def _notice(self, text: str) -> None:
+        self._send("NOTICE", text)
+
+    def _send(self, *parts: str) -> None:
+        self.out.put(_quote(parts).decode())
