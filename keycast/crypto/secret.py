@@ -81,7 +81,11 @@ class SecretBytes:
         return self._wiped
 
     def view(self) -> memoryview:
-        """A writable view of the one buffer. Raises SecretWiped after ``wipe()``."""
+        """A writable view of the one buffer. Raises SecretWiped after ``wipe()``.
+
+        Keep the secret itself in a variable for as long as the view is used: when the secret is deleted, the view
+        shows zeros.
+        """
         if self._wiped:
             raise SecretWiped
         return memoryview(self._buffer)
