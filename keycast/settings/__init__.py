@@ -6,6 +6,7 @@ to start (keycast.checks), never makes it lenient.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -15,7 +16,7 @@ from keycast.settings.env import env, secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 env_file = BASE_DIR / ".env"
-if env_file.is_file():
+if env_file.is_file() and os.environ.get("KEYCAST_ENVIRONMENT") != "test":
     env.read_env(str(env_file))
 
 ENVIRONMENT = env.str("KEYCAST_ENVIRONMENT", default="production")

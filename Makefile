@@ -1,0 +1,71 @@
+# What a newcomer needs: `make demo` and `make test`. Nothing is installed outside .venv (and node_modules).
+#   make demo [ONCE=1] [PORT=8000]   everything in one process, with a demo tenant, shown by a real signature
+#   make run                         the server for development, with the settings of .env if there is one
+#   make test [ARGS="tests/keys -x"] the test suite (SQLite; PostgreSQL with DATABASE_URL and REDIS_URL)
+#   make lint | bench [ARGS=...] | clean
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell for name in python3.11 python3.12 python3.13 python3 python; do \
+    command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo $$name && break; done)
+VENV ?= .venv
+PY := $(VENV)/bin/python
+hash = $(firstword $(shell cat requirements/$(1).txt 2>/dev/null | cksum))
+BASE := $(VENV)/.installed-base-$(call hash,base)
+DEV := $(VENV)/.installed-dev-$(call hash,dev)
+CLIENTS := tests/e2e/clients/node_modules/.package-lock.json
+# Without a .env this checkout is somebody's desk, not a production machine.
+ENVIRONMENT := $(if $(wildcard .env),,KEYCAST_ENVIRONMENT=$${KEYCAST_ENVIRONMENT:-development})
+
+.PHONY: help demo run test lint bench clean setup setup-dev
+
+help:
+	@sed -n '2,5s/^#  *//p' Makefile
+
+$(VENV)/pyvenv.cfg:
+	@test -n "$(PYTHON)" || { echo "Keycast needs Python 3.11 or later (on Debian: apt-get install python3 python3-venv)."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python has no venv module (on Debian: apt-get install python3-venv)."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(BASE): $(VENV)/pyvenv.cfg
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	@touch $@
+
+$(DEV): $(VENV)/pyvenv.cfg
+	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@touch $@ $(BASE)
+
+# The clients of other people that the tests drive; without npm those tests say that they were skipped.
+$(CLIENTS): tests/e2e/clients/package-lock.json
+	@if command -v npm >/dev/null; then npm ci --prefix tests/e2e/clients --no-audit --no-fund --loglevel=error; \
+	else echo "No npm: tests that drive nostr-tools and nostrify will be skipped."; fi
+
+setup: $(BASE)
+setup-dev: $(DEV) $(CLIENTS)
+
+demo: setup
+	@KEYCAST_ENVIRONMENT=development $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+
+run: setup
+	@$(ENVIRONMENT) $(PY) manage.py migrate --verbosity 0
+	@$(ENVIRONMENT) $(PY) manage.py createcachetable
+	@$(ENVIRONMENT) $(PY) manage.py generate_kek --if-missing
+	@$(ENVIRONMENT) $(PY) manage.py serve $(ARGS)
+
+test: setup-dev
+	$(PY) -m pytest $(ARGS)
+
+lint: setup-dev
+	PY=$(PY) scripts/lint
+
+bench: setup-dev
+	@KEYCAST_ENVIRONMENT=development $(PY) manage.py bench $(ARGS)
+
+# var/ holds the demo's database and key-encryption key: it is yours to delete.
+clean:
+	rm -rf $(VENV) staticfiles tests/e2e/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
