@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bunker.policy.document import KEY_METHODS
-
-MAX_PERMISSIONS_LENGTH = 4096
+from keycast.nostr.nip46 import MAX_PERMISSIONS_TEXT, Permission, PermissionsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +26,18 @@ def parse_requested(text: str) -> Requested | None:
 
     Entries that no policy knows grant nothing; they are not an error, since NIP-46 leaves the list open.
     """
-    entries = [entry.strip() for entry in text[:MAX_PERMISSIONS_LENGTH].split(",") if entry.strip()]
+    entries = [entry.strip() for entry in text[:MAX_PERMISSIONS_TEXT].split(",") if entry.strip()]
     if not entries:
         return None
-    methods: set[str] = set()
-    kinds: set[int] = set()
-    any_kind = False
-    for entry in entries:
-        method, colon, parameter = entry.partition(":")
-        if method not in KEY_METHODS:
-            continue
-        if method != "sign_event":
-            methods.add(method)
-        elif not colon:
-            methods.add(method)
-            any_kind = True
-        elif parameter.isascii() and parameter.isdigit() and len(parameter) <= 5:
-            methods.add(method)
-            kinds.add(int(parameter))
-    return Requested(frozenset(methods), None if any_kind else frozenset(kinds))
+    wishes = [wish for wish in map(_read, entries) if wish is not None]
+    signing = [wish.kind for wish in wishes if wish.method == "sign_event"]
+    kinds = None if None in signing else frozenset(kind for kind in signing if kind is not None)
+    return Requested(frozenset(wish.method for wish in wishes), kinds)
+
+
+def _read(entry: str) -> Permission | None:
+    try:
+        wish = Permission.parse(entry)
+    except PermissionsError:
+        return None
+    return wish if wish.method in KEY_METHODS else None

@@ -14,18 +14,17 @@ from asgiref.sync import async_to_sync
 
 from bunker.models import Connection, Request, RequestState
 from keycast.nostr.events import Event, UnsignedEvent, event_id, serialize
-from keycast.nostr.nip46 import Response
+from keycast.nostr.nip46 import KIND, Response
 from keys.models import TransportKey
 from keys.refs import SealedSecret, TransportRef
 from keys.services import transport_service
 
-KIND_NOSTR_CONNECT = 24133
 ANSWER_LIFETIME_MS = 600_000
 
 
 def store_connect_answer(connection: Connection, transport: TransportKey, secret: str) -> None:
     """Leave the encrypted, signed ``connect`` answer for the worker that serves this signer."""
-    inner = Response(id=secrets.token_hex(8), result=secret).to_json()
+    inner = Response.ok(secrets.token_hex(8), secret).to_text()
     reply = async_to_sync(_compose)(transport_ref(transport), connection.client_public_key, inner)
     now = time.time_ns() // 1_000_000
     Request.objects.create(
@@ -63,7 +62,7 @@ async def _compose(ref: TransportRef, client: str, inner: str) -> Event:
     draft = UnsignedEvent(
         pubkey=ref.public_key,
         created_at=int(time.time()),
-        kind=KIND_NOSTR_CONNECT,
+        kind=KIND,
         tags=tags,
         content=opened.encrypt(client, inner),
     )

@@ -21,6 +21,7 @@ from bunker.services.lifecycle import supersede
 from bunker.services.relay_urls import relays_for
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.nostr.nip46 import format_permissions
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
 from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, TransportKey
@@ -99,7 +100,7 @@ def approve_nostrconnect(
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
     supersede(transport.id, uri.client_public_key, actor)
-    metadata = {"name": clean_text(uri.name or "", 100), "url": clean_text(uri.url or "", 300)}
+    metadata = {"name": clean_text(uri.name, 100), "url": clean_text(uri.url, 300)}
     connection = Connection.objects.create(
         tenant_id=key.tenant_id,
         key=key,
@@ -108,7 +109,7 @@ def approve_nostrconnect(
         state=ConnectionState.ACTIVE,
         client_public_key=uri.client_public_key,
         client_metadata={label: value for label, value in metadata.items() if value},
-        requested_permissions=(uri.perms or "")[:4096],
+        requested_permissions=format_permissions(uri.permissions),
         bound_at=timezone.now(),
         policy_slug=template.slug,
         policy=template.document,
