@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
@@ -48,13 +48,14 @@ class Report:
         }
 
 
-def verify(chain: str | None = None) -> Report:
-    """Check one chain, or all of them, in constant memory. At most one fault, the first, is reported per chain.
+def verify(chain: str | None = None, *, expected: Iterable[str] = ()) -> Report:
+    """Check one chain, or all of them and those ``expected`` to exist, in constant memory.
 
-    The head is read before the rows, so rows appended meanwhile are no fault. Cutting off the last rows *and*
-    rewinding the head to match leaves a chain that is right in itself: only a copy of the head kept elsewhere shows it.
+    At most one fault, the first, is reported per chain. The head is read before the rows, so rows appended meanwhile
+    are no fault. Cutting off the last rows *and* rewinding the head to match leaves a chain that is right in itself:
+    only a copy of its head kept elsewhere shows it.
     """
-    names = [chain] if chain else sorted(_all_names())
+    names = [chain] if chain is not None else sorted({*_all_names(), *expected})
     rows, faults = 0, []
     for name in names:
         count, fault = _verify_chain(name)
@@ -71,11 +72,11 @@ def _all_names() -> set[str]:
 
 def _verify_chain(name: str) -> tuple[int, Fault | None]:
     head = _head(name)
-    if head is None:
-        if AuditRow.objects.filter(chain=name).exists():
-            return 0, Fault(name, None, "head-missing", "The chain has rows but no head.")
-        return 0, None
-    return _walk(name, *head)
+    if head is not None:
+        return _walk(name, *head)
+    if AuditRow.objects.filter(chain=name).exists():
+        return 0, Fault(name, None, "head-missing", "The chain has rows but no head.")
+    return 0, Fault(name, None, "chain-missing", "There is no such chain.")
 
 
 def _head(name: str) -> tuple[int, bytes] | None:

@@ -23,11 +23,8 @@ _COLUMNS = (
     "chain, sequence, at, tag, outcome, actor_type, actor_id, actor_label, "
     "key_id, connection_id, request_id, data, previous_hash, hash"
 )
-_TYPES = ("text", "bigint", "bigint", *["text"] * 9, "bytea", "bytea")
-_INSERT = f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(_TYPES))})"  # noqa: S608
-_INSERT_ARRAYS = (
-    f"INSERT INTO audit_auditrow ({_COLUMNS}) SELECT * FROM unnest({', '.join(f'%s::{kind}[]' for kind in _TYPES)})"  # noqa: S608
-)
+_INSERT = f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES ({', '.join(['%s'] * 14)})"  # noqa: S608
+_COPY = f"COPY audit_auditrow ({_COLUMNS}) FROM STDIN"
 _NEW_HEAD = "INSERT INTO audit_auditchain (name, sequence, head) VALUES (%s, 0, %s) ON CONFLICT DO NOTHING"
 _MOVE_HEAD = "UPDATE audit_auditchain SET sequence = %s, head = %s WHERE name = %s"
 
@@ -111,10 +108,17 @@ def _chained(heads: _Heads, entries: Sequence[Entry], now: int) -> list[_Row]:
 
 
 def _insert(cursor: Any, rows: list[_Row]) -> None:
-    if cursor.db.vendor == "postgresql":  # one statement of fourteen arrays: a round trip per batch, not per row
-        cursor.execute(_INSERT_ARRAYS, [list(column) for column in zip(*rows, strict=True)])
+    if len(rows) > 1 and cursor.db.vendor == "postgresql":
+        _copy(cursor, rows)
     else:
         cursor.executemany(_INSERT, rows)
+
+
+def _copy(cursor: Any, rows: list[_Row]) -> None:
+    """PostgreSQL's COPY: a quarter of the cost of executemany, and triggers and constraints hold all the same."""
+    with cursor.db.wrap_database_errors, cursor.copy(_COPY) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _text(value: str, limit: int) -> str:

@@ -44,9 +44,9 @@ def test_history_cannot_be_changed(statement: int) -> None:
     before = written()
     statements = FORBIDDEN_ON[connection.vendor]
     sql = statements[min(statement, len(statements) - 1)]
-    with pytest.raises(DatabaseError, match="append-only|only moves forward"), transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [b"x" * 32] if "%s" in sql else None)
+    refused = pytest.raises(DatabaseError, match=r"append-only|only moves forward")
+    with refused, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, [b"x" * 32] if "%s" in sql else None)
     assert written() == before
 
 

@@ -1,0 +1,52 @@
+"""Check that the audit log is as it was written."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from accounts.models import Tenant
+from keycast.audit.services import PLATFORM, Report, chain_of, verify
+
+INTACT, BROKEN, USAGE = 0, 1, 2
+
+
+class Command(BaseCommand):
+    """Exit code 0: every chain is whole. 1: one is not, and its first bad row is named. 2: asked wrongly."""
+
+    help = "Verify the hash chains of the audit log, and name the first bad row of each that is broken."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        only = parser.add_mutually_exclusive_group()
+        only.add_argument("--tenant", metavar="SLUG", help="check this tenant's chain only")
+        only.add_argument("--chain", metavar="NAME", help="check this chain only: a tenant id in hex, or platform")
+        parser.add_argument("--json", action="store_true", help="print the report as one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        report = self._verify(options["tenant"], options["chain"])
+        if options["json"]:
+            self.stdout.write(json.dumps(report.as_dict()))
+        else:
+            self._tell(report)
+        if not report.is_intact:
+            raise SystemExit(BROKEN)
+
+    def _verify(self, slug: str | None, chain: str | None) -> Report:
+        if chain:
+            return verify(chain)
+        if slug:
+            tenant = Tenant.objects.filter(slug=slug).first()
+            if tenant is None:
+                raise CommandError(f"There is no tenant {slug!r}.", returncode=USAGE)
+            return verify(chain_of(tenant.id))
+        tenants = Tenant.objects.values_list("id", flat=True)
+        return verify(expected=[PLATFORM, *map(chain_of, tenants)])
+
+    def _tell(self, report: Report) -> None:
+        for fault in report.faults:
+            where = f"row {fault.sequence}" if fault.sequence is not None else "head"
+            self.stdout.write(f"BROKEN {fault.chain} {where}: {fault.problem}. {fault.detail}")
+        state = "intact" if report.is_intact else "NOT intact"
+        self.stdout.write(f"{report.chains} chains, {report.rows} rows: {state}.")
