@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from asyncio import FIRST_COMPLETED as FIRST
+from asyncio import FIRST_COMPLETED
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any
@@ -19,12 +19,14 @@ from channels.db import database_sync_to_async
 from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.outbox import Outbox
 from bunker.relays.session import Session
+from bunker.relays.wire import DirectOut, direct_of
 
 logger = logging.getLogger(__name__)
 
 ResolveScope = Callable[[str], Awaitable[str | None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
+GONE = 0
 GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
 INTERNAL_ERROR = 1011
@@ -60,59 +62,83 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         try:
             await send({"type": "websocket.accept"})
-            await self._serve(hub, session, outbox, receive, send)
+            await Service(hub, session, receive, send).run(scope, outbox)
         finally:
             hub.close(session, address)
 
-    async def _serve(self, hub: RelayHub, session: Session, outbox: Outbox, receive: Receive, send: Any) -> None:
-        """Read and write side by side until the first of them ends."""
-        reader = asyncio.create_task(read(session, receive))
-        writer = asyncio.create_task(outbox.run())
-        both = {reader, writer}
+
+class Service:
+    """One accepted connection: frames in, frames out, until one side ends."""
+
+    def __init__(self, hub: RelayHub, session: Session, receive: Receive, send: Any) -> None:
+        self._hub = hub
+        self._session = session
+        self._receive = receive
+        self._send = send
+        self._code = GONE
+        self._abort: Callable[[], None] | None = None
+
+    async def run(self, scope: MutableMapping[str, Any], outbox: Outbox) -> None:
+        """Serve by the direct way where the server offers it, else by the plain loops."""
+        direct = direct_of(scope)
+        tasks: set[asyncio.Task[int]] = set()
+        if direct is not None and direct.take_over(self.handle):
+            self._session.out = DirectOut(direct, self._hub.limits.queue_bytes)
+            self._abort = direct.abort
+        else:
+            tasks.add(asyncio.create_task(outbox.run()))
+        tasks.add(asyncio.create_task(self._read()))
         try:
-            while not (ended := (await asyncio.wait(both, timeout=hub.limits.idle_seconds / 2, return_when=FIRST))[0]):
-                if session.is_idle(hub.limits.idle_seconds):
-                    break
+            code = await self._first_end(tasks)
         finally:
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
-        code = close_code(hub, ended)
-        if code:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if code != GONE:
             with suppress(OSError):
-                await asyncio.wait_for(send({"type": "websocket.close", "code": code}), CLOSE_SECONDS)
+                await asyncio.wait_for(self._send({"type": "websocket.close", "code": code}), CLOSE_SECONDS)
 
-
-async def read(session: Session, receive: Receive) -> int:
-    """Handle frames as they come. Returns the code to close with, 0 when the client has gone."""
-    handle = session.handle
-    while True:
-        message = await receive()
-        if message["type"] != "websocket.receive":
-            return 0
-        text = message.get("text")
-        if text is None:
-            return UNSUPPORTED_DATA
-        wait = handle(text)
-        if wait:
-            await asyncio.sleep(wait)
-
-
-def close_code(hub: RelayHub, ended: set[asyncio.Task[int]]) -> int:
-    """Say how to close after ``ended`` (empty: idle): the relay's loop top, where one client's fault ends."""
-    code = 0 if ended else GOING_AWAY
-    for task in ended:
-        error = task.exception()
-        if error is None:
-            code = task.result()
-        elif not isinstance(error, OSError):  # a client that is gone is an OSError in ASGI
-            code = INTERNAL_ERROR
-            hub.intake.counters.misc["relay-errors"] += 1
+    def handle(self, text: bytes) -> float:
+        """Act on one text message. The relay's loop top: a fault of ours ends this connection and no other."""
+        try:
+            return self._session.handle(text)
+        except Exception as error:
+            self._hub.intake.counters.misc["relay-errors"] += 1
             logger.error("a relay connection failed", extra={"error": type(error).__name__})
-    return code
+            self._code = INTERNAL_ERROR
+            if self._abort is not None:
+                self._abort()
+            return 0.0
+
+    async def _read(self) -> int:
+        """Take frames as they come. Returns the code to close with, GONE when the client has gone."""
+        receive, handle = self._receive, self.handle
+        while self._code == GONE:
+            message = await receive()
+            if message["type"] != "websocket.receive":
+                return GONE
+            text = message.get("text")
+            if text is None:
+                return UNSUPPORTED_DATA
+            wait = handle(text.encode())
+            if wait:
+                await asyncio.sleep(wait)
+        return self._code
+
+    async def _first_end(self, tasks: set[asyncio.Task[int]]) -> int:
+        """Wait for the first task to end, or for idleness; returns the code to close with."""
+        idle = self._hub.limits.idle_seconds
+        while True:
+            ended, _ = await asyncio.wait(tasks, timeout=idle / 2, return_when=FIRST_COMPLETED)
+            for task in ended:
+                with suppress(OSError):  # what ASGI servers raise when the client is gone
+                    return task.result()
+                return GONE
+            if self._session.is_idle(idle):
+                return GOING_AWAY
 
 
 def sole_host(scope: MutableMapping[str, Any]) -> str | None:
     """Return the one Host header; None when there is none or more than one."""
     hosts = [value for name, value in scope["headers"] if name == b"host"]
-    return hosts[0].decode("latin-1") if len(hosts) == 1 else None
+    return str(hosts[0], "latin-1") if len(hosts) == 1 else None

@@ -79,9 +79,8 @@ class RelayHub:
         recipient = sole_recipient(event)
         if recipient is None:
             return
-        text = raw.decode()
-        self._memory.add(event, recipient, text)
-        self._deliver(event, recipient, text, None)
+        self._memory.add(event, recipient, raw)
+        self._deliver(event, recipient, raw, None)
 
     def forget(self, event_id: str) -> None:
         """Let an event in again that could not be claimed."""
@@ -114,7 +113,7 @@ class RelayHub:
         recipient = sole_recipient(event) or ""
         if not self.served.serves(recipient, session.scope):
             self.intake.remember(event.id)
-            self._memory.add(event, recipient, raw.decode())
+            self._memory.add(event, recipient, raw)
         elif self._sink is not None:
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
             if refusal is not None:
@@ -122,10 +121,10 @@ class RelayHub:
         elif not self._keep(event, raw, session.lane):
             return Drop.NOT_READY
         if recipient in self._by_recipient or event.pubkey in self._by_author or event.id in self._by_id:
-            self._deliver(event, recipient, raw.decode(), session.scope)
+            self._deliver(event, recipient, raw, session.scope)
         return None
 
-    def stored(self, filters: list[Filter], scope: str) -> Iterator[str]:
+    def stored(self, filters: list[Filter], scope: str) -> Iterator[bytes]:
         """Yield remembered replies that match, newest first, at most a bounded number and half a queue of bytes."""
         left, room = self.limits.stored_per_request, self.limits.queue_bytes // 2
         sent: set[str] = set()
@@ -133,11 +132,11 @@ class RelayHub:
             for item in self._memory.find(wanted):
                 if item.event.id in sent or not self.served.serves(item.event.pubkey, scope):
                     continue
-                room -= len(item.text)
+                room -= len(item.raw)
                 if len(sent) >= left or room < 0:
                     return
                 sent.add(item.event.id)
-                yield item.text
+                yield item.raw
 
     def subscribe(self, subscription: Subscription) -> None:
         """Let live events reach ``subscription``."""
@@ -187,14 +186,14 @@ class RelayHub:
             else:
                 yield from ((self._by_id, key) for key in wanted.ids or ())
 
-    def _deliver(self, event: Event, recipient: str, text: str, scope: str | None) -> None:
+    def _deliver(self, event: Event, recipient: str, raw: bytes, scope: str | None) -> None:
         """Send to every matching subscription, in tenant ``scope`` or, for None, where the author is served."""
         serves = self.served.serves
         for subscription in self._waiting_for(event, recipient):
             session = subscription.session
             allowed = serves(event.pubkey, session.scope) if scope is None else scope == session.scope
             if allowed and any(wanted.matches(event, recipient) for wanted in subscription.filters):
-                session.out.put(subscription.prefix + text + "]")
+                session.out.put(subscription.prefix + raw + b"]")
 
     def _waiting_for(self, event: Event, recipient: str) -> set[Subscription]:
         by_recipient = self._by_recipient.get(recipient)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 
 from django.conf import settings
 
@@ -50,8 +50,7 @@ class BuiltInLimits:
     def from_settings(cls) -> BuiltInLimits:
         """Read overrides from settings; a name that does not exist is a configuration error (TypeError)."""
         given = dict(getattr(settings, "RELAY_LIMITS", {}) or {})
-        kinds = {field.name: type(field.default) for field in fields(cls)}
-        return cls(**{name: kinds[name](value) if name in kinds else value for name, value in given.items()})
+        return replace(cls(), **given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Remembered(NamedTuple):
-    """One event of the memory; ``until`` is monotonic time, ``text`` its JSON."""
+    """One event of the memory; ``until`` is monotonic time, ``raw`` its JSON."""
 
     until: float
     event: Event
     recipient: str
-    text: str
+    raw: bytes
 
 
 class Memory:
@@ -35,14 +35,14 @@ class Memory:
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, event: Event, recipient: str, text: str) -> None:
+    def add(self, event: Event, recipient: str, raw: bytes) -> None:
         """Remember an event and forget what is over a bound."""
         now = self._clock()
-        item = Remembered(now + self._seconds, event, recipient, text)
+        item = Remembered(now + self._seconds, event, recipient, raw)
         self._all.append(item)
         self._by_recipient.setdefault(recipient, deque()).append(item)
         self._by_author.setdefault(event.pubkey, deque()).append(item)
-        self._bytes += len(text)
+        self._bytes += len(raw)
         self._forget(now)
 
     def find(self, wanted: Filter) -> list[Remembered]:
@@ -71,7 +71,7 @@ class Memory:
             self._all[0].until <= now or len(self._all) > self._most_events or self._bytes > self._most_bytes
         ):
             item = self._all.popleft()
-            self._bytes -= len(item.text)
+            self._bytes -= len(item.raw)
             self._unlist(self._by_recipient, item.recipient)
             self._unlist(self._by_author, item.event.pubkey)
 

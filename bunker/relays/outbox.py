@@ -24,7 +24,7 @@ class Outbox:
     def __init__(self, send: Send, most_frames: int, most_bytes: int) -> None:
         self._send = send
         self._most_frames, self._most_bytes = most_frames, most_bytes
-        self._frames: deque[str] = deque()
+        self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._wanted: asyncio.Event = asyncio.Event()
         self.is_overflown = False
@@ -32,7 +32,7 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._frames)
 
-    def put(self, frame: str, *, lazy: bool = False) -> None:
+    def put(self, frame: bytes, *, lazy: bool = False) -> None:
         """Queue a text frame; drop everything and mark the overflow when a bound is reached."""
         if self.is_overflown:
             return
@@ -58,6 +58,6 @@ class Outbox:
             while frames:
                 frame = frames.popleft()
                 self._bytes -= len(frame)
-                await send({"type": "websocket.send", "text": frame})
+                await send({"type": "websocket.send", "text": frame.decode()})
             if self.is_overflown:
                 return POLICY_VIOLATION

@@ -15,7 +15,7 @@ from bunker.relays.interfaces import Drop
 if TYPE_CHECKING:
     from bunker.relays.hub import RelayHub
 
-_EVENT = '["EVENT",{'
+_EVENT = b'["EVENT",{'
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _quote = msgspec.json.Encoder().encode
 
@@ -44,7 +44,7 @@ class Out(Protocol):
 
     is_overflown: bool
 
-    def put(self, frame: str, *, lazy: bool = False) -> None:
+    def put(self, frame: bytes, *, lazy: bool = False) -> None:
         """Queue one text frame."""
 
     def flush(self) -> None:
@@ -56,10 +56,10 @@ class Subscription:
 
     __slots__ = ("filters", "prefix", "session")
 
-    def __init__(self, session: Session, quoted_id: str, filters: list[Filter]) -> None:
+    def __init__(self, session: Session, name: str, filters: list[Filter]) -> None:
         self.session = session
         self.filters = filters
-        self.prefix = f'["EVENT",{quoted_id},'
+        self.prefix = b'["EVENT",%b,' % _quote(name)
 
 
 class Session:
@@ -77,10 +77,10 @@ class Session:
         self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
         self._frames = TokenBucket(limits.frames_per_second, 2 * limits.frames_per_second, clock)
 
-    def handle(self, text: str) -> float:
-        """Act on one text frame. Returns seconds to wait before the next one is read: 0.0, or more when too fast."""
-        if text.startswith(_EVENT) and text.endswith("]"):
-            self._event(text[9:-1].encode("utf-8", "surrogatepass"))
+    def handle(self, text: bytes) -> float:
+        """Act on one text frame (UTF-8). Returns how many seconds to wait before the next one is read, usually 0.0."""
+        if text.startswith(_EVENT) and text.endswith(b"]"):
+            self._event(text[9:-1])
         elif len(text) > self._hub.intake.limits.frame_bytes:
             self._hub.intake.drop(self.lane, Drop.TOO_LARGE)
             self._notice("invalid: the message is too large")
@@ -100,9 +100,9 @@ class Session:
 
     # Messages
 
-    def _message(self, text: str) -> None:
+    def _message(self, text: bytes) -> None:
         try:
-            parts = _decode(text.encode())
+            parts = _decode(text)
             name = msgspec.json.decode(parts[0], type=str)
         except (ValueError, IndexError, RecursionError):
             self._hub.intake.drop(self.lane, Drop.MALFORMED)
@@ -115,7 +115,7 @@ class Session:
         elif name == "CLOSE" and len(parts) == 2:
             self._close(parts[1])
         elif name == "AUTH":
-            self._ok(claimed_id(bytes(text, "utf-8")), False, "invalid: this relay asks for no authentication")
+            self._ok(claimed_id(text), False, "invalid: this relay asks for no authentication")
         else:
             self._notice("unsupported: unknown message")
 
@@ -128,7 +128,7 @@ class Session:
         if event is not None and reason is None:
             reason = self._hub.accept(event, raw, self)
         if reason is None and event is not None:
-            self.out.put(f'["OK","{event.id}",true,""]', lazy=True)
+            self.out.put(b'["OK","%b",true,""]' % event.id.encode(), lazy=True)
             self._hub.flush_soon(self.out)
         else:
             self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or Drop.MALFORMED])
@@ -151,9 +151,9 @@ class Session:
 
     def _subscribe(self, name: str, filters: list[Filter]) -> None:
         """Stored events, then EOSE, then live ones: nothing runs in between, so none is missed or sent twice."""
-        subscription = Subscription(self, _quote(name).decode(), filters)
+        subscription = Subscription(self, name, filters)
         for text in self._hub.stored(filters, self.scope):
-            self.out.put(subscription.prefix + text + "]", lazy=True)
+            self.out.put(subscription.prefix + text + b"]", lazy=True)
         self._send("EOSE", name)
         self.subscriptions[name] = subscription
         self._hub.subscribe(subscription)
@@ -193,10 +193,10 @@ class Session:
         if event_id is None:
             self._notice(text)
         else:
-            self.out.put(f'["OK","{event_id}",{"true" if accepted else "false"},"{text}"]')
+            self._send("OK", event_id, accepted, text)
 
     def _notice(self, text: str) -> None:
         self._send("NOTICE", text)
 
-    def _send(self, *parts: str) -> None:
-        self.out.put(_quote(parts).decode())
+    def _send(self, *parts: str | bool) -> None:
+        self.out.put(_quote(parts))
