@@ -9,6 +9,8 @@ from pathlib import Path
 os.environ.setdefault("KEYCAST_ENVIRONMENT", "test")
 os.environ.setdefault("KEYCAST_DATA_DIR", tempfile.mkdtemp(prefix="keycast-test-"))
 os.environ.setdefault("KEYCAST_EMBEDDED", "0")
+if "KEYCAST_KEK_FILE" not in os.environ:
+    os.environ.setdefault("KEYCAST_KEK", "test-1:5Rk4v3Yd2hXbq0uJ8nQmTzWc7LsFgE6aPoViB1xKyNM=")
 
 from keycast.settings import *  # noqa: E402, F403
 from keycast.settings import DATABASES, DATA_DIR  # noqa: E402

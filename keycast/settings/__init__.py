@@ -218,6 +218,9 @@ LOGGING = logging.configure(
 KEY_MODE = env.str("KEY_MODE", default="encrypted")
 KEK_PROVIDER = env.str("KEYCAST_KEK_PROVIDER", default="local")
 KEK_LEASE_SECONDS = env.int("KEYCAST_KEY_LEASE_SECONDS", default=60)
+OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
+NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
+KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)
