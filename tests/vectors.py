@@ -56,9 +56,7 @@ def load_or_skip(name: str) -> Any:
         pytest.skip(str(missing))
 
 
-def rows(
-    name: str, pick: Callable[[Any], Iterable[Any]], label: Callable[[Any], object] | None = None
-) -> list[Any]:
+def rows(name: str, pick: Callable[[Any], Iterable[Any]], label: Callable[[Any], object] | None = None) -> list[Any]:
     """Parameters for ``pytest.mark.parametrize``: one for each row that ``pick`` finds in the file."""
     try:
         found = list(pick(load(name)))

@@ -1,0 +1,82 @@
+"""After a secret is wiped, no copy of it is left in the process: its whole memory is read from outside."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keycast.crypto.ecdh import shared_x
+from keycast.crypto.schnorr import Keypair
+from keycast.nostr import nip44
+
+SUBJECT = Path(__file__).with_name("_memory_subject.py")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def memory_of(pid: int) -> list[bytes]:
+    """Every readable and writable mapping of the process."""
+    found = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, permissions, *_ = line.split()
+            if not permissions.startswith("rw"):
+                continue
+            start, end = (int(part, 16) for part in span.split("-"))
+            memory.seek(start)
+            found.append(memory.read(end - start))
+    return found
+
+
+def count(regions: list[bytes], secret: bytes) -> int:
+    """How often a half of the secret occurs, in either byte order (libsecp256k1's limbs are little-endian)."""
+    windows = {part[i : i + 16] for part in (secret, secret[::-1]) for i in (0, 8, 16)}
+    return sum(region.count(window) for region in regions for window in windows)
+
+
+@pytest.fixture
+def readable():
+    try:
+        with open(f"/proc/{os.getpid()}/mem", "rb"):
+            pass
+    except OSError:
+        pytest.skip("this system does not let a process's memory be read: the wiping of secrets is NOT tested")
+
+
+@pytest.mark.usefixtures("readable")
+def test_no_copy_of_a_secret_survives_its_wiping():
+    keypair, secret = Keypair.generate()
+    peer = Keypair.generate()[0].public_key
+    known = {
+        "secret key": bytes(secret.view()),
+        "shared x": _copy(shared_x(keypair, peer)),
+        "conversation key": _copy(nip44.conversation_key(keypair, peer)),
+    }
+    subject = subprocess.Popen(
+        [sys.executable, str(SUBJECT), peer.hex()],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        subject.stdin.write(known["secret key"])
+        subject.stdin.flush()
+        assert subject.stdout.readline() == b"open\n"
+        before = memory_of(subject.pid)
+        subject.stdin.write(b".")
+        subject.stdin.flush()
+        assert subject.stdout.readline() == b"wiped\n"
+        after = memory_of(subject.pid)
+    finally:
+        subject.communicate(b".", timeout=20)
+    assert count(before, known["secret key"]) > 0, "the search finds nothing even while the secret is in use"
+    assert count(before, known["conversation key"]) > 0
+    assert {name: count(after, value) for name, value in known.items()} == dict.fromkeys(known, 0)
+
+
+def _copy(secret):
+    return bytes(secret.view())
