@@ -41,6 +41,10 @@ class KeyDamaged(KeyUnavailable):
     public_message = "This key failed its integrity check and was not used. The operators have been told."
 
 
+class KeyMismatch(KeyDamaged):
+    """Stored key material opened, but to another public key than its row names: the key is quarantined."""
+
+
 class OpenKeyExpired(KeyUnavailable):
     """An open key was used after its lease; open it again."""
 
@@ -148,3 +152,11 @@ class TooBusy(Unavailable):
 
     code = "too-busy"
     public_message = "Another encrypted key is being opened. Please try again in a moment."
+
+
+class InvalidText(CustodyError):
+    """A name or another text that a person typed cannot be kept."""
+
+    code = "invalid-text"
+    public_message = "This text cannot be used."
+    http_status = 400

@@ -25,6 +25,15 @@ class KeyState(models.TextChoices):
     FAILED = "failed", "Creation failed"
 
 
+class SetBy(models.TextChoices):
+    """On whose authority a key is in its state; only the same or a higher one may bring it back into use."""
+
+    OWNER = "owner", "Its owner"
+    TENANT = "tenant", "The tenant's administrators"
+    STAFF = "staff", "Platform staff"
+    SYSTEM = "system", "Keycast itself"
+
+
 class Provider(models.TextChoices):
     """Who guards the secret: the key-encryption key's keeper (encrypted) or the HSM (hsm)."""
 
@@ -56,6 +65,7 @@ class PersonalKey(models.Model):
     provider = models.CharField(max_length=16, choices=Provider)
     state = models.CharField(max_length=24, choices=KeyState, default=KeyState.PENDING)
     state_reason = models.CharField(max_length=200, blank=True)
+    state_set_by = models.CharField(max_length=16, choices=SetBy, default=SetBy.OWNER)
     public_key = models.CharField(max_length=64, unique=True, null=True, blank=True)
     encrypted_secret_key = models.BinaryField(null=True, blank=True)
     kek_version = models.CharField("key-encryption key version", max_length=255, blank=True)
@@ -125,6 +135,14 @@ class PersonalKey(models.Model):
                 ),
             ),
             models.CheckConstraint(
+                name="personalkey_destroyed_is_empty",
+                condition=~Q(state="destroyed")
+                | Q(encrypted_secret_key__isnull=True, encrypted_half_key__isnull=True, key_tweak=""),
+            ),
+            models.CheckConstraint(
+                name="personalkey_set_by_known", condition=Q(state_set_by__in=["owner", "tenant", "staff", "system"])
+            ),
+            models.CheckConstraint(
                 name="personalkey_public_key_once_made",
                 condition=Q(state__in=["pending", "failed", "destroyed"]) | _HAS_PUBLIC_KEY,
             ),
@@ -162,9 +180,7 @@ class TransportKey(models.Model):
         ordering = ("created_at",)
         indexes = (models.Index(fields=["shard"], name="transportkey_shard"),)
         constraints = (
-            models.UniqueConstraint(
-                name="transportkey_one_current", fields=["key"], condition=Q(is_current=True)
-            ),
+            models.UniqueConstraint(name="transportkey_one_current", fields=["key"], condition=Q(is_current=True)),
         )
 
     def __str__(self) -> str:

@@ -26,6 +26,7 @@ class Migration(migrations.Migration):
                 ('provider', models.CharField(choices=[('local', 'Local key file'), ('google', 'Google Cloud KMS'), ('nethsm', 'NetHSM')], max_length=16)),
                 ('state', models.CharField(choices=[('pending', 'Being created'), ('active', 'Active'), ('locked', 'Locked'), ('disabled', 'Disabled'), ('destruction-scheduled', 'To be destroyed'), ('destroyed', 'Destroyed'), ('failed', 'Creation failed')], default='pending', max_length=24)),
                 ('state_reason', models.CharField(blank=True, max_length=200)),
+                ('state_set_by', models.CharField(choices=[('owner', 'Its owner'), ('tenant', "The tenant's administrators"), ('staff', 'Platform staff'), ('system', 'Keycast itself')], default='owner', max_length=16)),
                 ('public_key', models.CharField(blank=True, max_length=64, null=True, unique=True)),
                 ('encrypted_secret_key', models.BinaryField(blank=True, null=True)),
                 ('kek_version', models.CharField(blank=True, max_length=255, verbose_name='key-encryption key version')),
@@ -92,6 +93,14 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name='personalkey',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('key_mode', 'hsm'), _negated=True), models.Q(('encrypted_secret_key__isnull', True), models.Q(('state__in', ['pending', 'failed', 'destroyed']), models.Q(models.Q(('kms_key_name', ''), _negated=True), models.Q(models.Q(('provider', 'nethsm'), ('cosigner', ''), ('encrypted_half_key__isnull', True), ('key_tweak', '')), models.Q(('encrypted_half_key__isnull', False), ('provider', 'google'), models.Q(('kms_key_version', ''), _negated=True), models.Q(('kms_public_key', ''), _negated=True), models.Q(('cosigner', ''), _negated=True), models.Q(('kek_version', ''), _negated=True)), _connector='OR')), _connector='OR')), _connector='OR'), name='personalkey_hsm_fields'),
+        ),
+        migrations.AddConstraint(
+            model_name='personalkey',
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'destroyed'), _negated=True), models.Q(('encrypted_half_key__isnull', True), ('encrypted_secret_key__isnull', True), ('key_tweak', '')), _connector='OR'), name='personalkey_destroyed_is_empty'),
+        ),
+        migrations.AddConstraint(
+            model_name='personalkey',
+            constraint=models.CheckConstraint(condition=models.Q(('state_set_by__in', ['owner', 'tenant', 'staff', 'system'])), name='personalkey_set_by_known'),
         ),
         migrations.AddConstraint(
             model_name='personalkey',

@@ -6,12 +6,17 @@ event loop, and an implementation that has all it needs at hand returns without 
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.events import UnsignedEvent
+from keys.errors import KeyDamaged
 from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
+
+#: Told of stored material that failed its check: the personal key's id, and how it failed.
+DamageReport = Callable[[UUID, KeyDamaged], Awaitable[None]]
 
 
 class Signer(Protocol):

@@ -1,0 +1,41 @@
+"""What every verb on a key does beside its own change: the audit row and the signal, in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from keycast.audit.entries import Actor, Entry
+from keycast.audit.services import append, chain_of, record
+from keycast.audit.tags import Outcome, Tag
+from keys import signals
+from keys.models import PersonalKey
+
+STATE_FIELDS = ("state", "state_reason", "state_set_by", "state_changed_at", "destruction_due_at")
+
+
+def entry(key: PersonalKey, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> Entry:
+    """An audit row about ``key``, in its tenant's chain."""
+    return Entry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data)
+
+
+def write(key: PersonalKey, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:
+    """Record one thing that happened to ``key`` and tell who listens."""
+    record(entry(key, tag, actor, outcome, **data))
+    signals.key_changed.send(sender=PersonalKey, key_id=key.id)
+
+
+def write_added(entries: Sequence[Entry], keys: Sequence[PersonalKey]) -> None:
+    """Record a batch of new keys and tell who listens once."""
+    with connection.cursor() as cursor:
+        append(cursor, entries)
+    signals.keys_added.send(sender=PersonalKey, key_ids=[key.id for key in keys])
+
+
+def save_state(key: PersonalKey, *more: str) -> None:
+    """Store a changed state, and the fields that ``more`` names."""
+    key.state_changed_at = timezone.now()
+    key.save(update_fields=[*STATE_FIELDS, *more])

@@ -1,0 +1,87 @@
+"""The local key-encryption keys as an operator writes them down: lines ``version:base64 of 32 bytes``, last is current.
+
+They come from the environment variable ``KEYCAST_KEK`` (lines may be separated by spaces too) or the file that
+``KEYCAST_KEK_FILE`` names. No error ever repeats any of the content.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import stat
+from pathlib import Path
+from typing import Final
+
+from keycast.crypto.secret import SecretBytes
+from keys.errors import KekUnavailable
+
+KEK_SIZE: Final = 32
+MAX_FILE_SIZE: Final = 64 * 1024
+_LINE: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([A-Za-z0-9+/]{43}=)")
+
+
+def parse(text: bytes) -> dict[str, SecretBytes]:
+    """The keys by version, in the order written. Raises KekUnavailable naming the line, never its content."""
+    keys: dict[str, SecretBytes] = {}
+    for number, line in enumerate(_lines(text), start=1):
+        found = _LINE.fullmatch(line)
+        if found is None:
+            raise KekUnavailable(f"Key-encryption key {number} is not “version:base64 of 32 bytes”.")
+        version = found[1].decode()
+        key = _decode(found[2], number)
+        if version in keys or key in keys.values():
+            raise KekUnavailable(f"Key-encryption key {number} repeats the version or the key of an earlier one.")
+        keys[version] = key
+    if not keys:
+        raise KekUnavailable("No key-encryption key is configured.")
+    return keys
+
+
+def read(path: Path, *, strict_mode: bool) -> bytes:
+    """The content of a key file. With ``strict_mode`` a file that group or others can read is refused."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise KekUnavailable(f"The key-encryption key file cannot be read: {type(error).__name__}.") from None
+    with os.fdopen(descriptor, "rb") as file:
+        _check(os.fstat(descriptor), strict_mode=strict_mode)
+        text = file.read(MAX_FILE_SIZE + 1)
+    if len(text) > MAX_FILE_SIZE:
+        raise KekUnavailable("The key-encryption key file is too long.")
+    return text
+
+
+def write_new(path: Path, version: str = "1") -> None:
+    """Write a fresh random key to a new file that only its owner can read. Raises FileExistsError."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as file, SecretBytes.random(KEK_SIZE) as key:
+        file.write(version.encode() + b":" + base64.b64encode(key.view()) + b"\n")
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _lines(text: bytes) -> list[bytes]:
+    lines = (line.strip() for line in text.splitlines())
+    return [word for line in lines if not line.startswith(b"#") for word in line.split()]
+
+
+def _decode(encoded: bytes, number: int) -> SecretBytes:
+    try:
+        raw = binascii.a2b_base64(encoded, strict_mode=True)
+    except binascii.Error:
+        raw = b""
+    if len(raw) != KEK_SIZE or len(set(raw)) < 8:
+        raise KekUnavailable(f"Key-encryption key {number} is not 32 random bytes in base64.")
+    return SecretBytes.adopt_bytes(raw)
+
+
+def _check(status: os.stat_result, *, strict_mode: bool) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise KekUnavailable("The key-encryption key file is not a regular file.")
+    if strict_mode and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise KekUnavailable("The key-encryption key file can be read by others: chmod 600 it.")
+    if strict_mode and status.st_uid not in {0, os.geteuid()}:
+        raise KekUnavailable("The key-encryption key file belongs to another user.")

@@ -1,0 +1,107 @@
+"""Reads of keys, each within one tenant, and the references that signers and workers take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from uuid import UUID
+
+from django.db.models import QuerySet
+from django_scopes import scopes_disabled
+
+from accounts.models import Tenant, User
+from keycast.nostr import nip19
+from keys.errors import KeyNotFound
+from keys.models import KeyState, PersonalKey, TransportKey
+from keys.modes import ModeOffer, offers
+from keys.refs import Capabilities, KeyRef, TransportRef
+from keys.rows import key_ref, transport_ref
+from keys.signing.local import CAPABILITIES as ENCRYPTED
+
+__all__ = [
+    "capabilities_of",
+    "key_by_public_key",
+    "key_of",
+    "key_ref",
+    "key_refs",
+    "keys_of",
+    "mode_offers",
+    "transport_of",
+    "transport_ref",
+    "transport_refs",
+]
+
+_ENDED = (KeyState.DESTROYED, KeyState.FAILED)
+
+
+def keys_of(user: User, tenant: Tenant) -> QuerySet[PersonalKey]:
+    """The user's keys in this tenant, tombstones left out, oldest first."""
+    with scopes_disabled():
+        found: QuerySet[PersonalKey] = PersonalKey.objects.filter(tenant=tenant, user=user)
+        return found.exclude(state__in=_ENDED).select_related("tenant", "user")
+
+
+def key_of(user: User, tenant: Tenant, key_id: UUID) -> PersonalKey:
+    """One of the user's keys in this tenant. Raises KeyNotFound, also for a tombstone."""
+    found = keys_of(user, tenant).filter(pk=key_id).first()
+    if found is None:
+        raise KeyNotFound
+    return found
+
+
+def key_by_public_key(text: str, tenant: Tenant | None = None) -> PersonalKey:
+    """The key with this npub or hex public key, in one tenant, or in any for operators. Raises KeyNotFound."""
+    try:
+        public_key = nip19.public_key_of(text.strip())
+    except nip19.Nip19Error:
+        raise KeyNotFound from None
+    with scopes_disabled():
+        keys = PersonalKey.objects.filter(public_key=public_key).exclude(state__in=_ENDED)
+        found: PersonalKey | None = (keys.filter(tenant=tenant) if tenant else keys).select_related("tenant").first()
+    if found is None:
+        raise KeyNotFound
+    return found
+
+
+def transport_of(key: PersonalKey) -> TransportKey:
+    """The key's current transport key. Raises KeyNotFound."""
+    with scopes_disabled():
+        found: TransportKey | None = TransportKey.objects.filter(
+            tenant_id=key.tenant_id, key=key, is_current=True
+        ).first()
+    if found is None:
+        raise KeyNotFound
+    return found
+
+
+def mode_offers(tenant: Tenant) -> list[ModeOffer]:
+    """The kinds of key that the tenant offers, its default first, each with what it can do and what is missing."""
+    return offers(tenant)
+
+
+def capabilities_of(key: PersonalKey) -> Capabilities | None:
+    """What this key can do, as its mode's offer says; None while nothing here serves its mode."""
+    for offer in offers(key.tenant):
+        if (offer.key_mode, offer.provider) == (key.key_mode, key.provider):
+            return offer.capabilities
+    return ENCRYPTED if key.key_mode == "encrypted" else None
+
+
+def key_refs(key_ids: Iterable[UUID]) -> Iterator[KeyRef]:
+    """References of these keys, of any tenant and state, in no order; for workers, in few queries."""
+    for chunk in _chunks(key_ids):
+        with scopes_disabled():
+            rows = list(PersonalKey.objects.filter(pk__in=chunk, public_key__isnull=False))
+        yield from (key_ref(row) for row in rows)
+
+
+def transport_refs(transport_ids: Iterable[UUID]) -> Iterator[TransportRef]:
+    """References of these transport keys, of any tenant, in no order; for workers, in few queries."""
+    for chunk in _chunks(transport_ids):
+        with scopes_disabled():
+            rows = list(TransportKey.objects.filter(pk__in=chunk))
+        yield from (transport_ref(row) for row in rows)
+
+
+def _chunks(ids: Iterable[UUID], size: int = 500) -> Iterator[list[UUID]]:
+    wanted = list(ids)
+    yield from (wanted[start : start + size] for start in range(0, len(wanted), size))

@@ -1,0 +1,220 @@
+"""The verbs of custody. Each takes an ``actor``, is atomic, and writes its audit row in the same transaction.
+
+All raise ``keycast.errors.NotPermitted`` where the actor may not, ``KeyNotFound`` for a key that is gone, and
+``keys.errors`` as their docstrings say. Keys are passed as rows of the caller's tenant; state is read again, locked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cache
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.models import Tenant, User
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.crypto.secret import SecretBytes
+from keys import access, creation, destruction, journal, modes, states
+from keys.checks import KeyProblem, opens, self_test
+from keys.creation import WantedKey
+from keys.damage import report_damage
+from keys.errors import KeyDamaged
+from keys.models import KeyState, PersonalKey, SetBy
+from keys.rows import locked_row
+from keys.secret_input import check_secret, parse_secret_input
+from keys.signing import factory
+from keys.signing.service import SigningService
+from keys.signing.transport import TransportService
+from keys.states import Step
+from keys.text import clean_name, clean_reason
+
+__all__ = [
+    "KeyProblem",
+    "WantedKey",
+    "add_keys",
+    "cancel_destruction",
+    "create_key",
+    "destroy_due_keys",
+    "disable_key",
+    "enable_key",
+    "import_key",
+    "lock_key",
+    "parse_secret_input",
+    "rename_key",
+    "schedule_destruction",
+    "self_test",
+    "signing_service",
+    "transport_service",
+    "unlock_key",
+]
+
+
+@cache
+def signing_service() -> SigningService:
+    """The one signing service of this process."""
+    return factory.make_signing_service(report_damage)
+
+
+@cache
+def transport_service() -> TransportService:
+    """What opens transport keys in this process."""
+    return factory.make_transport_service(report_damage)
+
+
+def create_key(
+    *,
+    actor: Actor,
+    tenant: Tenant,
+    user: User,
+    name: str,
+    key_mode: str | None = None,
+    provider: str | None = None,
+) -> PersonalKey:
+    """A new key and its transport key; ``key_mode`` and ``provider`` default to what the tenant offers first.
+
+    The key is active, or pending where its HSM takes time. Raises KeyModeNotOffered, KeyModeUnavailable,
+    KekUnavailable, InvalidText.
+    """
+    return _add_one(actor, tenant, WantedKey(user, name), key_mode, provider)
+
+
+def import_key(
+    *,
+    actor: Actor,
+    tenant: Tenant,
+    user: User,
+    name: str,
+    secret: SecretBytes,
+    key_mode: str | None = None,
+    provider: str | None = None,
+) -> PersonalKey:
+    """Keep an existing secret key, which stays the caller's to wipe (see ``parse_secret_input``).
+
+    Raises as ``create_key``, and SecretRefused, PublishedKeyRefused, KeyExists, NoCapability.
+    """
+    check_secret(secret)
+    return _add_one(actor, tenant, WantedKey(user, name, secret), key_mode, provider)
+
+
+@transaction.atomic
+def add_keys(
+    *, actor: Actor, tenant: Tenant, wanted: Sequence[WantedKey], key_mode: str | None = None
+) -> list[PersonalKey]:
+    """Many keys of one tenant in one transaction, all or none; for operators' commands, some thousand at a time.
+
+    Raises as ``import_key``.
+    """
+    for user in {item.user.pk: item.user for item in wanted}.values():
+        access.require_owner(actor, tenant, user)
+        access.require_member(tenant, user)
+    imported = any(item.secret is not None for item in wanted)
+    for item in wanted:
+        if item.secret is not None:
+            check_secret(item.secret)
+    return creation.add(actor, tenant, modes.choose(tenant, key_mode, None, imported=imported), wanted)
+
+
+@transaction.atomic
+def rename_key(*, actor: Actor, key: PersonalKey, name: str) -> PersonalKey:
+    """Give the key another name. Raises InvalidText."""
+    row = locked_row(key)
+    access.require_owner(actor, row.tenant, row.user)
+    row.name = clean_name(name)
+    row.save(update_fields=["name"])
+    journal.write(row, Tag.KEY_RENAMED, actor)
+    return row
+
+
+def lock_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
+    """Stop all use of the key until somebody with the same authority unlocks it. Raises InvalidTransition."""
+    return _stop(actor, key, Step.LOCK, Tag.KEY_LOCKED, reason)
+
+
+def disable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
+    """Take the key out of use. Raises InvalidTransition."""
+    return _stop(actor, key, Step.DISABLE, Tag.KEY_DISABLED, reason)
+
+
+def unlock_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+    """Bring a locked key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
+    return _bring_back(actor, key, Step.UNLOCK, Tag.KEY_UNLOCKED)
+
+
+def enable_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+    """Bring a disabled key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
+    return _bring_back(actor, key, Step.ENABLE, Tag.KEY_ENABLED)
+
+
+@transaction.atomic
+def schedule_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
+    """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
+
+    Callers ask for a fresh re-authentication first.
+    """
+    row = locked_row(key)
+    access.require_owner(actor, row.tenant, row.user)
+    held = access.authority(actor, row)
+    row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
+    _take(row, Step.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
+    due = row.destruction_due_at.isoformat()
+    journal.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due)
+    return row
+
+
+@transaction.atomic
+def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+    """Keep a key that was to be destroyed; it is disabled, and can be enabled. Raises InvalidTransition."""
+    row = locked_row(key)
+    access.require_owner(actor, row.tenant, row.user)
+    row.destruction_due_at = None
+    _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
+    journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor)
+    return row
+
+
+def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:
+    """Destroy every key whose day has come, each in its own transaction; returns how many. Safe to repeat."""
+    return destruction.destroy_due(actor or Actor.system("jobs"), now or timezone.now())
+
+
+@transaction.atomic
+def _add_one(
+    actor: Actor, tenant: Tenant, wanted: WantedKey, key_mode: str | None, provider: str | None
+) -> PersonalKey:
+    access.require_owner(actor, tenant, wanted.user)
+    access.require_member(tenant, wanted.user)
+    backend = modes.choose(tenant, key_mode, provider, imported=wanted.secret is not None)
+    return creation.add(actor, tenant, backend, [wanted])[0]
+
+
+@transaction.atomic
+def _stop(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> PersonalKey:
+    row = locked_row(key)
+    held = access.authority(actor, row)
+    was_stopped_by = row.state_set_by if row.state != KeyState.ACTIVE else SetBy.OWNER
+    _take(row, step, access.higher(held, was_stopped_by), reason)
+    journal.write(row, tag, actor, reason=row.state_reason)
+    return row
+
+
+def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag) -> PersonalKey:
+    with transaction.atomic():
+        row = locked_row(key)
+        held = access.require_reversible(actor, row)
+        states.after(row.state, step)
+        if not opens(row):
+            raise KeyDamaged
+        _take(row, step, held, "")
+        journal.write(row, tag, actor)
+        return row
+
+
+def _take(row: PersonalKey, step: Step, set_by: SetBy, reason: str) -> None:
+    row.state = states.after(row.state, step)
+    row.state_set_by = set_by
+    row.state_reason = clean_reason(reason)
+    journal.save_state(row)

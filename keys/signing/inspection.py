@@ -1,0 +1,22 @@
+"""Opens a sealed key, compares its public key, and wipes it again: a check, not a use."""
+
+from __future__ import annotations
+
+from keys.kms import registry
+from keys.refs import KeyRef, TransportRef
+from keys.signing import local, transport
+from keys.signing.vault import unlock
+
+
+def check_personal(key: KeyRef) -> None:
+    """Raise KeyDamaged or KekUnavailable unless what this process can open opens to the key's public key.
+
+    A key whose secret lies in an HSM or in halves has nothing that can be compared here, and passes.
+    """
+    if key.sealed is not None and key.hsm is None:
+        unlock(key.sealed, local.place(key), registry.provider(key.sealed.provider)).wipe()
+
+
+def check_transport(ref: TransportRef) -> None:
+    """Like ``check_personal``, for a transport key."""
+    unlock(ref.sealed, transport.place(ref), registry.provider(ref.sealed.provider)).wipe()

@@ -1,0 +1,104 @@
+"""The signer of mode ``encrypted``: opens the key in this process, for the lease."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+from uuid import UUID
+
+from keycast.crypto.errors import CryptoError, SecretWiped
+from keycast.nostr import nip04, nip44
+from keycast.nostr.events import UnsignedEvent
+from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
+from keys.refs import Capabilities, KeyRef, Purpose
+from keys.signing.envelope import Place
+from keys.signing.opened import OpenKey
+from keys.signing.vault import Vault
+
+T = TypeVar("T")
+
+CAPABILITIES: Final = Capabilities(
+    name="Encrypted",
+    sign=True,
+    ecdh=True,
+    imports=True,
+    sentences=(
+        "Signs valid Nostr events, and reads and writes encrypted messages (NIP-04, NIP-44).",
+        "An existing key (nsec) can be imported.",
+        "At rest the key is sealed with AES-256-GCM under a key-encryption key.",
+        "While it signs, and for a short lease after that, the key is open in the signer's memory.",
+    ),
+)
+
+
+class LocalSigner:
+    """A Signer (keys.signing.protocol). Never suspends while the key is open or its key-encryption key is local."""
+
+    def __init__(self, vault: Vault[OpenKey]) -> None:
+        self._vault = vault
+
+    def capabilities(self, key: KeyRef) -> Capabilities:
+        return CAPABILITIES
+
+    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+        # Unchecked here because SigningService verifies what every signer returns, exactly once.
+        return await self._use(key, lambda opened: opened.keypair.sign_unchecked(event_id))
+
+    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        return await self._use(key, lambda opened: nip44.encrypt(plaintext, opened.conversation_key(peer)))
+
+    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        return await self._use(key, lambda opened: nip44.decrypt(payload, opened.conversation_key(peer)))
+
+    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        return await self._use(key, lambda opened: _nip04_encrypt(opened, peer, plaintext))
+
+    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        return await self._use(key, lambda opened: _nip04_decrypt(opened, peer, payload))
+
+    def forget(self, key_id: UUID) -> None:
+        self._vault.forget(key_id)
+
+    def forget_all(self) -> None:
+        self._vault.forget_all()
+
+    async def _use(self, key: KeyRef, operation: Callable[[OpenKey], T]) -> T:
+        opened = self._vault.cached(key.key_id, key.tenant_id, key.public_key)
+        if opened is not None:
+            try:
+                return _translated(opened, operation)
+            except OpenKeyExpired:
+                pass  # the lease ended between the look and the use: open it again
+        if key.sealed is None:
+            raise KeyDamaged
+        opened = await self._vault.open(key.sealed, place(key))
+        try:
+            return _translated(opened, operation)
+        finally:
+            if not opened.is_kept:
+                opened.wipe()
+
+
+def place(key: KeyRef) -> Place:
+    """Where a personal key's secret belongs."""
+    return Place(key.tenant_id, key.key_id, key.public_key, Purpose.PERSONAL_KEY)
+
+
+def _nip04_encrypt(opened: OpenKey, peer: str, plaintext: str) -> str:
+    with opened.shared_key(peer) as shared:
+        return nip04.encrypt(plaintext, shared)
+
+
+def _nip04_decrypt(opened: OpenKey, peer: str, payload: str) -> str:
+    with opened.shared_key(peer) as shared:
+        return nip04.decrypt(payload, shared)
+
+
+def _translated(opened: OpenKey, operation: Callable[[OpenKey], T]) -> T:
+    """Run it; every cause that lies in the operands becomes one error without detail."""
+    try:
+        return operation(opened)
+    except SecretWiped:
+        raise OpenKeyExpired from None
+    except (CryptoError, nip44.Nip44Error, nip04.Nip04Error):
+        raise InvalidOperand from None

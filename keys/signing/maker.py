@@ -1,0 +1,52 @@
+"""Makes and adopts secrets in this process, and lets only sealed ones out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import UUID
+
+from keycast.crypto.errors import CryptoError
+from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
+from keys.errors import SecretRefused
+from keys.kms.protocol import KekProvider
+from keys.refs import Purpose, SealedSecret
+from keys.signing import envelope
+from keys.signing.envelope import Place
+from keys.signing.protocol import NewKey
+from keys.signing.vault import unlock
+
+
+class LocalKeyMaker:
+    """A KeyMaker (keys.signing.protocol): seals with the provider that ``current`` names at that moment."""
+
+    def __init__(self, current: Callable[[], KekProvider]) -> None:
+        self._current = current
+
+    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
+        """A fresh random key. Raises KekUnavailable."""
+        keypair, secret = Keypair.generate()
+        with keypair, secret:
+            place = Place(tenant_id, row_id, keypair.public_key_hex, purpose, parent_id)
+            return NewKey(place.public_key, self._seal(secret, place))
+
+    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: Purpose) -> NewKey:
+        """An imported key. Raises SecretRefused, KekUnavailable."""
+        place = Place(tenant_id, row_id, self.public_key_of(secret), purpose)
+        return NewKey(place.public_key, self._seal(secret, place))
+
+    def public_key_of(self, secret: SecretBytes) -> str:
+        """The public key of a secret. Raises SecretRefused when it is not 32 bytes or out of range."""
+        try:
+            with Keypair.from_secret(secret) as keypair:
+                return keypair.public_key_hex
+        except CryptoError:
+            raise SecretRefused from None
+
+    def _seal(self, secret: SecretBytes, place: Place) -> SealedSecret:
+        provider = self._current()
+        sealed = envelope.seal(secret, place, provider)
+        # A personal key exists nowhere else: be sure that what is about to be stored opens again.
+        if place.purpose is Purpose.PERSONAL_KEY:
+            unlock(sealed, place, provider).wipe()
+        return sealed

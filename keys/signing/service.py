@@ -1,0 +1,98 @@
+"""The one signing service: relay, HTTP and portal all come through here, whatever the key's mode."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Mapping
+from uuid import UUID
+
+from keycast.crypto import schnorr
+from keycast.nostr.events import Event, EventError, UnsignedEvent, id_of
+from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, SignatureRefused
+from keys.refs import Capabilities, KeyRef
+from keys.signing.protocol import DamageReport, Signer
+
+logger = logging.getLogger(__name__)
+
+
+class SigningService:
+    """Dispatches to the signer of a key's mode and provider, and releases only what verifies under BIP-340.
+
+    No call queries the database, blocks, or suspends while the key is open or its key-encryption key local.
+    Whether the key may be used (its state, the connection's policy) is the caller's business and comes first.
+    All calls raise keys.errors; see keys.signing.protocol.Signer.
+    """
+
+    def __init__(self, signers: Mapping[tuple[str, str], Signer], report: DamageReport) -> None:
+        self._signers = dict(signers)
+        self._report = report
+
+    def capabilities(self, key: KeyRef) -> Capabilities:
+        """What this key can do."""
+        return self._signer(key).capabilities(key)
+
+    async def sign_event(self, key: KeyRef, event: UnsignedEvent) -> Event:
+        """The signed event: id computed here, signature verified here, once, whatever the signer."""
+        if event.pubkey != key.public_key:
+            raise InvalidOperand
+        digest = _digest(event)
+        try:
+            signature = await self._signer(key).sign_event_id(key, event, digest)
+        except KeyDamaged as damage:
+            await self._report(key.key_id, damage)
+            raise
+        self._check(key, digest, signature)
+        return event.signed(digest.hex(), signature)
+
+    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        """A NIP-44 payload from the user to ``peer`` (64 hex digits)."""
+        return await self._guarded(key, self._signer(key).nip44_encrypt(key, peer, plaintext))
+
+    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        """The plaintext of a NIP-44 payload between the user and ``peer``."""
+        return await self._guarded(key, self._signer(key).nip44_decrypt(key, peer, payload))
+
+    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        """A NIP-04 payload from the user to ``peer``."""
+        return await self._guarded(key, self._signer(key).nip04_encrypt(key, peer, plaintext))
+
+    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        """The plaintext of a NIP-04 payload between the user and ``peer``."""
+        return await self._guarded(key, self._signer(key).nip04_decrypt(key, peer, payload))
+
+    def forget(self, key_id: UUID) -> None:
+        """Wipe whatever any signer keeps open for this key; call it when a key is locked, disabled or destroyed."""
+        for signer in set(self._signers.values()):
+            signer.forget(key_id)
+
+    def forget_all(self) -> None:
+        """Wipe everything any signer keeps open."""
+        for signer in set(self._signers.values()):
+            signer.forget_all()
+
+    def _signer(self, key: KeyRef) -> Signer:
+        signer = self._signers.get((key.key_mode, key.provider))
+        if signer is None:
+            raise KeyModeUnavailable
+        return signer
+
+    def _check(self, key: KeyRef, digest: bytes, signature: bytes) -> None:
+        if len(signature) == 64 and schnorr.verify(bytes.fromhex(key.public_key), digest, signature):
+            return
+        self.forget(key.key_id)
+        logger.error("refused a signature that does not verify under BIP-340", extra={"key_id": str(key.key_id)})
+        raise SignatureRefused
+
+    async def _guarded(self, key: KeyRef, operation: Awaitable[str]) -> str:
+        try:
+            return await operation
+        except KeyDamaged as damage:
+            await self._report(key.key_id, damage)
+            raise
+
+
+def _digest(event: UnsignedEvent) -> bytes:
+    try:
+        return id_of(event)
+    except EventError:
+        raise InvalidOperand from None

@@ -1,0 +1,100 @@
+"""Opens sealed keys, checks that each is the key its row names, and keeps it for the lease."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from keycast.crypto.errors import CryptoError
+from keycast.crypto.schnorr import Keypair
+from keys.errors import KeyDamaged, KeyMismatch
+from keys.kms.protocol import KekProvider
+from keys.refs import SealedSecret
+from keys.signing import envelope
+from keys.signing.cache import LeasedCache
+from keys.signing.envelope import Place
+from keys.signing.opened import OpenKey
+
+V = TypeVar("V", bound=OpenKey)
+
+
+class Vault(Generic[V]):
+    """Open keys of one kind, by row id. ``make`` turns a keypair and its tenant into what is kept.
+
+    ``providers`` finds a key-encryption key provider by name. A provider that blocks is called from a thread, once
+    for all who wait for the same key.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Keypair, UUID], V],
+        providers: Callable[[str], KekProvider],
+        cache: LeasedCache[UUID, V],
+    ) -> None:
+        self._make = make
+        self._providers = providers
+        self._cache = cache
+        self._opening: dict[tuple[int, Place, bytes], asyncio.Task[V]] = {}
+
+    def cached(self, row_id: UUID, tenant_id: UUID, public_key: str) -> V | None:
+        """The key if it is open, and only if it is the one that the caller's row names."""
+        opened = self._cache.get(row_id)
+        if opened is None or opened.public_key != public_key or opened.tenant_id != tenant_id:
+            return None
+        return opened
+
+    async def open(self, sealed: SealedSecret, place: Place) -> V:
+        """The open key. One with ``is_kept`` False belongs to the caller, who wipes it after use.
+
+        Raises KeyDamaged (KeyMismatch when it opens to another public key) and KekUnavailable.
+        """
+        provider = self._providers(sealed.provider)
+        if not provider.blocking:
+            return self.open_now(sealed, place, provider)
+        return await self._open_in_thread(sealed, place, provider)
+
+    def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
+        """Like ``open``, on this thread, however long the provider takes."""
+        ticket = self._cache.ticket(place.row_id)
+        opened = self._make(unlock(sealed, place, provider), place.tenant_id)
+        opened.is_kept = self._cache.put(place.row_id, opened, ticket)
+        return opened
+
+    def forget(self, row_id: UUID) -> None:
+        """Wipe one key now."""
+        self._cache.forget(row_id)
+
+    def forget_all(self) -> None:
+        """Wipe every key now."""
+        self._cache.forget_all()
+
+    async def _open_in_thread(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
+        if not self._cache.keeps:
+            return await asyncio.to_thread(self.open_now, sealed, place, provider)
+        flight = (id(asyncio.get_running_loop()), place, sealed.blob)
+        task = self._opening.get(flight)
+        if task is None:
+            task = asyncio.create_task(asyncio.to_thread(self.open_now, sealed, place, provider))
+            self._opening[flight] = task
+            task.add_done_callback(lambda done: self._landed(flight, done))
+        return await asyncio.shield(task)
+
+    def _landed(self, flight: tuple[int, Place, bytes], task: asyncio.Task[V]) -> None:
+        del self._opening[flight]
+        if not task.cancelled():
+            task.exception()  # looked at, so that nobody is told of it when every waiter has gone
+
+
+def unlock(sealed: SealedSecret, place: Place, provider: KekProvider) -> Keypair:
+    """The keypair of a sealed secret, if its public key, derived again, is the one of ``place`` (threats K5)."""
+    with envelope.unseal(sealed, place, provider) as secret:
+        try:
+            keypair = Keypair.from_secret(secret)
+        except CryptoError:
+            raise KeyDamaged from None
+    if keypair.public_key_hex != place.public_key:
+        keypair.wipe()
+        raise KeyMismatch
+    return keypair

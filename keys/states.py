@@ -1,0 +1,71 @@
+"""The life of a key in one table: every step that exists, and nothing that does not.
+
+::
+
+    pending -> active -> locked <-> active -> disabled <-> active
+    active | locked | disabled -> destruction-scheduled -> destroyed
+    destruction-scheduled -> disabled (cancelled)
+    pending -> failed
+
+A key serves requests in state ``active`` alone. ``destroyed`` and ``failed`` are final; what is left is a tombstone.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final
+
+from keys.errors import InvalidTransition, KeyLocked, KeyUnavailable
+from keys.models import KeyState
+
+
+class Step(StrEnum):
+    """What can be done to a key's state."""
+
+    FINISH = "finish"
+    FAIL = "fail"
+    LOCK = "lock"
+    UNLOCK = "unlock"
+    DISABLE = "disable"
+    ENABLE = "enable"
+    SCHEDULE_DESTRUCTION = "schedule-destruction"
+    CANCEL_DESTRUCTION = "cancel-destruction"
+    DESTROY = "destroy"
+
+
+TRANSITIONS: Final[dict[tuple[KeyState, Step], KeyState]] = {
+    (KeyState.PENDING, Step.FINISH): KeyState.ACTIVE,
+    (KeyState.PENDING, Step.FAIL): KeyState.FAILED,
+    (KeyState.ACTIVE, Step.LOCK): KeyState.LOCKED,
+    (KeyState.LOCKED, Step.UNLOCK): KeyState.ACTIVE,
+    (KeyState.ACTIVE, Step.DISABLE): KeyState.DISABLED,
+    (KeyState.LOCKED, Step.DISABLE): KeyState.DISABLED,
+    (KeyState.DISABLED, Step.ENABLE): KeyState.ACTIVE,
+    (KeyState.ACTIVE, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.LOCKED, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.DISABLED, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.DESTRUCTION_SCHEDULED, Step.CANCEL_DESTRUCTION): KeyState.DISABLED,
+    (KeyState.DESTRUCTION_SCHEDULED, Step.DESTROY): KeyState.DESTROYED,
+}
+
+
+def after(state: str, step: Step) -> KeyState:
+    """The state that ``step`` leads to. Raises InvalidTransition."""
+    try:
+        return TRANSITIONS[(KeyState(state), step)]
+    except KeyError:
+        raise InvalidTransition(f"A key that is {KeyState(state).label.lower()} does not allow this.") from None
+
+
+def allows(state: str, step: Step) -> bool:
+    """Whether a key in this state can take this step; what the portal shows buttons by."""
+    return (KeyState(state), step) in TRANSITIONS
+
+
+def require_active(state: str) -> None:
+    """Raise KeyLocked or KeyUnavailable unless a key in this state may be used."""
+    if state == KeyState.ACTIVE:
+        return
+    if state == KeyState.LOCKED:
+        raise KeyLocked
+    raise KeyUnavailable(f"This key is not in use: {KeyState(state).label.lower()}.")
