@@ -109,8 +109,7 @@ def add_keys(
     Raises as ``import_key``.
     """
     for user in {item.user.pk: item.user for item in wanted}.values():
-        access.require_owner(actor, tenant, user)
-        access.require_member(tenant, user)
+        access.require_creator(actor, tenant, user)
     imported = any(item.secret is not None for item in wanted)
     for item in wanted:
         if item.secret is not None:
@@ -122,7 +121,7 @@ def add_keys(
 def rename_key(*, actor: Actor, key: PersonalKey, name: str) -> PersonalKey:
     """Give the key another name. Raises InvalidText."""
     row = locked_row(key)
-    access.require_owner(actor, row.tenant, row.user)
+    access.require_manager(actor, row)
     row.name = clean_name(name)
     row.save(update_fields=["name"])
     journal.write(row, Tag.KEY_RENAMED, actor)
@@ -156,8 +155,7 @@ def schedule_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") ->
     Callers ask for a fresh re-authentication first.
     """
     row = locked_row(key)
-    access.require_owner(actor, row.tenant, row.user)
-    held = access.authority(actor, row)
+    held = access.require_manager(actor, row)
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
     _take(row, Step.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()
@@ -169,7 +167,7 @@ def schedule_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") ->
 def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     """Keep a key that was to be destroyed; it is disabled, and can be enabled. Raises InvalidTransition."""
     row = locked_row(key)
-    access.require_owner(actor, row.tenant, row.user)
+    access.require_manager(actor, row)
     row.destruction_due_at = None
     _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
     journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor)
@@ -185,8 +183,7 @@ def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None)
 def _add_one(
     actor: Actor, tenant: Tenant, wanted: WantedKey, key_mode: str | None, provider: str | None
 ) -> PersonalKey:
-    access.require_owner(actor, tenant, wanted.user)
-    access.require_member(tenant, wanted.user)
+    access.require_creator(actor, tenant, wanted.user)
     backend = modes.choose(tenant, key_mode, provider, imported=wanted.secret is not None)
     return creation.add(actor, tenant, backend, [wanted])[0]
 
