@@ -1,0 +1,56 @@
+"""The verbs of accounts: each atomic, with its audit row and its signal in the same transaction."""
+
+from __future__ import annotations
+
+from accounts.services.invitations import accept_invitation, find_invitation, invite, withdraw_invitation
+from accounts.services.members import add_member, change_role, remove_member, resume_member, suspend_member
+from accounts.services.tenants import (
+    add_domain,
+    change_tenant,
+    create_tenant,
+    lock_tenant,
+    make_domain_primary,
+    remove_domain,
+    resume_tenant,
+    suspend_tenant,
+    unlock_tenant,
+    verify_domain,
+)
+from accounts.services.users import (
+    create_user,
+    deactivate_user,
+    lock_user,
+    reactivate_user,
+    rename_user,
+    set_staff,
+    unlock_user,
+)
+
+__all__ = [
+    "accept_invitation",
+    "add_domain",
+    "add_member",
+    "change_role",
+    "change_tenant",
+    "create_tenant",
+    "create_user",
+    "deactivate_user",
+    "find_invitation",
+    "invite",
+    "lock_tenant",
+    "lock_user",
+    "make_domain_primary",
+    "reactivate_user",
+    "remove_domain",
+    "remove_member",
+    "rename_user",
+    "resume_member",
+    "resume_tenant",
+    "set_staff",
+    "suspend_member",
+    "suspend_tenant",
+    "unlock_tenant",
+    "unlock_user",
+    "verify_domain",
+    "withdraw_invitation",
+]

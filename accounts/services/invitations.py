@@ -1,0 +1,128 @@
+"""Invitations by e-mail: a token of 256 random bits that is stored hashed, works once, and for one address."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import secrets
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.core.mail import send_mail
+from django.core.validators import validate_email
+from django.db import transaction
+from django.template.loader import render_to_string
+from django.urls import reverse
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from accounts.addresses import origin
+from accounts.errors import Conflict, Invalid, InvitationInvalid
+from accounts.models import Invitation, Membership, Role, Tenant, User
+from accounts.permissions import Action, require
+from accounts.selectors import pending_invitations
+from accounts.services._common import write
+from accounts.services.members import add_member
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+
+LIFETIME = datetime.timedelta(days=7)
+MAX_PENDING = 500
+
+
+def token_hash(token: str) -> bytes:
+    """What is stored of a token; plain SHA-256 is enough for 256 random bits."""
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
+
+
+@transaction.atomic
+def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, role: str = Role.MEMBER) -> Invitation:
+    """Invite an e-mail address; the mail with the link leaves when the transaction commits.
+
+    An earlier invitation of the same address ends. The answer is the same whether the address has an account
+    elsewhere or not. Raises NotPermitted, Invalid, Conflict if that person is a member already.
+    """
+    email = _checked_email(email)
+    if role not in Role.values:
+        raise Invalid("There is no such role.")
+    if by is not None:
+        require(by, Action.INVITE, Role(role))
+    _make_room(tenant, email)
+    token = secrets.token_urlsafe(32)
+    with scopes_disabled():
+        invitation = Invitation.objects.create(
+            tenant=tenant,
+            email=email,
+            role=role,
+            token_hash=token_hash(token),
+            invited_by=by.user if by else None,
+            expires_at=timezone.now() + LIFETIME,
+        )
+    write(Tag.INVITATION_SENT, actor, tenant_id=tenant.id, invitation=invitation.id.hex, email=email, role=role)
+    transaction.on_commit(lambda: _send(invitation, token))
+    return invitation
+
+
+@transaction.atomic
+def withdraw_invitation(*, actor: Actor, invitation: Invitation, by: Membership | None) -> None:
+    """Make an invitation worthless. Raises NotPermitted, and InvitationInvalid if it is not pending."""
+    if by is not None:
+        require(by, Action.INVITE, invitation)
+    with scopes_disabled():
+        pending = pending_invitations(invitation.tenant).filter(id=invitation.id)
+        if not pending.update(withdrawn_at=timezone.now()):
+            raise InvitationInvalid
+    write(Tag.INVITATION_WITHDRAWN, actor, tenant_id=invitation.tenant_id, invitation=invitation.id.hex)
+
+
+def find_invitation(*, tenant: Tenant, token: str) -> Invitation | None:
+    """The pending invitation to this tenant that the token stands for."""
+    return pending_invitations(tenant).filter(token_hash=token_hash(token)).first()
+
+
+@transaction.atomic
+def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
+    """Use an invitation up and become a member. Raises InvitationInvalid, and Conflict for a member.
+
+    ``user`` must own the invited address: the one of their account, which sign-in has verified.
+    """
+    invitation = find_invitation(tenant=tenant, token=token)
+    if invitation is None or invitation.email != user.email.lower():
+        raise InvitationInvalid
+    with scopes_disabled():
+        if not pending_invitations(tenant).filter(id=invitation.id).update(accepted_at=timezone.now()):
+            raise InvitationInvalid
+    actor = Actor.user(user)
+    write(Tag.INVITATION_ACCEPTED, actor, tenant_id=tenant.id, invitation=invitation.id.hex)
+    return add_member(actor=actor, tenant=tenant, user=user, role=invitation.role)
+
+
+def _checked_email(email: str) -> str:
+    email = email.strip().lower()
+    try:
+        validate_email(email)
+    except ValidationError:
+        raise Invalid("This is not a valid e-mail address.") from None
+    return email
+
+
+def _make_room(tenant: Tenant, email: str) -> None:
+    with scopes_disabled():
+        if Membership.objects.filter(tenant=tenant, user__email=email).exists():
+            raise Conflict("This person is a member already.")
+        pending = pending_invitations(tenant)
+        pending.filter(email=email).update(withdrawn_at=timezone.now())
+        if pending.count() >= MAX_PENDING:
+            raise Conflict("Too many invitations are pending. Withdraw some first.")
+
+
+def _send(invitation: Invitation, token: str) -> None:
+    tenant = invitation.tenant
+    context = {
+        "tenant": tenant,
+        "invitation": invitation,
+        "url": origin(tenant) + reverse("accounts_invitation", args=[token]),
+    }
+    subject = f"Invitation to {tenant.name}"
+    body = render_to_string("accounts/email/invitation.txt", context)
+    send_mail(subject, body, settings.DEFAULT_FROM_EMAIL, [invitation.email])

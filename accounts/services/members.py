@@ -1,0 +1,125 @@
+"""Verbs on who belongs to a tenant.
+
+``by`` is the member on whose authority it happens; permissions are checked against it. None is for operators, that is
+management commands and the staff admin, which have checked already.
+"""
+
+from __future__ import annotations
+
+from django.db import IntegrityError, transaction
+from django_scopes import scopes_disabled
+
+from accounts.errors import Conflict, Invalid, LastOwner
+from accounts.models import Membership, Role, Tenant, User
+from accounts.permissions import Action, require
+from accounts.services._common import write
+from accounts.signals import membership_changed
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.errors import NotFound
+
+_State = Membership.State
+
+
+@transaction.atomic
+def add_member(
+    *, actor: Actor, tenant: Tenant, user: User, role: str = Role.MEMBER, by: Membership | None = None
+) -> Membership:
+    """Give somebody a place in the tenant. Raises Invalid, and Conflict if they have one."""
+    if role not in Role.values:
+        raise Invalid("There is no such role.")
+    if by is not None:
+        require(by, Action.INVITE, Role(role))
+    try:
+        with transaction.atomic(), scopes_disabled():
+            membership = Membership.objects.create(tenant=tenant, user=user, role=role)
+    except IntegrityError:
+        raise Conflict("This person is a member already.") from None
+    _tell(Tag.MEMBERSHIP_ADDED, actor, membership, role=role)
+    return membership
+
+
+@transaction.atomic
+def change_role(*, actor: Actor, membership: Membership, role: str, by: Membership | None) -> Membership:
+    """Raises NotPermitted, Invalid, Conflict, and LastOwner if nobody would be left in charge."""
+    membership = _fresh(membership)
+    if role not in Role.values:
+        raise Invalid("There is no such role.")
+    if by is not None:
+        require(by, Action.CHANGE_ROLE, membership)
+        require(by, Action.CHANGE_ROLE, Role(role))
+    if membership.role == role:
+        raise Conflict("That is their role already.")
+    before = membership.role
+    _keep_an_owner(membership)
+    membership.role = role
+    membership.save(update_fields=["role"])
+    _tell(Tag.MEMBERSHIP_ROLE_CHANGED, actor, membership, before=before, role=role)
+    return membership
+
+
+@transaction.atomic
+def suspend_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
+    """Take away access and signing in this tenant, for a while. Raises NotPermitted, Conflict, LastOwner."""
+    membership = _checked(membership, Action.SUSPEND_MEMBER, by)
+    if membership.state != _State.ACTIVE:
+        raise Conflict("This member is suspended already.")
+    _keep_an_owner(membership)
+    return _set_state(actor, membership, _State.SUSPENDED, Tag.MEMBERSHIP_SUSPENDED, reason)
+
+
+@transaction.atomic
+def resume_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
+    """Undo suspend_member. Raises NotPermitted, Conflict."""
+    membership = _checked(membership, Action.SUSPEND_MEMBER, by)
+    if membership.state != _State.SUSPENDED:
+        raise Conflict("This member is not suspended.")
+    return _set_state(actor, membership, _State.ACTIVE, Tag.MEMBERSHIP_RESUMED, reason)
+
+
+@transaction.atomic
+def remove_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> None:
+    """End somebody's place in the tenant; their keys stay, unusable. Raises NotPermitted, LastOwner."""
+    membership = _checked(membership, Action.REMOVE_MEMBER, by)
+    _keep_an_owner(membership)
+    _tell(Tag.MEMBERSHIP_REMOVED, actor, membership, reason=reason)
+    membership.delete()
+
+
+def _fresh(membership: Membership) -> Membership:
+    """The row locked, and its tenant's row first, so that two owners cannot end each other at the same time."""
+    Tenant.objects.select_for_update().get(id=membership.tenant_id)
+    with scopes_disabled():
+        rows = Membership.objects.select_for_update(of=("self",)).select_related("user", "tenant")
+        found = rows.filter(id=membership.id, tenant_id=membership.tenant_id).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _checked(membership: Membership, action: Action, by: Membership | None) -> Membership:
+    membership = _fresh(membership)
+    if by is not None:
+        require(by, action, membership)
+    return membership
+
+
+def _set_state(actor: Actor, membership: Membership, state: Membership.State, tag: Tag, reason: str) -> Membership:
+    membership.state = state
+    membership.save(update_fields=["state"])
+    _tell(tag, actor, membership, reason=reason)
+    return membership
+
+
+def _keep_an_owner(leaving: Membership) -> None:
+    if leaving.role != Role.OWNER or leaving.state != _State.ACTIVE:
+        return
+    with scopes_disabled():
+        others = Membership.objects.filter(tenant_id=leaving.tenant_id, role=Role.OWNER, state=_State.ACTIVE)
+        if not others.exclude(id=leaving.id).filter(user__is_active=True).exists():
+            raise LastOwner
+
+
+def _tell(tag: Tag, actor: Actor, membership: Membership, **data: str) -> None:
+    write(tag, actor, tenant_id=membership.tenant_id, user=membership.user_id.hex, **data)
+    membership_changed.send(sender=Membership, object_id=membership.user_id, tenant_id=membership.tenant_id)

@@ -1,0 +1,116 @@
+"""Verbs on people as such, whatever tenants they belong to. Their rows stand in the platform's chain."""
+
+from __future__ import annotations
+
+from allauth.account.models import EmailAddress
+from django.contrib.auth.password_validation import validate_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.utils import timezone
+
+from accounts.errors import Conflict, Invalid
+from accounts.models import User
+from accounts.services._common import write
+from accounts.signals import user_changed
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+
+
+@transaction.atomic
+def create_user(
+    *, actor: Actor, email: str, name: str = "", password: str | None = None, is_staff: bool = False
+) -> User:
+    """Make an account whose e-mail address the actor vouches for; without a password, sign-in is by e-mailed code.
+
+    Raises Invalid for an address or a password that will not do, Conflict if the address has an account.
+    """
+    email = email.strip().lower()
+    _check(email, password)
+    if User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email__iexact=email).exists():
+        raise Conflict("There is already an account with this e-mail address.")
+    user = User.objects.create_user(email, password, name=name.strip(), is_staff=is_staff)
+    EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
+    write(Tag.USER_CREATED, actor, user=user.id.hex, email=email)
+    if is_staff:
+        write(Tag.USER_MADE_STAFF, actor, user=user.id.hex)
+    return user
+
+
+def _check(email: str, password: str | None) -> None:
+    try:
+        validate_email(email)
+        if password is not None:
+            validate_password(password, User(email=email))
+    except ValidationError as error:
+        raise Invalid(" ".join(error.messages)) from None
+
+
+@transaction.atomic
+def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
+    """Stop all signing for the person, in every tenant, at once. Raises Conflict if locked already."""
+    user = _fresh(user)
+    if user.locked_at:
+        raise Conflict("This account is locked already.")
+    user.locked_at = timezone.now()
+    return _saved(user, "locked_at", Tag.USER_LOCKED, actor, reason)
+
+
+@transaction.atomic
+def unlock_user(*, actor: Actor, user: User, reason: str = "") -> User:
+    """Undo lock_user. Raises Conflict unless locked."""
+    user = _fresh(user)
+    if not user.locked_at:
+        raise Conflict("This account is not locked.")
+    user.locked_at = None
+    return _saved(user, "locked_at", Tag.USER_UNLOCKED, actor, reason)
+
+
+@transaction.atomic
+def deactivate_user(*, actor: Actor, user: User, reason: str = "") -> User:
+    """Close the account: no sign-in, its sessions end with their next request, no signing."""
+    return _activate(_fresh(user), False, Tag.USER_DEACTIVATED, actor, reason)
+
+
+@transaction.atomic
+def reactivate_user(*, actor: Actor, user: User, reason: str = "") -> User:
+    """Undo deactivate_user."""
+    return _activate(_fresh(user), True, Tag.USER_REACTIVATED, actor, reason)
+
+
+@transaction.atomic
+def set_staff(*, actor: Actor, user: User, is_staff: bool, reason: str = "") -> User:
+    """Make somebody platform staff, or end it. Staff reach the admin with a second factor only."""
+    user = _fresh(user)
+    if user.is_staff == is_staff:
+        raise Conflict("Nothing to change.")
+    user.is_staff = is_staff
+    return _saved(user, "is_staff", Tag.USER_MADE_STAFF if is_staff else Tag.USER_STAFF_ENDED, actor, reason)
+
+
+@transaction.atomic
+def rename_user(*, actor: Actor, user: User, name: str) -> User:
+    """Change the name shown to others. Raises Invalid."""
+    user = _fresh(user)
+    user.name = name.strip()
+    if len(user.name) > 100 or not user.name.isprintable():
+        raise Invalid("A name has at most 100 characters.")
+    return _saved(user, "name", Tag.USER_CHANGED, actor, "")
+
+
+def _fresh(user: User) -> User:
+    return User.objects.select_for_update().get(id=user.id)
+
+
+def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) -> User:
+    if user.is_active == is_active:
+        raise Conflict("Nothing to change.")
+    user.is_active = is_active
+    return _saved(user, "is_active", tag, actor, reason)
+
+
+def _saved(user: User, field: str, tag: Tag, actor: Actor, reason: str) -> User:
+    user.save(update_fields=[field])
+    write(tag, actor, user=user.id.hex, reason=reason)
+    user_changed.send(sender=User, object_id=user.id)
+    return user
