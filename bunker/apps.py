@@ -11,3 +11,11 @@ class BunkerConfig(AppConfig):
         from bunker import signals
 
         signals.connect()
+        _add_panel()
+
+
+def _add_panel() -> None:
+    from bunker.portal.panel import AppsPanel
+    from keys.portal import panels
+
+    panels.register(AppsPanel())

@@ -1,0 +1,53 @@
+"""What every page's frame needs: the navigation of a member. Lazy, so that error pages cost no query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from django.http import HttpRequest
+from django.urls import reverse
+
+from accounts.models import Membership, User
+from accounts.permissions import Action, can
+from accounts.selectors import active_membership_of
+
+
+@dataclass(frozen=True, slots=True)
+class NavigationItem:
+    """One link of the main navigation."""
+
+    label: str
+    url: str
+    is_current: bool
+
+
+class Frame:
+    """The header's data for one request; ``membership`` is None for everybody but active members of the tenant."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    @cached_property
+    def membership(self) -> Membership | None:
+        tenant, user = getattr(self._request, "tenant", None), getattr(self._request, "user", None)
+        if tenant is None or not isinstance(user, User):
+            return None
+        return active_membership_of(user, tenant)
+
+    @property
+    def navigation(self) -> list[NavigationItem]:
+        entries = [("Keys", "keys:list"), ("Apps", "apps:list"), ("Account", "portal:security")]
+        if can(self.membership, Action.VIEW_PEOPLE):
+            entries.append(("People", "portal:people"))
+        return [self._item(label, reverse(name)) for label, name in entries]
+
+    def _item(self, label: str, url: str) -> NavigationItem:
+        path = self._request.path
+        is_account = label == "Account" and path.startswith("/account/")
+        return NavigationItem(label, url, is_current=path.startswith(url) or is_account)
+
+
+def portal(request: HttpRequest) -> dict[str, Frame]:
+    """The template context processor."""
+    return {"portal": Frame(request)}

@@ -1,0 +1,66 @@
+"""What an app asks for, in words, and what of it each policy would grant: answered by the engine that decides later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bunker.policy import TEMPLATES, Allow, Call, Template, compile_policy, kind_name
+from bunker.policy.document import KEY_METHODS
+from keycast.nostr.nip46 import Permission
+
+_SOMEBODY = "0" * 64
+_MESSAGES = {
+    "nip04_encrypt": "Write private messages (NIP-04)",
+    "nip04_decrypt": "Read private messages (NIP-04)",
+    "nip44_encrypt": "Write private messages (NIP-44)",
+    "nip44_decrypt": "Read private messages (NIP-44)",
+}
+_ALWAYS = {"get_public_key", "ping", "connect", "logout", "switch_relays"}
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """One policy beside an app's wishes: ``granted`` and ``refused`` are phrases, empty when it asked for nothing."""
+
+    template: Template
+    granted: tuple[str, ...] = ()
+    refused: tuple[str, ...] = ()
+
+
+def phrase(permission: Permission) -> str:
+    """A wish in plain words."""
+    if permission.method == "sign_event":
+        if permission.kind is None:
+            return "Sign any kind of event"
+        return f"Sign: {kind_name(permission.kind)} (kind {permission.kind})"
+    return _MESSAGES.get(permission.method, f"{permission.method} (nothing Keycast knows)")
+
+
+def wishes(permissions: Sequence[Permission]) -> list[str]:
+    """What to show of an app's request; harmless methods that every app may use are left out."""
+    return [phrase(permission) for permission in permissions if permission.method not in _ALWAYS]
+
+
+def offers(permissions: Sequence[Permission] = ()) -> list[Offer]:
+    """Each template, with what it would grant and refuse of ``permissions``."""
+    return [_offer(template, permissions) for template in TEMPLATES.values()]
+
+
+def _offer(template: Template, permissions: Sequence[Permission]) -> Offer:
+    granted, refused = [], []
+    for permission in permissions:
+        if permission.method not in _ALWAYS:
+            (granted if grants(template, permission) else refused).append(phrase(permission))
+    return Offer(template, tuple(granted), tuple(refused))
+
+
+def grants(template: Template, permission: Permission) -> bool:
+    """Whether the template allows this wish, as the engine would decide it. "Any kind" is granted by no template
+    but the one that grants every kind there is to grant."""
+    if permission.method not in KEY_METHODS:
+        return False
+    if permission.method == "sign_event" and permission.kind is None:
+        return template.slug == "full"
+    call = Call(method=permission.method, self_public_key="", kind=permission.kind, peer=_SOMEBODY)
+    return isinstance(compile_policy(template.document).decide(call), Allow)

@@ -1,0 +1,132 @@
+"""Letting an app in: a bunker URL shown once, or a nostrconnect:// address approved (NIP-46)."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.core.cache import cache
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.crypto import get_random_string
+
+from accounts.permissions import Action
+from accounts.portal.access import PortalRequest, actor_of, portal_view
+from bunker import services
+from bunker.portal.asking import offers, wishes
+from bunker.portal.forms import ApproveForm, ConnectForm, UriForm
+from bunker.portal.presenting import present
+from bunker.portal.qr import qr_data_uri
+from keycast.errors import KeycastError
+from keys.models import KeyState, PersonalKey
+from keys.selectors import keys_of
+
+ONCE_SECONDS = 24 * 3600
+DEFAULT_POLICY = "social"
+
+
+@portal_view("GET", "POST", action=Action.CONNECT_APP)
+def connect(request: PortalRequest) -> HttpResponse:
+    """Choose what to grant, then see the bunker URL: in this one answer, and never again."""
+    keys = _active_keys(request)
+    if request.method == "GET":
+        return _connect_page(request, _fresh_form(request, keys), keys)
+    form = ConnectForm(request.POST, keys=keys)
+    if not form.is_valid():
+        return _connect_page(request, form, keys, status=422)
+    return _issue(request, form)
+
+
+def _issue(request: PortalRequest, form: ConnectForm) -> HttpResponse:
+    mark = f"portal:once:{request.user.id.hex}:{form.cleaned_data['once']}"
+    if not cache.add(mark, "", ONCE_SECONDS):
+        return _shown_already(request, cache.get(mark, ""))
+    try:
+        issued = services.create_bunker_url(
+            actor=actor_of(request),
+            key=form.chosen_key,
+            policy_slug=form.cleaned_data["policy"],
+            name=form.cleaned_data["name"],
+            expires_at=form.expires_at,
+        )
+    except KeycastError:  # nothing was shown, so the same form may be sent again
+        cache.delete(mark)
+        raise
+    cache.set(mark, issued.connection.id.hex, ONCE_SECONDS)
+    context = {
+        "app": present(issued.connection),
+        "uri": issued.uri,
+        "qr": qr_data_uri(issued.uri),
+        "secret_expires_at": issued.secret_expires_at,
+    }
+    return render(request, "apps/bunker_url.html", context)
+
+
+def _shown_already(request: PortalRequest, connection_id: str) -> HttpResponse:
+    messages.warning(request, "That address was shown once already, and is not kept. If you lost it, make a new one.")
+    if not connection_id:
+        return redirect("apps:list")
+    return redirect("apps:detail", connection_id=UUID(connection_id))
+
+
+def _fresh_form(request: PortalRequest, keys: list[PersonalKey]) -> ConnectForm:
+    initial = {"key": request.GET.get("key", ""), "policy": DEFAULT_POLICY, "once": get_random_string(32)}
+    return ConnectForm(initial=initial, keys=keys)
+
+
+def _connect_page(
+    request: PortalRequest, form: ConnectForm, keys: list[PersonalKey], status: int = 200
+) -> HttpResponse:
+    context = {"form": form, "keys": keys, "offers": offers(), "policy": form["policy"].value()}
+    return render(request, "apps/connect.html", context, status=status)
+
+
+@portal_view("GET", "POST", action=Action.CONNECT_APP)
+def approve(request: PortalRequest) -> HttpResponse:
+    """Take a pasted nostrconnect:// address, show what it asks for, and let the app in when its owner says so."""
+    keys = _active_keys(request)
+    if request.method == "GET":
+        return render(request, "apps/approve.html", {"form": UriForm(), "keys": keys})
+    given = UriForm(request.POST)
+    if not given.is_valid():
+        return render(request, "apps/approve.html", {"form": given, "keys": keys}, status=422)
+    if "policy" not in request.POST:
+        initial = {"uri": given.cleaned_data["uri"], "name": given.parsed.name, "policy": DEFAULT_POLICY}
+        return _review_page(request, ApproveForm(initial=initial, keys=keys), given, keys)
+    form = ApproveForm(request.POST, keys=keys)
+    if not form.is_valid():
+        return _review_page(request, form, given, keys, status=422)
+    return _let_in(request, form)
+
+
+def _let_in(request: PortalRequest, form: ApproveForm) -> HttpResponse:
+    connection = services.approve_nostrconnect(
+        actor=actor_of(request),
+        key=form.chosen_key,
+        uri=form.parsed,
+        policy_slug=form.cleaned_data["policy"],
+        name=form.cleaned_data["name"],
+        expires_at=form.expires_at,
+    )
+    messages.success(request, "The app is connected. It hears from Keycast within a few seconds.")
+    return redirect("apps:detail", connection_id=connection.id)
+
+
+def _review_page(
+    request: PortalRequest, form: ApproveForm, given: UriForm, keys: list[PersonalKey], status: int = 200
+) -> HttpResponse:
+    uri = given.parsed
+    client = uri.client_public_key
+    context = {
+        "form": form,
+        "keys": keys,
+        "policy": form["policy"].value(),
+        "app": {"name": uri.name, "url": uri.url, "client": client, "relays": uri.relays},
+        "wishes": wishes(uri.permissions),
+        "offers": offers(uri.permissions),
+    }
+    return render(request, "apps/review.html", context, status=status)
+
+
+def _active_keys(request: PortalRequest) -> list[PersonalKey]:
+    return list(keys_of(tenant=request.tenant, user=request.user).filter(state=KeyState.ACTIVE))

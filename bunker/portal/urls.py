@@ -1,0 +1,21 @@
+"""Addresses of the pages about connected apps."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from bunker.portal import connecting, views
+
+app_name = "apps"
+urlpatterns = [
+    path("apps/", views.app_list, name="list"),
+    path("apps/connect/", connecting.connect, name="connect"),
+    path("apps/approve/", connecting.approve, name="approve"),
+    path("apps/<uuid:connection_id>/", views.detail, name="detail"),
+    path("apps/<uuid:connection_id>/status/", views.status, name="status"),
+    path("apps/<uuid:connection_id>/rename/", views.rename, name="rename"),
+    path("apps/<uuid:connection_id>/lock/", views.lock, name="lock"),
+    path("apps/<uuid:connection_id>/unlock/", views.unlock, name="unlock"),
+    path("apps/<uuid:connection_id>/revoke/", views.revoke, name="revoke"),
+    path("keys/<uuid:key_id>/activity/", views.key_activity, name="key_activity"),
+]

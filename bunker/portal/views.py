@@ -1,0 +1,111 @@
+"""Pages about connected apps: parse, call a service, render."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from accounts.permissions import Action
+from accounts.portal.access import PortalRequest, actor_of, portal_view
+from bunker import services
+from bunker.models import Connection
+from bunker.portal import activity
+from bunker.portal.forms import NameForm
+from bunker.portal.presenting import present
+from bunker.selectors import connection_of, connections_of
+from keys.selectors import key_of
+
+MAX_SHOWN = 300
+
+
+def own_app(request: PortalRequest, connection_id: UUID) -> Connection:
+    """A connection on the signed-in member's own key in this tenant; NotFound for anybody else's."""
+    return connection_of(tenant=request.tenant, user=request.user, connection_id=connection_id)
+
+
+def _to_app(connection: Connection) -> HttpResponse:
+    return redirect("apps:detail", connection_id=connection.id)
+
+
+@portal_view("GET", action=Action.VIEW_CONNECTION)
+def app_list(request: PortalRequest) -> HttpResponse:
+    """All apps of the member: live ones first, ended ones below."""
+    found = connections_of(tenant=request.tenant, user=request.user)[:MAX_SHOWN]
+    shown = [present(connection) for connection in found]
+    context = {"live": [app for app in shown if app.is_live], "ended": [app for app in shown if not app.is_live]}
+    return render(request, "apps/list.html", context)
+
+
+@portal_view("GET", action=Action.VIEW_CONNECTION)
+def detail(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """One app: what it may do, what it did, and how to end it."""
+    connection = own_app(request, connection_id)
+    page = activity.activity_of_connection(
+        connection, outcome=request.GET.get("outcome", ""), before=request.GET.get("before", "")
+    )
+    context = {
+        "app": present(connection),
+        "rename_form": NameForm(initial={"name": connection.name}),
+        "activity": page,
+        "filters": activity.FILTERS,
+    }
+    return render(request, "apps/detail.html", context)
+
+
+@portal_view("GET", action=Action.VIEW_CONNECTION)
+def status(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """How pairing stands: a fragment that asks again every two seconds while the app is awaited."""
+    return render(request, "apps/status.html", {"app": present(own_app(request, connection_id))})
+
+
+@portal_view("POST", action=Action.MANAGE_CONNECTION)
+def rename(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Give the app another name."""
+    connection = own_app(request, connection_id)
+    form = NameForm(request.POST)
+    if form.is_valid():
+        services.rename_connection(actor=actor_of(request), connection=connection, name=form.cleaned_data["name"])
+        messages.success(request, "The app has its new name.")
+    else:
+        messages.error(request, "The name was not changed: give one of at most 100 characters.")
+    return _to_app(connection)
+
+
+@portal_view("POST", action=Action.MANAGE_CONNECTION)
+def lock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Refuse whatever the app asks until it is unlocked."""
+    connection = own_app(request, connection_id)
+    services.lock_connection(actor=actor_of(request), connection=connection)
+    messages.success(request, "Locked. Whatever this app asks is refused until you unlock it.")
+    return _to_app(connection)
+
+
+@portal_view("POST", action=Action.MANAGE_CONNECTION)
+def unlock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Let the app go on."""
+    connection = own_app(request, connection_id)
+    services.unlock_connection(actor=actor_of(request), connection=connection)
+    messages.success(request, "Unlocked. The app may go on, within what you granted it.")
+    return _to_app(connection)
+
+
+@portal_view("GET", "POST", action=Action.REVOKE_CONNECTION)
+def revoke(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Ask once, then end the app's access for good."""
+    connection = own_app(request, connection_id)
+    if request.method == "GET":
+        return render(request, "apps/revoke.html", {"app": present(connection)})
+    services.revoke_connection(actor=actor_of(request), connection=connection, reason="Revoked by its owner.")
+    messages.success(request, "Revoked. The app can do nothing with your key any more.")
+    return _to_app(connection)
+
+
+@portal_view("GET", action=Action.VIEW_KEY)
+def key_activity(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Everything that happened with one key, through whatever app."""
+    key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+    page = activity.activity_of_key(key, outcome=request.GET.get("outcome", ""), before=request.GET.get("before", ""))
+    return render(request, "apps/key_activity.html", {"key": key, "activity": page, "filters": activity.FILTERS})

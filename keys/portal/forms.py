@@ -1,0 +1,83 @@
+"""Forms about keys. Each names exactly the fields it takes; whatever else is posted goes nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django import forms
+
+_SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
+
+
+class NameForm(forms.Form):
+    """A key's name, for its owner's eyes only."""
+
+    name = forms.CharField(
+        label="Name",
+        max_length=100,
+        help_text="For you, to tell your keys apart. It is not published.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+    )
+
+
+class CreateKeyForm(NameForm):
+    """A new key in one of the ways of keeping that the tenant offers."""
+
+    choice = forms.ChoiceField(label="How it is kept", widget=forms.RadioSelect)
+
+    def __init__(self, *args: Any, choices: Sequence[tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["choice"] = forms.ChoiceField(
+            label="How it is kept",
+            choices=choices,
+            widget=forms.RadioSelect,
+            initial=choices[0][0] if choices else None,
+        )
+
+
+class ImportKeyForm(CreateKeyForm):
+    """An existing secret key. The widgets never put what was typed back on the page."""
+
+    secret = forms.CharField(
+        label="Secret key",
+        max_length=1000,
+        strip=True,
+        widget=forms.PasswordInput(render_value=False, attrs=_SECRET_ATTRS),
+        help_text="An nsec1…, 64 hexadecimal digits, or a password-protected ncryptsec1…",
+    )
+    password = forms.CharField(
+        label="Password of the ncryptsec",
+        required=False,
+        strip=False,
+        max_length=1000,
+        widget=forms.PasswordInput(render_value=False, attrs=_SECRET_ATTRS),
+        help_text="Only for a secret key that starts with ncryptsec1.",
+    )
+    understood = forms.BooleanField(
+        label="I have a safe copy of this key, and nobody else has one.",
+        error_messages={"required": "Please confirm this before you import."},
+    )
+
+    field_order = ("name", "secret", "password", "choice", "understood")
+
+
+class DestroyForm(forms.Form):
+    """Typed confirmation: the key's own name, letter by letter."""
+
+    confirmation = forms.CharField(
+        label="Type the name of the key to confirm",
+        max_length=100,
+        strip=False,
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}),
+    )
+
+    def __init__(self, *args: Any, key_name: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._key_name = key_name
+
+    def clean_confirmation(self) -> str:
+        typed: str = self.cleaned_data["confirmation"]
+        if typed != self._key_name:
+            raise forms.ValidationError("This is not the name of the key. Nothing was changed.")
+        return typed

@@ -1,0 +1,21 @@
+"""Addresses of the pages about keys."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from keys.portal import views
+
+app_name = "keys"
+urlpatterns = [
+    path("keys/", views.key_list, name="list"),
+    path("keys/new/", views.create, name="create"),
+    path("keys/import/", views.import_secret, name="import"),
+    path("keys/<uuid:key_id>/", views.detail, name="detail"),
+    path("keys/<uuid:key_id>/rename/", views.rename, name="rename"),
+    path("keys/<uuid:key_id>/lock/", views.lock, name="lock"),
+    path("keys/<uuid:key_id>/unlock/", views.unlock, name="unlock"),
+    path("keys/<uuid:key_id>/enable/", views.enable, name="enable"),
+    path("keys/<uuid:key_id>/destroy/", views.destroy, name="destroy"),
+    path("keys/<uuid:key_id>/keep/", views.keep, name="keep"),
+]

@@ -1,0 +1,172 @@
+"""Pages about keys: parse, call a service, render."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+
+from accounts.permissions import Action
+from accounts.portal.access import PortalRequest, actor_of, portal_view
+from accounts.portal.stepup import step_up
+from keys import services
+from keys.errors import CustodyError
+from keys.models import PersonalKey
+from keys.modes import ModeOffer
+from keys.portal import panels
+from keys.portal.choices import Choice, choices_for, form_options
+from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm
+from keys.portal.presenting import present
+from keys.selectors import key_of, keys_of
+
+
+def own_key(request: PortalRequest, key_id: UUID) -> PersonalKey:
+    """The signed-in member's own key in this tenant; NotFound for anybody else's."""
+    return key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+
+
+def _to_key(key: PersonalKey) -> HttpResponse:
+    return redirect("keys:detail", key_id=key.id)
+
+
+@portal_view("GET", action=Action.VIEW_KEY)
+def key_list(request: PortalRequest) -> HttpResponse:
+    """All keys of the member, with apps and last use."""
+    found = panels.annotated(keys_of(tenant=request.tenant, user=request.user))
+    return render(request, "keys/list.html", {"keys": [present(key) for key in found]})
+
+
+@portal_view("GET", "POST", action=Action.CREATE_KEY)
+def create(request: PortalRequest) -> HttpResponse:
+    """Make a new key in one of the offered ways of keeping."""
+    choices = choices_for(request.tenant)
+    form = CreateKeyForm(request.POST or None, choices=form_options(choices))
+    if request.method == "POST" and form.is_valid():
+        chosen = _chosen(choices, form)
+        key = services.create_key(
+            actor=actor_of(request),
+            tenant=request.tenant,
+            user=request.user,
+            name=form.cleaned_data["name"],
+            key_mode=chosen.key_mode,
+            provider=chosen.provider,
+        )
+        messages.success(request, "Your key is ready. Next: connect an app to it.")
+        return _to_key(key)
+    return _form_page(request, "keys/create.html", {"form": form, "choices": choices})
+
+
+@portal_view("GET", "POST", action=Action.CREATE_KEY)
+def import_secret(request: PortalRequest) -> HttpResponse:
+    """Take over an existing secret key; what was typed is never shown again."""
+    choices = choices_for(request.tenant, imports=True)
+    form = ImportKeyForm(request.POST or None, choices=form_options(choices))
+    if request.method == "POST" and form.is_valid():
+        try:
+            key = _import(request, form, _chosen(choices, form))
+        except CustodyError as refused:
+            form.add_error("password" if refused.code == "password-refused" else "secret", refused.public_message)
+        else:
+            messages.success(request, "Your key was imported. Next: connect an app to it.")
+            return _to_key(key)
+    return _form_page(request, "keys/import.html", {"form": form, "choices": choices})
+
+
+def _import(request: PortalRequest, form: ImportKeyForm, chosen: ModeOffer) -> PersonalKey:
+    typed = form.cleaned_data
+    with services.parse_secret_input(typed["secret"], typed["password"] or None) as secret:
+        return services.import_key(
+            actor=actor_of(request),
+            tenant=request.tenant,
+            user=request.user,
+            name=typed["name"],
+            secret=secret,
+            key_mode=chosen.key_mode,
+            provider=chosen.provider,
+        )
+
+
+def _chosen(choices: list[Choice], form: CreateKeyForm) -> ModeOffer:
+    return next(choice.offer for choice in choices if choice.value == form.cleaned_data["choice"])
+
+
+def _form_page(request: PortalRequest, template: str, context: dict[str, object]) -> HttpResponse:
+    return render(request, template, context, status=422 if request.method == "POST" else 200)
+
+
+@portal_view("GET", action=Action.VIEW_KEY)
+def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """One key: what it is, which apps use it, what can be done with it."""
+    key = own_key(request, key_id)
+    context = {
+        "key": present(key),
+        "rename_form": NameForm(initial={"name": key.name}),
+        "panels": panels.rendered(request, key),
+    }
+    return render(request, "keys/detail.html", context)
+
+
+@portal_view("POST", action=Action.MANAGE_KEY)
+def rename(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Give the key another name."""
+    key = own_key(request, key_id)
+    form = NameForm(request.POST)
+    if form.is_valid():
+        services.rename_key(actor=actor_of(request), key=key, name=form.cleaned_data["name"])
+        messages.success(request, "The key has its new name.")
+    else:
+        messages.error(request, "The name was not changed: give one of at most 100 characters.")
+    return _to_key(key)
+
+
+@portal_view("POST", action=Action.LOCK_KEY)
+def lock(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Refuse every app of this key until it is unlocked."""
+    key = own_key(request, key_id)
+    services.lock_key(actor=actor_of(request), key=key)
+    messages.success(request, "Locked. No app can use this key until you unlock it.")
+    return _to_key(key)
+
+
+@portal_view("POST", action=Action.LOCK_KEY)
+def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Let the key's apps go on."""
+    key = own_key(request, key_id)
+    services.unlock_key(actor=actor_of(request), key=key)
+    messages.success(request, "Unlocked. Your apps can use this key again.")
+    return _to_key(key)
+
+
+@portal_view("POST", action=Action.MANAGE_KEY)
+def enable(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Put a disabled key back to use."""
+    key = own_key(request, key_id)
+    services.enable_key(actor=actor_of(request), key=key)
+    messages.success(request, "The key is in use again.")
+    return _to_key(key)
+
+
+@portal_view("GET", "POST", action=Action.MANAGE_KEY)
+def destroy(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Schedule the key's destruction: fresh re-authentication, and the key's name typed out."""
+    key = own_key(request, key_id)
+    detour = step_up(request, back_to=request.path)
+    if detour is not None:
+        return detour
+    form = DestroyForm(request.POST or None, key_name=key.name)
+    if request.method == "POST" and form.is_valid():
+        services.schedule_destruction(actor=actor_of(request), key=key)
+        messages.success(request, "The key is out of use now. Until the day shown you can still keep it.")
+        return _to_key(key)
+    return _form_page(request, "keys/destroy.html", {"key": present(key), "form": form})
+
+
+@portal_view("POST", action=Action.MANAGE_KEY)
+def keep(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Cancel a scheduled destruction."""
+    key = own_key(request, key_id)
+    services.cancel_destruction(actor=actor_of(request), key=key)
+    messages.success(request, "The key is kept. It stays out of use until you put it back to use.")
+    return _to_key(key)
