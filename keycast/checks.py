@@ -92,10 +92,15 @@ def several_job_workers_on_sqlite() -> Finding:
     return f"{workers} job workers on SQLite." if settings.IS_SQLITE and workers > 1 else None
 
 
+def database_options() -> dict[str, Any]:
+    options: dict[str, Any] = settings.DATABASES["default"].get("OPTIONS", {})
+    return options
+
+
 def sqlite_is_lax() -> Finding:
     if not settings.IS_SQLITE:
         return None
-    options: dict[str, Any] = settings.DATABASES["default"].get("OPTIONS", {})
+    options = database_options()
     pragmas = options.get("init_command", "").replace(" ", "").lower()
     if options.get("transaction_mode") != "IMMEDIATE" or "journal_mode=wal" not in pragmas:
         return "SQLite runs without WAL or without IMMEDIATE transactions."
@@ -209,7 +214,7 @@ def demo_tenant_is_present() -> Finding:
 def development_keys_are_present() -> Finding:
     from keys.models import PersonalKey  # noqa: PLC0415
 
-    if rows(lambda: PersonalKey.objects.filter(kek_version__startswith="dev").exists()):
+    if rows(lambda: PersonalKey.objects.filter(kek_version__startswith="development").exists()):
         return "The database has keys sealed under a development key-encryption key."
     return None
 

@@ -13,14 +13,16 @@ class UnsafeToStart(ImproperlyConfigured):
     """Production settings that would endanger keys; the message lists each reason."""
 
 
+def reasons() -> list[str]:
+    """Why this installation must not start, one line each; empty when it may."""
+    found = checks.run_checks(tags=[FATAL], databases=["default"])
+    return [f"{message.id}: {message.msg} {message.hint or ''}".rstrip() for message in found if message.is_serious()]
+
+
 def refuse_unsafe_start() -> None:
     """Raise UnsafeToStart if a fatal check (keycast.checks) fails; does nothing outside production.
 
     Called by everything that serves: the ASGI application, ``serve``, ``bunker`` and ``qcluster``.
     """
-    if not settings.IS_PRODUCTION:
-        return
-    found = [message for message in checks.run_checks(tags=[FATAL], databases=["default"]) if message.is_serious()]
-    if found:
-        reasons = "\n".join(f"  {message.id}: {message.msg} {message.hint or ''}".rstrip() for message in found)
-        raise UnsafeToStart(f"Keycast refuses to start:\n{reasons}")
+    if settings.IS_PRODUCTION and (found := reasons()):
+        raise UnsafeToStart("\n".join(["Keycast refuses to start:", *(f"  {reason}" for reason in found)]))

@@ -1,0 +1,44 @@
+"""Which tests run, and that a missing tool is never a quiet pass where everything is asked for.
+
+``KEYCAST_TEST_ALL=1`` runs the tests marked slow as well, and turns a skip of a test that drives npm's clients or
+Chromium into a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
+NEEDS = ("needs_node", "needs_browser")
+
+
+def leave_out_slow_tests(items: list[pytest.Item]) -> None:
+    if RUN_ALL:
+        return
+    skip = pytest.mark.skip(reason="slow: runs with KEYCAST_TEST_ALL=1")
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(skip)
+
+
+def insist_on_tools(item: pytest.Item, report: Any) -> None:
+    if RUN_ALL and report.skipped and any(item.get_closest_marker(name) for name in NEEDS):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, but KEYCAST_TEST_ALL=1 asks for every test: {report.longrepr}"
+
+
+class Plumbing:
+    """The plugin that tests/conftest.py registers."""
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        leave_out_slow_tests(items)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
+        report = yield
+        insist_on_tools(item, report)
+        return report  # type: ignore[return-value]  # noqa: B901  (pluggy's wrappers return)
