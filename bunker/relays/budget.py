@@ -30,6 +30,13 @@ class TokenBucket:
         self._tokens = tokens - amount
         return True
 
+    def charge(self, amount: float = 1.0) -> float:
+        """Take ``amount`` tokens in any case; returns how many seconds to wait until the debt is paid, usually 0.0."""
+        now = self._clock()
+        self._tokens = min(self.burst, self._tokens + (now - self._updated) * self.rate) - amount
+        self._updated = now
+        return 0.0 if self._tokens >= 0 else -self._tokens / self.rate
+
     def give_back(self, amount: float = 1.0) -> None:
         """Return tokens that were taken for work that was then not done."""
         self._tokens = min(self.burst, self._tokens + amount)
@@ -37,10 +44,6 @@ class TokenBucket:
     def idle_for(self) -> float:
         """Seconds since anybody last asked."""
         return self._clock() - self._updated
-
-    def wait_for(self, amount: float = 1.0) -> float:
-        """Seconds until ``amount`` tokens are there, if nobody takes any in between."""
-        return max(0.0, (amount - self._tokens) / self.rate)
 
 
 class BucketMap:

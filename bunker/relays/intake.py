@@ -7,7 +7,7 @@ remembered only after verification, so a forged copy that arrives first never bl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from time import monotonic, time
 
 from bunker.relays.budget import TokenBucket
@@ -32,10 +32,11 @@ class NobodyServed:
 class Lane:
     """One source of events as the intake sees it: its name, its tenant scope, its verification budget.
 
-    ``takes_replies`` is for the built-in relay, which also passes on what a served key sends to a client.
+    ``takes_replies`` is for the built-in relay, which also passes on what a served key sends to a client; ``wanted``
+    is for outbound relays: the keys that we asked this one about (None: all that are served).
     """
 
-    __slots__ = ("budget", "relay", "scope", "takes_replies")
+    __slots__ = ("budget", "relay", "scope", "takes_replies", "wanted")
 
     def __init__(
         self, relay: str, budget: TokenBucket, scope: str | None = None, *, takes_replies: bool = False
@@ -44,6 +45,7 @@ class Lane:
         self.budget = budget
         self.scope = scope
         self.takes_replies = takes_replies
+        self.wanted: Container[str] | None = None
 
 
 class SeenIds:
@@ -151,6 +153,8 @@ class Intake:
         recipient = sole_recipient(event)
         if recipient is None:
             return Drop.WRONG_RECIPIENT
+        if lane.wanted is not None and recipient not in lane.wanted:
+            return Drop.UNASKED
         serves = self.served.serves
         if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):
             return Drop.NOT_SERVED

@@ -36,8 +36,8 @@ def relay_information(request: HttpRequest) -> HttpResponse:
             "This is a Nostr relay for remote signing (NIP-46). Open it with a Nostr client.\n",
             content_type="text/plain; charset=utf-8",
         )
-    answer.headers.update(CORS)
-    answer.headers["Vary"] = "Accept"
+    for name, value in {**CORS, "Vary": "Accept"}.items():
+        answer.headers[name] = value
     return answer
 
 

@@ -86,7 +86,7 @@ class Session:
             self._notice("invalid: the message is too large")
         else:
             self._message(text)
-        return 0.0 if self._frames.take() else self._frames.wait_for()
+        return self._frames.charge()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether it waits for nothing and has said nothing for ``seconds``."""

@@ -1,0 +1,224 @@
+"""NIP-01 with an outbound relay, over one connection: what it may say, what that costs it, what we answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+
+import msgspec
+
+from bunker.relays.authentication import Authentication
+from bunker.relays.budget import TokenBucket
+from bunker.relays.intake import Intake, Lane
+from bunker.relays.interfaces import Drop, EventSink
+from bunker.relays.limits import OutboundLimits
+from bunker.relays.pending import Outgoing
+from bunker.relays.plan import WIDE, Plan
+from bunker.relays.vitals import Vitals
+
+_decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_as_text = msgspec.json.Decoder(str).decode
+_as_bool = msgspec.json.Decoder(bool).decode
+_encode = msgspec.json.Encoder().encode
+
+MISBEHAVIOUR = frozenset(
+    {
+        Drop.TOO_LARGE,
+        Drop.UNASKED,
+        Drop.MALFORMED,
+        Drop.WRONG_KIND,
+        Drop.WRONG_RECIPIENT,
+        Drop.NOT_SERVED,
+        Drop.BAD_ID,
+        Drop.BAD_SIGNATURE,
+    }
+)
+"""What an honest relay does not send, given our filters."""
+
+MOST_QUEUED = 2_000
+RETRY_FIRST = 15.0
+RETRY_MOST = 600.0
+
+
+class Misbehaved(Exception):
+    """The relay sent too much of what it should not."""
+
+
+@dataclass(slots=True)
+class Asked:
+    """One subscription on this connection; monotonic seconds. ``retry_at`` is set while the relay has it closed."""
+
+    at: float
+    has_ended: bool = False
+    retry_at: float | None = None
+    refusals: int = 0
+
+
+class Conversation:
+    """Everything about one connection but the socket. ``receive`` and ``tick`` are synchronous."""
+
+    def __init__(
+        self,
+        lane: Lane,
+        keys: Collection[str],
+        plan: Plan,
+        outgoing: Outgoing,
+        vitals: Vitals,
+        *,
+        intake: Intake,
+        sink: Callable[[], EventSink | None],
+        authentication: Authentication,
+        limits: OutboundLimits,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self._lane, self._keys, self._plan, self._outgoing, self._vitals = lane, keys, plan, outgoing, vitals
+        self._intake, self._sink, self._limits = intake, sink, limits
+        self._clock, self._wall = clock, wall
+        self._auth = authentication
+        self._asked: dict[str, Asked] = {}
+        self._strikes = TokenBucket(1.0, limits.strikes, clock)
+        self.out: deque[str] = deque()
+        self.wanted = asyncio.Event()
+
+    # What the link does
+
+    def start(self) -> None:
+        """Open every subscription of the plan and send what waits."""
+        self._outgoing.disconnected()
+        self.change(self._plan.names, ())
+        self.send_due()
+
+    def change(self, opened: Iterable[str], closed: Iterable[str]) -> None:
+        """Open or replace some subscriptions and close others."""
+        for name in closed:
+            if self._asked.pop(name, None) is not None:
+                self._say("CLOSE", name)
+        for name in opened:
+            self._ask(name, self._asked.get(name))
+
+    def send_due(self) -> None:
+        """Send the events that are due."""
+        for frame in self._outgoing.due(self._clock()):
+            self._put(frame)
+
+    def tick(self) -> None:
+        """Do what time brings: send again, ask again, answer a challenge."""
+        now = self._clock()
+        self.send_due()
+        for name, asked in self._asked.items():
+            if asked.retry_at is not None and asked.retry_at <= now:
+                self._ask(name, asked)
+
+    def receive(self, message: bytes) -> None:
+        """Act on one frame. Raises Misbehaved."""
+        try:
+            parts = _decode(message)
+            name = _as_text(parts[0])
+            self._dispatch(name, parts)
+        except (ValueError, IndexError, RecursionError):
+            self._strike(Drop.MALFORMED)
+
+    # Messages
+
+    def _dispatch(self, name: str, parts: list[msgspec.Raw]) -> None:
+        if name == "EVENT":
+            self._event(_as_text(parts[1]), bytes(parts[2]))
+        elif name == "OK":
+            self._ok(_as_text(parts[1]), _as_bool(parts[2]), _as_text(parts[3]) if len(parts) > 3 else "")
+        elif name == "EOSE":
+            self._eose(_as_text(parts[1]))
+        elif name == "CLOSED":
+            self._closed(_as_text(parts[1]), _as_text(parts[2]) if len(parts) > 2 else "")
+        elif name == "AUTH":
+            self._auth.challenged(_as_text(parts[1]))
+        elif name == "NOTICE":
+            self._vitals.notices += 1
+        else:
+            self._strike(Drop.UNASKED)
+
+    def _event(self, name: str, raw: bytes) -> None:
+        sink = self._sink()
+        if name not in self._asked:
+            self._strike(Drop.UNASKED)
+            return
+        if sink is None:
+            self._intake.drop(self._lane, Drop.NOT_READY)
+            return
+        event, reason = self._intake.admit(raw.strip(), self._lane)
+        if event is not None and reason is None:
+            self._intake.hand_over(event, raw, self._lane, sink)
+        elif reason in MISBEHAVIOUR and not (reason is Drop.NOT_SERVED and self._plan.is_wide):
+            self._count_strike()
+
+    def _ok(self, event_id: str, accepted: bool, text: str) -> None:
+        if self._auth.answered(event_id, accepted):
+            if accepted:
+                self._authenticated()
+            return
+        if event_id not in self._outgoing:
+            self._strike(Drop.UNASKED)
+            return
+        needs_auth, took = self._outgoing.answered(event_id, accepted, text, self._clock())
+        if needs_auth:
+            self._auth.ask(self._put_bytes)
+        elif event_id in self._outgoing or not (accepted or text.startswith("duplicate")):
+            self._vitals.refusal()
+        else:
+            self._vitals.ok(took)
+
+    def _eose(self, name: str) -> None:
+        asked = self._asked.get(name)
+        if asked is None:
+            self._strike(Drop.UNASKED)
+        elif not asked.has_ended:
+            asked.has_ended, asked.refusals = True, 0
+            self._vitals.eose(self._clock() - asked.at)
+
+    def _closed(self, name: str, text: str) -> None:
+        asked = self._asked.get(name)
+        if asked is None:
+            self._strike(Drop.UNASKED)
+            return
+        self._vitals.refusal()
+        asked.refusals += 1
+        asked.retry_at = self._clock() + min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(asked.refusals, 8))
+        if text.startswith("auth-required"):
+            self._auth.ask(self._put_bytes)
+        elif name == WIDE:
+            self.change(*self._plan.refuse_wide(self._keys))
+
+    # Inside
+
+    def _authenticated(self) -> None:
+        """Ask again for what the relay had refused for want of NIP-42."""
+        self._outgoing.authenticated()
+        self.change([name for name, asked in self._asked.items() if asked.retry_at is not None], ())
+        self.send_due()
+
+    def _ask(self, name: str, before: Asked | None) -> None:
+        since = int(self._wall()) - self._limits.since_overlap
+        self._asked[name] = Asked(self._clock(), refusals=before.refusals if before else 0)
+        self._say("REQ", name, self._plan.filter(name, since))
+
+    def _say(self, *parts: object) -> None:
+        self._put(_encode(parts).decode())
+
+    def _put_bytes(self, frame: bytes) -> None:
+        self._put(frame.decode())
+
+    def _put(self, frame: str) -> None:
+        if len(self.out) >= MOST_QUEUED:
+            raise Misbehaved  # it does not read what we send
+        self.out.append(frame)
+        self.wanted.set()
+
+    def _strike(self, reason: Drop) -> None:
+        self._intake.drop(self._lane, reason)
+        self._count_strike()
+
+    def _count_strike(self) -> None:
+        if not self._strikes.take():
+            raise Misbehaved

@@ -1,0 +1,247 @@
+"""One outbound relay: connected, served, and connected again, for as long as it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, partial
+from time import monotonic, time
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import WebSocketException
+
+from bunker.relays.authentication import Authentication
+from bunker.relays.bounded import BoundedConnection
+from bunker.relays.budget import TokenBucket
+from bunker.relays.conversation import Conversation, Misbehaved
+from bunker.relays.guard import Guard, RelayRefused
+from bunker.relays.intake import Intake
+from bunker.relays.interfaces import Authenticator, EventSink, Publication, RelayHealth, RelayStatus
+from bunker.relays.limits import OutboundLimits
+from bunker.relays.pending import Outgoing
+from bunker.relays.plan import Plan
+from bunker.relays.vitals import Vitals
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What every link of a pool shares."""
+
+    intake: Intake
+    guard: Guard
+    limits: OutboundLimits
+    settle: Callable[[Publication], None]
+    sink: Callable[[], EventSink | None]
+    authenticator: Authenticator | None = None
+    clock: Callable[[], float] = monotonic
+    wall: Callable[[], float] = time
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """Return the one TLS context: certificates and names verified."""
+    return ssl.create_default_context()
+
+
+class NoRedirects(connect):
+    """The library's connect, but a redirect is a refusal (threats.md S3)."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Follow nothing."""
+        return exc
+
+
+class RelayLink:
+    """Keeps one connection to ``url``. A relay that fails or misbehaves waits, longer each time, and hurts no other."""
+
+    def __init__(self, url: str, around: Surroundings) -> None:
+        self.url = url
+        self._around = around
+        self._keys: set[str] = set()
+        self._lane = around.intake.lane(url)
+        self._lane.wanted = self._keys
+        self._plan = Plan(around.limits.keys_per_filter, around.limits.subscriptions)
+        self._outgoing = Outgoing(url, around.limits, around.settle)
+        self._vitals = Vitals()
+        self._offences = 0
+        self._talk: Conversation | None = None
+
+    # What the pool does
+
+    def want(self, keys: Collection[str]) -> None:
+        """Serve exactly ``keys`` on this relay."""
+        if len(keys) == len(self._keys) and self._keys.issuperset(keys):
+            return
+        self._keys.clear()
+        self._keys.update(keys)
+        opened, closed = self._plan.update(self._keys)
+        if self._talk is not None:
+            with suppress(Misbehaved):  # a full queue: the writer's own timeout ends this connection
+                self._talk.change(opened, closed)
+
+    def publish(self, publication: Publication, author: str, raw: bytes) -> None:
+        """Send an event, now or when connected."""
+        if self._outgoing.add(publication, author, raw) and self._talk is not None:
+            with suppress(Misbehaved):
+                self._talk.send_due()
+
+    def tick(self) -> None:
+        """Do what time brings."""
+        self._outgoing.expire(self._around.wall())
+        if self._talk is not None:
+            with suppress(Misbehaved):
+                self._talk.tick()
+
+    def abandon(self) -> None:
+        """This relay is no longer wanted: settle what waited for it."""
+        self._outgoing.abandon()
+        self._around.intake.counters.forget_relay(self.url)
+
+    def health(self) -> RelayHealth:
+        """Return the measurements of this relay."""
+        drops = self._around.intake.counters.drops_of(self.url)
+        return self._vitals.report(self.url, len(self._keys), drops, len(self._outgoing))
+
+    # Its life
+
+    async def run(self) -> None:
+        """Connect, serve, wait; until cancelled. This is the loop top of outbound relays."""
+        while True:
+            started = self._around.clock()
+            pause = self._pause
+            try:
+                await self._connected()
+            except RelayRefused:
+                self._vitals.status = RelayStatus.REFUSED
+            except Misbehaved:
+                pause = self._penalty
+            except (OSError, WebSocketException, EOFError):
+                self._vitals.status = RelayStatus.WAITING
+            except Exception as error:
+                self._around.intake.counters.misc["relay-errors"] += 1
+                logger.error("an outbound relay connection failed", extra={"error": type(error).__name__})
+            self._ended(self._around.clock() - started)
+            await asyncio.sleep(pause())
+
+    def _ended(self, lasted: float) -> None:
+        if self._vitals.status is not RelayStatus.REFUSED:
+            self._vitals.status = RelayStatus.WAITING
+        self._vitals.bad()
+        self._vitals.failures = 1 if lasted >= self._around.limits.stable_after else self._vitals.failures + 1
+
+    def _pause(self) -> float:
+        limits = self._around.limits
+        longest = min(limits.backoff_most, limits.backoff_first * 2.0 ** min(self._vitals.failures - 1, 16))
+        return random.uniform(longest / 2, longest)  # noqa: S311  (jitter, not a secret)
+
+    def _penalty(self) -> float:
+        limits = self._around.limits
+        self._offences += 1
+        self._around.intake.counters.misc["relays-punished"] += 1
+        longest = min(limits.penalty_most, limits.penalty_first * 2.0 ** min(self._offences - 1, 16))
+        return random.uniform(longest / 2, longest)  # noqa: S311
+
+    async def _connected(self) -> None:
+        """One connection, from look-up to close."""
+        if self._vitals.status is not RelayStatus.REFUSED:
+            self._vitals.status = RelayStatus.CONNECTING
+        socket = await self._open()
+        async with socket:
+            try:
+                await self._serve(socket)
+            finally:
+                self._talk = None
+                self._outgoing.disconnected()
+
+    async def _open(self) -> ClientConnection:
+        limits = self._around.limits
+        async with asyncio.timeout(2 * limits.open_timeout):
+            relay, opened = await self._around.guard.open(self.url)
+            try:
+                return await NoRedirects(
+                    relay.url,
+                    sock=opened,
+                    ssl=tls() if relay.is_tls else None,
+                    server_hostname=relay.host if relay.is_tls else None,
+                    create_connection=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]
+                    compression=None,
+                    proxy=None,
+                    user_agent_header="keycast",
+                    open_timeout=limits.open_timeout,
+                    close_timeout=limits.close_timeout,
+                    ping_interval=limits.ping_interval,
+                    ping_timeout=limits.ping_timeout,
+                    max_size=self._around.intake.limits.frame_bytes,
+                    max_queue=8,
+                    logger=quiet,
+                )
+            except BaseException:
+                opened.close()
+                raise
+
+    async def _serve(self, socket: ClientConnection) -> None:
+        around = self._around
+        auth = Authentication(
+            self.url, around.authenticator, lambda: self._keys, around.limits, around.clock, around.wall
+        )
+        talk = self._talk = Conversation(
+            self._lane,
+            self._keys,
+            self._plan,
+            self._outgoing,
+            self._vitals,
+            intake=around.intake,
+            sink=around.sink,
+            authentication=auth,
+            limits=around.limits,
+            clock=around.clock,
+            wall=around.wall,
+        )
+        self._vitals.status = RelayStatus.LIVE
+        talk.start()
+        try:
+            await self._first_of(self._read(socket, talk), self._write(socket, talk))
+        finally:
+            auth.stop()
+
+    async def _first_of(self, *jobs: object) -> None:
+        """Run reader and writer; the first to end ends both, with its error."""
+        tasks = [asyncio.ensure_future(job) for job in jobs]  # type: ignore[call-overload]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _read(self, socket: ClientConnection, talk: Conversation) -> None:
+        """Read no faster than the relay may speak: what comes too fast waits in TCP, not in memory."""
+        limits = self._around.limits
+        speed = TokenBucket(limits.tokens_per_second, limits.tokens_per_second, self._around.clock)
+        while True:
+            message = await socket.recv(decode=False)
+            wait = speed.charge(1 + len(message) // limits.token_bytes)
+            if wait:
+                await asyncio.sleep(wait)
+            talk.receive(message)
+
+    async def _write(self, socket: ClientConnection, talk: Conversation) -> None:
+        while True:
+            await talk.wanted.wait()
+            talk.wanted.clear()
+            while talk.out:
+                async with asyncio.timeout(self._around.limits.send_timeout):
+                    await socket.send(talk.out.popleft())
+
+
+quiet = logging.getLogger("bunker.relays.websockets")
+quiet.setLevel(logging.CRITICAL)  # the library logs what peers send
