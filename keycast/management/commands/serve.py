@@ -8,6 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from keycast.children import end_with_parent
+
 
 class Command(BaseCommand):
     help = __doc__ or ""
@@ -17,6 +19,7 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=settings.LISTEN_PORT, help="Port to listen on; 0 takes any.")
 
     def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+        end_with_parent()
         from keycast.server import Server, configuration, listen  # noqa: PLC0415  (refuses an unsafe start)
 
         try:

@@ -1,0 +1,103 @@
+"""Who and what the demo shows: one tenant, one operator, one user with one key, and fresh bunker URLs."""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import timedelta
+from typing import Any, Final
+
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from django.db import transaction
+
+from accounts.models import Role, Tenant, User
+from accounts.services import add_member, create_tenant, create_user
+from bunker.models import Connection, ConnectionState
+from bunker.services import create_bunker_url, revoke_connection
+from keycast.audit.entries import Actor
+from keycast.demo.surroundings import PORTAL_HOST
+from keycast.nostr import nip19
+from keys.models import PersonalKey
+from keys.services import create_key
+
+TENANT: Final = "demo"
+OPERATOR: Final = "operator@example.com"
+USER: Final = "alice@example.com"
+HOURS: Final = 24
+"""How long an address in var/demo.json waits to be used; outside the demo it is ten minutes."""
+SPARES: Final = ("Demo client 1", "Demo client 2", "Demo client 3")
+OWN: Final = "make demo"
+TOTP_PERIOD: Final = 30
+ACTOR: Final = Actor.command("demo")
+
+
+@transaction.atomic
+def settle() -> dict[str, Any]:
+    """Make what is missing, keep what is there, and issue new addresses. For var/demo.json and for the screen."""
+    tenant = Tenant.objects.filter(slug=TENANT).first() or _tenant()
+    operator = User.objects.filter(email=OPERATOR).first() or _operator()
+    user = User.objects.filter(email=USER).first() or _user(tenant)
+    key = PersonalKey.objects.filter(tenant=tenant, user=user).first() or create_key(
+        actor=ACTOR, tenant=tenant, user=user, name="Alice"
+    )
+    _withdraw_unused(key)
+    return {
+        "users": [
+            {"email": user.email, "password": _secret("USER_PASSWORD"), "role": "owner of the tenant"},
+            {"email": operator.email, "password": _secret("OPERATOR_PASSWORD"), "role": "platform staff", **_second()},
+        ],
+        "keys": [
+            {
+                "npub": nip19.encode_npub(key.public_key or ""),
+                "mode": key.key_mode,
+                "provider": key.provider,
+                "bunker_urls": [_address(key, name) for name in SPARES],
+            }
+        ],
+        "hours": HOURS,
+        "own_bunker_url": _address(key, OWN),
+        "totp_code": format_hotp_value(hotp_value(_secret("OPERATOR_TOTP"), int(time.time()) // TOTP_PERIOD)),
+        "totp_seconds": TOTP_PERIOD - int(time.time()) % TOTP_PERIOD,
+    }
+
+
+def _tenant() -> Tenant:
+    return create_tenant(actor=ACTOR, slug=TENANT, name="Demo", host=PORTAL_HOST, registration=Tenant.Registration.OPEN)
+
+
+def _operator() -> User:
+    user = create_user(
+        actor=ACTOR, email=OPERATOR, name="Operator", password=_secret("OPERATOR_PASSWORD"), is_staff=True
+    )
+    if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
+        TOTP.activate(user, _secret("OPERATOR_TOTP"))
+    return user
+
+
+def _user(tenant: Tenant) -> User:
+    user = create_user(actor=ACTOR, email=USER, name="Alice", password=_secret("USER_PASSWORD"))
+    add_member(actor=ACTOR, tenant=tenant, user=user, role=Role.OWNER)
+    return user
+
+
+def _second() -> dict[str, str]:
+    secret = _secret("OPERATOR_TOTP")
+    return {"totp_secret": secret, "otpauth_url": f"otpauth://totp/Keycast:{OPERATOR}?secret={secret}&issuer=Keycast"}
+
+
+def _withdraw_unused(key: PersonalKey) -> None:
+    """Addresses of an earlier start that nobody used are gone for good: their secrets were replaced on disk."""
+    unused = Connection.objects.filter(key=key, state=ConnectionState.PENDING, name__in=[OWN, *SPARES])
+    for connection in unused:
+        revoke_connection(actor=ACTOR, connection=connection)
+
+
+def _address(key: PersonalKey, name: str) -> str:
+    lifetime = timedelta(hours=HOURS)
+    issued = create_bunker_url(actor=ACTOR, key=key, policy_slug="full", name=name, secret_lifetime=lifetime)
+    return issued.uri
+
+
+def _secret(name: str) -> str:
+    return os.environ[f"KEYCAST_DEMO_{name}"]

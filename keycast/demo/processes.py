@@ -1,0 +1,102 @@
+"""The demo's processes: commands that run to their end, and the one server."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+from django.conf import settings
+
+from keycast.children import PARENT_VARIABLE
+
+READY_WITHIN: Final = 60.0
+STOP_WITHIN: Final = 20.0
+
+
+class DemoFailed(Exception):
+    """A step of the demo failed; the text says which."""
+
+
+def manage(environment: Mapping[str, str], *arguments: str) -> str:
+    """Run ``manage.py ARGUMENTS`` to its end; returns its standard output, lets the rest be seen."""
+    done = subprocess.run(  # noqa: S603  (our own program, arguments as a list)
+        _command(*arguments), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise DemoFailed(f"manage.py {arguments[0]} ended with exit code {done.returncode}.")
+    return done.stdout
+
+
+class ServerProcess:
+    """``manage.py serve`` as a child that ends with us; as a context, from ready to stopped.
+
+    ``exit_code`` is known once it has stopped; 0 means that it drained properly.
+    """
+
+    def __init__(self, environment: Mapping[str, str], port: int) -> None:
+        self.port = port
+        self.exit_code: int | None = None
+        environment = {**environment, PARENT_VARIABLE: str(os.getpid())}
+        self._process = subprocess.Popen(  # noqa: S603
+            _command("serve", "--port", str(port)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def __enter__(self) -> Self:
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> None:
+        """Return when the server ends; raises DemoFailed, as nobody asked it to."""
+        raise DemoFailed(f"The server ended with exit code {self._process.wait()}.")
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL when that does not help."""
+        self._process.terminate()
+        try:
+            self.exit_code = self._process.wait(STOP_WITHIN)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self.exit_code = self._process.wait()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_WITHIN
+        while not _is_ready(self.port):
+            if self._process.poll() is not None:
+                raise DemoFailed(f"The server ended with exit code {self._process.returncode}.")
+            if time.monotonic() > deadline:
+                raise DemoFailed(f"The server was not ready within {READY_WITHIN:.0f} seconds.")
+            time.sleep(0.1)
+
+
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
