@@ -160,3 +160,11 @@ class InvalidText(CustodyError):
     code = "invalid-text"
     public_message = "This text cannot be used."
     http_status = 400
+
+
+class InvalidLine(CustodyError):
+    """A line of an import file is not what it should be; the text never repeats it."""
+
+    code = "invalid-line"
+    public_message = "This line cannot be read."
+    http_status = 400
