@@ -11,7 +11,7 @@ class KeycastConfig(AppConfig):
     label = "keycast"
 
     def ready(self) -> None:
-        import keycast.checks  # noqa: F401, PLC0415  (registers the checks)
+        import keycast.checks  # noqa: F401  (registers the checks)
 
 
 class KeycastAdminConfig(AdminConfig):

@@ -18,15 +18,13 @@ from django.conf import settings  # noqa: E402
 
 from keycast.lifespan import Lifespan, embedded_services  # noqa: E402
 from keycast.proxies import TrustedProxies  # noqa: E402
-from keycast.routing import http_router, websocket_router  # noqa: E402
+from keycast.routing import websocket_router  # noqa: E402
 from keycast.startup import refuse_unsafe_start  # noqa: E402
 
 refuse_unsafe_start()
 
 lifespan = Lifespan(embedded_services() if settings.EMBEDDED else [])
 application = TrustedProxies(
-    ProtocolTypeRouter(
-        {"http": http_router(django_application), "websocket": websocket_router(), "lifespan": lifespan}
-    ),
+    ProtocolTypeRouter({"http": django_application, "websocket": websocket_router(), "lifespan": lifespan}),
     count=settings.TRUSTED_PROXY_COUNT,
 )

@@ -233,7 +233,7 @@ RULES: tuple[Rule, ...] = (
         "keycast.E002",
         secret_key_is_weak,
         "Sessions and one-time links could be forged.",
-        "Set SECRET_KEY_FILE to a file with the output of: python -c 'import secrets; print(secrets.token_urlsafe(64))'",
+        "Set SECRET_KEY_FILE; .env.example shows how to make one.",
         fatal=True,
     ),
     Rule(
@@ -291,7 +291,7 @@ RULES: tuple[Rule, ...] = (
         "keycast.W010",
         embedded_on_postgresql,
         "Each web process would start its own bunker worker and job cluster.",
-        "Run `manage.py bunker` and `manage.py qcluster` apart and set KEYCAST_EMBEDDED=0, or run one web process only.",
+        "Set KEYCAST_EMBEDDED=0 and run `manage.py bunker` and `manage.py qcluster`, or keep to one web process.",
     ),
     Rule(
         "keycast.W011",

@@ -1,4 +1,4 @@
-"""Which versions of security-relevant libraries are good enough. Offline audits see nothing, so this table is tested."""
+"""Which versions of security-relevant libraries are good enough: a table, tested, as offline audits see nothing."""
 
 from __future__ import annotations
 

@@ -41,4 +41,4 @@ class Plumbing:
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         report = yield
         insist_on_tools(item, report)
-        return report  # type: ignore[return-value]  # noqa: B901  (pluggy's wrappers return)
+        return report  # type: ignore[return-value]

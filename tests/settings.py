@@ -12,8 +12,8 @@ os.environ.setdefault("KEYCAST_EMBEDDED", "0")
 if "KEYCAST_KEK_FILE" not in os.environ:
     os.environ.setdefault("KEYCAST_KEK", "test-1:5Rk4v3Yd2hXbq0uJ8nQmTzWc7LsFgE6aPoViB1xKyNM=")
 
-from keycast.settings import *  # noqa: E402, F403
-from keycast.settings import DATABASES, DATA_DIR  # noqa: E402
+from keycast.settings import *  # noqa: F403
+from keycast.settings import DATA_DIR, DATABASES
 
 # A file, not :memory:, so that threads and child processes of a test see the same database.
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):

@@ -1,4 +1,4 @@
-"""Typed readers of the environment. A secret may come from NAME or from the file NAME_FILE; both at once is an error."""
+"""Typed readers of the environment. A secret comes from NAME or from the file NAME_FILE; both at once is an error."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def apply(change: dict[str, Any], settings: Settings, monkeypatch: pytest.Monkey
             for variable, text in value.items():
                 monkeypatch.setenv(variable, text)
         elif name == "options":
-            monkeypatch.setattr(checks, "database_options", lambda: value)
+            monkeypatch.setattr(checks, "database_options", partial(dict, value))
         else:
             setattr(settings, name, value)
 
