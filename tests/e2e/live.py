@@ -1,0 +1,154 @@
+"""A whole embedded server in a folder of its own, for tests that look at Keycast from the outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from keycast.demo.processes import ServerProcess
+from keycast.demo.surroundings import Surroundings, free_port
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+@dataclass(slots=True)
+class LiveServer:
+    """A running server: one tenant on localhost, open for registration, with one user; the admin on 127.0.0.1.
+
+    ``user`` and ``operator`` are dictionaries with email and password (and totp_secret), as in var/demo.json.
+    """
+
+    portal_url: str
+    admin_url: str
+    relay_url: str
+    folder: Path
+    environment: dict[str, str] = field(repr=False)
+    user: dict[str, str] = field(repr=False)
+    operator: dict[str, str] = field(repr=False)
+    npub: str = ""
+    pid: int = 0
+
+    def manage(self, *arguments: str, stdin: str = "") -> str:
+        """Run ``manage.py ARGUMENTS`` on this server's data; returns standard output, raises if it fails."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"manage.py {arguments[0]}: {done.stderr[-2000:]}"
+        return done.stdout
+
+    def create_key(self, name: str) -> tuple[str, str]:
+        """A further key of the user: (npub, public key in hex)."""
+        lines = self.python(
+            "from accounts.models import Tenant, User; from keycast.audit.entries import Actor;"
+            "from keycast.nostr import nip19; from keys.services import create_key;"
+            "key = create_key(actor=Actor.command('test'), tenant=Tenant.objects.get(),"
+            f" user=User.objects.get(email={self.user['email']!r}), name={name!r});"
+            "print(nip19.encode_npub(key.public_key), key.public_key)"
+        )
+        npub, public_key = lines.split()
+        return npub, public_key
+
+    def bunker_url(self, *, key: str = "", policy: str = "full", name: str = "Test app") -> str:
+        """A fresh bunker URL for a key (npub; default: the user's first)."""
+        return self.manage("bunker_url", "--key", key or self.npub, "--policy", policy, "--name", name).strip()
+
+    def python(self, code: str) -> str:
+        """Run code with Django set up on this server's data, outside any tenant's scope."""
+        start = "import django; django.setup(); from django_scopes import scopes_disabled\nwith scopes_disabled():\n "
+        environment = {**self.environment, "DJANGO_SETTINGS_MODULE": "keycast.settings"}
+        done = subprocess.run(
+            [sys.executable, "-c", start + code],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout.strip()
+
+    def mails(self) -> list[str]:
+        """All mails sent so far, oldest first, as text."""
+        files = sorted((self.folder / "mail").glob("*"), key=lambda path: path.stat().st_mtime_ns)
+        return [path.read_text() for path in files]
+
+
+@contextmanager
+def live(extra: dict[str, str] | None = None) -> Iterator[LiveServer]:
+    """Set a server up, serve it, and throw it away."""
+    with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
+        surroundings = Surroundings.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)))
+        mail = Path(folder) / "mail"
+        mail.mkdir()
+        environment = {
+            **surroundings.environment(),
+            **database,
+            "EMAIL_URL": f"filemail://{mail}",
+            "PYTHONPATH": str(ROOT),
+            **(extra or {}),
+        }
+        setup = subprocess.run(
+            [sys.executable, "manage.py", "demo_setup"],
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert setup.returncode == 0, setup.stderr[-2000:]
+        made = json.loads(setup.stdout)
+        server = LiveServer(
+            surroundings.portal_url,
+            surroundings.admin_url,
+            surroundings.relay_url,
+            surroundings.folder,
+            environment,
+            *made["users"],
+            npub=made["keys"][0]["npub"],
+        )
+        with ServerProcess(environment, surroundings.port) as process:
+            server.pid = process.pid
+            yield server
+        assert process.exit_code == 0, "the server did not drain properly"
+
+
+@contextmanager
+def _database() -> Iterator[dict[str, str]]:
+    """A database of its own beside the one that the tests use, where that is PostgreSQL; else the folder's SQLite."""
+    given = os.environ.get("DATABASE_URL", "")
+    if not given.startswith("postgres"):
+        yield {}
+        return
+    import psycopg
+
+    name = f"e2e_{secrets.token_hex(6)}"
+    with psycopg.connect(given.replace("postgres://", "postgresql://", 1), autocommit=True) as admin:
+        admin.execute(f'CREATE DATABASE "{name}"')
+        try:
+            yield {"DATABASE_URL": urlunsplit(urlsplit(given)._replace(path=f"/{name}")), **_redis()}
+        finally:
+            admin.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+def _redis() -> dict[str, str]:
+    """Another database of the same Redis for each process of the suite."""
+    given = os.environ.get("REDIS_URL", "")
+    if not given:
+        return {}
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
+    return {"REDIS_URL": urlunsplit(urlsplit(given)._replace(path=f"/{1 + int(worker) % 15}"))}

@@ -1,0 +1,42 @@
+"""nostr-tools and nostrify, as their authors ship them, use every method of NIP-46 with a real server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+
+from tests.e2e.conftest import CLIENTS
+from tests.e2e.live import LiveServer
+
+pytestmark = [pytest.mark.needs_node, pytest.mark.slow, pytest.mark.timeout(240)]
+
+
+@pytest.mark.parametrize("path", ["built-in relay", "another relay"])
+@pytest.mark.parametrize("client", ["nostr-tools", "nostrify"])
+@pytest.mark.compliance(spec="NIP-46", section="Overview", requirement="existing clients work unchanged")
+def test_a_real_client_uses_every_method(live_server: LiveServer, other_relay: str, client: str, path: str):
+    npub, public_key = live_server.create_key(f"{client} over {path}")
+    given = {
+        "full": live_server.bunker_url(key=npub),
+        "social": live_server.bunker_url(key=npub, policy="social"),
+        "pubkey": public_key,
+        "relay": live_server.relay_url if path == "built-in relay" else other_relay,
+        "large": path == "built-in relay",
+    }
+    done = subprocess.run(
+        ["node", f"{client}.mjs"],
+        cwd=CLIENTS,
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    failed = [step for step in steps if not step["ok"]]
+    assert not failed, json.dumps(failed, indent=1)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(steps) > 35
+    assert steps[-1]["step"] == "nothing is signed after logout"
