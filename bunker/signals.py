@@ -26,4 +26,5 @@ def connect() -> None:
     """Start listening; called once, when the app is ready. New keys without an app (keys_added) concern no worker."""
     accounts_signals.tenant_changed.connect(_tenant_changed, dispatch_uid="bunker.tenant")
     accounts_signals.user_changed.connect(_user_changed, dispatch_uid="bunker.user")
+    accounts_signals.membership_changed.connect(_user_changed, dispatch_uid="bunker.membership")
     keys_signals.key_changed.connect(_key_changed, dispatch_uid="bunker.key")

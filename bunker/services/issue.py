@@ -12,6 +12,8 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.permissions import Action
+from bunker import access
 from bunker.errors import InvalidConnection, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, Template
@@ -58,8 +60,9 @@ def create_bunker_url(
     """Make a connection that the first client with the secret may take (NIP-46, "initiated by the client").
 
     ``expires_at`` ends the app's access; ``secret_lifetime`` (setting, 10 minutes) ends the chance to pair.
-    Raises UnknownPolicy, InvalidConnection, TooManyConnections, KeyUnavailable.
+    Raises UnknownPolicy, InvalidConnection, TooManyConnections, KeyUnavailable, NotPermitted, NotFound.
     """
+    access.require(actor, Action.CONNECT_APP, key)
     template, transport = _ready(key, policy_slug, expires_at)
     lifetime = secret_lifetime or timedelta(seconds=settings.BUNKER_SECRET_LIFETIME)
     secret = secrets.token_hex(SECRET_BYTES)
@@ -96,6 +99,7 @@ def approve_nostrconnect(
     What the URI asks for narrows the policy; its name and addresses are shown as unverified, nothing more.
     Raises as ``create_bunker_url``.
     """
+    access.require(actor, Action.CONNECT_APP, key)
     template, transport = _ready(key, policy_slug, expires_at)
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")

@@ -8,6 +8,8 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.permissions import Action
+from bunker import access
 from bunker.errors import ConnectionEnded
 from bunker.models import Connection, ConnectionState
 from bunker.services.common import LIVE_STATES, clean_name, clean_text, write_down
@@ -21,6 +23,7 @@ REPLACED = "Replaced: the app connected again with a newer bunker URL."
 def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Connection:
     """Give the app another name, for its owner's eyes."""
     current = _locked(connection.id)
+    access.require(actor, Action.MANAGE_CONNECTION, current.key)
     current.name = clean_name(name)
     current.save(update_fields=["name"])
     write_down(current, Tag.CONNECTION_RENAMED, actor)
@@ -46,6 +49,7 @@ def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "")
 def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """End the app's access for good, or withdraw an unused bunker URL. Revoking twice changes nothing."""
     current = _locked(connection.id)
+    access.require(actor, Action.REVOKE_CONNECTION, current.key)
     if current.state not in LIVE_STATES:
         return current
     return _end(current, ConnectionState.REVOKED, clean_text(reason, 200), Tag.CONNECTION_REVOKED, actor)
@@ -78,13 +82,15 @@ def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
 
 def _locked(connection_id: UUID) -> Connection:
     with scopes_disabled():
-        return Connection.objects.select_for_update().get(id=connection_id)
+        return Connection.objects.select_for_update(of=("self",)).select_related("key").get(id=connection_id)
 
 
 def _switch(
     connection: Connection, before: ConnectionState, after: ConnectionState, tag: Tag, actor: Actor, reason: str
 ) -> Connection:
     current = _locked(connection.id)
+    action = Action.REVOKE_CONNECTION if after == ConnectionState.LOCKED else Action.MANAGE_CONNECTION
+    access.require(actor, action, current.key)
     if current.state == after:
         return current
     if current.state != before:
