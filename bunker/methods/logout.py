@@ -1,0 +1,28 @@
+"""``logout``: the app ends its own access (NIP-46)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bunker import services
+from bunker.methods.base import Subject, UnknownMethod, Verb
+from keycast.audit.tags import Tag
+
+
+class Logout(Verb):
+    """Ends the connection that this client holds, nobody else's; a repeated logout is confirmed again."""
+
+    __slots__ = ("_client", "_connection_id")
+    name = "logout"
+    tag = Tag.LOGOUT
+
+    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+        if subject.connection_id is None:
+            raise UnknownMethod
+        self._connection_id = subject.connection_id
+        self._client = subject.client
+
+    def run(self) -> str:
+        """Log the client out."""
+        services.logout_connection(connection_id=self._connection_id, client_public_key=self._client)
+        return "ack"

@@ -1,0 +1,45 @@
+"""``sign_event``: sign this with the user's key (NIP-46, NIP-01)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bunker.methods.base import BadParameters, KeyUse, Subject, UsesKeys, require
+from bunker.policy import Call
+from keycast.audit.tags import Tag
+from keycast.nostr.events import EventError, parse_template, serialize
+from keys.refs import KeyRef
+
+
+class SignEvent(KeyUse):
+    """One parsed template feeds both the policy and the signer: they cannot see different events (threats C7)."""
+
+    __slots__ = ("_event_id", "_template")
+    name = "sign_event"
+    tag = Tag.SIGN_EVENT
+
+    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+        require(params, 1)
+        try:
+            template = parse_template(params[0])
+        except EventError:
+            raise BadParameters("This is not an event that can be signed.") from None
+        key = subject.key.public_key
+        if template.pubkey is not None and template.pubkey != key:
+            raise BadParameters("This event names another author than the connected key.")
+        call = Call(
+            "sign_event", key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content
+        )
+        super().__init__(call, {"kind": template.kind, "size": len(template.content)})
+        self._template = template
+        self._event_id = ""
+
+    async def run(self, keys: UsesKeys, key: KeyRef) -> str:
+        """The signed event as JSON text; id and signature were verified by the signing service."""
+        event = await keys.sign_event(key, self._template.by(key.public_key))
+        self._event_id = event.id
+        return serialize(event).decode()
+
+    def outcome(self) -> Mapping[str, Any]:
+        return {"event": self._event_id}

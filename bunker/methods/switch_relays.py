@@ -1,0 +1,26 @@
+"""``switch_relays``: which relays should I use from now on? (NIP-46)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from bunker.methods.base import Answer, Subject
+from keycast.audit.tags import Tag
+
+
+class SwitchRelays(Answer):
+    """Answers a JSON array of relay URLs, or the string ``null`` when nothing changes.
+
+    Never JSON null: clients take only a non-empty result and would wait for ever.
+    """
+
+    __slots__ = ()
+    name = "switch_relays"
+    tag = Tag.SWITCH_RELAYS
+
+    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+        offered = subject.offered_relays
+        changes = offered and list(offered) != list(subject.relays)
+        super().__init__(msgspec.json.encode(list(offered)).decode() if offered and changes else "null")

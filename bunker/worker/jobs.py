@@ -1,0 +1,84 @@
+"""What the engine asks of the group-commit writer, and what it hears back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from keycast.audit.entries import Entry
+
+
+class Known:
+    """The claim failed because the request is known already: the row that stands for it."""
+
+    __slots__ = ("body_hash", "event_id", "reply", "state")
+
+    def __init__(self, event_id: str, state: str, reply: str, body_hash: bytes) -> None:
+        self.event_id = event_id
+        self.state = state
+        self.reply = reply
+        self.body_hash = body_hash
+
+
+class Fenced:
+    """The shard has, or had meanwhile, another owner: nothing was stored and nothing may be said."""
+
+    __slots__ = ()
+
+
+class Stored:
+    """Claimed, or finished: it is durable, go on."""
+
+    __slots__ = ()
+
+
+STORED = Stored()
+FENCED = Fenced()
+Outcome = Stored | Known | Fenced
+
+
+class Claim:
+    """Insert one request row, with the audit rows that belong to it if, and only if, it was not known.
+
+    ``row`` follows sql.REQUEST_COLUMNS. ``uses`` is the connection (hex) whose exact use count grows by one in the
+    same transaction, or None.
+    """
+
+    __slots__ = ("entries", "fence", "future", "row", "shard", "uses")
+
+    def __init__(self, row: tuple[Any, ...], entries: Sequence[Entry], uses: str | None) -> None:
+        self.row = row
+        self.entries = entries
+        self.uses = uses
+        self.shard: int = row[8]
+        self.fence: int = row[9]
+        self.future: asyncio.Future[Outcome] | None = None
+
+
+class Finish:
+    """Store the reply of a claimed request together with its audit result. ``row``: event_id, fence, state, reply."""
+
+    __slots__ = ("entries", "fence", "future", "row", "shard")
+
+    def __init__(self, row: tuple[str, int, str, str], shard: int, entries: Sequence[Entry]) -> None:
+        self.row = row
+        self.shard = shard
+        self.fence = row[1]
+        self.entries = entries
+        self.future: asyncio.Future[Outcome] | None = None
+
+
+class Note:
+    """Audit rows alone, for what claims nothing."""
+
+    __slots__ = ("entries", "fence", "future", "shard")
+
+    def __init__(self, entries: Sequence[Entry], shard: int, fence: int) -> None:
+        self.entries = entries
+        self.shard = shard
+        self.fence = fence
+        self.future: asyncio.Future[Outcome] | None = None
+
+
+Job = Claim | Finish | Note

@@ -1,0 +1,240 @@
+"""Reads signers and connections for the snapshot: two queries of plain columns, no model instances.
+
+Only signers that somebody could speak to are read: those with a live connection, one that ended lately (so that its
+client hears why), or an unused, unexpired secret. That keeps 100,000 keys with 10,000 connections small.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import structlog
+from django.db.models import Exists, F, OuterRef, Q, TextField
+from django.db.models.functions import Cast
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from accounts.models import Membership, Tenant, TenantDomain
+from bunker.models import Connection, ConnectionState
+from bunker.policy import CompiledPolicy, PolicyError, compile_policy
+from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
+from keycast.audit.services import chain_of
+from keys.models import KeyState, TransportKey
+from keys.refs import HsmRef, KeyRef, SealedSecret, TransportRef
+
+log = structlog.get_logger(__name__)
+
+REMEMBER_ENDED = timedelta(hours=24)
+CHUNK = 500
+
+_KEY_REFUSALS = {
+    KeyState.LOCKED: "This key is locked.",
+    KeyState.DISABLED: "This key is disabled.",
+    KeyState.DESTRUCTION_SCHEDULED: "This key is about to be destroyed.",
+    KeyState.DESTROYED: "This key has been destroyed.",
+}
+_TENANT_REFUSALS = {
+    Tenant.State.LOCKED: "Signing is locked for this whole community.",
+    Tenant.State.SUSPENDED: "This community is suspended.",
+}
+_CONNECTION_REFUSALS = {
+    ConnectionState.LOCKED: "The owner has locked this app's access.",
+    ConnectionState.REVOKED: "The owner has revoked this app's access.",
+    ConnectionState.LOGGED_OUT: "This app has logged out. Connect again with a new bunker URL.",
+    ConnectionState.LAPSED: "This bunker URL was never used in time.",
+}
+
+
+class Loaded:
+    """What one read found: signers by transport public key, tenants by id."""
+
+    __slots__ = ("signers", "tenants")
+
+    def __init__(self) -> None:
+        self.signers: dict[str, SignerRecord] = {}
+        self.tenants: dict[UUID, TenantRecord] = {}
+
+
+def load(transport_ids: Collection[UUID] | None = None) -> Loaded:
+    """Read everything, or the named transports alone. Blocks: call it from a thread. Raises django.db.Error."""
+    loaded = Loaded()
+    with scopes_disabled():
+        if transport_ids is None:
+            _read(loaded, Q(), None)
+        else:
+            ids = list(transport_ids)
+            for start in range(0, len(ids), CHUNK):
+                chunk = ids[start : start + CHUNK]
+                _read(loaded, Q(transport_id__in=chunk), chunk)
+    return loaded
+
+
+def built_in_hosts() -> frozenset[str]:
+    """Every verified host: a relay URL on one of them with the path /relay is the built-in relay."""
+    with scopes_disabled():
+        return frozenset(TenantDomain.objects.filter(verified_at__isnull=False).values_list("host", flat=True))
+
+
+def _spoken_to(now: datetime) -> Q:
+    live = Q(state__in=[ConnectionState.ACTIVE, ConnectionState.LOCKED])
+    waiting = Q(state=ConnectionState.PENDING, secret_expires_at__gt=now)
+    ended = Q(ended_at__gt=now - REMEMBER_ENDED) & ~Q(client_public_key="")
+    return live | waiting | ended
+
+
+def _read(loaded: Loaded, chosen: Q, ids: list[UUID] | None) -> None:
+    now = timezone.now()
+    rows = (
+        Connection.objects.filter(_spoken_to(now) & chosen)
+        .annotate(policy_text=Cast("policy", TextField()), relays_text=Cast("relays", TextField()))
+        .order_by()
+        .values_list(
+            "id", "transport_id", "state", "client_public_key", "name", "expires_at", "use_count", "policy_text",
+            "requested_permissions", "relays_text", "secret_expires_at", "ended_at",
+        )
+        .iterator(chunk_size=2000)
+    )  # fmt: skip
+    by_transport: dict[UUID, list[Any]] = {}
+    for row in rows:
+        by_transport.setdefault(row[1], []).append(row)
+    if by_transport:
+        _read_signers(loaded, by_transport, ids)
+
+
+def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list[UUID] | None) -> None:
+    transports = TransportKey.objects.filter(retired_at__isnull=True)
+    if ids is not None:
+        transports = transports.filter(id__in=ids)
+    else:
+        spoken_to = Connection.objects.filter(_spoken_to(timezone.now()), transport=OuterRef("pk"))
+        transports = transports.filter(Exists(spoken_to))
+    member = Membership.objects.filter(
+        tenant=OuterRef("tenant"), user=OuterRef("key__user"), state=Membership.State.ACTIVE
+    )
+    columns = (
+        "id", "tenant_id", "key_id", "public_key", "encrypted_secret_key", "kek_provider", "kek_version", "shard",
+        "tenant__state", "key__public_key", "key__key_mode", "key__provider", "key__state",
+        "key__encrypted_secret_key", "key__encrypted_half_key", "key__kek_version", "key__kms_key_name",
+        "key__kms_key_version", "key__kms_public_key", "key__key_tweak", "key__cosigner", "key__user_id",
+        "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
+    )  # fmt: skip
+    rows = (
+        transports.annotate(is_member=Exists(member), closed_until=F("guard__closed_until"))
+        .order_by()
+        .values(*columns)
+        .iterator(chunk_size=2000)
+    )
+    policies = _Policies()
+    relays = _Relays()
+    for row in rows:
+        signer = _signer(loaded, row)
+        for connection in by_transport.get(row["id"], ()):
+            _add_connection(signer, connection, policies, relays)
+        loaded.signers[signer.public_key] = signer
+
+
+def _signer(loaded: Loaded, row: dict[str, Any]) -> SignerRecord:
+    tenant = loaded.tenants.get(row["tenant_id"])
+    if tenant is None:
+        refusal = tenant_refusal(row["tenant__state"])
+        tenant = TenantRecord(row["tenant_id"], chain_of(row["tenant_id"]), refusal)
+        loaded.tenants[tenant.id] = tenant
+    transport = TransportRef(
+        row["tenant_id"],
+        row["id"],
+        row["key_id"],
+        row["public_key"],
+        SealedSecret(row["kek_provider"], row["kek_version"], bytes(row["encrypted_secret_key"])),
+    )
+    signer = SignerRecord(tenant, transport, _key_ref(row), row["shard"], row["key__user_id"], _refusal(row))
+    signer.pairing_closed_until = row["closed_until"].timestamp() if row["closed_until"] else 0.0
+    return signer
+
+
+def tenant_refusal(state: str) -> str | None:
+    """Why nothing is signed for a tenant in ``state``; None when it is active."""
+    return None if state == Tenant.State.ACTIVE else _TENANT_REFUSALS.get(Tenant.State(state), "Not available.")
+
+
+def _refusal(row: dict[str, Any]) -> str | None:
+    if row["key__state"] != KeyState.ACTIVE or not row["key__public_key"]:
+        return _KEY_REFUSALS.get(row["key__state"], "This key is not ready for use.")
+    if not row["key__user__is_active"] or row["key__user__locked_at"] is not None:
+        return "The owner's account is locked."
+    return None if row["is_member"] else "The owner is not a member of this community any more."
+
+
+def _key_ref(row: dict[str, Any]) -> KeyRef:
+    secret = row["key__encrypted_secret_key"] or row["key__encrypted_half_key"]
+    sealed = SealedSecret(row["key__provider"], row["key__kek_version"], bytes(secret)) if secret else None
+    hsm = None
+    if row["key__kms_key_name"]:
+        hsm = HsmRef(
+            row["key__kms_key_name"],
+            row["key__kms_key_version"],
+            row["key__kms_public_key"],
+            row["key__key_tweak"],
+            row["key__cosigner"],
+        )
+    return KeyRef(
+        row["tenant_id"], row["key_id"], row["key__public_key"] or "", row["key__key_mode"], row["key__provider"],
+        sealed, hsm,
+    )  # fmt: skip
+
+
+def _add_connection(signer: SignerRecord, row: Any, policies: _Policies, relays: _Relays) -> None:
+    (connection_id, _, state, client, name, expires_at, uses, policy, requested, relay_list, secret_until, ended) = row
+    if state == ConnectionState.PENDING:
+        signer.pairing_until = max(signer.pairing_until, secret_until.timestamp())
+        signer.pairing_relays |= frozenset(relays.get(relay_list))
+        return
+    rival = signer.clients.get(client)
+    if rival is not None and ended is not None:  # a client's live grant, or its latest ended one, speaks for it
+        return
+    signer.clients[client] = ConnectionRecord(
+        connection_id,
+        client,
+        name,
+        refusal=_CONNECTION_REFUSALS.get(state) if state != ConnectionState.ACTIVE else None,
+        expires_at=expires_at.timestamp() if expires_at else None,
+        policy=policies.get(policy, requested),
+        relays=relays.get(relay_list),
+        uses=uses,
+    )
+
+
+class _Policies:
+    """Compiled policies by their text: ten thousand grants of one template share one. None stands for "deny"."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], CompiledPolicy | None] = {}
+
+    def get(self, text: str, requested: str) -> CompiledPolicy | None:
+        key = (text, requested)
+        if key not in self._known:
+            try:
+                self._known[key] = compile_policy(text, requested)
+            except PolicyError:
+                log.error("policy_unreadable")
+                self._known[key] = None
+        return self._known[key]
+
+
+class _Relays:
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[str, ...]] = {}
+
+    def get(self, text: str) -> tuple[str, ...]:
+        found = self._known.get(text)
+        if found is None:
+            found = self._known[text] = tuple(url for url in _json(text) if isinstance(url, str))
+        return found
+
+
+def _json(text: str) -> Iterable[Any]:
+    value = msgspec.json.decode(text)
+    return value if isinstance(value, list) else ()

@@ -1,0 +1,61 @@
+"""Sends replies out: over the built-in relay at once, over the connection's others until one says OK (step 14)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from bunker.relays.interfaces import BUILT_IN, Publication, RelayPublisher, ReplyPort
+from bunker.worker.batch import BatchWriter
+from bunker.worker.replies import Reply
+from bunker.worker.snapshot import Snapshot
+from bunker.worker.stats import Stats
+
+REPLY_LIFETIME = 300.0
+"""Seconds for which an undelivered reply is offered to relays that come back."""
+
+
+class Publisher:
+    """One reply, every live relay of its connection; then its row says so, in some later batch."""
+
+    def __init__(
+        self, port: ReplyPort, pool: RelayPublisher | None, snapshot: Snapshot, writer: BatchWriter, stats: Stats
+    ) -> None:
+        self._port = port
+        self._pool = pool
+        self._snapshot = snapshot
+        self._writer = writer
+        self._stats = stats
+        self.pending: set[str] = set()
+        """Event ids of requests whose replies wait for an outbound relay."""
+
+    def fits(self, size: int, relays: Sequence[str], came_from: str) -> bool:
+        """Tell whether a reply of ``size`` bytes can go back the way its request came (threats T11)."""
+        if self._pool is None or not came_from.startswith("ws"):
+            return True
+        return self._pool.fits(size, [came_from, *self._snapshot.outbound(relays)])
+
+    def publish(self, reply: Reply, relays: Sequence[str], came_from: str, request: str | None) -> None:
+        """Send ``reply`` out. ``request`` is the stored request's event id, or None for what no row remembers."""
+        self._port.publish(reply.event, reply.raw)
+        self._stats.published += 1
+        outbound = self._snapshot.outbound(relays) if self._pool is not None and relays else []
+        is_settled = came_from == BUILT_IN or not outbound
+        if outbound and self._pool is not None:
+            self._offer(reply, outbound, None if is_settled else request)
+        if is_settled and request is not None:
+            self._writer.published(request, "published")
+
+    def _offer(self, reply: Reply, outbound: Sequence[str], request: str | None) -> None:
+        assert self._pool is not None  # noqa: S101 -- checked by the caller
+
+        def settled(publication: Publication) -> None:
+            if request is not None:
+                self.pending.discard(request)
+                self._writer.published(request, "published" if publication.is_accepted else "abandoned")
+
+        if request is not None:
+            self.pending.add(request)
+        self._pool.publish(
+            reply.event, reply.raw, outbound, expires_at=time.time() + REPLY_LIFETIME, on_settled=settled
+        )

@@ -1,0 +1,205 @@
+"""Follows the outbox of changes, so that what is in memory is never more than a second behind the database.
+
+Polls every half second, and at once when the channel layer hints. Rows are read a second time for a while after they
+were first passed, because on PostgreSQL a smaller id may be committed after a larger one was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import structlog
+from django.db import Error
+from django_scopes import scopes_disabled
+
+from accounts.models import Tenant
+from bunker.changes import ChangeKind
+from bunker.models import Change, Connection
+from bunker.worker.loader import Loaded, built_in_hosts, load, tenant_refusal
+from bunker.worker.snapshot import Snapshot
+from keys.models import TransportKey
+
+log = structlog.get_logger(__name__)
+
+POLL_SECONDS = 0.5
+OVERLAP_MS = 15_000
+STALE_SECONDS = 5.0
+"""Without a successful look for this long, nothing more is signed: a revocation might be among what was not seen."""
+
+InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
+
+
+class _Seen(NamedTuple):
+    id: int
+    kind: str
+    object_id: UUID
+    at: int
+
+
+class Reconciler:
+    """Keeps ``snapshot`` up to date. ``on_keys_changed`` hears of user keys and transport keys to be forgotten."""
+
+    def __init__(
+        self, snapshot: Snapshot, in_thread: InThread, forget: Callable[[UUID, UUID], None], changed: Callable[[], None]
+    ) -> None:
+        self._snapshot = snapshot
+        self._in_thread = in_thread
+        self._forget = forget
+        self._changed = changed
+        self._hint = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._low = 0
+        self._seen: dict[int, int] = {}
+        self._looked_at = 0.0
+        self.on_connection: Callable[[], None] = lambda: None
+
+    def hint(self) -> None:
+        """Look at the outbox now rather than at the next poll."""
+        self._hint.set()
+
+    def is_stale(self) -> bool:
+        """True when changes have not been looked at for too long."""
+        return time.monotonic() - self._looked_at > STALE_SECONDS
+
+    async def start(self) -> None:
+        """Read everything; from here on only changes are read."""
+        self._low = await self._in_thread(_newest)
+        loaded, hosts = await self._in_thread(lambda: (load(), built_in_hosts()))
+        self._snapshot.hosts = hosts
+        self._snapshot.merge(loaded)
+        self._looked_at = time.monotonic()
+        self._changed()
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hint.wait(), POLL_SECONDS)
+            self._hint.clear()
+            try:
+                await self.look()
+            except Error as error:
+                log.warning("changes_unreadable", error=type(error).__name__)
+
+    async def look(self) -> int:
+        """Apply what has changed; how many changes there were. Raises django.db.Error."""
+        asked_at = time.monotonic()
+        low, seen = self._low, frozenset(self._seen)
+        changes: list[_Seen] = await self._in_thread(lambda: _read(low, seen))
+        if changes:
+            await self._apply(changes)
+        self._remember(changes)
+        self._looked_at = asked_at
+        return len(changes)
+
+    async def reload(self, transport_ids: Collection[UUID]) -> None:
+        """Read some signers again. Raises django.db.Error."""
+        async with self._lock:
+            loaded: Loaded = await self._in_thread(lambda: load(transport_ids))
+            self._snapshot.merge(loaded, transport_ids)
+            self._changed()
+
+    async def reload_shards(self, shards: Collection[int]) -> None:
+        """Read the signers of shards just taken over: their last owner's use counts are in the database only."""
+        wanted = set(shards)
+        ids = [s.transport.transport_id for s in self._snapshot.signers.values() if s.shard in wanted]
+        if ids:
+            await self.reload(ids)
+
+    async def _apply(self, changes: list[_Seen]) -> None:
+        started = time.monotonic()
+        self._forget_keys(changes)
+        async with self._lock:
+            tenants = {change.object_id for change in changes if change.kind == ChangeKind.TENANT}
+            if tenants:
+                await self._apply_tenants(tenants)
+        ids: set[UUID] = await self._in_thread(lambda: _transports_of(changes))
+        ids |= self._known_transports(changes)
+        await self.reload(ids)
+        if any(change.kind == ChangeKind.CONNECTION for change in changes):
+            self.on_connection()
+        log.debug("changes_applied", changes=len(changes), seconds=round(time.monotonic() - started, 3))
+
+    async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
+        """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
+        states, hosts = await self._in_thread(lambda: (_tenant_states(tenant_ids), built_in_hosts()))
+        self._snapshot.hosts = hosts
+        for tenant_id in tenant_ids:
+            record = self._snapshot.tenants.get(tenant_id)
+            if record is not None:
+                record.refusal = tenant_refusal(states.get(tenant_id, Tenant.State.SUSPENDED))
+                if record.refusal:
+                    for signer in self._snapshot.of_tenant(tenant_id):
+                        self._forget(signer.key.key_id, signer.transport.transport_id)
+
+    def _forget_keys(self, changes: Iterable[_Seen]) -> None:
+        """Wipe warm caches of keys, and of users' keys, whose state may have changed."""
+        for change in changes:
+            signers = []
+            if change.kind == ChangeKind.KEY:
+                signers = self._snapshot.of_key(change.object_id)
+            elif change.kind == ChangeKind.USER:
+                signers = self._snapshot.of_user(change.object_id)
+            elif change.kind == ChangeKind.TRANSPORT:
+                found = self._snapshot.by_transport(change.object_id)
+                signers = [found] if found else []
+            for signer in signers:
+                self._forget(signer.key.key_id, signer.transport.transport_id)
+
+    def _known_transports(self, changes: Iterable[_Seen]) -> set[UUID]:
+        """Signers in memory that a change concerns, even if the database does not name them any more."""
+        found = []
+        for change in changes:
+            if change.kind == ChangeKind.KEY:
+                found += self._snapshot.of_key(change.object_id)
+            elif change.kind == ChangeKind.USER:
+                found += self._snapshot.of_user(change.object_id)
+        return {signer.transport.transport_id for signer in found}
+
+    def _remember(self, changes: list[_Seen]) -> None:
+        """Keep ids of the overlap, so that each is applied once; what is older than that is passed for good."""
+        now = time.time_ns() // 1_000_000
+        for change in changes:
+            self._seen[change.id] = change.at
+        for change_id, at in sorted(self._seen.items()):
+            if at > now - OVERLAP_MS:
+                break
+            self._low = max(self._low, change_id)
+            del self._seen[change_id]
+
+
+def _newest() -> int:
+    """The id up to which the outbox need not be read: rows of the overlap are read again."""
+    since = time.time_ns() // 1_000_000 - OVERLAP_MS
+    newest = Change.objects.filter(at__lt=since).order_by("-id").values_list("id", flat=True).first()
+    return newest or 0
+
+
+def _read(low: int, seen: Collection[int]) -> list[_Seen]:
+    rows = Change.objects.filter(id__gt=low).order_by("id").values_list("id", "kind", "object_id", "at")[:5000]
+    return [_Seen(id_, kind, UUID(object_id), at) for id_, kind, object_id, at in rows if id_ not in seen]
+
+
+def _tenant_states(tenant_ids: Collection[UUID]) -> dict[UUID, str]:
+    return dict(Tenant.objects.filter(id__in=list(tenant_ids)).values_list("id", "state"))
+
+
+def _transports_of(changes: Collection[_Seen]) -> set[UUID]:
+    """Transport keys that the changes concern."""
+    by_kind: dict[str, list[UUID]] = {}
+    for change in changes:
+        by_kind.setdefault(change.kind, []).append(change.object_id)
+    found: set[UUID] = set(by_kind.get(ChangeKind.TRANSPORT, ()))
+    with scopes_disabled():
+        if ids := by_kind.get(ChangeKind.CONNECTION):
+            found |= set(Connection.objects.filter(id__in=ids).values_list("transport_id", flat=True))
+        if ids := by_kind.get(ChangeKind.KEY):
+            found |= set(TransportKey.objects.filter(key_id__in=ids).values_list("id", flat=True))
+        if ids := by_kind.get(ChangeKind.USER):
+            found |= set(TransportKey.objects.filter(key__user_id__in=ids).values_list("id", flat=True))
+    return found

@@ -1,0 +1,150 @@
+"""What a worker keeps in memory of a signer and of each client connected to it. Slots only: there may be thousands."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from bunker.policy import CompiledPolicy
+from bunker.worker.rates import Bucket
+from keycast.audit.entries import Actor
+from keys.refs import KeyRef, TransportRef
+
+REFUSALS_PER_SECOND = 2.0
+REFUSALS_AT_ONCE = 100.0
+
+
+class TenantRecord:
+    """A tenant as far as signing cares. Shared by its signers, so that locking it is one assignment."""
+
+    __slots__ = ("chain", "id", "refusal")
+
+    def __init__(self, tenant_id: UUID, chain: str, refusal: str | None) -> None:
+        self.id = tenant_id
+        self.chain = chain
+        self.refusal = refusal
+
+
+class ConnectionRecord:
+    """One client's grant. ``refusal`` says why it is over or locked, and is None while it is active.
+
+    ``uses`` counts key uses, those in flight included. ``key_limit``: total uses are bounded, so each is written
+    with its claim. ``bucket`` bounds requests, ``refusals`` bounds audit rows and replies for refused ones.
+    """
+
+    __slots__ = (
+        "actor",
+        "bucket",
+        "client",
+        "expires_at",
+        "hex",
+        "id",
+        "is_counted",
+        "minute",
+        "policy",
+        "refusal",
+        "refusals",
+        "relays",
+        "suppressed",
+        "uses",
+    )
+
+    def __init__(
+        self,
+        connection_id: UUID,
+        client: str,
+        name: str,
+        *,
+        refusal: str | None,
+        expires_at: float | None,
+        policy: CompiledPolicy | None,
+        relays: tuple[str, ...],
+        uses: int,
+    ) -> None:
+        self.id = connection_id
+        self.hex = connection_id.hex
+        self.client = client
+        self.actor = Actor.client(client, name)
+        self.refusal = refusal
+        self.expires_at = expires_at
+        self.policy = policy
+        self.relays = relays
+        self.uses = uses
+        self.is_counted = policy is not None and policy.limits.total_uses is not None
+        self.minute: Bucket | None = None
+        if policy is not None and policy.limits.per_minute is not None:
+            self.minute = Bucket(policy.limits.per_minute / 60, policy.limits.per_minute)
+        self.bucket: Bucket | None = None
+        self.refusals: Bucket | None = None
+        self.suppressed = 0
+
+    def may_be_refused(self, now: float) -> bool:
+        """Take one from the bound on refusals that are written down and answered; ``now`` is monotonic."""
+        if self.refusals is None:
+            self.refusals = Bucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE)
+        if self.refusals.take(now):
+            return True
+        self.suppressed += 1
+        return False
+
+    def inherit(self, before: ConnectionRecord) -> None:
+        """Take over what only memory knows when the row was read again."""
+        self.uses = max(self.uses, before.uses)
+        self.bucket, self.refusals, self.suppressed = before.bucket, before.refusals, before.suppressed
+        if self.minute is not None and before.minute is not None and before.minute.burst == self.minute.burst:
+            self.minute = before.minute
+
+
+class SignerRecord:
+    """One remote signer: its transport key, the user key it speaks for, and its clients by public key (threats C18).
+
+    ``refusal`` says why the user key may not be used now. ``pairing_until`` is when the last unused secret expires
+    (0 without one), ``pairing_closed_until`` when guessing is forgiven; Unix seconds.
+    """
+
+    __slots__ = (
+        "clients",
+        "key",
+        "key_hex",
+        "pairing_closed_until",
+        "pairing_relays",
+        "pairing_until",
+        "public_key",
+        "refusal",
+        "shard",
+        "strangers",
+        "tenant",
+        "transport",
+        "transport_hex",
+        "user_id",
+    )
+
+    def __init__(
+        self, tenant: TenantRecord, transport: TransportRef, key: KeyRef, shard: int, user_id: UUID, refusal: str | None
+    ) -> None:
+        self.tenant = tenant
+        self.transport = transport
+        self.transport_hex = transport.transport_id.hex
+        self.public_key = transport.public_key
+        self.key = key
+        self.key_hex = key.key_id.hex
+        self.shard = shard
+        self.user_id = user_id
+        self.refusal = refusal
+        self.pairing_until = 0.0
+        self.pairing_closed_until = 0.0
+        self.pairing_relays: frozenset[str] = frozenset()
+        self.clients: dict[str, ConnectionRecord] = {}
+        self.strangers: Bucket | None = None
+
+    def is_pairing(self, now: float) -> bool:
+        """True while a ``connect`` with the right secret could succeed."""
+        return self.pairing_until > now >= self.pairing_closed_until
+
+
+def standing(signer: SignerRecord, connection: ConnectionRecord, now: float) -> str | None:
+    """Why this connection may not use this signer at ``now`` (Unix seconds), as a sentence; None when it may."""
+    if connection.refusal is not None:
+        return connection.refusal
+    if connection.expires_at is not None and now >= connection.expires_at:
+        return "This app's access has expired."
+    return signer.tenant.refusal or signer.refusal

@@ -1,0 +1,324 @@
+"""The bunker worker: everything that serves NIP-46 in one process, started, supervised and drained together.
+
+Side by side run the lease keeper, the reconciler, the control listener, the outbound relays and the housekeeping,
+next to the group-commit writer's thread. The first to fail starts a drain; so does SIGTERM.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Collection, Coroutine
+from typing import Any
+from uuid import UUID
+
+import structlog
+from django.conf import settings
+from django.db import Error, connection
+
+from bunker.relays.hub import get_hub
+from bunker.relays.intake import Intake
+from bunker.relays.pool import RelayPool
+from bunker.worker import leases
+from bunker.worker.batch import BatchWriter
+from bunker.worker.control import ControlListener
+from bunker.worker.engine import Engine
+from bunker.worker.gate import Gate, GateLimits
+from bunker.worker.leases import Holding
+from bunker.worker.maintenance import prune
+from bunker.worker.publisher import Publisher
+from bunker.worker.reconciler import Reconciler
+from bunker.worker.records import ConnectionRecord, SignerRecord
+from bunker.worker.recovery import Recovery
+from bunker.worker.snapshot import Snapshot
+from bunker.worker.stats import Stats
+from bunker.worker.threads import DatabaseThreads
+from keycast.nostr.events import Event, UnsignedEvent, id_of
+from keys.services import signing_service, transport_service
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 1.0
+DRAIN_SECONDS = 10.0
+SWEEP_SECONDS = 15.0
+SWEEP_OLDER_MS = 20_000
+PRUNE_SECONDS = 60.0
+USELESS_SCORE = 0.2
+
+
+class WriterEnded(Exception):
+    """The group-commit writer's thread is gone; nothing can be made durable any more."""
+
+
+class BunkerWorker:
+    """One worker. ``run`` serves until ``stop`` is set, then drains. Use an instance once.
+
+    ``port`` is the built-in relay as the worker sees it (default: this process's hub); ``pool`` the outbound relays
+    (default: a pool on the hub's intake).
+    """
+
+    def __init__(
+        self, *, port: Any = None, pool: Any = None, limits: GateLimits | None = None, worker_id: str | None = None
+    ) -> None:
+        self.id = worker_id or secrets.token_hex(8)
+        self.stats = Stats()
+        self.snapshot = Snapshot()
+        self.holding = Holding()
+        self.ready = asyncio.Event()
+        self._heartbeats = DatabaseThreads("bunker-lease", 1)
+        self._threads = DatabaseThreads("bunker-db", 4)
+        self._port = port if port is not None else get_hub()
+        self._pool = pool if pool is not None else RelayPool(_intake_of(self._port), authenticator=self)
+        self.writer = BatchWriter(self.id, self.stats)
+        self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
+        publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
+        self.engine = Engine(
+            snapshot=self.snapshot,
+            holding=self.holding,
+            writer=self.writer,
+            publisher=publisher,
+            stats=self.stats,
+            keys=signing_service(),
+            transports=transport_service(),
+            in_thread=self._threads,
+            reload=self.reconciler.reload,
+            forget=self._forget_event,
+            offered_relays=self._offered_relays,
+        )
+        self.engine.is_stale = self.reconciler.is_stale
+        self.gate = Gate(self.snapshot, self.holding, self.stats, self.engine.handle, self.engine.notify, limits)
+        self._recovery = Recovery(
+            snapshot=self.snapshot,
+            holding=self.holding,
+            gate=self.gate,
+            engine=self.engine,
+            publisher=publisher,
+            stats=self.stats,
+            in_thread=self._threads,
+        )
+        self.reconciler.on_connection = lambda: self._in_background(self._publish_new_answers())
+        self._background: set[asyncio.Task[None]] = set()
+        self._relay_plan_due = False
+        self._hurry = asyncio.Event()
+
+    # Life
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Serve until ``stop`` is set. Raises AnotherWorkerRuns, or the failure of whatever part ended first."""
+        exclusive = connection.vendor == "sqlite"
+        await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
+        try:
+            await self._start()
+            failure = await self._serve(stop)
+        finally:
+            await self._drain()
+        if failure is not None:
+            raise failure
+
+    def hurry(self) -> None:
+        """A second request to stop: give up what is not finished yet."""
+        self._hurry.set()
+
+    async def _start(self) -> None:
+        self.writer.start()
+        await self.reconciler.start()
+        await self._beat()
+        self._port.served = self
+        self._port.attach(self.gate)
+        self._pool.attach(self.gate)
+        self.ready.set()
+        log.info("worker_ready", worker=self.id, signers=len(self.snapshot), shards=len(self.holding.shards()))
+
+    async def _serve(self, stop: asyncio.Event) -> BaseException | None:
+        parts = {
+            "leases": self._keep_leases(),
+            "reconciler": self.reconciler.run(),
+            "control": ControlListener(self.reconciler.hint).run(),
+            "relays": self._pool.run(),
+            "housekeeping": self._keep_house(),
+            "writer": self._watch_writer(),
+            "stop": stop.wait(),
+        }
+        tasks = {asyncio.create_task(_named(part), name=f"bunker {name}") for name, part in parts.items()}
+        self._parts = tasks
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        failed = [task for task in done if not task.cancelled() and task.exception() is not None]
+        for task in failed:
+            log.error("worker_part_failed", part=task.get_name(), error=type(task.exception()).__name__)
+        return failed[0].exception() if failed else None
+
+    async def _drain(self) -> None:
+        """Claim nothing new, finish what was begun within ten seconds, close relays, give back the leases."""
+        self._port.detach(self.gate)
+        drained = asyncio.ensure_future(self.gate.drain(DRAIN_SECONDS))
+        hurried = asyncio.ensure_future(self._hurry.wait())
+        await asyncio.wait({drained, hurried}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drained, hurried, *self._background):
+            task.cancel()
+        await self._pool.stop()
+        for task in getattr(self, "_parts", ()):
+            task.cancel()
+        if self.writer.is_started:
+            await self.writer.stop()
+        self.holding.drop_all()
+        try:
+            await asyncio.wait_for(self._heartbeats(lambda: leases.leave(self.id)), 3)
+        except (Error, TimeoutError) as error:
+            log.warning("leases_not_given_back", error=type(error).__name__)
+        self._heartbeats.close()
+        self._threads.close()
+        log.info("worker_stopped", worker=self.id)
+
+    # Parts
+
+    async def _keep_leases(self) -> None:
+        while True:
+            await asyncio.sleep(BEAT_SECONDS)
+            try:
+                await self._beat()
+            except Error as error:  # the leases run out by themselves; meanwhile nothing new is claimed
+                log.warning("heartbeat_failed", error=type(error).__name__)
+
+    async def _beat(self) -> None:
+        asked_at = time.monotonic()
+        status = self.status()
+        turn = await self._heartbeats(lambda: leases.beat(self.id, status))
+        self.holding.hold_back(turn.gained | turn.excess)
+        changed = set(self.holding.shards()) != set(turn.fences)
+        self.holding.renew(turn.fences, asked_at)
+        if turn.gained:
+            self._in_background(self._take_over(turn.gained))
+        if turn.excess:
+            self._in_background(self._give_back(turn.excess))
+        if changed:
+            self._plan_relays()
+
+    async def _take_over(self, shards: Collection[int]) -> None:
+        """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
+        await self.reconciler.reload_shards(shards)
+        self.holding.admit(shards)
+        self._plan_relays()
+        await self._recovery.recover(shards)
+
+    async def _give_back(self, shards: Collection[int]) -> None:
+        """Finish what is under way in ``shards``, then let another worker have them."""
+        deadline = time.monotonic() + 3
+        while any(map(self.gate.is_busy_with, shards)) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+        await self._heartbeats(lambda: leases.give_back(self.id, shards))
+
+    async def _publish_new_answers(self) -> None:
+        await self._recovery.recover(self.holding.shards(), only_new=True)
+
+    async def _keep_house(self) -> None:
+        pruned_at = 0.0
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            try:
+                await self._recovery.recover(self.holding.shards(), older_than_ms=SWEEP_OLDER_MS)
+                if time.monotonic() - pruned_at > PRUNE_SECONDS:
+                    await self._threads(prune)
+                    pruned_at = time.monotonic()
+            except Error as error:
+                log.warning("housekeeping_failed", error=type(error).__name__)
+
+    async def _watch_writer(self) -> None:
+        while not self.writer.failed.is_set():  # noqa: ASYNC110
+            await asyncio.sleep(0.25)
+        raise WriterEnded
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._quietly(work))
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _quietly(self, work: Coroutine[Any, Any, None]) -> None:
+        """Background work that the next beat, change or sweep would do again."""
+        try:
+            await work
+        except Error as error:
+            log.warning("worker_step_failed", error=type(error).__name__)
+
+    # What relays ask of the worker
+
+    def serves(self, public_key: str, scope: str | None = None) -> bool:
+        """relays.interfaces.ServedKeys: a signer in memory, its shard held here, in the right tenant."""
+        signer = self.snapshot.signers.get(public_key)
+        return signer is not None and (scope is None or scope == signer.tenant.chain)
+
+    async def sign_auth(self, public_key: str, event: UnsignedEvent) -> Event | None:
+        """relays.interfaces.Authenticator: NIP-42 in the name of a transport key, never of a user's."""
+        signer = self.snapshot.signers.get(public_key)
+        if signer is None or event.kind != 22242 or event.pubkey != public_key:
+            return None
+        transport = await transport_service().open(signer.transport)
+        digest = id_of(event)
+        return event.signed(digest.hex(), transport.sign(digest))
+
+    # Hooks of the parts
+
+    def _forget_event(self, event_id: str) -> None:
+        self.gate.forget(event_id)
+        self._port.forget(event_id)
+        self._pool.forget(event_id)
+
+    def _forget_keys(self, key_id: UUID, transport_id: UUID) -> None:
+        signing_service().forget(key_id)
+        transport_service().forget(transport_id)
+
+    def _plan_relays(self) -> None:
+        """Tell the pool which keys are waited for on which relay, once for many changes."""
+        if not self._relay_plan_due:
+            self._relay_plan_due = True
+            asyncio.get_running_loop().call_later(0.05, self._set_wanted)
+
+    def _set_wanted(self) -> None:
+        self._relay_plan_due = False
+        held = set(self.holding.shards())
+        wanted: dict[str, set[str]] = {}
+        now = time.time()
+        for signer in self.snapshot.signers.values():
+            if signer.shard in held:
+                for url in self._relays_of(signer, now):
+                    wanted.setdefault(url, set()).add(signer.public_key)
+        self._pool.set_wanted(wanted)
+
+    def _relays_of(self, signer: SignerRecord, now: float) -> set[str]:
+        urls = {url for client in signer.clients.values() if client.refusal is None for url in client.relays}
+        if signer.is_pairing(now):
+            urls |= signer.pairing_relays
+        return {url for url in urls if not self.snapshot.is_built_in(url)}
+
+    def _offered_relays(self, signer: SignerRecord, connection_: ConnectionRecord) -> list[str] | None:
+        """The connection's relays without those that do not work at present; None when that leaves none."""
+        scores = {row.url: row.score for row in self._pool.health()}
+        usable = [url for url in connection_.relays if scores.get(url, 1.0) > USELESS_SCORE]
+        return usable or None
+
+    def status(self) -> dict[str, Any]:
+        """What the seat in the database says of this worker."""
+        relays = [
+            {"url": row.url, "status": row.status.value, "score": round(row.score, 2), "queued": row.queued}
+            for row in self._pool.health()
+        ]
+        shards = len(self.holding.shards())
+        return {**self.stats.as_dict(), "signers": len(self.snapshot), "shards": shards, "relays": relays[:50]}
+
+
+async def _named(part: Any) -> None:
+    await part
+
+
+def _intake_of(port: Any) -> Intake:
+    intake = getattr(port, "intake", None)
+    return intake if isinstance(intake, Intake) else Intake()
+
+
+def default_port() -> Any:
+    """The built-in relay as seen from ``manage.py bunker``: other processes' hubs, through the channel layer."""
+    if settings.EMBEDDED:
+        return get_hub()
+    from bunker.relays.bridge import WorkerBridge  # noqa: PLC0415  (only this shape needs it)
+
+    return WorkerBridge()

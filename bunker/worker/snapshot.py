@@ -1,0 +1,80 @@
+"""The worker's picture of who may speak to whom, kept in memory by revision: the signing path never queries.
+
+Read and changed in the event loop only; the reading itself (loader) runs in a thread and its result is merged here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from bunker.worker.loader import Loaded
+from bunker.worker.records import SignerRecord, TenantRecord
+
+
+class Snapshot:
+    """Signers by transport public key, and the indexes that changes need. Implements relays' ServedKeys with leases."""
+
+    def __init__(self) -> None:
+        self.signers: dict[str, SignerRecord] = {}
+        self.tenants: dict[UUID, TenantRecord] = {}
+        self.hosts: frozenset[str] = frozenset()
+        self._by_transport: dict[UUID, str] = {}
+        self.revision = 0
+
+    def __len__(self) -> int:
+        return len(self.signers)
+
+    def merge(self, loaded: Loaded, transport_ids: Collection[UUID] | None = None) -> None:
+        """Put in what was read; signers among ``transport_ids`` (None: all) that were not found are forgotten."""
+        stale = set(self._by_transport if transport_ids is None else transport_ids)
+        for tenant_id, tenant in loaded.tenants.items():
+            known = self.tenants.setdefault(tenant_id, tenant)
+            known.refusal = tenant.refusal
+        for signer in loaded.signers.values():
+            signer.tenant = self.tenants[signer.tenant.id]
+            stale.discard(signer.transport.transport_id)
+            self._put(signer)
+        for transport_id in stale:
+            public_key = self._by_transport.pop(transport_id, None)
+            if public_key is not None:
+                del self.signers[public_key]
+        self.revision += 1
+
+    def _put(self, signer: SignerRecord) -> None:
+        before = self.signers.get(signer.public_key)
+        if before is not None:
+            signer.strangers = before.strangers
+            for client, connection in signer.clients.items():
+                known = before.clients.get(client)
+                if known is not None and known.id == connection.id:
+                    connection.inherit(known)
+        self.signers[signer.public_key] = signer
+        self._by_transport[signer.transport.transport_id] = signer.public_key
+
+    def by_transport(self, transport_id: UUID) -> SignerRecord | None:
+        """The signer with this transport key, if it is known here."""
+        public_key = self._by_transport.get(transport_id)
+        return None if public_key is None else self.signers[public_key]
+
+    def of_key(self, key_id: UUID) -> list[SignerRecord]:
+        """Signers that speak for a personal key."""
+        return [signer for signer in self.signers.values() if signer.key.key_id == key_id]
+
+    def of_user(self, user_id: UUID) -> list[SignerRecord]:
+        """Signers whose key belongs to a user."""
+        return [signer for signer in self.signers.values() if signer.user_id == user_id]
+
+    def of_tenant(self, tenant_id: UUID) -> list[SignerRecord]:
+        """Signers of a tenant."""
+        return [signer for signer in self.signers.values() if signer.tenant.id == tenant_id]
+
+    def is_built_in(self, url: str) -> bool:
+        """True when ``url`` is our own relay on one of the tenants' hosts."""
+        parts = urlsplit(url)
+        return parts.hostname in self.hosts and parts.path.rstrip("/") == "/relay"
+
+    def outbound(self, relays: Iterable[str]) -> list[str]:
+        """Those of ``relays`` that are not our own."""
+        return [url for url in relays if not self.is_built_in(url)]
