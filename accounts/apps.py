@@ -1,8 +1,26 @@
 """Tenants, users, memberships and sign-in."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from django.apps import AppConfig
+from django.core.management import call_command
+from django.db.models.signals import post_migrate
+
+
+def create_cache_table(using: str, **_: Any) -> None:
+    """Rate limits of sign-in live in the shared cache; where that is a table, it comes with the migrations."""
+    call_command("createcachetable", database=using, verbosity=0)
 
 
 class AccountsConfig(AppConfig):
     name = "accounts"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from accounts.signin import authenticators, history
+
+        authenticators.connect()
+        history.connect()
+        post_migrate.connect(create_cache_table, sender=self, dispatch_uid="accounts.cache_table")

@@ -114,7 +114,7 @@ def can(membership: Membership | None, action: Action, obj: Any = None) -> bool:
 
 
 def require(membership: Membership | None, action: Action, obj: Any = None) -> None:
-    """``decide`` as a guard. Raises NotPermitted with the reason, or NotFound where even existence is nobody's business."""
+    """``decide`` as a guard. Raises NotPermitted with the reason, or NotFound where even existence is secret."""
     decision = decide(membership, action, obj)
     if isinstance(decision, Refused):
         raise NotFound if decision.is_hidden else NotPermitted(decision.reason)

@@ -9,7 +9,7 @@ from bunker.relays.nip11 import relay_information
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
-    path("account/", include("allauth.urls")),
+    path("account/", include("accounts.urls")),
     path("relay", relay_information, name="relay"),
     path("", include("accounts.portal.urls")),
     path("", include("keys.portal.urls")),

@@ -1,0 +1,53 @@
+"""allauth's hooks for accounts: registration as each tenant has it, safe redirects, limits that cannot be dodged."""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
+from django.conf import settings
+from django.db import transaction
+from django.http import HttpRequest
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from accounts.models import User
+from accounts.signin.registration import may_sign_up, tenant_of, welcome
+
+
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is untyped
+    """Chosen by ``ACCOUNT_ADAPTER``."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return may_sign_up(request)
+
+    def save_user(self, request: HttpRequest, user: User, form: Any, commit: bool = True) -> User:
+        with transaction.atomic():
+            saved: User = super().save_user(request, user, form, commit=commit)
+            if commit:
+                welcome(request, saved, is_new=True)
+        return saved
+
+    def login(self, request: HttpRequest, user: User) -> None:
+        with transaction.atomic():
+            super().login(request, user)
+            welcome(request, user, is_new=False)
+
+    def is_safe_url(self, url: str | None) -> bool:
+        """A path on the host that was asked, nothing else (threats W7)."""
+        if not url or not url.startswith("/"):
+            return False
+        return url_has_allowed_host_and_scheme(url, allowed_hosts={context.request.get_host()})
+
+    def format_email_subject(self, subject: str) -> str:
+        tenant = tenant_of(context.request)
+        return f"[{tenant.name if tenant else 'Keycast'}] {subject}"
+
+    def get_from_email(self) -> str:
+        return str(settings.DEFAULT_FROM_EMAIL)
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Failed sign-ins are counted per account, however its address is written and on whatever host (W11)."""
+        login = credentials.get("email") or credentials.get("username") or ""
+        return "login:" + unicodedata.normalize("NFKC", login).strip().casefold()
