@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bunker.relays.guard import Guard
 from bunker.relays.intake import Intake
-from bunker.relays.interfaces import Authenticator, EventSink, Publication, RelayHealth, Settled
+from bunker.relays.interfaces import Authenticator, EventSink, Publication, PublishState, RelayHealth, Settled
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.outbound import RelayLink, Surroundings
 from keycast.nostr.uris import UriError, normalize_relay_url
@@ -52,7 +52,7 @@ class RelayPool:
         self._links: dict[str, RelayLink] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._listeners: dict[str, tuple[Publication, Settled]] = {}
+        self._listeners: dict[Publication, Settled] = {}
         self._is_running = False
         self._stopped = asyncio.Event()
 
@@ -90,8 +90,9 @@ class RelayPool:
         """Send to each wanted relay of ``relays``, now and again until it accepts or time is up."""
         publication = Publication(event.id, expires_at)
         links = [self._links[url] for url in dict.fromkeys(map(normalized, relays)) if url in self._links]
+        publication.states.update({link.url: PublishState.PENDING for link in links})
         if on_settled is not None:
-            self._listeners[event.id] = (publication, on_settled)
+            self._listeners[publication] = on_settled
         for link in links:
             link.publish(publication, event.pubkey, raw)
         self._settle(publication)
@@ -99,9 +100,9 @@ class RelayPool:
 
     def fits(self, size: int, relays: Sequence[str]) -> bool:
         """Tell whether an event of ``size`` bytes may pass: our bound is what common relays take."""
-        return size + FRAME_OVERHEAD <= self._limits.event_bytes and any(
-            normalized(url) in self._links for url in relays
-        )
+        if size + FRAME_OVERHEAD > self._limits.event_bytes:
+            return False
+        return any(normalized(url) in self._links for url in relays)
 
     def health(self) -> list[RelayHealth]:
         """One row per relay, best first."""
@@ -157,7 +158,7 @@ class RelayPool:
         if publication.settled or (publication.is_pending and not publication.is_accepted):
             return
         publication.settled = True
-        _, listener = self._listeners.pop(publication.event_id, (None, None))
+        listener = self._listeners.pop(publication, None)
         if listener is not None:
             listener(publication)
 
