@@ -53,6 +53,9 @@ def main() -> None:
     for item in kept:
         item.wipe()  # type: ignore[attr-defined]
     pause("wiped")
+    for item in [another := SecretBytes.random(32), *use(another, peer)]:
+        item.wipe()  # type: ignore[attr-defined]
+    pause("went on")
 
 
 main()

@@ -100,7 +100,7 @@ def test_padding_or_text_that_encryption_never_writes_is_refused(key, padded):
 
 
 def test_base64_has_one_spelling(key):
-    """The payload of 33 bytes ends in ``=``, with two bits to spare before it: four texts decode to it, one is right."""
+    """The payload of 33 bytes ends in ``=``, with two bits to spare before it: four texts decode to it."""
     payload = encrypt("a" * 33, key)
     body = payload.rstrip("=")
     assert body != payload
