@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from keycast.nostr.errors import NostrError
+
 CHARSET: Final = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 _VALUES: Final = {character: value for value, character in enumerate(CHARSET)}
 _GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
@@ -12,7 +14,7 @@ MAX_LENGTH: Final = 5000
 """Longest text that is looked at (the recommendation of NIP-19)."""
 
 
-class Bech32Error(ValueError):
+class Bech32Error(NostrError):
     """A text that is not bech32, or has another prefix; never repeats the text, which may be a secret."""
 
     def __init__(self) -> None:

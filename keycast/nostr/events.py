@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from keycast.crypto.schnorr import verify
+from keycast.nostr.errors import NostrError
 from keycast.nostr.strict import QuietStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND, MAX_TIMESTAMP, is_hex
 
@@ -23,7 +24,7 @@ KindNumber = Annotated[int, Meta(ge=0, le=MAX_KIND)]
 Tags = Annotated[list[Annotated[list[str], Meta(min_length=1, max_length=MAX_TAG_ITEMS)]], Meta(max_length=MAX_TAGS)]
 
 
-class EventError(ValueError):
+class EventError(NostrError):
     """A text that is not an event. ``code`` is one of ``too-large``, ``malformed``, ``duplicate-key``, ``not-hex``."""
 
     def __init__(self, code: str) -> None:

@@ -19,6 +19,7 @@ from keycast.crypto.ecdh import shared_x
 from keycast.crypto.errors import SecretWiped
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes, view_of
+from keycast.nostr.errors import NostrError
 
 MAX_PLAINTEXT: Final = 128 * 1024
 """Longest plaintext, in bytes, that we encrypt or decrypt."""
@@ -28,7 +29,7 @@ _IV_TEXT: Final = 24
 _MAX_PAYLOAD: Final = 4 * ((MAX_PLAINTEXT + _BLOCK + 2) // 3) + len(_SEPARATOR) + _IV_TEXT
 
 
-class Nip04Error(ValueError):
+class Nip04Error(NostrError):
     """A payload that does not decrypt, or a plaintext that may not be encrypted. The text never tells which step."""
 
     def __init__(self, message: str = "invalid NIP-04 payload") -> None:

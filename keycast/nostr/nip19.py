@@ -10,6 +10,7 @@ import msgspec
 from keycast.crypto.schnorr import is_public_key
 from keycast.crypto.secret import SecretBytes, view_of
 from keycast.nostr import bech32
+from keycast.nostr.errors import NostrError
 from keycast.nostr.types import MAX_KIND, EventId, PublicKeyHex, is_hex
 
 _SPECIAL: Final = 0
@@ -18,7 +19,7 @@ _AUTHOR: Final = 2
 _KIND: Final = 3
 
 
-class Nip19Error(ValueError):
+class Nip19Error(NostrError):
     """A text that is not what its prefix says, or a value that cannot be written; never repeats the text."""
 
     def __init__(self) -> None:

@@ -16,6 +16,7 @@ from keycast.crypto.ecdh import shared_x
 from keycast.crypto.errors import SecretWiped
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes, view_of
+from keycast.nostr.errors import NostrError
 
 MAX_PLAINTEXT: Final = 128 * 1024
 """Longest plaintext, in bytes, that we encrypt or decrypt; NIP-44 itself allows 2^32 - 1."""
@@ -30,7 +31,7 @@ _EXTENDED_FROM: Final = 65_536
 _SHA256: Final = SHA256()
 
 
-class Nip44Error(ValueError):
+class Nip44Error(NostrError):
     """A payload that does not decrypt, or a plaintext that may not be encrypted. The text never tells which step."""
 
     def __init__(self, message: str = "invalid NIP-44 payload") -> None:

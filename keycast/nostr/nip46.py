@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Self
 import msgspec
 from msgspec import Meta
 
+from keycast.nostr.errors import NostrError
 from keycast.nostr.strict import QuietStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND
 
@@ -37,7 +38,7 @@ class Method(StrEnum):
 METHODS: Final = frozenset(method.value for method in Method)
 
 
-class RequestError(ValueError):
+class RequestError(NostrError):
     """A text that is not a request.
 
     ``request_id`` is the id to answer with an error, or None when there is no usable id and silence is the answer.
@@ -139,7 +140,7 @@ def _salvaged_id(text: str) -> str | None:
     return None
 
 
-class PermissionsError(ValueError):
+class PermissionsError(NostrError):
     """A list of permissions that does not parse."""
 
     def __init__(self) -> None:

@@ -13,6 +13,7 @@ from keycast.crypto import xchacha
 from keycast.crypto.errors import AeadError, CryptoError
 from keycast.crypto.secret import SecretBytes, view_of
 from keycast.nostr import bech32
+from keycast.nostr.errors import NostrError
 
 VERSION: Final = 2
 MAX_LOG_N: Final = 20
@@ -30,7 +31,7 @@ _PATIENCE: Final = 20.0
 _one_at_a_time: Final = BoundedSemaphore()
 
 
-class Nip49Error(ValueError):
+class Nip49Error(NostrError):
     """A text that does not open. ``code`` is ``malformed``, ``too-costly``, ``wrong-password`` or ``busy``."""
 
     def __init__(self, code: str) -> None:

@@ -12,6 +12,7 @@ from typing import Final, Self
 from urllib.parse import parse_qsl, quote, urlencode
 
 from keycast.crypto.schnorr import is_public_key
+from keycast.nostr.errors import NostrError
 from keycast.nostr.nip46 import Permission, PermissionsError, format_permissions, parse_permissions
 from keycast.nostr.strict import QuietStruct
 from keycast.nostr.types import is_hex
@@ -36,7 +37,7 @@ _LINK: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 
 
-class UriError(ValueError):
+class UriError(NostrError):
     """A URI or URL that is refused; ``code`` is a slug such as ``secret-missing``. Repeats none of the input."""
 
     def __init__(self, code: str) -> None:
