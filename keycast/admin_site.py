@@ -1,15 +1,85 @@
-"""The staff admin: Django's own pages on our own site, reached only with a second factor."""
+"""The staff admin: Django's own pages on our own site, reached only with a second factor.
+
+On which hosts it answers is decided before (accounts.middleware, KEYCAST_PLATFORM_HOSTS).
+"""
 
 from __future__ import annotations
 
-from django.contrib.admin import AdminSite
-from django.http import HttpRequest
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from allauth.account.decorators import secure_admin_login
+from django.contrib import messages
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils.decorators import method_decorator
+
+from keycast import overview
+from keycast.staff import has_second_factor, is_staff
+
+OURS: Final = frozenset({"audit", "accounts", "keys", "bunker"})
+"""Apps whose models are shown. Others bring admins of their own that show secrets (allauth) or run code (django-q2)."""
+
+SECOND_FACTOR_FIRST: Final = "The admin needs a second factor. Set one up here, then come back."
 
 
 class KeycastAdminSite(AdminSite):
     site_header = "Keycast"
     site_title = "Keycast admin"
     index_title = "Overview"
+    index_template = "admin/overview.html"
+    site_url = None
+    enable_nav_sidebar = True
+
+    def register(
+        self,
+        model_or_iterable: type[Model] | Iterable[type[Model]],
+        admin_class: type[ModelAdmin[Any]] | None = None,
+        **options: Any,
+    ) -> None:
+        """Register our own models; those of other people's apps are left out without a word."""
+        asked = [model_or_iterable] if isinstance(model_or_iterable, type) else list(model_or_iterable)
+        ours = [model for model in asked if model._meta.app_label in OURS]
+        if ours:
+            super().register(ours, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        return bool(request.user.is_active and request.user.is_staff)
+        """Staff with a second factor; what they may do inside is keycast.staff's business."""
+        return is_staff(request.user) and has_second_factor(request.user)
+
+    def admin_view(self, view: Callable[..., HttpResponseBase], cacheable: bool = False) -> Callable[..., Any]:
+        """Lead staff without a second factor to where they can set one up, instead of to a sign-in that loops."""
+        inner = super().admin_view(view, cacheable)
+
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if is_staff(request.user) and not has_second_factor(request.user):
+                return to_second_factor(request)
+            return inner(request, *args, **kwargs)
+
+        guarded.csrf_exempt = getattr(inner, "csrf_exempt", False)  # type: ignore[attr-defined]
+        return guarded
+
+    @method_decorator(secure_admin_login)
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Only those who are signed in and staff get here; the sign-in itself is allauth's."""
+        if not has_second_factor(request.user):
+            return to_second_factor(request)
+        return redirect("admin:index")
+
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return redirect("account_logout")
+
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return redirect("account_change_password")
+
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().index(request, {**(extra_context or {}), "overview": overview.collect()})
+
+
+def to_second_factor(request: HttpRequest) -> HttpResponse:
+    messages.warning(request, SECOND_FACTOR_FIRST)
+    return redirect(reverse("mfa_index"))

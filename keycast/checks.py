@@ -332,7 +332,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "keycast.W017",
         no_platform_host,
-        "The staff admin can be reached on no host.",
+        "The staff admin answers on every tenant's host.",
         "Set KEYCAST_PLATFORM_HOSTS to a host of its own.",
     ),
     Rule(

@@ -20,7 +20,8 @@ class TrustedProxies:
     """Takes the client's address and scheme from the ``count`` nearest proxies; with ``count`` 0 from nobody.
 
     The n-th entry of ``X-Forwarded-For`` from the right was written by the n-th proxy in front of us; whatever
-    stands further left was sent by the caller and is worth nothing. ``X-Forwarded-Host`` is never read.
+    stands further left was sent by the caller and is worth nothing. ``X-Forwarded-Host`` is not its
+    business but that of accounts.middleware.
     """
 
     def __init__(self, application: Application, *, count: int) -> None:

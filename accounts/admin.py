@@ -1,0 +1,120 @@
+"""Tenants and people, for staff: shown, and changed only by the verbs of accounts.services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from accounts import services
+from accounts.models import Membership, Tenant, TenantDomain, User
+from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
+
+
+class DomainInline(ReadOnlyInline):
+    model = TenantDomain
+    fields = readonly_fields = ("host", "is_primary", "verified_at", "created_at")
+    show_change_link = False
+
+
+class MembershipInline(ReadOnlyInline):
+    model = Membership
+    fields = readonly_fields = ("tenant", "user", "role", "state", "created_at")
+    show_change_link = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Membership]:
+        return super().get_queryset(request).select_related("tenant", "user")
+
+
+@admin.register(Tenant)
+class TenantAdmin(ReadOnlyAdmin[Tenant]):
+    list_display = ("name", "slug", "state", "registration", "default_key_mode", "created_at")
+    list_filter = ("state", "registration", "default_key_mode")
+    search_fields = ("slug__startswith", "name__istartswith", "domains__host__exact")
+    fields = ("id", "name", "slug", "state", "registration", "key_modes", "default_key_mode", "created_at")
+    inlines = (DomainInline,)
+    verbs = (
+        Verb(
+            "lock",
+            "Lock",
+            "Nothing is signed for this tenant's people until it is unlocked. The portal stays open.",
+            lambda actor, tenant, reason: services.lock_tenant(actor=actor, tenant=tenant, reason=reason),
+            lambda tenant: tenant.state == Tenant.State.ACTIVE,
+            is_dangerous=True,
+        ),
+        Verb(
+            "unlock",
+            "Unlock",
+            "Signing goes on where it stopped.",
+            lambda actor, tenant, reason: services.unlock_tenant(actor=actor, tenant=tenant, reason=reason),
+            lambda tenant: tenant.state == Tenant.State.LOCKED,
+        ),
+        Verb(
+            "suspend",
+            "Suspend",
+            "Closes the tenant: no portal, no relay, no signing.",
+            lambda actor, tenant, reason: services.suspend_tenant(actor=actor, tenant=tenant, reason=reason),
+            lambda tenant: tenant.state != Tenant.State.SUSPENDED,
+            is_dangerous=True,
+        ),
+        Verb(
+            "resume",
+            "Resume",
+            "Opens the tenant again.",
+            lambda actor, tenant, reason: services.resume_tenant(actor=actor, tenant=tenant, reason=reason),
+            lambda tenant: tenant.state == Tenant.State.SUSPENDED,
+        ),
+    )
+
+
+@admin.register(User)
+class UserAdmin(ReadOnlyAdmin[User]):
+    list_display = ("email", "name", "is_active", "is_staff", "locked_at", "date_joined")
+    list_filter = ("is_active", "is_staff")
+    search_fields = ("email__istartswith", "name__istartswith")
+    fields = (
+        *("id", "email", "name", "is_active", "is_staff", "is_superuser", "locked_at"),
+        *("second_factors", "date_joined", "last_login"),
+    )
+    inlines = (MembershipInline,)
+    verbs = (
+        Verb(
+            "lock",
+            "Lock",
+            "Nothing is signed for this person, in any tenant, until they are unlocked.",
+            lambda actor, user, reason: services.lock_user(actor=actor, user=user, reason=reason),
+            lambda user: user.locked_at is None,
+            is_dangerous=True,
+        ),
+        Verb(
+            "unlock",
+            "Unlock",
+            "Signing goes on for this person.",
+            lambda actor, user, reason: services.unlock_user(actor=actor, user=user, reason=reason),
+            lambda user: user.locked_at is not None,
+        ),
+        Verb(
+            "deactivate",
+            "Deactivate",
+            "No sign-in and no signing; open sessions end with their next request.",
+            lambda actor, user, reason: services.deactivate_user(actor=actor, user=user, reason=reason),
+            lambda user: user.is_active,
+            is_dangerous=True,
+        ),
+        Verb(
+            "reactivate",
+            "Reactivate",
+            "Sign-in and signing work again.",
+            lambda actor, user, reason: services.reactivate_user(actor=actor, user=user, reason=reason),
+            lambda user: not user.is_active,
+        ),
+    )
+
+    @admin.display(description="second factors")
+    def second_factors(self, user: User) -> str:
+        """Their kinds; their secrets are nobody's to see."""
+        kinds: Any = Authenticator.objects.filter(user=user).values_list("type", flat=True)
+        return ", ".join(sorted(Authenticator.Type(kind).label for kind in kinds)) or "none"

@@ -1,0 +1,35 @@
+"""Who of the platform's staff may do what in the admin: the one place where that is decided. Default deny."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from allauth.mfa.utils import is_mfa_enabled
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+    from accounts.models import User
+
+
+class Duty(StrEnum):
+    """What staff can be asked to do."""
+
+    VIEW = "view"
+    ACT = "act"
+
+
+def is_staff(user: User | AnonymousUser) -> bool:
+    """Tell whether this is an active member of the platform's staff."""
+    return bool(user.is_active and user.is_staff)
+
+
+def has_second_factor(user: User | AnonymousUser) -> bool:
+    """Tell whether sign-in asked for more than a password: without, the admin stays closed."""
+    return bool(user.is_authenticated and is_mfa_enabled(user))
+
+
+def may(user: User | AnonymousUser, duty: Duty) -> bool:
+    """Tell whether ``user`` may see or act on what the admin shows. For now superusers alone, for every duty."""
+    return is_staff(user) and has_second_factor(user) and bool(user.is_superuser)
