@@ -17,6 +17,7 @@ from bunker.relays.intake import Intake, Lane, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
 from bunker.relays.memory import Memory
+from bunker.relays.patience import Patience
 from bunker.relays.session import Out, Session, Subscription
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class RelayHub:
         self._by_id: _Index = {}
         self._memory = Memory(self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock)
         self._lazy: set[Out] = set()
+        self._patience = Patience(self._offer, self._give_up, self.limits.backlog_events)
 
     # The worker's side (ReplyPort)
 
@@ -116,7 +118,9 @@ class RelayHub:
             self._memory.add(event, recipient, raw)
         elif self._sink is not None:
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
-            if refusal is not None:
+            if refusal is Drop.NOT_READY and self._patience.keep(event, raw):
+                self.intake.remember(event.id)
+            elif refusal is not None:
                 return refusal
         elif not self._keep(event, raw, session.lane):
             return Drop.NOT_READY
@@ -159,6 +163,12 @@ class RelayHub:
         self._lazy.add(out)
 
     # Inside
+
+    def _offer(self, event: Event, raw: bytes) -> Drop | None:
+        return Drop.NOT_READY if self._sink is None else self._sink.receive(event, raw, BUILT_IN)
+
+    def _give_up(self, event: Event) -> None:
+        self.intake.forget(event.id)
 
     def _flush(self) -> None:
         waiting, self._lazy = self._lazy, set()
