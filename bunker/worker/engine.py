@@ -140,8 +140,11 @@ class Engine:
             return
         connection = item.connection
         if isinstance(request, RequestError):
-            if connection is None or request.request_id is None:
+            if request.request_id is None:
                 self._stats.drops["malformed"] += 1
+            elif connection is None:  # a connect that does not parse, as far as anybody can tell
+                self._stats.refused["pairing"] += 1
+                await self._say(item, request.request_id, MALFORMED)
             else:
                 await self._refuse(item, request.request_id, "unknown", b"", MALFORMED, request.code)
             return

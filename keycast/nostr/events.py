@@ -14,7 +14,7 @@ from keycast.nostr.errors import NostrError
 from keycast.nostr.strict import QuietStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND, MAX_TIMESTAMP, is_hex
 
-MAX_EVENT_BYTES: Final = 256 * 1024
+MAX_EVENT_BYTES: Final = 512 * 1024
 """Longest JSON text of an event that is looked at, in bytes."""
 MAX_TAGS: Final = 2_000
 MAX_TAG_ITEMS: Final = 1_000

@@ -82,12 +82,12 @@ def encrypt(plaintext: str | bytes, conversation_key: SecretBytes, nonce: bytes 
     return b2a_base64(b"".join((VERSION, sealed, mac)), newline=False).decode("ascii")
 
 
-def decrypt(payload: str, conversation_key: SecretBytes) -> str:
-    """The plaintext of a base64 payload. Raises Nip44Error, the same for every cause, and SecretWiped.
+def decrypt(payload: str, conversation_key: SecretBytes, limit: int = MAX_PLAINTEXT) -> str:
+    """The plaintext of a base64 payload, at most ``limit`` bytes. Raises Nip44Error, one for every cause; SecretWiped.
 
     Lengths are checked before anything is decoded, the MAC before anything is decrypted.
     """
-    raw = _decoded(payload)
+    raw = _decoded(payload, limit)
     keys = _message_keys(conversation_key, raw[1:33])
     mac = hmac.digest(keys[44:], raw[1:-_MAC], "sha256")
     if not hmac.compare_digest(mac, raw[-_MAC:]):
@@ -96,7 +96,7 @@ def decrypt(payload: str, conversation_key: SecretBytes) -> str:
     padded = _chacha20(keys, raw[33:-_MAC])
     keys[:] = _ZERO_KEYS
     try:
-        return _unpad(padded).decode()
+        return _unpad(padded, limit).decode()
     except UnicodeDecodeError:
         raise Nip44Error from None
 
@@ -121,8 +121,9 @@ def _chacha20(keys: memoryview, data: bytes) -> bytes:
     return Cipher(ChaCha20(keys[:32], _COUNTER + keys[32:44]), None).encryptor().update(data)
 
 
-def _decoded(payload: str) -> bytes:
-    if not MIN_PAYLOAD <= len(payload) <= MAX_PAYLOAD or payload[0] == "#":
+def _decoded(payload: str, limit: int) -> bytes:
+    longest = MAX_PAYLOAD if limit == MAX_PLAINTEXT else payload_length(limit)
+    if not MIN_PAYLOAD <= len(payload) <= longest or payload[0] == "#":
         raise Nip44Error
     try:
         raw = a2b_base64(payload, strict_mode=True)
@@ -147,12 +148,12 @@ def _pad(plaintext: bytes) -> bytes:
     return prefix + plaintext + bytes(padded_length(size) - size)
 
 
-def _unpad(padded: bytes) -> bytes:
+def _unpad(padded: bytes, limit: int) -> bytes:
     size, start = int.from_bytes(padded[:2], "big"), 2
     if size == 0:
         size, start = int.from_bytes(padded[2:6], "big"), 6
         if size < _EXTENDED_FROM:
             raise Nip44Error
-    if size > MAX_PLAINTEXT or len(padded) != start + padded_length(size):
+    if size > limit or len(padded) != start + padded_length(size):
         raise Nip44Error
     return padded[start : start + size]

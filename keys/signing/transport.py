@@ -13,6 +13,9 @@ from keys.signing.opened import OpenKey
 from keys.signing.protocol import DamageReport
 from keys.signing.vault import Vault
 
+MAX_REQUEST = 384 * 1024
+"""Bytes of plaintext that are read of a request: more than we would process, so that the client hears an error."""
+
 
 class OpenTransportKey(OpenKey):
     """An OpenTransport (keys.signing.protocol)."""
@@ -22,7 +25,7 @@ class OpenTransportKey(OpenKey):
     def decrypt(self, peer: str, payload: str) -> str:
         """The plaintext of a NIP-44 payload from ``peer``. Raises InvalidOperand, OpenKeyExpired."""
         try:
-            return nip44.decrypt(payload, self.conversation_key(peer))
+            return nip44.decrypt(payload, self.conversation_key(peer), MAX_REQUEST)
         except SecretWiped:
             raise OpenKeyExpired from None
         except (CryptoError, nip44.Nip44Error):
