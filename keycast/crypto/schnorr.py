@@ -139,8 +139,11 @@ class Keypair:
     def wipe(self) -> None:
         """Overwrite the secret; signing raises SecretWiped from now on."""
         with self._lock:
-            self._wiped = True
-            ffi.memmove(self._keypair, _ZEROS, _KEYPAIR_SIZE)
+            self._erase()
+
+    def _erase(self) -> None:
+        self._wiped = True
+        ffi.memmove(self._keypair, _ZEROS, _KEYPAIR_SIZE)
 
     def __enter__(self) -> Self:
         return self
@@ -149,8 +152,9 @@ class Keypair:
         self.wipe()
 
     def __del__(self) -> None:
+        # Without the lock: nobody else can hold this object, but a fork may have left its lock taken for ever.
         if not getattr(self, "_wiped", True):
-            self.wipe()
+            self._erase()
 
     def __repr__(self) -> str:
         return f"<Keypair {self.public_key_hex[:8]}>"

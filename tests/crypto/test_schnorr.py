@@ -60,6 +60,25 @@ def test_a_wiped_keypair_does_not_sign_and_gives_no_secret(keypair):
     assert bytes(_secp256k1.ffi.buffer(keypair._keypair)) == bytes(96)
 
 
+def test_deleting_it_wipes_it_whatever_holds_its_lock():
+    keypair = Keypair.generate()[0]
+    buffer, lock = keypair._keypair, keypair._lock
+    taken, done = threading.Event(), threading.Event()
+
+    def hold():
+        with lock:
+            taken.set()
+            done.wait()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    taken.wait()
+    del keypair
+    done.set()
+    holder.join()
+    assert bytes(_secp256k1.ffi.buffer(buffer)) == bytes(96)
+
+
 def test_a_signature_that_does_not_verify_is_not_released(keypair, monkeypatch):
     monkeypatch.setattr(Keypair, "sign_unchecked", lambda *_: bytes(64))
     with pytest.raises(SignatureSelfCheckFailed):
