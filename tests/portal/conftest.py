@@ -10,6 +10,7 @@ from django.core.cache import cache
 from django.test import Client
 from django_scopes import scopes_disabled
 
+from accounts.middleware import SESSION_TENANT
 from accounts.models import Membership, Role, Tenant, User
 from accounts.services.members import add_member
 from accounts.services.tenants import create_tenant
@@ -66,6 +67,14 @@ def visitor(tenant: Tenant) -> Client:
     return Client(headers={"host": "gazette.test"})
 
 
+def sign_in(browser: Client, user: User, tenant: Tenant) -> None:
+    """A session as signing in on the tenant's own host makes it (accounts.middleware)."""
+    browser.force_login(user)
+    session = browser.session
+    session[SESSION_TENANT] = tenant.id.hex
+    session.save()
+
+
 MakePerson = Callable[..., Person]
 
 
@@ -76,7 +85,7 @@ def make_person() -> MakePerson:
         if is_member:
             add_member(actor=OPERATOR, tenant=tenant, user=user, role=role)
         browser = Client(headers={"host": tenant.domains.get().host})
-        browser.force_login(user)
+        sign_in(browser, user, tenant)
         return Person(user, tenant, browser)
 
     return make
@@ -100,6 +109,11 @@ def owner(tenant: Tenant, make_person: MakePerson) -> Person:
 @pytest.fixture
 def foreign_owner(other_tenant: Tenant, make_person: MakePerson) -> Person:
     return make_person(other_tenant, "eve@example.org", Role.OWNER)
+
+
+@pytest.fixture
+def outsider(tenant: Tenant, make_person: MakePerson) -> Person:
+    return make_person(tenant, "outsider@example.org", is_member=False)
 
 
 @pytest.fixture

@@ -18,10 +18,15 @@ def test_a_stranger_is_sent_to_sign_in_and_back(visitor: Client, path: str) -> N
 
 
 @pytest.mark.parametrize("path", MEMBERS_ONLY)
-def test_somebody_who_is_not_a_member_is_told_so(foreign_owner: Any, tenant: Any, path: str) -> None:
-    answer = foreign_owner.browser.get(path, headers={"host": "gazette.test"})
+def test_somebody_who_is_not_a_member_is_told_so(outsider: Any, path: str) -> None:
+    answer = outsider.browser.get(path)
     assert answer.status_code == 403
     assert b"You are not a member here" in answer.content
+
+
+def test_a_session_of_another_tenant_is_nobodys_here(foreign_owner: Any, tenant: Any) -> None:
+    answer = foreign_owner.browser.get("/keys/", headers={"host": "gazette.test"})
+    assert answer["Location"].startswith("/account/login/")
 
 
 def test_a_suspended_member_is_told_so(suspended: Any) -> None:

@@ -1,0 +1,199 @@
+"""Bunker URLs shown once, and nostrconnect:// addresses approved."""
+
+from __future__ import annotations
+
+import html
+import re
+import secrets
+from typing import Any
+
+import pytest
+from django.utils.crypto import get_random_string
+
+from bunker.models import Connection
+from keycast.crypto.schnorr import Keypair
+from keycast.nostr.uris import BunkerUri, NostrConnectUri
+
+
+def grant(own_key: Any, **changes: str) -> dict[str, str]:
+    form = {"key": str(own_key.id), "name": "Laptop", "policy": "social", "lifetime": "", "once": get_random_string(32)}
+    return {**form, **changes}
+
+
+def bunker_url(page: str) -> str | None:
+    found = re.search(r"bunker://[^\s<\"]+", page)
+    return html.unescape(found[0]) if found else None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"policy": "root"},
+        {"policy": ""},
+        {"name": ""},
+        {"lifetime": "99999"},
+        {"once": ""},
+        {"once": "../../x"},
+        {"key": "00000000-0000-0000-0000-000000000000"},
+    ],
+)
+def test_a_grant_that_is_not_on_the_form_is_refused(ada: Any, changes: dict[str, str]) -> None:
+    answer = ada.browser.post("/apps/connect/", grant(ada.key(), **changes))
+    assert answer.status_code == 422
+    assert bunker_url(answer.content.decode()) is None
+    assert not Connection.objects.exists()
+
+
+def test_nobody_connects_an_app_to_anothers_key(ada: Any, bob: Any) -> None:
+    assert ada.browser.post("/apps/connect/", grant(bob.key())).status_code == 422
+    assert not Connection.objects.exists()
+
+
+def test_a_locked_key_takes_no_apps(ada: Any) -> None:
+    key = ada.key()
+    ada.browser.post(f"/keys/{key.id}/lock/")
+    assert ada.browser.post("/apps/connect/", grant(key)).status_code == 422
+    assert not Connection.objects.exists()
+
+
+def test_the_policy_is_the_templates_own_whatever_else_is_posted(ada: Any) -> None:
+    extras = {"policy_document": '{"version":1}', "state": "active", "client_public_key": "ab" * 32, "use_count": "9"}
+    ada.browser.post("/apps/connect/", grant(ada.key(), **extras))
+    connection = Connection.objects.get()
+    assert (connection.state, connection.client_public_key, connection.use_count) == ("pending", "", 0)
+    assert connection.policy_slug == "social"
+
+
+def test_the_bunker_url_is_shown_once_and_is_nowhere_else(ada: Any) -> None:
+    form = grant(ada.key())
+    page = ada.browser.post("/apps/connect/", form).content.decode()
+    url = bunker_url(page)
+    assert url
+    secret = BunkerUri.parse(url).secret or ""
+    connection = Connection.objects.get()
+    assert len(secret) >= 32
+    again = ada.browser.post("/apps/connect/", form, follow=True).content.decode()
+    assert "shown once" in again
+    assert Connection.objects.count() == 1
+    for text in (
+        again,
+        ada.browser.get("/apps/").content.decode(),
+        ada.browser.get(f"/apps/{connection.id}/").content.decode(),
+        ada.browser.get(f"/apps/{connection.id}/status/").content.decode(),
+        str(ada.browser.session.items()),
+    ):
+        assert secret not in text
+
+
+def test_the_page_of_the_bunker_url_has_a_code_to_scan_and_a_clock(ada: Any) -> None:
+    page = ada.browser.post("/apps/connect/", grant(ada.key())).content.decode()
+    assert 'src="data:image/svg+xml' in page
+    assert "data-countdown" in page
+    assert 'hx-trigger="every 2s"' in page
+
+
+def test_the_status_tells_of_the_app_and_stops_asking(ada: Any) -> None:
+    connection = ada.app()
+    path = f"/apps/{connection.id}/status/"
+    assert "Waiting" in ada.browser.get(path).content.decode()
+    Connection.objects.filter(id=connection.id).update(
+        state="active",
+        client_public_key="ab" * 32,
+        bound_at=connection.created_at,
+        client_metadata={"name": "<img src=x onerror=alert(1)>", "url": "javascript:alert(1)"},
+    )
+    page = ada.browser.get(path).content.decode()
+    assert "Connected" in page
+    assert "unverified" in page
+    assert "hx-get" not in page
+    assert "<img src=x" not in page
+
+
+def test_what_an_app_says_of_itself_is_never_a_link(ada: Any) -> None:
+    connection = ada.app()
+    Connection.objects.filter(id=connection.id).update(
+        state="active",
+        client_public_key="ab" * 32,
+        bound_at=connection.created_at,
+        client_metadata={
+            "name": "</title><script>x</script>",
+            "url": "https://evil.example",
+            "image": "https://a/b.png",
+        },
+    )
+    for path in ("/apps/", f"/apps/{connection.id}/", f"/keys/{connection.key_id}/"):
+        page = ada.browser.get(path).content.decode()
+        assert "<script>x" not in page
+        assert 'href="https://evil' not in page
+        assert "https://a/b.png" not in page
+
+
+def uri(**changes: Any) -> str:
+    keypair, secret = Keypair.generate()
+    secret.wipe()
+    fields = {
+        "relays": ("wss://relay.example.com",),
+        "secret": secrets.token_hex(8),
+        "name": "Nice <b>app</b>",
+        **changes,
+    }
+    return NostrConnectUri(keypair.public_key_hex, **fields).format()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "nostrconnect://",
+        "bunker://" + "ab" * 32,
+        "https://example.com",
+        "javascript:alert(1)",
+        "nostrconnect://" + "0" * 64 + "?relay=wss://a.b&secret=x",
+        "x" * 9000,
+    ],
+)
+def test_what_is_no_address_of_an_app_is_refused(ada: Any, text: str) -> None:
+    ada.key()
+    answer = ada.browser.post("/apps/approve/", {"uri": text})
+    assert answer.status_code == 422
+    assert not Connection.objects.exists()
+
+
+def test_an_address_in_the_pages_own_address_is_not_read(ada: Any) -> None:
+    ada.key()
+    text = uri()
+    assert text not in ada.browser.get("/apps/approve/", {"uri": text}).content.decode()
+
+
+def test_looking_at_an_address_grants_nothing_and_says_what_is_unverified(ada: Any) -> None:
+    ada.key()
+    from keycast.nostr.nip46 import parse_permissions
+
+    text = uri(permissions=parse_permissions("sign_event:1,sign_event:0,nip44_decrypt"))
+    page = ada.browser.post("/apps/approve/", {"uri": text}).content.decode()
+    assert not Connection.objects.exists()
+    assert "Unverified" in page
+    assert "<b>app" not in page
+    assert "Sign: profile (kind 0)" in page
+    assert "Read private messages (NIP-44)" in page
+
+
+def test_an_approved_app_is_connected_with_what_was_chosen(ada: Any) -> None:
+    key, text = ada.key(), uri()
+    answer = ada.browser.post("/apps/approve/", {**grant(key, policy="read-only", lifetime="7"), "uri": text})
+    connection = Connection.objects.get()
+    assert answer["Location"] == f"/apps/{connection.id}/"
+    assert (connection.state, connection.policy_slug) == ("active", "read-only")
+    assert connection.expires_at is not None
+    assert connection.client_public_key == NostrConnectUri.parse(text).client_public_key
+
+
+def test_the_app_is_revoked_by_post_after_a_question(ada: Any) -> None:
+    connection = ada.app()
+    assert "Withdraw" in ada.browser.get(f"/apps/{connection.id}/revoke/").content.decode()
+    connection.refresh_from_db()
+    assert connection.state == "pending"
+    ada.browser.post(f"/apps/{connection.id}/revoke/")
+    connection.refresh_from_db()
+    assert connection.state == "revoked"
+    assert "Revoked" in ada.browser.get("/apps/").content.decode()

@@ -1,0 +1,147 @@
+"""threats.md W2 and W5: every address of the portal, tried by everybody it does not belong to.
+
+The walk takes each pattern of the portal from the URLconf. A pattern with a parameter that the walk has no victim's id
+for fails the test, so a new page is covered or noticed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.core import serializers
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from accounts.models import Invitation, Membership
+from accounts.services.invitations import invite
+from bunker.models import Connection
+from keycast.audit.entries import Actor
+from keys.models import PersonalKey
+from tests.portal.conftest import sign_in
+
+PORTAL = ("portal", "keys", "apps")
+PUBLIC = {"portal:home"}
+CREATES_OWN = {"keys:create", "keys:import", "apps:connect", "apps:approve", "portal:invite"}
+
+
+def patterns() -> Iterator[tuple[str, URLPattern]]:
+    for resolver in get_resolver().url_patterns:
+        if isinstance(resolver, URLResolver) and resolver.namespace in PORTAL:
+            for pattern in resolver.url_patterns:
+                assert isinstance(pattern, URLPattern)
+                yield f"{resolver.namespace}:{pattern.name}", pattern
+
+
+NAMES = [name for name, _ in patterns()]
+WITH_IDS = [name for name, pattern in patterns() if pattern.pattern.converters]
+PATTERNS = dict(patterns())
+
+
+@pytest.fixture
+def victim_ids(bob: Any, owner: Any) -> dict[str, Any]:
+    """Bob's key and app, Bob's place, and an invitation that the owner sent."""
+    key = bob.key()
+    membership = Membership.objects.get(user=owner.user)
+    invitation = invite(actor=Actor.user(owner.user), tenant=owner.tenant, email="dora@example.org", by=membership)
+    return {
+        "key_id": key.id,
+        "connection_id": bob.app(key).id,
+        "membership_id": Membership.objects.get(user=bob.user).id,
+        "invitation_id": invitation.id,
+    }
+
+
+def address(name: str, ids: dict[str, Any]) -> str:
+    wanted = PATTERNS[name].pattern.converters
+    missing = set(wanted) - set(ids)
+    assert not missing, f"{name} has the parameter {missing}: give the sweep a victim's id for it"
+    return reverse(name, kwargs={label: ids[label] for label in wanted})
+
+
+def everything() -> str:
+    models = (PersonalKey, Connection, Membership, Invitation)
+    return serializers.serialize("json", [row for model in models for row in model.objects.order_by("pk")])
+
+
+def form_of(ids: dict[str, Any]) -> dict[str, str]:
+    """A body that names the victim in every field anybody may think of reading."""
+    named = {label: str(value) for label, value in ids.items()}
+    return {
+        **named,
+        "key": named["key_id"],
+        "name": "stolen",
+        "role": "owner",
+        "confirmation": "Main",
+        "policy": "full",
+    }
+
+
+def test_the_walk_sees_the_portal() -> None:
+    assert len(NAMES) > 25
+    assert set(NAMES) >= PUBLIC | CREATES_OWN
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - PUBLIC))
+@pytest.mark.parametrize("method", ["get", "post"])
+def test_a_stranger_gets_nowhere(name: str, method: str, visitor: Client, victim_ids: dict[str, Any]) -> None:
+    before = everything()
+    answer: HttpResponse = getattr(visitor, method)(address(name, victim_ids), form_of(victim_ids))
+    assert answer.status_code == 302
+    assert answer["Location"].startswith("/account/login/")
+    assert everything() == before
+
+
+@pytest.mark.parametrize("name", WITH_IDS)
+@pytest.mark.parametrize("method", ["get", "post"])
+@pytest.mark.parametrize("who", ["ada", "foreign_owner", "foreign_owner_at_home"])
+def test_anothers_things_do_not_exist(
+    name: str, method: str, who: str, request: pytest.FixtureRequest, victim_ids: dict[str, Any]
+) -> None:
+    person = request.getfixturevalue("ada" if who == "ada" else "foreign_owner")
+    headers = {"host": "gazette.test"} if who == "foreign_owner" else {}
+    before = everything()
+    answer: HttpResponse = getattr(person.browser, method)(
+        address(name, victim_ids), form_of(victim_ids), headers=headers
+    )
+    assert answer.status_code in {302, 403, 404, 405}, answer.status_code
+    if answer.status_code == 302:
+        assert answer["Location"].startswith("/account/login/")
+    if answer.status_code in {302, 403} and who == "foreign_owner_at_home":
+        pytest.fail("in one's own tenant another's id is 404")
+    assert b"bob@example.org" not in answer.content
+    assert everything() == before
+
+
+@pytest.mark.parametrize("name", sorted(set(NAMES) - PUBLIC - CREATES_OWN))
+def test_no_change_without_the_csrf_token(name: str, bob: Any, victim_ids: dict[str, Any]) -> None:
+    browser = Client(enforce_csrf_checks=True, headers={"host": "gazette.test"})
+    sign_in(browser, bob.user, bob.tenant)
+    before = everything()
+    answer = browser.post(address(name, victim_ids), form_of(victim_ids))
+    assert answer.status_code in {403, 405}
+    assert everything() == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_reading_changes_nothing(name: str, bob: Any, victim_ids: dict[str, Any]) -> None:
+    before = everything()
+    answer = bob.browser.get(address(name, victim_ids), form_of(victim_ids))
+    assert answer.status_code in {200, 302, 403, 404, 405}
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    "query", ["?key={key_id}", "?outcome=x&before=x", "?before=99999999999999999999", "?outcome=%00"]
+)
+def test_a_query_with_anothers_id_or_nonsense_discloses_nothing(
+    query: str, ada: Any, victim_ids: dict[str, Any]
+) -> None:
+    mine = ada.app(ada.key())
+    for path in ("/keys/", "/apps/", "/apps/connect/", f"/apps/{mine.id}/", f"/keys/{mine.key_id}/activity/"):
+        answer = ada.browser.get(path + query.format(**victim_ids))
+        assert answer.status_code == 200
+        assert str(victim_ids["connection_id"]) not in answer.content.decode()
+        assert f'value="{victim_ids["key_id"]}"' not in answer.content.decode()
