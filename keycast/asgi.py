@@ -16,14 +16,14 @@ django_application = get_asgi_application()
 from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
-from keycast.lifespan import Lifespan, embedded_services  # noqa: E402
+from keycast.lifespan import Lifespan, embedded_services, web_services  # noqa: E402
 from keycast.proxies import TrustedProxies  # noqa: E402
 from keycast.routing import websocket_router  # noqa: E402
 from keycast.startup import refuse_unsafe_start  # noqa: E402
 
 refuse_unsafe_start()
 
-lifespan = Lifespan(embedded_services() if settings.EMBEDDED else [])
+lifespan = Lifespan(embedded_services() if settings.EMBEDDED else web_services())
 application = TrustedProxies(
     ProtocolTypeRouter({"http": django_application, "websocket": websocket_router(), "lifespan": lifespan}),
     count=settings.TRUSTED_PROXY_COUNT,

@@ -22,6 +22,18 @@ async def run_jobs(stop: asyncio.Event) -> None:
     await run_command(stop, "qcluster")
 
 
+async def run_relay_bridge(stop: asyncio.Event) -> None:
+    """Connect the built-in relay of this process to the workers in others (scaled shape)."""
+    from bunker.worker.web import serve_relay  # noqa: PLC0415  (as above)
+
+    await serve_relay(stop)
+
+
+def web_services() -> list[Service]:
+    """What a web process of the scaled shape runs beside the web."""
+    return [Service("relay bridge", run_relay_bridge)]
+
+
 def embedded_services() -> list[Service]:
     """What one process of the embedded shape runs beside the web."""
     return [Service("bunker worker", run_worker), Service("jobs", run_jobs)]

@@ -1,9 +1,10 @@
 """The built-in relay and the worker in different processes: events cross the channel layer, in bounded batches.
 
-Web processes receive and verify (hub.RelayHub); ``WebBridge`` is their sink and sends what they accept to every worker,
-of which the one that holds the signer's lease takes it. ``WorkerBridge`` is the worker's ``ReplyPort`` and sends replies
-back to every web process. Delivery is at most once: what is lost is asked for again by the client, under the same event
-id, and the claim in the database decides. The layer's store is as trusted as the database: events are not verified twice.
+Web processes receive and verify (hub.RelayHub); ``WebBridge`` is their sink and sends what they accept to every
+worker, of which the one that holds the signer's lease takes it. ``WorkerBridge`` is the worker's ``ReplyPort`` and
+sends replies back to every web process. Delivery is at most once: what is lost the client asks for again, under the
+same request id, and the claim in the database decides. The layer's store is trusted as the database is: nothing is
+verified twice.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ class IntakeLimits:
     """Bounds that hold for events from every relay, built in or outbound."""
 
     frame_bytes: int = 512 * 1024
-    """A request whose plaintext is above what we process (128 KiB) is still read, so that it is answered with an error."""
+    """Above what we process (128 KiB of plaintext), so that a larger request is still answered with an error."""
     freshness: int = 300
     seen_ids: int = 65_536
     seen_seconds: int = 660
