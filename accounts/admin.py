@@ -117,4 +117,4 @@ class UserAdmin(ReadOnlyAdmin[User]):
     def second_factors(self, user: User) -> str:
         """Their kinds; their secrets are nobody's to see."""
         kinds: Any = Authenticator.objects.filter(user=user).values_list("type", flat=True)
-        return ", ".join(sorted(Authenticator.Type(kind).label for kind in kinds)) or "none"
+        return ", ".join(sorted(str(Authenticator.Type(kind).label) for kind in kinds)) or "none"

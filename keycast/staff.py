@@ -5,12 +5,20 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
     from accounts.models import User
+
+
+SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
+"""Recovery codes by themselves are none: they only stand in for one that is lost."""
+
+
+KEPT = "_keycast_has_second_factor"
 
 
 class Duty(StrEnum):
@@ -26,8 +34,15 @@ def is_staff(user: User | AnonymousUser) -> bool:
 
 
 def has_second_factor(user: User | AnonymousUser) -> bool:
-    """Tell whether sign-in asked for more than a password: without, the admin stays closed."""
-    return bool(user.is_authenticated and is_mfa_enabled(user))
+    """Tell whether sign-in asked for more than a password: without, the admin stays closed.
+
+    Asked many times a page, so the answer is kept on ``user``, which lives as long as the request.
+    """
+    known: bool | None = getattr(user, KEPT, None)
+    if known is None:
+        known = bool(user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS))
+        setattr(user, KEPT, known)
+    return known
 
 
 def may(user: User | AnonymousUser, duty: Duty) -> bool:

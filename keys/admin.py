@@ -82,7 +82,9 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
 
     @admin.display(description="npub")
     def npub(self, key: PersonalKey) -> str:
-        return encode_npub(key.public_key) if key.public_key else "-"
+        with suppress(Nip19Error):
+            return encode_npub(key.public_key or "")
+        return key.public_key or "-"
 
     @admin.display(description="npub", ordering="public_key")
     def short_npub(self, key: PersonalKey) -> str:

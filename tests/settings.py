@@ -9,6 +9,7 @@ from pathlib import Path
 os.environ.setdefault("KEYCAST_ENVIRONMENT", "test")
 os.environ.setdefault("KEYCAST_DATA_DIR", tempfile.mkdtemp(prefix="keycast-test-"))
 os.environ.setdefault("KEYCAST_EMBEDDED", "0")
+os.environ.setdefault("KEYCAST_LOG_LEVEL", "WARNING")
 if "KEYCAST_KEK_FILE" not in os.environ:
     os.environ.setdefault("KEYCAST_KEK", "test-1:5Rk4v3Yd2hXbq0uJ8nQmTzWc7LsFgE6aPoViB1xKyNM=")
 
