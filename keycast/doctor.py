@@ -98,7 +98,7 @@ def job_cluster() -> Finding:
     age = jobs.seconds_since_heartbeat()
     fix = "Start the server (embedded shape) or: manage.py qcluster"
     if age is None:
-        return Finding("jobs", False, "No job has run within a week.", fix)
+        return Finding("jobs", False, "No job has run yet; the first runs half a minute after the start.", fix)
     return Finding("jobs", age <= LATEST_HEARTBEAT, f"A job ran {age:.0f} s ago.", fix)
 
 
