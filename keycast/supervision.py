@@ -34,7 +34,7 @@ class Service:
 
 def pause_after(failures: int) -> float:
     """Seconds to wait before start number ``failures`` + 1."""
-    return min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * float(2 ** (failures - 1)), LONGEST_PAUSE)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from django.test import RequestFactory
 from keycast.errorpages import ErrorMiddleware, WithoutLocals, respond, wants_json
 from keycast.errors import KeycastError, NotFound, Unavailable
 
-
 SETTINGS = ("DATABASES", "SESSION_COOKIE_AGE")
 
 

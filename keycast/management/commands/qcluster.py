@@ -10,7 +10,7 @@ from keycast.children import end_with_parent
 from keycast.startup import refuse_unsafe_start
 
 
-class Command(ClusterCommand):
+class Command(ClusterCommand):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
         from keycast.jobs import register_schedules  # noqa: PLC0415  (imports what jobs need, only when jobs run)
 
