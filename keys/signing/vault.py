@@ -62,7 +62,12 @@ class Vault(Generic[V]):
     def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
         ticket = self._cache.ticket(place.row_id)
-        opened = self._make(unlock(sealed, place, provider), place.tenant_id)
+        try:
+            keypair = unlock(sealed, place, provider)
+        except KeyDamaged:
+            self._cache.forget(place.row_id)  # what was opened before the damage is not to be trusted longer
+            raise
+        opened = self._make(keypair, place.tenant_id)
         opened.is_kept = self._cache.put(place.row_id, opened, ticket)
         return opened
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Role, Tenant, User
@@ -22,6 +24,13 @@ def nothing_open():
     services.signing_service().forget_all()
     services.transport_service().forget_all()
     registry.reset()
+
+
+@pytest.fixture
+async def close_connections():
+    """Whatever an async test did through its thread leaves no connection that keeps a database from being dropped."""
+    yield
+    await sync_to_async(connections.close_all)()
 
 
 def make_tenant(**fields):

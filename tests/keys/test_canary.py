@@ -75,6 +75,7 @@ def test_the_search_finds_what_it_looks_for():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("close_connections")
 async def test_no_log_error_repr_or_table_shows_it(caplog):
     from asgiref.sync import sync_to_async
 

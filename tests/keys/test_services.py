@@ -6,6 +6,7 @@ import time
 from datetime import timedelta
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
@@ -192,6 +193,21 @@ class TestStopping:
         key.tenant = make_tenant()
         with pytest.raises(KeyNotFound):
             services.lock_key(actor=Actor.user(user), key=key)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("verb", [*STOPS, *OWNER_VERBS])
+def test_a_stopped_key_is_wiped_from_this_process_once_that_is_committed(verb):
+    tenant = make_tenant()
+    user = make_user(tenant)
+    key = make_key(user, tenant)
+    service = services.signing_service()
+    async_to_sync(service.nip44_encrypt)(selectors.key_ref(key), selectors.transport_of(key).public_key, "x")
+    cached = service._signers["encrypted", "local"]._vault._cache
+    with transaction.atomic():
+        verb(actor=Actor.user(user), key=key)
+        assert cached.get(key.id) is not None
+    assert cached.get(key.id) is None
 
 
 class TestBringingBack:

@@ -250,7 +250,7 @@ async def test_threads_and_a_merciless_forgetter_never_get_a_bad_answer(ref, ser
 class TestDamage:
     """What is stored is not what it should be."""
 
-    pytestmark = pytest.mark.django_db(transaction=True)
+    pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("close_connections")]
 
     @pytest.fixture(autouse=True)
     def forget_alerts(self):
