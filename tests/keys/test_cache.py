@@ -120,7 +120,7 @@ def test_the_sweeper_wipes_within_the_lease_though_nobody_asks():
     while not secret.is_wiped and time.monotonic() - started < 5:
         time.sleep(0.005)
     assert secret.is_wiped
-    assert time.monotonic() - started < 0.4 + 0.15, "the lease is an upper bound, give or take a busy machine"
+    assert time.monotonic() - started < 0.4 + 1.0, "the lease is an upper bound, give or take a busy machine"
 
 
 def test_the_sweeper_ends_when_nothing_is_left_and_starts_again():
