@@ -8,7 +8,7 @@ from functools import cached_property
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.models import Membership, User
+from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action, can
 from accounts.selectors import active_membership_of
 
@@ -34,6 +34,18 @@ class Frame:
         if tenant is None or not isinstance(user, User):
             return None
         return active_membership_of(user, tenant)
+
+    @property
+    def notice(self) -> str:
+        """What stops all signing here, whatever a key's own state says; empty while nothing does."""
+        membership = self.membership
+        if membership is None:
+            return ""
+        if membership.tenant.state == Tenant.State.LOCKED:
+            return f"{membership.tenant.name} is locked at the moment: nothing is signed for anybody here."
+        if membership.user.locked_at is not None:
+            return "Your account is locked: nothing is signed with your keys. Ask whoever runs this place."
+        return ""
 
     @property
     def navigation(self) -> list[NavigationItem]:

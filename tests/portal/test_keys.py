@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from accounts.services.tenants import lock_tenant
 from keycast.audit.models import AuditRow
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip19 import encode_npub, encode_nsec
 from keys.models import PersonalKey
-from tests.portal.conftest import sign_in
+from keys.services import lock_key
+from tests.portal.conftest import OPERATOR, sign_in
 
 CHOICE = "encrypted:local"
 
@@ -132,6 +134,21 @@ def test_a_step_that_the_state_forbids_is_refused_in_words(ada: Any) -> None:
     answer = ada.browser.post(f"/keys/{key.id}/unlock/")
     assert answer.status_code == 409
     assert b"This was not done" in answer.content
+
+
+def test_a_key_that_staff_locked_offers_no_unlocking(ada: Any) -> None:
+    key = ada.key()
+    lock_key(actor=OPERATOR, key=key)
+    text = ada.browser.get(f"/keys/{key.id}/").content.decode()
+    assert "Unlock this key" not in text
+    assert "ask them" in text
+    assert ada.browser.post(f"/keys/{key.id}/unlock/").status_code == 403
+
+
+def test_a_locked_tenant_says_so_on_every_page(ada: Any) -> None:
+    lock_tenant(actor=OPERATOR, tenant=ada.tenant)
+    for path in ("/keys/", "/apps/", "/security/"):
+        assert "nothing is signed for anybody here" in ada.browser.get(path).content.decode()
 
 
 def confirmed(person: Any) -> None:
