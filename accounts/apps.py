@@ -16,6 +16,7 @@ def create_cache_table(using: str, **_: Any) -> None:
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = "Tenants and people"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -11,15 +11,19 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from accounts.models import Tenant
 from keycast.admin_tools import ReadOnlyAdmin, as_code
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.sentences import outcome_word, sentence
+from keycast.audit.services import chain_of
 from keycast.audit.tags import Outcome, Tag
 from keycast.nostr.nip19 import Nip19Error, public_key_of
 from keys.models import PersonalKey
 
 ACTOR_TYPES = ("user", "staff", "client", "system", "command")
 Choices = list[tuple[str, str]]
+
+CHAINS_OFFERED = 500
 
 
 class ChainFilter(admin.SimpleListFilter):
@@ -29,7 +33,9 @@ class ChainFilter(admin.SimpleListFilter):
     parameter_name = "chain"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> Choices:
-        return [(name, name) for name in AuditChain.objects.values_list("name", flat=True)[:200]]
+        names = AuditChain.objects.values_list("name", flat=True)[:CHAINS_OFFERED]
+        titles = {chain_of(tenant.id): tenant.name for tenant in Tenant.objects.only("id", "name")}
+        return sorted(((name, titles.get(name, name)) for name in names), key=lambda choice: choice[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AuditRow]) -> QuerySet[AuditRow]:
         return queryset.filter(chain=self.value()) if self.value() else queryset

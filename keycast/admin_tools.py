@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from django import forms
 from django.contrib import messages
-from django.contrib.admin import ModelAdmin, TabularInline
+from django.contrib.admin import ModelAdmin, ShowFacets, TabularInline
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
@@ -75,6 +75,7 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
     verbs: Sequence[Verb[Row]] = ()
     actions = None
     show_full_result_count = False
+    show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     list_per_page = 50
     change_form_template = "admin/change_form_verbs.html"
@@ -120,7 +121,7 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
             return self._perform(request, verb, row, form.cleaned_data["reason"])
         context = {
             **self.admin_site.each_context(request),
-            "title": verb.title,
+            "title": f"{verb.title}: {row}",
             "opts": self.opts,
             "original": row,
             "verb": verb,
