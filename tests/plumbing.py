@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
+LONG_VALUE = 32
 NEEDS = ("needs_node", "needs_browser")
 
 
@@ -36,6 +37,10 @@ class Plumbing:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         leave_out_slow_tests(items)
+
+    def pytest_make_parametrize_id(self, val: object, argname: str) -> str | None:
+        """Name a long value by its argument: fresh random ones must not give each xdist worker other tests."""
+        return argname if isinstance(val, str | bytes) and len(val) >= LONG_VALUE else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
