@@ -304,7 +304,7 @@ class Engine:
 
     async def _finish(self, item: Item, reply: Reply, fence: int, entries: tuple[Entry, ...], request_id: str) -> bool:
         """Make the reply and its audit result durable; tries again for a while when the database is away."""
-        row = (item.event.id, fence, "answered", reply.raw.decode())
+        row = (item.event.id, fence, self._state(item), reply.raw.decode())
         crash.point("before-result")
         for pause in (*FINISH_PAUSES, None):
             try:
@@ -335,7 +335,8 @@ class Engine:
     def _let_out(self, item: Item, connection: ConnectionRecord | None, reply: Reply) -> None:
         crash.point("before-publish")
         relays = () if connection is None else connection.relays
-        self._publisher.publish(reply, relays, item.relay, item.event.id)
+        waits = self._state(item) == "answered"
+        self._publisher.publish(reply, relays, item.relay, item.event.id if waits else None)
         crash.point("after-publish")
 
     # Answers that need no key, refusals, verbs
@@ -523,9 +524,14 @@ class Engine:
         return (
             item.event.id, signer.tenant.id.hex, signer.transport_hex, None if connection is None else connection.hex,
             item.event.pubkey, _stored_id(request_id), body, _stored_method(method), signer.shard, fence,
-            "claimed" if reply is None else "answered", item.raw.decode(), "" if reply is None else reply.raw.decode(),
+            "claimed" if reply is None else self._state(item),
+            item.raw.decode() if reply is None else "",
+            "" if reply is None else reply.raw.decode(),
             now, now + REMEMBER_MS,
         )  # fmt: skip
+
+    def _state(self, item: Item) -> str:
+        return self._publisher.state_for(() if item.connection is None else item.connection.relays, item.relay)
 
     def _count(self, item: Item, method: str, outcome: str) -> None:
         self._stats.answer(method, outcome, time.monotonic() - item.received)

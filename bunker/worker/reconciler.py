@@ -20,7 +20,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant
 from bunker.changes import ChangeKind
 from bunker.models import Change, Connection
-from bunker.worker.loader import Loaded, built_in_hosts, load, tenant_refusal
+from bunker.worker.loader import built_in_hosts, load, tenant_refusal
 from bunker.worker.snapshot import Snapshot
 from keys.models import TransportKey
 
@@ -100,7 +100,7 @@ class Reconciler:
     async def reload(self, transport_ids: Collection[UUID]) -> None:
         """Read some signers again. Raises django.db.Error."""
         async with self._lock:
-            loaded: Loaded = await self._in_thread(lambda: load(transport_ids))
+            loaded, self._snapshot.hosts = await self._in_thread(lambda: (load(transport_ids), built_in_hosts()))
             self._snapshot.merge(loaded, transport_ids)
             self._changed()
 
@@ -127,8 +127,7 @@ class Reconciler:
 
     async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
-        states, hosts = await self._in_thread(lambda: (_tenant_states(tenant_ids), built_in_hosts()))
-        self._snapshot.hosts = hosts
+        states: dict[UUID, str] = await self._in_thread(lambda: _tenant_states(tenant_ids))
         for tenant_id in tenant_ids:
             record = self._snapshot.tenants.get(tenant_id)
             if record is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -44,6 +44,8 @@ DRAIN_SECONDS = 10.0
 SWEEP_SECONDS = 15.0
 SWEEP_OLDER_MS = 20_000
 PRUNE_SECONDS = 60.0
+REPEAT_MS = 15_000
+"""How long before a worker's last sign of life a request may have come whose reply it stored but did not publish."""
 USELESS_SCORE = 0.2
 
 
@@ -185,30 +187,36 @@ class BunkerWorker:
     async def _beat(self) -> None:
         asked_at = time.monotonic()
         status = self.status()
-        turn = await self._heartbeats(lambda: leases.beat(self.id, status))
+        turn = await self._lease_work(lambda: leases.beat(self.id, status))
         self.holding.hold_back(turn.gained | turn.excess)
         changed = set(self.holding.shards()) != set(turn.fences)
         self.holding.renew(turn.fences, asked_at)
         if turn.gained:
-            self._in_background(self._take_over(turn.gained))
+            since = {shard: alive - REPEAT_MS for shard, alive in turn.orphaned.items()}
+            self._in_background(self._take_over(turn.gained, since))
         if turn.excess:
             self._in_background(self._give_back(turn.excess))
         if changed:
             self._plan_relays()
 
-    async def _take_over(self, shards: Collection[int]) -> None:
+    async def _lease_work(self, work: Callable[[], Any]) -> Any:
+        """Where writers exclude each other (SQLite), leases are the writer's errand; else they have a thread."""
+        return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._heartbeats(work))
+
+    async def _take_over(self, shards: Collection[int], since: Mapping[int, int]) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
         await self.reconciler.reload_shards(shards)
         self.holding.admit(shards)
         self._plan_relays()
         await self._recovery.recover(shards)
+        await self._recovery.repeat(since)
 
     async def _give_back(self, shards: Collection[int]) -> None:
         """Finish what is under way in ``shards``, then let another worker have them."""
         deadline = time.monotonic() + 3
         while any(map(self.gate.is_busy_with, shards)) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        await self._heartbeats(lambda: leases.give_back(self.id, shards))
+        await self._lease_work(lambda: leases.give_back(self.id, shards))
 
     async def _publish_new_answers(self) -> None:
         await self._recovery.recover(self.holding.shards(), only_new=True)

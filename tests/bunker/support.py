@@ -204,6 +204,10 @@ class Client:
         event = unsigned.signed(digest.hex(), self.keypair.sign(digest))
         return event.id, serialize(event)
 
+    def read_own(self, raw: bytes) -> str:
+        """The text of a request that this client composed."""
+        return nip44.decrypt(parse_event(raw).content, self._conversation)
+
     def read(self, event: Event) -> dict[str, Any]:
         """What a reply says, after checking everything a client checks."""
         assert verify_event(event)
