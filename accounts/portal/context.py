@@ -48,6 +48,16 @@ class Frame:
         return ""
 
     @property
+    def start(self) -> str:
+        """Where the name at the top leads: on hosts that no tenant has, only the staff admin lives."""
+        return "/" if getattr(self._request, "tenant", None) is not None else "/admin/"
+
+    @property
+    def account_url(self) -> str:
+        """The overview that pages about passwords and passkeys lead back to."""
+        return reverse("portal:security") if self.membership is not None else reverse("mfa_index")
+
+    @property
     def navigation(self) -> list[NavigationItem]:
         entries = [("Keys", "keys:list"), ("Apps", "apps:list"), ("Account", "portal:security")]
         if can(self.membership, Action.VIEW_PEOPLE):

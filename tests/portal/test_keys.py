@@ -88,6 +88,25 @@ def test_an_imported_key_is_found_by_its_public_key_and_its_secret_nowhere(ada: 
     assert not any(nsec in row.data for row in AuditRow.objects.all())
 
 
+def test_a_fault_while_importing_leaves_the_secret_in_no_log(
+    ada: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nsec, _ = fresh_nsec()
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("keys.services.import_key", fail)
+    ada.browser.raise_request_exception = False
+    form = {"name": "Mine", "secret": nsec, "choice": CHOICE, "understood": "on", "password": "hunter2hunter2"}
+    answer = ada.browser.post("/keys/import/", form)
+    assert answer.status_code == 500
+    written = capfd.readouterr()
+    for text in (answer.content.decode(), caplog.text, written.out, written.err):
+        assert nsec not in text
+        assert "hunter2hunter2" not in text
+
+
 def test_the_import_form_asks_browsers_to_forget(ada: Any) -> None:
     page = ada.browser.get("/keys/import/").content.decode()
     field = re.search(r"<input[^>]*name=\"secret\"[^>]*>", page)
@@ -108,6 +127,14 @@ def test_the_list_shows_own_keys_only(ada: Any, bob: Any) -> None:
     page = ada.browser.get("/keys/").content.decode()
     assert encode_npub(mine.public_key) in page
     assert encode_npub(theirs.public_key) not in page
+
+
+def test_a_long_list_costs_as_many_queries_as_a_short_one(ada: Any, django_assert_max_num_queries: Any) -> None:
+    for number in range(6):
+        ada.app(ada.key(f"Key {number}"))
+    for path in ("/keys/", "/apps/"):
+        with django_assert_max_num_queries(12):
+            ada.browser.get(path)
 
 
 def test_a_name_is_text_and_nothing_else(ada: Any) -> None:
