@@ -34,7 +34,7 @@ def sign_up(page: Page, server: LiveServer, email: str) -> None:
     page.get_by_label("Password", exact=True).fill("a long enough passphrase")
     page.get_by_role("button", name="Create the account").click()
     page.get_by_label("Code").fill(code_mailed_to(server, email))
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Go on").click()
     page.wait_for_url("**/keys/")
 
 
