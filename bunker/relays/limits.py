@@ -74,6 +74,8 @@ class OutboundLimits:
     fragments: int = 256
     strikes: int = 100
     """Unasked, malformed or forged frames on one connection (leaking one a second) before it is dropped."""
+    surplus_per_second: int = 50
+    """Events of our kind for somebody else that are borne (twenty times as many at once): some relays ignore #p."""
     backoff_first: float = 1.0
     backoff_most: float = 120.0
     penalty_first: float = 60.0

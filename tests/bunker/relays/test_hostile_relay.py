@@ -81,6 +81,21 @@ async def test_a_relay_that_sends_what_nobody_asked_for_is_counted_then_dropped(
         assert len(home.sink.taken) == 1
 
 
+async def test_a_relay_that_ignores_the_p_of_live_events_is_borne() -> None:
+    """Seen in the wild: every subscription for the kind gets everybody's events, our own replies among them."""
+    relay = Double()
+    async with relay.serving(), pool() as home:
+        home.want(relay)
+        await home.live(relay)
+        for number in range(300):
+            await relay.send(reply(content=str(number)))
+            await relay.send(signed(to=STRANGER, content=str(number)))
+        await relay.send(signed())
+        await eventually(lambda: home.sink.taken)
+        assert len(relay.connections) == 1
+        assert home.row(relay).drops == {Drop.UNASKED.value: 600}
+
+
 async def test_a_little_misbehaviour_is_forgiven() -> None:
     relay = Double()
     async with relay.serving(), pool() as home:
