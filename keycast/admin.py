@@ -7,7 +7,7 @@ import json
 from contextlib import suppress
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
@@ -24,6 +24,8 @@ ACTOR_TYPES = ("user", "staff", "client", "system", "command")
 Choices = list[tuple[str, str]]
 
 CHAINS_OFFERED = 500
+SEARCHED = 200_000
+"""How many of the newest rows are read for what has no index (docs/decisions/0031)."""
 
 
 class ChainFilter(admin.SimpleListFilter):
@@ -129,14 +131,19 @@ class AuditChainAdmin(ReadOnlyAdmin[AuditChain]):
 def look_up(term: str) -> Q:
     """An event id, a key or an app by public key (hex or npub), or an id of 32 hex digits, dashes allowed.
 
-    Event ids and keys are looked up by index first; only what is neither is looked for among the actors.
+    Keys and people are found by index, without intents of requests; event ids and apps among the newest rows only.
     """
     digits = term.replace("-", "").lower()
     with suppress(Nip19Error):
         digits = public_key_of(term)
+    recent = Q(id__gt=(AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0) - SEARCHED)
     if len(digits) != 64:
-        return Q(key_id=digits) | Q(connection_id=digits) | Q(actor_id=digits)
+        by_person = Q(actor_id=digits, request_id="")
+        return _of_key(digits) | by_person | (recent & (Q(connection_id=digits) | Q(actor_id=digits)))
     if key := PersonalKey.objects.filter(public_key=digits).only("id").first():
-        return Q(key_id=key.id.hex)
-    by_request = Q(request_id=digits)
-    return by_request if AuditRow.objects.filter(by_request).exists() else Q(actor_id=digits)
+        return _of_key(key.id.hex)
+    return recent & (Q(request_id=digits) | Q(actor_id=digits))
+
+
+def _of_key(key_id: str) -> Q:
+    return Q(key_id=key_id) & ~Q(outcome=Outcome.INTENT)  # as the index has it

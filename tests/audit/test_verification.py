@@ -167,4 +167,19 @@ def test_the_command_misses_the_chain_of_a_tenant() -> None:
 def test_the_command_is_content_with_a_whole_log() -> None:
     write(5)
     assert run() == (0, "1 chains, 5 rows: intact.\n")
-    assert json.loads(run("--json")[1]) == {"intact": True, "chains": 1, "rows": 5, "faults": []}
+    assert json.loads(run("--json")[1]) == {
+        "intact": True,
+        "chains": 1,
+        "rows": 5,
+        "faults": [],
+        "missing_triggers": [],
+    }
+
+
+def test_the_command_warns_when_the_database_lets_history_be_changed() -> None:
+    write(1)
+    tamper()
+    errors = io.StringIO()
+    call_command("verify_audit", "--json", stdout=io.StringIO(), stderr=errors)
+    assert "does not protect" in errors.getvalue()
+    assert len(triggers.missing(connection)) == 6

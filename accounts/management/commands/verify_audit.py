@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
 
 from accounts.models import Tenant
+from keycast.audit import triggers
 from keycast.audit.services import PLATFORM, Report, chain_of, verify
 
 INTACT, BROKEN, USAGE = 0, 1, 2
@@ -26,10 +28,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         report = self._verify(options["tenant"], options["chain"])
+        unprotected = sorted(triggers.missing(connection))
         if options["json"]:
-            self.stdout.write(json.dumps(report.as_dict()))
+            self.stdout.write(json.dumps({**report.as_dict(), "missing_triggers": unprotected}))
         else:
             self._tell(report)
+        if unprotected:
+            self.stderr.write(f"WARNING: the database does not protect the log: {', '.join(unprotected)} missing.")
         if not report.is_intact:
             raise SystemExit(BROKEN)
 
