@@ -54,10 +54,11 @@ class Zygote:
         self.process.stdin.write(f"START {path} {step}\n".encode())
         pid = int(await asyncio.wait_for(self.process.stdout.readline(), 20))
         for _ in range(500):
-            if Path(path).exists():
+            try:
+                reader, writer = await asyncio.open_unix_connection(path, limit=2**20)
                 break
-            await asyncio.sleep(0.01)
-        reader, writer = await asyncio.open_unix_connection(path, limit=2**20)
+            except (FileNotFoundError, ConnectionRefusedError):  # not yet bound, or bound and not yet listening
+                await asyncio.sleep(0.01)
         return Child(pid, reader, writer)
 
 

@@ -7,6 +7,7 @@ worker whose built-in relay is that unix socket: lines of event JSON in, lines o
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -56,6 +57,14 @@ async def serve(path: str) -> None:
     server.close()
 
 
+def _stand_alone() -> None:
+    """Hold none of the parent's pipes, and die with it (prctl(2), PR_SET_PDEATHSIG)."""
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
@@ -63,7 +72,7 @@ def main() -> None:
         pid = os.fork()
         if pid == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            sys.stdin.close()
+            _stand_alone()
             crash.arm("" if step == "-" else step)
             uvloop.run(serve(path))
             os._exit(0)
