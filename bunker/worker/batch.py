@@ -162,7 +162,7 @@ class BatchWriter:
                 if 2 * len(self._jobs) >= crowd or self._stopping:
                     break
                 time.sleep(GATHER_SECONDS)
-        batch = []
+        batch: list[Job] = []
         while self._jobs and len(batch) < MAX_BATCH:
             batch.append(self._jobs.popleft())
         return batch

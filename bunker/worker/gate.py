@@ -121,7 +121,8 @@ class Gate:
         now = time.monotonic()
         connection = signer.clients.get(event.pubkey)
         if connection is None:
-            return self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            return None
         bucket = connection.bucket
         if bucket is None:
             bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
