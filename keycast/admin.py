@@ -25,7 +25,7 @@ Choices = list[tuple[str, str]]
 
 CHAINS_OFFERED = 500
 SEARCHED = 200_000
-"""How many of the newest rows are read for what has no index (docs/decisions/0031)."""
+"""How many of the newest rows are read for what has no index (docs/decisions/0041)."""
 
 
 class ChainFilter(admin.SimpleListFilter):

@@ -77,7 +77,7 @@ def audit_log() -> Finding:
     if unprotected := triggers.missing(connection):
         names = ", ".join(sorted(unprotected))
         return Finding(
-            "audit log", False, f"The database lets it be changed: {names} missing.", "Ask who removed them."
+            "audit log", False, f"Can be changed: {names} missing.", "Ask who removed them."
         )
     rows = sum(AuditChain.objects.values_list("sequence", flat=True))
     fix = "Run: manage.py verify_audit, and keep the database as it is for whoever investigates."

@@ -46,7 +46,7 @@ class AuditRow(models.Model):
     class Meta:
         ordering = ("id",)
         constraints = (models.UniqueConstraint(name="audit_row_sequence", fields=["chain", "sequence"]),)
-        # Each index that is not in order of writing costs a page of the disk for every row (docs/decisions/0031):
+        # Each index that is not in order of writing costs a page of the disk for every row (docs/decisions/0041):
         # results by key for people, what people did by actor, and nothing else. An app's rows are found by its key.
         indexes = (
             models.Index(fields=["key_id", "id"], name="audit_row_key", condition=~models.Q(outcome="intent")),
