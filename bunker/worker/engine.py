@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
@@ -186,7 +187,7 @@ class Engine:
             connection_id=None if connection is None else connection.id,
             uses=0 if connection is None else connection.uses,
             relays=() if connection is None else connection.relays,
-            offered_relays=None if connection is None else self._offered_relays(signer, connection),
+            offered_relays=None if connection is None else partial(self._offered_relays, signer, connection),
         )
 
     # Using the key

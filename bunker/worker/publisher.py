@@ -29,13 +29,13 @@ class Publisher:
         self.pending: set[str] = set()
         """Event ids of requests whose replies wait for an outbound relay."""
 
-    def fits(self, size: int, relays: Sequence[str], came_from: str) -> bool:
+    def fits(self, size: int, relays: tuple[str, ...], came_from: str) -> bool:
         """Tell whether a reply of ``size`` bytes can go back the way its request came (threats T11)."""
         if self._pool is None or not came_from.startswith("ws"):
             return True
         return self._pool.fits(size, [came_from, *self._snapshot.outbound(relays)])
 
-    def state_for(self, relays: Sequence[str], came_from: str) -> str:
+    def state_for(self, relays: tuple[str, ...], came_from: str) -> str:
         """The state with which a reply is stored.
 
         Over the built-in relay it is published in the moment after the commit, so that is what is written at once:
@@ -44,11 +44,11 @@ class Publisher:
         """
         return "published" if came_from == BUILT_IN or not self._snapshot.outbound(relays) else "answered"
 
-    def publish(self, reply: Reply, relays: Sequence[str], came_from: str, request: str | None) -> None:
+    def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
         """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
         self._port.publish(reply.event, reply.raw)
         self._stats.published += 1
-        outbound = self._snapshot.outbound(relays) if relays else []
+        outbound = self._snapshot.outbound(relays)
         if outbound and self._pool is not None:
             self._offer(reply, outbound, request)
         elif request is not None:
