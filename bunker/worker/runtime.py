@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
+from bunker.relays.bridge import WorkerBridge
 from bunker.relays.hub import get_hub
 from bunker.relays.intake import Intake
 from bunker.relays.pool import RelayPool
@@ -27,6 +28,7 @@ from bunker.worker.engine import Engine
 from bunker.worker.gate import Gate, GateLimits
 from bunker.worker.leases import Holding
 from bunker.worker.maintenance import prune
+from bunker.worker.metering import Meter
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
 from bunker.worker.records import ConnectionRecord, SignerRecord
@@ -65,6 +67,7 @@ class BunkerWorker:
     ) -> None:
         self.id = worker_id or secrets.token_hex(8)
         self.stats = Stats()
+        self._meter = Meter(self.stats)
         self.snapshot = Snapshot()
         self.holding = Holding()
         self.ready = asyncio.Event()
@@ -165,6 +168,8 @@ class BunkerWorker:
             task.cancel()
         if self.writer.is_started:
             await self.writer.stop()
+        if isinstance(self._port, WorkerBridge):
+            await self._port.flush()
         self.holding.drop_all()
         try:
             await asyncio.wait_for(self._heartbeats(lambda: leases.leave(self.id)), 3)
@@ -186,6 +191,7 @@ class BunkerWorker:
 
     async def _beat(self) -> None:
         asked_at = time.monotonic()
+        self._meter.flush()
         status = self.status()
         turn = await self._lease_work(lambda: leases.beat(self.id, status))
         self.holding.hold_back(turn.gained | turn.excess)
@@ -327,8 +333,4 @@ def _intake_of(port: Any) -> Intake:
 
 def default_port() -> Any:
     """The built-in relay as seen from ``manage.py bunker``: other processes' hubs, through the channel layer."""
-    if settings.EMBEDDED:
-        return get_hub()
-    from bunker.relays.bridge import WorkerBridge  # noqa: PLC0415  (only this shape needs it)
-
-    return WorkerBridge()
+    return get_hub() if settings.EMBEDDED else WorkerBridge()
