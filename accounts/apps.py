@@ -20,8 +20,9 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts.signin import authenticators, history
+        from accounts.signin import authenticators, history, takeover
 
         authenticators.connect()
         history.connect()
+        takeover.connect()
         post_migrate.connect(create_cache_table, sender=self, dispatch_uid="accounts.cache_table")
