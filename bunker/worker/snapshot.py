@@ -70,13 +70,11 @@ class Snapshot:
         public_key = self._by_transport.get(transport_id)
         return None if public_key is None else self.signers[public_key]
 
-    def of_key(self, key_id: UUID) -> list[SignerRecord]:
-        """Signers that speak for a personal key."""
-        return [signer for signer in self.signers.values() if signer.key.key_id == key_id]
-
-    def of_user(self, user_id: UUID) -> list[SignerRecord]:
-        """Signers whose key belongs to a user."""
-        return [signer for signer in self.signers.values() if signer.user_id == user_id]
+    def concerned(self, keys: Collection[UUID], users: Collection[UUID]) -> list[SignerRecord]:
+        """Signers that speak for one of these personal keys, or for one of these users; one pass for any number."""
+        if not keys and not users:
+            return []
+        return [s for s in self.signers.values() if s.key.key_id in keys or s.user_id in users]
 
     def of_tenant(self, tenant_id: UUID) -> list[SignerRecord]:
         """Signers of a tenant."""
