@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Collection, Coroutine, Mapping
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -127,11 +127,13 @@ class BunkerWorker:
 
     async def _start(self) -> None:
         self.writer.start()
+        turn = await self._beat(is_first=True)
         await self.reconciler.start()
-        await self._beat()
+        self.holding.admit(turn.gained)
         self._port.served = self
         self._port.attach(self.gate)
         self._pool.attach(self.gate)
+        self._in_background(self._finish_work_of_others(turn))
         self.ready.set()
         log.info("worker_ready", worker=self.id, signers=len(self.snapshot), shards=len(self.holding.shards()))
 
@@ -189,33 +191,37 @@ class BunkerWorker:
             except Error as error:  # the leases run out by themselves; meanwhile nothing new is claimed
                 log.warning("heartbeat_failed", error=type(error).__name__)
 
-    async def _beat(self) -> None:
+    async def _beat(self, *, is_first: bool = False) -> leases.Turn:
         asked_at = time.monotonic()
         self._meter.flush()
         status = self.status()
-        turn = await self._lease_work(lambda: leases.beat(self.id, status))
+        turn: leases.Turn = await self._lease_work(lambda: leases.beat(self.id, status))
         self.holding.hold_back(turn.gained | turn.excess)
         changed = set(self.holding.shards()) != set(turn.fences)
         self.holding.renew(turn.fences, asked_at)
-        if turn.gained:
-            since = {shard: alive - REPEAT_MS for shard, alive in turn.orphaned.items()}
-            self._in_background(self._take_over(turn.gained, since))
+        if turn.gained and not is_first:
+            self._in_background(self._take_over(turn))
         if turn.excess:
             self._in_background(self._give_back(turn.excess))
         if changed:
             self._plan_relays()
+        return turn
 
     async def _lease_work(self, work: Callable[[], Any]) -> Any:
         """Where writers exclude each other (SQLite), leases are the writer's errand; else they have a thread."""
         return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._heartbeats(work))
 
-    async def _take_over(self, shards: Collection[int], since: Mapping[int, int]) -> None:
+    async def _take_over(self, turn: leases.Turn) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
-        await self.reconciler.reload_shards(shards)
-        self.holding.admit(shards)
+        await self.reconciler.reload_shards(turn.gained)
+        self.holding.admit(turn.gained)
         self._plan_relays()
-        await self._recovery.recover(shards)
-        await self._recovery.repeat(since)
+        await self._finish_work_of_others(turn)
+
+    async def _finish_work_of_others(self, turn: leases.Turn) -> None:
+        """Requests that were claimed or answered, and replies that a dead owner may not have published any more."""
+        await self._recovery.recover(turn.gained)
+        await self._recovery.repeat({shard: alive - REPEAT_MS for shard, alive in turn.orphaned.items()})
 
     async def _give_back(self, shards: Collection[int]) -> None:
         """Finish what is under way in ``shards``, then let another worker have them."""
