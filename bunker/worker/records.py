@@ -30,7 +30,7 @@ class ConnectionRecord:
     """One client's grant. ``refusal`` says why it is over or locked, and is None while it is active.
 
     ``uses`` counts key uses, those in flight included. ``key_limit``: total uses are bounded, so each is written
-    with its claim. ``bucket`` bounds requests, ``refusals`` audit rows and replies for refused ones, ``connects`` repeated pairing.
+    with its claim. ``bucket`` bounds requests, ``refusals`` rows and replies for refused ones, ``connects`` pairing.
     """
 
     __slots__ = (
