@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.sessions.models import Session
 from django.core import mail
 from django.core.cache import cache
 from django.test import Client
+from django_scopes import scopes_disabled
 
-from accounts.models import Tenant, User
-from accounts.services import create_tenant
+from accounts.models import Membership, Role, Tenant, User
+from accounts.services import add_member, create_tenant, create_user
 from keycast.audit.entries import Actor
 
 VICTIM = "victim@example.org"
@@ -83,3 +85,88 @@ def test_the_one_who_signed_up_and_proved_the_address_keeps_the_password(club: T
     assert is_signed_in(again)
     the_victim_comes_by_code()
     assert User.objects.get(email=VICTIM).check_password(PASSWORD)
+
+
+def signed_in_member(club: Tenant, email: str) -> Client:
+    actor = Actor.command("test")
+    add_member(actor=actor, tenant=club, user=create_user(actor=actor, email=email, password=PASSWORD))
+    client = browser()
+    client.post("/account/login/", {"login": email, "password": PASSWORD})
+    assert is_signed_in(client)
+    return client
+
+
+def test_a_change_to_anothers_address_that_was_never_proved_catches_nobody(club: Tenant) -> None:
+    attacker = signed_in_member(club, "attacker@example.org")
+    attacker.post("/account/email/", {"action_add": "", "email": VICTIM})
+    mail.outbox.clear()
+    victim = browser()
+    victim.post("/account/login/code/", {"email": VICTIM})
+    bodies = " ".join(str(message.body) for message in mail.outbox)
+    assert not re.search(r"^\s*[A-Z0-9]{3,}(?:-[A-Z0-9]{3,})*\s*$", bodies, re.MULTILINE)
+    assert User.objects.get().email == "attacker@example.org"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/account/email/",
+        "/account/2fa/totp/activate/",
+        "/account/2fa/webauthn/add/",
+        "/account/2fa/recovery-codes/generate/",
+    ],
+)
+def test_means_to_sign_in_change_only_after_a_fresh_proof(club: Tenant, path: str) -> None:
+    client = signed_in_member(club, "member@example.org")
+    session = client.session
+    for step in session["account_authentication_methods"]:
+        step["at"] -= 24 * 3600
+    session.save()
+    answer = client.post(path, {"action_add": "", "email": VICTIM, "code": "000000", "credential": "{}"})
+    assert answer.status_code == 302
+    assert "/reauthenticate/" in answer["Location"], answer["Location"]
+    assert mail.outbox == []
+
+
+def test_a_password_changes_only_with_the_old_one(club: Tenant) -> None:
+    client = signed_in_member(club, "member@example.org")
+    for path in ("/account/password/change/", "/account/password/set/"):
+        client.post(
+            path, {"oldpassword": "a guess", "password1": "new and long enough", "password2": "new and long enough"}
+        )
+        client.post(path, {"password1": "new and long enough", "password2": "new and long enough"})
+    assert User.objects.get().check_password(PASSWORD)
+
+
+def test_signing_in_gives_the_session_another_key(club: Tenant) -> None:
+    signed_in_member(club, "member@example.org")
+    fixed = browser()
+    fixed.get("/account/login/")
+    session = fixed.session
+    session["planted"] = "x"
+    session.save()
+    before = session.session_key
+    fixed.cookies["session"] = before
+    fixed.post("/account/login/", {"login": "member@example.org", "password": PASSWORD})
+    assert is_signed_in(fixed)
+    assert fixed.session.session_key != before
+    thief = browser()
+    thief.cookies["session"] = before
+    assert thief.get("/keys/").status_code == 302
+
+
+@pytest.mark.parametrize("token", ["x", "A" * 43, "%00", "é" * 60])
+def test_a_made_up_invitation_makes_no_session_row(club: Tenant, token: str) -> None:
+    answer = browser().get(f"/account/invitation/{token}/", follow=True)
+    assert answer.status_code == 404
+    assert Session.objects.count() == 0
+
+
+def test_an_invitation_is_not_mailed_again_and_again(club: Tenant) -> None:
+    owner = signed_in_member(club, "owner@example.org")
+    with scopes_disabled():
+        Membership.objects.update(role=Role.OWNER)
+    mail.outbox.clear()
+    for _ in range(10):
+        owner.post("/people/invite/", {"email": VICTIM, "role": "member"})
+    assert len(mail.outbox) == 5
