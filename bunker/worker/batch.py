@@ -155,11 +155,11 @@ class BatchWriter:
             self._process([])
 
     def _take(self) -> list[Job]:
-        """What is queued; when many requests are under way, after a moment in which half of them may arrive."""
+        """What is queued; when many requests are under way, after a moment in which most of them may arrive."""
         crowd = min(self._stats.in_flight, MAX_BATCH)
         if crowd >= CROWD:
             for _ in range(GATHER_STEPS):
-                if 2 * len(self._jobs) >= crowd or self._stopping:
+                if 4 * len(self._jobs) >= 3 * crowd or self._stopping:
                     break
                 time.sleep(GATHER_SECONDS)
         batch: list[Job] = []
