@@ -225,7 +225,11 @@ class BatchWriter:
                 cause = error.__cause__ if isinstance(error, AuditUnavailable) else error
                 log.warning("batch_failed", error=type(cause).__name__, jobs=len(batch), attempt=attempt)
                 if _connection_is_lost(cause):
-                    return self._after_lost_connection(batch)
+                    found = self._after_lost_connection(batch)
+                    if found is not None:
+                        return found
+                    if attempt == 1:
+                        continue
                 if len(batch) > 1 and isinstance(cause, DataError | IntegrityError | ValueError):
                     raise _Poisoned from error
                 if attempt == 2 or not _is_worth_retrying(cause):
@@ -246,8 +250,11 @@ class BatchWriter:
         _crash_points("after", batch)
         return outcomes
 
-    def _after_lost_connection(self, batch: list[Job]) -> list[Outcome]:
-        """The connection broke, perhaps inside COMMIT: look at the rows. Any one of a batch speaks for all of it."""
+    def _after_lost_connection(self, batch: list[Job]) -> list[Outcome] | None:
+        """The connection broke, perhaps inside COMMIT: look at the rows. Any one of a batch speaks for all of it.
+
+        None when nothing of it was stored. Raises Uncertain when the database cannot be asked.
+        """
         connection.close()
         for pause in (0.1, 0.2, 0.5, 1.0):
             time.sleep(pause)
@@ -259,7 +266,7 @@ class BatchWriter:
                 continue
             if STORED in outcomes:
                 return [FENCED if outcome is None else outcome for outcome in outcomes]
-            raise Unavailable
+            return None
         raise Uncertain
 
 
@@ -356,14 +363,21 @@ def _found(cursor: object, job: Job) -> Outcome | None:
 
 
 def _connection_is_lost(error: object) -> bool:
+    """True when nobody can tell from the error whether the transaction was committed (SQLSTATE classes 08 and 57P)."""
     if isinstance(error, InterfaceError):
         return True
-    return isinstance(error, OperationalError) and connection.vendor != "sqlite" and not connection.is_usable()
+    if not isinstance(error, OperationalError) or connection.vendor == "sqlite":
+        return False
+    state = _state(error)
+    return state is None or state.startswith(("08", "57P"))
+
+
+def _state(error: object) -> str | None:
+    return getattr(getattr(error, "__cause__", None), "sqlstate", None)
 
 
 def _is_worth_retrying(error: object) -> bool:
-    state = getattr(getattr(error, "__cause__", None), "sqlstate", None)
-    return state in _RETRY_STATES or (isinstance(error, OperationalError) and "locked" in str(error))
+    return _state(error) in _RETRY_STATES or (isinstance(error, OperationalError) and "locked" in str(error))
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
