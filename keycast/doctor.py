@@ -76,9 +76,7 @@ def audit_log() -> Finding:
     """The chains hold together: checked now while the log is short, else by the nightly job."""
     if unprotected := triggers.missing(connection):
         names = ", ".join(sorted(unprotected))
-        return Finding(
-            "audit log", False, f"Can be changed: {names} missing.", "Ask who removed them."
-        )
+        return Finding("audit log", False, f"Can be changed: {names} missing.", "Ask who removed them.")
     rows = sum(AuditChain.objects.values_list("sequence", flat=True))
     fix = "Run: manage.py verify_audit, and keep the database as it is for whoever investigates."
     if rows <= ROWS_VERIFIED_AT_ONCE:

@@ -53,7 +53,8 @@ class GateLimits:
         """Read overrides from settings.BUNKER_LIMITS; an unknown name is a configuration error (TypeError)."""
         given = dict(getattr(settings, "BUNKER_LIMITS", {}) or {})
         whole = {field.name for field in fields(cls) if isinstance(field.default, int)}
-        return cls(**{name: int(value) if name in whole else float(value) for name, value in given.items()})
+        bounds: dict[str, Any] = {name: (int if name in whole else float)(value) for name, value in given.items()}
+        return cls(**bounds)
 
 
 class Item:
