@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 from django_scopes import scopes_disabled
 
-from accounts.models import Membership, Role, Tenant, User
+from accounts.models import Invitation, Membership, Role, Tenant, User
 from accounts.services import add_member, create_tenant, create_user
 from keycast.audit.entries import Actor
 
@@ -166,7 +166,7 @@ def test_an_invitation_is_not_mailed_again_and_again(club: Tenant) -> None:
     owner = signed_in_member(club, "owner@example.org")
     with scopes_disabled():
         Membership.objects.update(role=Role.OWNER)
-    mail.outbox.clear()
     for _ in range(10):
         owner.post("/people/invite/", {"email": VICTIM, "role": "member"})
-    assert len(mail.outbox) == 5
+    with scopes_disabled():
+        assert Invitation.objects.count() == 5
