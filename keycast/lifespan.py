@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+from bunker.relays.hub import get_hub
 from keycast.children import run_command
+from keycast.metrics import RELAY_CLIENTS
 from keycast.supervision import Service, Supervisor
 
 
@@ -58,6 +60,7 @@ class Lifespan:
                 return
 
     def start(self) -> None:
+        RELAY_CLIENTS.set_function(lambda: get_hub().connections)
         self.supervisor = Supervisor(self.services)
         self.supervisor.start()
 

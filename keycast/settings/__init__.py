@@ -37,6 +37,7 @@ PUBLIC_PORT = env.int("KEYCAST_PUBLIC_PORT", default=443 if IS_PRODUCTION else 8
 LISTEN_HOST = env.str("KEYCAST_LISTEN_HOST", default="127.0.0.1")
 LISTEN_PORT = env.int("KEYCAST_LISTEN_PORT", default=8000)
 PROBE_TOKEN = secret("KEYCAST_PROBE_TOKEN", "")
+METRICS_PORT = env.int("KEYCAST_METRICS_PORT", default=0)
 
 INSTALLED_APPS = [
     "keycast.apps.KeycastConfig",
