@@ -23,7 +23,8 @@ from bunker.worker.replies import Reply, text_of
 from bunker.worker.verbs import Verbs
 from keycast.audit.entries import Entry
 from keycast.audit.tags import Outcome as AuditOutcome
-from keycast.errors import KeycastError
+from keycast.audit.tags import of_method
+from keycast.errors import KeycastError, Unavailable
 from keycast.nostr.nip46 import Request, RequestError
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,21 @@ class Engine(Verbs):
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
             log.error("recovery_failed", error=type(error).__name__)
+            await self._give_up(item, fence)
+
+    async def _give_up(self, item: Item, fence: int) -> None:
+        """End a request that failed twice in ways nobody foresaw: close its intent, tell the client. Never raises."""
+        try:
+            request = await self._open(item)
+            if not isinstance(request, Request):
+                self._writer.published(item.event.id, "abandoned")
+                return
+            entry = self._entry(item, of_method(request.method), AuditOutcome.UNKNOWN, {"reason": "failed-twice"})
+            reply = await self._reply(item, text_of(request.id, None, Unavailable.public_message))
+            if await self._finish(item, reply, fence, (entry,), request.id):
+                self._let_out(item, item.connection, reply)
+        except Exception as error:
+            self._stats.errors[type(error).__name__] += 1
 
     async def _handle(self, item: Item) -> None:
         request = await self._open(item)
