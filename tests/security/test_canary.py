@@ -119,7 +119,7 @@ class Story:
             self.form(SECRET.hex() + "0", **chosen),
             self.form(SECRET.hex()[:-1] + "g", **chosen),
             self.form(sealed, PASSWORD + "x", **chosen),
-            self.form(sealed[:-1] + "x", PASSWORD, **chosen),
+            self.form(sealed[:-1] + ("q" if sealed[-1] == "p" else "p"), PASSWORD, **chosen),
             self.form(nsec, choice="nonsense"),
             {**self.form(nsec, **chosen), "understood": ""},
             {**self.form(nsec, **chosen), "name": ""},

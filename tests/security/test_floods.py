@@ -93,7 +93,7 @@ async def test_a_client_above_its_rate_leaves_others_alone(start_worker: Callabl
         await idle(running)
         assert running[0].stats.signed <= 30 + 100 + 50 * 5
         assert running[0].stats.drops["rate-limited"] >= 100
-        assert meanwhile < max(10 * alone, 0.5), (alone, meanwhile)
+        assert meanwhile < max(10 * alone, 1.5), (alone, meanwhile)
 
 
 async def _drip(port: FakePort, raws: list[bytes]) -> None:
