@@ -52,7 +52,6 @@ demo: setup
 
 run: setup
 	@$(ENVIRONMENT) $(PY) manage.py migrate --verbosity 0
-	@$(ENVIRONMENT) $(PY) manage.py createcachetable
 	@$(ENVIRONMENT) $(PY) manage.py generate_kek --if-missing
 	@$(ENVIRONMENT) $(PY) manage.py serve $(ARGS)
 

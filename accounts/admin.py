@@ -76,7 +76,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
     list_filter = ("is_active", "is_staff")
     search_fields = ("email__istartswith", "name__istartswith")
     fields = (
-        *("id", "email", "name", "is_active", "is_staff", "is_superuser", "locked_at"),
+        *("id", "email", "name", "is_active", "is_staff", "locked_at"),
         *("second_factors", "date_joined", "last_login"),
     )
     inlines = (MembershipInline,)

@@ -6,7 +6,7 @@ On which hosts it answers is decided before (accounts.middleware, KEYCAST_PLATFO
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar, cast
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import messages
@@ -15,11 +15,14 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 
 from keycast import overview
 from keycast.staff import has_second_factor, is_staff
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 OURS: Final = frozenset({"audit", "accounts", "keys", "bunker"})
 """Apps whose models are shown. Others bring admins of their own that show secrets (allauth) or run code (django-q2)."""
@@ -51,7 +54,7 @@ class KeycastAdminSite(AdminSite):
         """Staff with a second factor; what they may do inside is keycast.staff's business."""
         return is_staff(request.user) and has_second_factor(request.user)
 
-    def admin_view(self, view: Callable[..., HttpResponseBase], cacheable: bool = False) -> Callable[..., Any]:
+    def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Lead staff without a second factor to where they can set one up, instead of to a sign-in that loops."""
         inner = super().admin_view(view, cacheable)
 
@@ -61,7 +64,7 @@ class KeycastAdminSite(AdminSite):
             return inner(request, *args, **kwargs)
 
         guarded.csrf_exempt = getattr(inner, "csrf_exempt", False)  # type: ignore[attr-defined]
-        return guarded
+        return cast("View", guarded)
 
     @method_decorator(secure_admin_login)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -70,13 +73,17 @@ class KeycastAdminSite(AdminSite):
             return to_second_factor(request)
         return redirect("admin:index")
 
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def logout(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         return redirect("account_logout")
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def password_change(  # type: ignore[override]
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         return redirect("account_change_password")
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         return super().index(request, {**(extra_context or {}), "overview": overview.collect()})
 
 

@@ -42,7 +42,8 @@ class BoundedPaginator(_Paginator):
 
     @cached_property
     def count(self) -> int:
-        return int(self.object_list.order_by()[:COUNT_AT_MOST].count())  # type: ignore[union-attr]
+        rows: Any = self.object_list
+        return int(rows.order_by()[:COUNT_AT_MOST].count())
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
     list_per_page = 50
     change_form_template = "admin/change_form_verbs.html"
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Row | None = None) -> Sequence[str]:
+    def get_readonly_fields(self, request: HttpRequest, obj: Row | None = None) -> list[str]:
         return [name for name in self.get_fields(request, obj) if isinstance(name, str)]
 
     def has_module_permission(self, request: HttpRequest) -> bool:

@@ -164,7 +164,7 @@ def no_key_encryption_key() -> Finding:
 
 
 def no_field_key() -> Finding:
-    return None if named("KEYCAST_FIELD_KEY") else "Neither KEYCAST_FIELD_KEY nor KEYCAST_FIELD_KEY_FILE is set."
+    return None if settings.FIELD_KEYS else "Neither KEYCAST_FIELD_KEY nor KEYCAST_FIELD_KEY_FILE is set."
 
 
 def named(variable: str) -> bool:

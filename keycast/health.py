@@ -76,7 +76,7 @@ def cache_store() -> Finding:
     return Finding("cache", is_ok, "Takes and gives." if is_ok else "Forgets what it was given.", CACHE_FIX)
 
 
-CACHE_FIX = "Run: manage.py createcachetable (or check REDIS_URL)."
+CACHE_FIX = "Run: manage.py migrate (or check REDIS_URL)."
 
 
 def worker_seats() -> Finding:

@@ -79,14 +79,18 @@ class ProbeMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
-        if iscoroutinefunction(get_response):
+        self.is_async = iscoroutinefunction(get_response)
+        if self.is_async:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         answer = answer_to(request)
-        if iscoroutinefunction(self):
+        if self.is_async:
             return self._answer_later(request, answer)
-        return uncached(answer()) if answer else self.get_response(request)
+        if answer:
+            return uncached(answer())
+        response: HttpResponseBase = self.get_response(request)
+        return response
 
     async def _answer_later(self, request: HttpRequest, answer: Answer | None) -> HttpResponseBase:
         if answer is None:

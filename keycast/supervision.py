@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from keycast.metrics import SERVICE_RESTARTS
+
 log = structlog.get_logger(__name__)
 
 Run = Callable[[asyncio.Event], Awaitable[None]]
@@ -32,7 +34,7 @@ class Service:
 
 def pause_after(failures: int) -> float:
     """Seconds to wait before start number ``failures`` + 1."""
-    return min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
+    return min(FIRST_PAUSE * float(2 ** (failures - 1)), LONGEST_PAUSE)
 
 
 @dataclass(slots=True)
@@ -76,6 +78,7 @@ class Supervisor:
             lasted = time.monotonic() - service.started_at
             failures = 1 if lasted >= HEALTHY_AFTER else failures + 1
             service.restarts += 1
+            SERVICE_RESTARTS.labels(service.name).inc()
             pause = pause_after(failures)
             log.error("service_ended", service=service.name, error=error, next_start_in=pause)
             await self._sleep(pause)

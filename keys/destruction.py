@@ -14,6 +14,7 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys import journal, states
 from keys.models import KeyState, PersonalKey, TransportKey
+from keys.runtime import forget_after_commit
 from keys.states import Step
 
 
@@ -37,6 +38,7 @@ def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
         _overwrite(row)
         row.state = states.after(row.state, Step.DESTROY)
         journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
+        forget_after_commit(row.id)
         journal.write(row, Tag.KEY_DESTROYED, actor, public_key=row.public_key or "")
     return True
 

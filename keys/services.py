@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cache
 
 from django.conf import settings
 from django.db import transaction
@@ -21,14 +20,11 @@ from keycast.crypto.secret import SecretBytes
 from keys import access, creation, destruction, journal, modes, states
 from keys.checks import KeyProblem, opens, self_test
 from keys.creation import WantedKey
-from keys.damage import report_damage
 from keys.errors import KeyDamaged
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.rows import locked_row
+from keys.runtime import forget_after_commit, signing_service, transport_service
 from keys.secret_input import check_secret, parse_secret_input
-from keys.signing import factory
-from keys.signing.service import SigningService
-from keys.signing.transport import TransportService
 from keys.states import Step
 from keys.text import clean_name, clean_reason
 
@@ -51,18 +47,6 @@ __all__ = [
     "transport_service",
     "unlock_key",
 ]
-
-
-@cache
-def signing_service() -> SigningService:
-    """The one signing service of this process."""
-    return factory.make_signing_service(report_damage)
-
-
-@cache
-def transport_service() -> TransportService:
-    """What opens transport keys in this process."""
-    return factory.make_transport_service(report_damage)
 
 
 def create_key(
@@ -215,3 +199,5 @@ def _take(row: PersonalKey, step: Step, set_by: SetBy, reason: str) -> None:
     row.state_set_by = set_by
     row.state_reason = clean_reason(reason)
     journal.save_state(row)
+    if row.state != KeyState.ACTIVE:
+        forget_after_commit(row.id)

@@ -68,8 +68,8 @@ def security_overview(user: User) -> SecurityOverview:
 def recent_sign_ins(tenant: Tenant, user: User) -> list[SignIn]:
     """The newest rows about this account's sign-ins, here and on the platform as a whole."""
     chains = [chain_of(tenant.id), chain_of(None)]
-    rows = AuditRow.objects.filter(chain__in=chains, actor_id=user.id.hex, tag__in=_SIGN_IN_TAGS)
+    rows = AuditRow.objects.filter(actor_id=user.id.hex, request_id="", chain__in=chains, tag__in=_SIGN_IN_TAGS)
     return [
         SignIn(sentence(row.tag), Outcome(row.outcome).value, datetime.fromtimestamp(row.at / 1_000_000, UTC))
-        for row in rows.exclude(outcome=Outcome.INTENT).order_by("-at")[:_SHOWN]
+        for row in rows.exclude(outcome=Outcome.INTENT).order_by("-id")[:_SHOWN]
     ]

@@ -51,7 +51,8 @@ class Page:
 
 def activity_of_connection(connection: Connection, *, outcome: str = "", before: str = "") -> Page:
     """What one app did and what was done about it. The caller has checked that it is the reader's."""
-    return _page(_chain(connection.tenant_id, connection_id=connection.id.hex), outcome, before)
+    what = {"key_id": connection.key_id.hex, "connection_id": connection.id.hex}  # the log's index is by key
+    return _page(_chain(connection.tenant_id, **what), outcome, before)
 
 
 def activity_of_key(key: PersonalKey, *, outcome: str = "", before: str = "") -> Page:

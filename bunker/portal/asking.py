@@ -48,7 +48,8 @@ def offers(permissions: Sequence[Permission] = ()) -> list[Offer]:
 
 
 def _offer(template: Template, permissions: Sequence[Permission]) -> Offer:
-    granted, refused = [], []
+    granted: list[str] = []
+    refused: list[str] = []
     for permission in permissions:
         if permission.method not in _ALWAYS:
             (granted if grants(template, permission) else refused).append(phrase(permission))

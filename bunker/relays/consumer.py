@@ -29,8 +29,9 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 GONE = 0
 GOING_AWAY = 1001
 UNSUPPORTED_DATA = 1003
+POLICY_VIOLATION = 1008
 INTERNAL_ERROR = 1011
-CLOSE_SECONDS = 5
+CLOSE_SECONDS = 1
 
 
 async def tenant_of_host(host: str) -> str | None:
@@ -81,12 +82,14 @@ class Service:
     async def run(self, scope: MutableMapping[str, Any], outbox: Outbox) -> None:
         """Serve by the direct way where the server offers it, else by the plain loops."""
         direct = direct_of(scope)
-        tasks: set[asyncio.Task[int]] = set()
+        tasks: set[asyncio.Task[Any]] = set()
         if direct is not None and direct.take_over(self.handle):
             self._session.out = DirectOut(direct, self._hub.limits.queue_bytes)
             self._abort = direct.abort
         else:
-            tasks.add(asyncio.create_task(outbox.run()))
+            writer = asyncio.create_task(outbox.run())
+            outbox.on_overflow = writer.cancel
+            tasks.add(writer)
         tasks.add(asyncio.create_task(self._read()))
         try:
             code = await self._first_end(tasks)
@@ -125,14 +128,19 @@ class Service:
                 await asyncio.sleep(wait)
         return self._code
 
-    async def _first_end(self, tasks: set[asyncio.Task[int]]) -> int:
-        """Wait for the first task to end, or for idleness; returns the code to close with."""
+    async def _first_end(self, tasks: set[asyncio.Task[Any]]) -> int:
+        """Wait for the first task to end, or for idleness; returns the code to close with.
+
+        The writer ends only by an error (the client is gone) or, after an overflow, cancelled.
+        """
         idle = self._hub.limits.idle_seconds
         while True:
             ended, _ = await asyncio.wait(tasks, timeout=idle / 2, return_when=FIRST_COMPLETED)
             for task in ended:
+                if task.cancelled():
+                    return POLICY_VIOLATION
                 with suppress(OSError):  # what ASGI servers raise when the client is gone
-                    return task.result()
+                    return int(task.result())
                 return GONE
             if self._session.is_idle(idle):
                 return GOING_AWAY

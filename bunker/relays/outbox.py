@@ -7,8 +7,6 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-POLICY_VIOLATION = 1008
-
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -19,7 +17,7 @@ class Outbox:
     with the reply in one write. A client that reads too slowly overflows the queue and is disconnected.
     """
 
-    __slots__ = ("_bytes", "_frames", "_most_bytes", "_most_frames", "_send", "_wanted", "is_overflown")
+    __slots__ = ("_bytes", "_frames", "_most_bytes", "_most_frames", "_send", "_wanted", "is_overflown", "on_overflow")
 
     def __init__(self, send: Send, most_frames: int, most_bytes: int) -> None:
         self._send = send
@@ -28,6 +26,7 @@ class Outbox:
         self._bytes = 0
         self._wanted: asyncio.Event = asyncio.Event()
         self.is_overflown = False
+        self.on_overflow: Callable[[], object] | None = None
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -41,6 +40,8 @@ class Outbox:
         if len(self._frames) > self._most_frames or self._bytes > self._most_bytes:
             self.is_overflown = True
             self._frames.clear()
+            if self.on_overflow is not None:
+                self.on_overflow()
         if not lazy:
             self._wanted.set()
 
@@ -49,8 +50,8 @@ class Outbox:
         if self._frames:
             self._wanted.set()
 
-    async def run(self) -> int:
-        """Send frames as they come. Returns the code to close with after an overflow; raises OSError without a peer."""
+    async def run(self) -> None:
+        """Send frames as they come, until cancelled; raises OSError without a peer."""
         frames, send, wanted = self._frames, self._send, self._wanted
         while True:
             await wanted.wait()
@@ -59,5 +60,3 @@ class Outbox:
                 frame = frames.popleft()
                 self._bytes -= len(frame)
                 await send({"type": "websocket.send", "text": frame.decode()})
-            if self.is_overflown:
-                return POLICY_VIOLATION

@@ -125,7 +125,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     def _read(self, handle: Handle) -> None:
         """Act on every complete frame of the buffer."""
         buffer, start = self._buffer, 0
-        while not self.close_sent and not self.transport.is_closing():
+        while not self.transport.is_closing():
             frame = frame_at(buffer, start)
             if frame is None:
                 break
@@ -136,7 +136,8 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             elif end > len(buffer):
                 break
             elif buffer[start] == TEXT_MASKED and buffer[start + 1] & 0x80 and self.conn.current_size is None:
-                self._pause(handle(apply_mask(bytes(buffer[body:end]), bytes(buffer[body - 4 : body]))))
+                if not self.close_sent:
+                    self._pause(handle(apply_mask(bytes(buffer[body:end]), bytes(buffer[body - 4 : body]))))
             else:
                 self._let_uvicorn(bytes(buffer[start:end]))
             start = end

@@ -6,8 +6,10 @@ what is recorded and its record become durable together or not at all.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -24,7 +26,14 @@ _COLUMNS = (
     "key_id, connection_id, request_id, data, previous_hash, hash"
 )
 _INSERT = f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES ({', '.join(['%s'] * 14)})"  # noqa: S608
+_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Rows of one statement on SQLite: few different statements, so that each stays prepared; at most 32,766 parameters."""
 _COPY = f"COPY audit_auditrow ({_COLUMNS}) FROM STDIN"
+_ROW = f"({', '.join(['?'] * 14)})"
+_STATEMENTS = {
+    size: f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608
+    for size in _SIZES
+}
 _NEW_HEAD = "INSERT INTO audit_auditchain (name, sequence, head) VALUES (%s, 0, %s) ON CONFLICT DO NOTHING"
 _MOVE_HEAD = "UPDATE audit_auditchain SET sequence = %s, head = %s WHERE name = %s"
 
@@ -108,10 +117,27 @@ def _chained(heads: _Heads, entries: Sequence[Entry], now: int) -> list[_Row]:
 
 
 def _insert(cursor: Any, rows: list[_Row]) -> None:
-    if len(rows) > 1 and cursor.db.vendor == "postgresql":
+    if cursor.db.vendor == "sqlite":
+        _insert_chunks(cursor, rows)
+    elif len(rows) > 1:
         _copy(cursor, rows)
     else:
-        cursor.executemany(_INSERT, rows)
+        cursor.execute(_INSERT, rows[0])
+
+
+def _insert_chunks(cursor: Any, rows: list[_Row]) -> None:
+    """Many rows by one statement, with the driver's own placeholders.
+
+    Each row of SQLite's executemany gives up the interpreter lock: a writer thread beside a busy event loop would wait
+    a switch interval to get it back, row by row.
+    """
+    start = 0
+    with cursor.db.wrap_database_errors:
+        for size in _SIZES:
+            while len(rows) - start >= size:
+                values = list(chain.from_iterable(rows[start : start + size]))
+                sqlite3.Cursor.execute(cursor.cursor, _STATEMENTS[size], values)
+                start += size
 
 
 def _copy(cursor: Any, rows: list[_Row]) -> None:

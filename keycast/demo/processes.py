@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
@@ -36,15 +36,19 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
 class ServerProcess:
     """``manage.py serve`` as a child that ends with us; as a context, from ready to stopped.
 
-    ``exit_code`` is known once it has stopped; 0 means that it drained properly.
+    ``program`` (Python's arguments) may stand in for manage.py, a profiler for example. ``exit_code`` is known once the
+    server has stopped; 0 means that it drained properly.
     """
 
-    def __init__(self, environment: Mapping[str, str], port: int) -> None:
+    def __init__(self, environment: Mapping[str, str], port: int, program: Sequence[str] = ()) -> None:
         self.port = port
         self.exit_code: int | None = None
         environment = {**environment, PARENT_VARIABLE: str(os.getpid())}
         self._process = subprocess.Popen(  # noqa: S603
-            _command("serve", "--port", str(port)), env=environment, stdin=subprocess.DEVNULL, start_new_session=True
+            _command("serve", "--port", str(port), program=program),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
         )
 
     @property
@@ -87,8 +91,8 @@ class ServerProcess:
             time.sleep(0.1)
 
 
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, str(settings.BASE_DIR / "manage.py"), *arguments]
+def _command(*arguments: str, program: Sequence[str] = ()) -> list[str]:
+    return [sys.executable, *(program or (str(settings.BASE_DIR / "manage.py"),)), *arguments]
 
 
 def _is_ready(port: int) -> bool:

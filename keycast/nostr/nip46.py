@@ -67,7 +67,8 @@ class Request(QuietStruct, frozen=True, gc=False):
 class Response(QuietStruct, frozen=True, gc=False, omit_defaults=True):
     """One answer. On success only ``result``, a string that is never empty (clients hang on an empty or null one).
 
-    On failure ``error`` alone; for an ``auth_url`` challenge ``result`` is ``"auth_url"`` and ``error`` the URL.
+    On failure ``error``, and ``result`` empty (nostrify refuses an answer without one); for an ``auth_url``
+    challenge ``result`` is ``"auth_url"`` and ``error`` the URL.
     """
 
     id: str
@@ -86,7 +87,7 @@ class Response(QuietStruct, frozen=True, gc=False, omit_defaults=True):
         """A failure, with a sentence that is safe to show. Raises ValueError for an empty one."""
         if not error:
             raise ValueError("an error is never empty")
-        return cls(request_id, None, error)
+        return cls(request_id, "", error)
 
     @classmethod
     def auth_url(cls, request_id: str, url: str) -> Self:

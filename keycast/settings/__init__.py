@@ -153,7 +153,7 @@ PASSWORD_HASHERS = [
 # Sealed with it: TOTP secrets, recovery codes, sessions. Several keys: the first seals, all open.
 FIELD_KEYS = secret("KEYCAST_FIELD_KEY", None if IS_PRODUCTION else "").replace(",", " ").split()
 SESSION_ENGINE = "accounts.sessions"
-# Sign-in by e-mailed code, password, passkey, TOTP (accounts.signin); no answer tells whether an address has an account.
+# Sign-in by e-mailed code, password, passkey, TOTP (accounts.signin); no answer tells whether an address is known.
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_ADAPTER = "accounts.signin.adapter.AccountAdapter"

@@ -45,9 +45,11 @@ def read(path: Path, *, strict_mode: bool) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise KekUnavailable(f"The key-encryption key file cannot be read: {type(error).__name__}.") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         _check(os.fstat(descriptor), strict_mode=strict_mode)
-        text = file.read(MAX_FILE_SIZE + 1)
+        text = os.read(descriptor, MAX_FILE_SIZE + 1)
+    finally:
+        os.close(descriptor)
     if len(text) > MAX_FILE_SIZE:
         raise KekUnavailable("The key-encryption key file is too long.")
     return text
@@ -73,7 +75,8 @@ def _decode(encoded: bytes, number: int) -> SecretBytes:
         raw = binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
         raw = b""
-    if len(raw) != KEK_SIZE or len(set(raw)) < 8:
+    # Written in the one right way, and not obviously made by hand.
+    if len(raw) != KEK_SIZE or len(set(raw)) < 8 or base64.b64encode(raw) != encoded:
         raise KekUnavailable(f"Key-encryption key {number} is not 32 random bytes in base64.")
     return SecretBytes.adopt_bytes(raw)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
@@ -104,6 +105,7 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         "key": present(key),
         "rename_form": NameForm(initial={"name": key.name}),
         "panels": panels.rendered(request, key),
+        "days": settings.KEY_DESTRUCTION_DAYS,
     }
     return render(request, "keys/detail.html", context)
 
@@ -160,7 +162,9 @@ def destroy(request: PortalRequest, key_id: UUID) -> HttpResponse:
         services.schedule_destruction(actor=actor_of(request), key=key)
         messages.success(request, "The key is out of use now. Until the day shown you can still keep it.")
         return _to_key(key)
-    return _form_page(request, "keys/destroy.html", {"key": present(key), "form": form})
+    return _form_page(
+        request, "keys/destroy.html", {"key": present(key), "form": form, "days": settings.KEY_DESTRUCTION_DAYS}
+    )
 
 
 @portal_view("POST", action=Action.MANAGE_KEY)

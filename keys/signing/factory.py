@@ -19,7 +19,7 @@ from keys.signing.transport import OpenTransportKey, TransportService
 from keys.signing.vault import Vault
 
 CONVERSATIONS_PER_KEY: Final = 128
-CONVERSATIONS_PER_TRANSPORT: Final = 32
+CONVERSATIONS_PER_TRANSPORT: Final = 256
 
 
 def lease() -> float:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 from uuid import UUID
 
+from keycast.crypto import aead
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged, KeyMismatch
 from keys.kms.protocol import KekProvider
 from keys.refs import SealedSecret
@@ -18,6 +20,8 @@ from keys.signing.envelope import Place
 from keys.signing.opened import OpenKey
 
 V = TypeVar("V", bound=OpenKey)
+_ZERO_KEY: Final = SecretBytes.zero(aead.KEY_SIZE)
+_ZERO_BLOB: Final = aead.seal(_ZERO_KEY, bytes(envelope.SECRET_SIZE), b"")
 
 
 class Vault(Generic[V]):
@@ -58,7 +62,12 @@ class Vault(Generic[V]):
     def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
         ticket = self._cache.ticket(place.row_id)
-        opened = self._make(unlock(sealed, place, provider), place.tenant_id)
+        try:
+            keypair = unlock(sealed, place, provider)
+        except KeyDamaged:
+            self._cache.forget(place.row_id)  # what was opened before the damage is not to be trusted longer
+            raise
+        opened = self._make(keypair, place.tenant_id)
         opened.is_kept = self._cache.put(place.row_id, opened, ticket)
         return opened
 
@@ -87,6 +96,15 @@ class Vault(Generic[V]):
             task.exception()  # looked at, so that nobody is told of it when every waiter has gone
 
 
+def _overwrite_registers() -> None:
+    """Decrypt zeros, so that the vector registers no longer hold the end of the secret.
+
+    OpenSSL's AES-GCM leaves its last plaintext block in them; a thread that starts next inherits them and may spill
+    them to its stack, where they stay (seen in a process's memory; tests/keys/test_memory.py looks for it).
+    """
+    aead.open_into(_ZERO_KEY, _ZERO_BLOB, b"").wipe()
+
+
 def unlock(sealed: SealedSecret, place: Place, provider: KekProvider) -> Keypair:
     """The keypair of a sealed secret, if its public key, derived again, is the one of ``place`` (threats K5)."""
     with envelope.unseal(sealed, place, provider) as secret:
@@ -94,6 +112,7 @@ def unlock(sealed: SealedSecret, place: Place, provider: KekProvider) -> Keypair
             keypair = Keypair.from_secret(secret)
         except CryptoError:
             raise KeyDamaged from None
+    _overwrite_registers()
     if keypair.public_key_hex != place.public_key:
         keypair.wipe()
         raise KeyMismatch

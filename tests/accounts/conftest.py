@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 import pytest
+from asgiref.sync import sync_to_async
 from django.core.cache import cache
+from django.db import connections
 from django.test import Client
 
 from accounts.models import Membership, Tenant, User
@@ -51,3 +53,10 @@ def alice(make_member: MakeMember) -> User:
 @pytest.fixture
 def browser() -> Client:
     return Client(headers={"host": "news.example"})
+
+
+@pytest.fixture
+async def _close_connections_of_the_async_thread() -> AsyncIterator[None]:
+    """Queries of an asynchronous test run in a thread whose connection nobody else would close."""
+    yield
+    await sync_to_async(connections.close_all)()

@@ -167,6 +167,7 @@ def test_the_admin_is_not_bound_to_one_tenant(news: Tenant, club: Tenant, alice:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_close_connections_of_the_async_thread")
 async def test_requests_that_run_at_the_same_time_keep_their_scopes_apart() -> None:
     from asgiref.sync import sync_to_async
 
@@ -195,6 +196,7 @@ async def test_requests_that_run_at_the_same_time_keep_their_scopes_apart() -> N
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_close_connections_of_the_async_thread")
 async def test_the_asynchronous_stack_answers_unknown_hosts_the_same() -> None:
     response = await AsyncClient(headers={"host": "evil.example"}).get("/account/login/")
     assert response.status_code == 404

@@ -122,8 +122,8 @@ def add_second_factor(user: User) -> None:
     Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": MARKER.hex()})
 
 
-def staff(email: str, *, is_superuser: bool = True, second_factor: bool = True) -> User:
-    user = User.objects.create_user(email, "correct horse battery", is_staff=True, is_superuser=is_superuser)
+def staff(email: str, *, second_factor: bool = True) -> User:
+    user = User.objects.create_user(email, "correct horse battery", is_staff=True)
     if second_factor:
         add_second_factor(user)
     return user
@@ -137,7 +137,7 @@ def signed_in(user: User) -> Client:
 
 @pytest.fixture
 def operator(world: World) -> User:
-    """Staff as they should be: superuser with a second factor."""
+    """Staff as they should be, with a second factor."""
     return staff("operator@platform.test")
 
 

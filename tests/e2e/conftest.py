@@ -52,8 +52,8 @@ def other_relay() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def live_server(other_relay: str) -> Iterator[LiveServer]:
-    """``manage.py serve`` with everything in it; see tests.e2e.live.LiveServer."""
+def keycast_server(other_relay: str) -> Iterator[LiveServer]:
+    """``manage.py serve`` with everything in it (tests.e2e.live). ``live_server`` is pytest-django's, another thing."""
     outbound = {"KEYCAST_RELAYS": other_relay, "KEYCAST_RELAY_ALLOW_PRIVATE": "127.0.0.1"} if other_relay else {}
     with live(outbound) as server:
         yield server

@@ -98,7 +98,7 @@ def live(extra: dict[str, str] | None = None) -> Iterator[LiveServer]:
         environment = {
             **surroundings.environment(),
             **database,
-            "EMAIL_URL": f"filemail://{mail}",
+            "EMAIL_URL": f"filemail:///{mail}",  # django-environ takes one slash away
             "PYTHONPATH": str(ROOT),
             **(extra or {}),
         }

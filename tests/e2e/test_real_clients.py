@@ -10,19 +10,19 @@ import pytest
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer
 
-pytestmark = [pytest.mark.needs_node, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.needs_node, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("path", ["built-in relay", "another relay"])
 @pytest.mark.parametrize("client", ["nostr-tools", "nostrify"])
 @pytest.mark.compliance(spec="NIP-46", section="Overview", requirement="existing clients work unchanged")
-def test_a_real_client_uses_every_method(live_server: LiveServer, other_relay: str, client: str, path: str):
-    npub, public_key = live_server.create_key(f"{client} over {path}")
+def test_a_real_client_uses_every_method(keycast_server: LiveServer, other_relay: str, client: str, path: str):
+    npub, public_key = keycast_server.create_key(f"{client} over {path}")
     given = {
-        "full": live_server.bunker_url(key=npub),
-        "social": live_server.bunker_url(key=npub, policy="social"),
+        "full": keycast_server.bunker_url(key=npub),
+        "social": keycast_server.bunker_url(key=npub, policy="social"),
         "pubkey": public_key,
-        "relay": live_server.relay_url if path == "built-in relay" else other_relay,
+        "relay": keycast_server.relay_url if path == "built-in relay" else other_relay,
         "large": path == "built-in relay",
     }
     done = subprocess.run(

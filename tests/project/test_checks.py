@@ -33,6 +33,7 @@ SAFE: dict[str, Any] = {
     "RELAY_ALLOWED_PRIVATE_HOSTS": [],
     "OUTBOUND_RELAYS": ["wss://relay.example"],
     "KEK_PROVIDER": "local",
+    "FIELD_KEYS": ["present"],
 }
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -40,7 +41,7 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E001": [{"DEBUG": True}],
     "keycast.E002": [{"SECRET_KEY": "insecure-" + "abcdefgh" * 8}, {"SECRET_KEY": "short"}, {"SECRET_KEY": "a" * 80}],
     "keycast.E003": [{"env": {"KEYCAST_KEK_FILE": ""}}],
-    "keycast.E004": [{"env": {"KEYCAST_FIELD_KEY": ""}}],
+    "keycast.E004": [{"FIELD_KEYS": []}],
     "keycast.E005": [{"env": {"KEYCAST_EMULATOR": "127.0.0.1:1"}}],
     "keycast.E008": [{"CHANNEL_LAYERS": MEMORY}],
     "keycast.E009": [{"IS_SQLITE": True}],
@@ -71,7 +72,6 @@ def safe(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     for name in ("KEYCAST_KEK", "KEYCAST_FIELD_KEY_FILE", "KEYCAST_EMULATOR", "SECRET_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KEYCAST_KEK_FILE", "/nowhere/kek")
-    monkeypatch.setenv("KEYCAST_FIELD_KEY", "present")
     return settings
 
 

@@ -11,7 +11,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from accounts.models import Role, Tenant, User
-from accounts.services import add_member, create_user
+from accounts.selectors import membership_of
+from accounts.services import add_member, create_user, set_staff
 from keycast.audit.entries import Actor
 from keycast.errors import KeycastError
 
@@ -53,7 +54,8 @@ class Command(BaseCommand):
         if options["existing_ok"]:
             found = User.objects.filter(email=options["email"].strip().lower()).first()
             if found is not None:
-                return found
+                lacks_staff = options["staff"] and not found.is_staff
+                return set_staff(actor=_ACTOR, user=found, is_staff=True) if lacks_staff else found
         password = sys.stdin.readline().rstrip("\r\n") if options["password_stdin"] else None
         return create_user(
             actor=_ACTOR,
@@ -69,7 +71,7 @@ class Command(BaseCommand):
         tenant = Tenant.objects.filter(slug=options["tenant"]).first()
         if tenant is None:
             raise CommandError(f"There is no tenant {options['tenant']!r}.", returncode=2)
-        if not (options["existing_ok"] and user.memberships.filter(tenant=tenant).exists()):
+        if not (options["existing_ok"] and membership_of(user, tenant)):
             add_member(actor=_ACTOR, tenant=tenant, user=user, role=options["role"])
         return tenant
 

@@ -1,4 +1,4 @@
-"""django-q2's job cluster, with our refusal to start unsafe, and ending with the process that started it."""
+"""django-q2's job cluster, with our schedules, our refusal to start unsafe, and ending with whoever started it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from keycast.children import end_with_parent
 from keycast.startup import refuse_unsafe_start
 
 
-class Command(ClusterCommand):
+class Command(ClusterCommand):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
+        from keycast.jobs import register_schedules  # noqa: PLC0415  (imports what jobs need, only when jobs run)
+
         end_with_parent()
         refuse_unsafe_start()
+        register_schedules()
         super().handle(*args, **options)

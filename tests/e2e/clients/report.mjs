@@ -20,6 +20,7 @@ export async function refused(promise, ms = STEP_TIMEOUT_MS) {
   try {
     result = await within(promise, ms);
   } catch (error) {
+    if (error?.name === "ZodError") throw new Error(`the answer does not parse: ${error.message}`);
     return String(error?.message ?? error);
   }
   throw new Error(`was not refused: ${JSON.stringify(result)}`);

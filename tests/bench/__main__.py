@@ -1,0 +1,156 @@
+"""``make bench`` (``python -m tests.bench``): one run, printed as it comes; ``--json FILE`` keeps the figures too."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keycast.settings")
+os.environ.setdefault("KEYCAST_ENVIRONMENT", "development")
+
+from tests.bench import primitives, server, steps
+
+CPU_RATIO, CPU_CEILING, CPU_REFERENCE = 1.6, 560.0, 330.0
+P50_TARGET, START_TARGET, MEMORY_TARGET = 5.0, 10.0, 300.0
+REQUESTS = {1: 600, 10: 200, 100: 80}
+METHODS = ("sign_event", "nip44_decrypt", "mix")
+
+
+def main() -> None:
+    options = _options()
+    figures: dict[str, Any] = {"machine": machine(), "at": datetime.now(UTC).isoformat(timespec="seconds")}
+    print(f"Keycast benchmark, {figures['at']}, {figures['machine']}\n", flush=True)
+    figures["primitives"] = show_primitives()
+    figures["runs"] = one_key(options.quick)
+    if not options.no_profile:
+        figures["steps"] = show_steps(figures["runs"])
+    if not options.no_scale:
+        figures["scale"] = at_scale(options.keys, options.connections, options.quick)
+    figures["targets"] = show_targets(figures)
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=1))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a quarter of the requests: a first look")
+    parser.add_argument("--no-scale", action="store_true", help="leave out the part with many keys")
+    parser.add_argument("--no-profile", action="store_true", help="leave out the profile")
+    parser.add_argument("--keys", type=int, default=100_000)
+    parser.add_argument("--connections", type=int, default=10_000)
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    return parser.parse_args()
+
+
+def machine() -> str:
+    """The machine, as far as it matters."""
+    model = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    load = os.getloadavg()[0]
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return (
+        f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}, "
+        f"load {load:.2f} at the start, commit {commit.stdout.strip() or 'unknown'}"
+    )
+
+
+def show_primitives() -> dict[str, dict[str, float]]:
+    costs = primitives.measure()
+    print("Bare primitives of one sign_event request, CPU in us")
+    print(f"  {'':20}{'plain calls':>12}{'as called here':>16}")
+    for step in (*primitives.STEPS, "sum"):
+        print(f"  {step:20}{costs['plain'][step]:12.1f}{costs['as called'][step]:16.1f}")
+    print(flush=True)
+    return costs
+
+
+def one_key(quick: bool) -> list[dict[str, Any]]:
+    """Every method with 1, 10 and 100 clients of one key, on one server."""
+    print("One key, one worker process, clients over the built-in relay, SQLite with synchronous=FULL")
+    _header()
+    runs = []
+    with server.running({"keys": 1, "urls_per_key": max(REQUESTS), "connections": 0}) as bench:
+        for method in METHODS:
+            for clients, requests in REQUESTS.items():
+                runs.append(_run(bench, bench.targets[:clients], requests // 4 if quick else requests, method))
+        print(f"  ready {bench.started:.1f} s after the start of the process\n", flush=True)
+    return runs
+
+
+def _header() -> None:
+    print(f"  {'':16}{'clients':>8}{'per s':>9}{'p50 ms':>9}{'p95 ms':>9}{'server us':>11}{'RSS MB':>8}{'peak':>7}")
+
+
+def _run(bench: server.Bench, targets: list[dict[str, str]], requests: int, method: str) -> dict[str, Any]:
+    run = server.drive(bench, targets, requests, method)
+    print(
+        f"  {method:16}{run['clients']:8}{run['per_second']:9.0f}{run['p50_ms']:9.2f}{run['p95_ms']:9.2f}"
+        f"{run['server_us']:11.0f}{run['resident_mb']:8.0f}{run['peak_mb']:7.0f}",
+        flush=True,
+    )
+    return run
+
+
+def _of(runs: list[dict[str, Any]], method: str, clients: int) -> dict[str, Any]:
+    return next(run for run in runs if (run["method"], run["clients"]) == (method, clients))
+
+
+def show_steps(runs: list[dict[str, Any]]) -> dict[str, float]:
+    """Where the CPU of a sign_event goes, from a run of its own under a sampling profiler."""
+    total = _of(runs, "sign_event", 100)["server_us"]
+    shares = steps.profile_run()
+    print(f"CPU of one sign_event by step at 100 clients (shares of a profiled run, of {total:.0f} us)")
+    for step, share in sorted(shares.items(), key=lambda item: -item[1]):
+        print(f"  {step:44}{share:7.1%}{share * total:9.1f} us")
+    print(flush=True)
+    return shares
+
+
+def at_scale(keys: int, connections: int, quick: bool) -> dict[str, Any]:
+    """The same requests with many keys and connections in the database."""
+    print(f"{keys:,} keys and {connections:,} connections; 100 clients of 100 different keys")
+    _header()
+    with server.running({"keys": keys, "urls_per_key": 0, "connections": connections}) as bench:
+        idle = bench.use()
+        targets = bench.targets[: min(100, keys)]
+        runs = [_run(bench, targets, REQUESTS[100] // (4 if quick else 1), "sign_event") for _ in range(2)]
+        print(
+            f"  ready {bench.started:.1f} s after the start of the process, {idle.resident:.0f} MB then\n", flush=True
+        )
+        return {"started": bench.started, "idle_mb": idle.resident, "runs": runs}
+
+
+def show_targets(figures: dict[str, Any]) -> list[dict[str, Any]]:
+    run = _of(figures["runs"], "sign_event", 100)
+    costs = figures["primitives"]
+    plain = costs["plain"]["sum"]
+    ceiling = min(CPU_RATIO * plain, CPU_CEILING * max(1.0, plain / CPU_REFERENCE))
+    rows = [
+        ("CPU of a sign_event at 100 clients, us", run["server_us"], ceiling),
+        (f"  over plain primitives ({plain:.0f} us)", run["server_us"] / plain, CPU_RATIO),
+        ("p50 of sign_event at 1 client, ms", _of(figures["runs"], "sign_event", 1)["p50_ms"], P50_TARGET),
+    ]
+    if scale := figures.get("scale"):
+        rows += [
+            ("start with many keys, s", scale["started"], START_TARGET),
+            ("peak memory with many keys, MB", scale["runs"][-1]["peak_mb"], MEMORY_TARGET),
+            ("CPU of a sign_event with many keys, us", scale["runs"][-1]["server_us"], 1.1 * run["server_us"]),
+        ]
+    print(f"{'Targets':50}{'measured':>10}{'at most':>10}")
+    for name, measured, limit in rows:
+        print(f"  {name:48}{measured:10.2f}{limit:10.2f}  {'met' if measured <= limit else 'MISSED'}")
+    own = costs["as called"]["sum"]
+    print(f"\n  {run['server_us'] / own:.2f} times the primitives as this code calls them ({own:.0f} us)")
+    return [{"name": name.strip(), "measured": measured, "at_most": limit} for name, measured, limit in rows]
+
+
+if __name__ == "__main__":
+    main()
