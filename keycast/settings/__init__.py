@@ -255,6 +255,23 @@ KEK_LEASE_SECONDS = env.int("KEYCAST_KEY_LEASE_SECONDS", default=60)
 OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
 NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
+# The co-signer: signer B of split keys, a process of its own
+COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default=str(DATA_DIR / "cosigner.sock"))
+COSIGNER_ADDRESS = env.str("KEYCAST_COSIGNER_ADDRESS", default="")
+COSIGNER_TLS_CA = env.str("KEYCAST_COSIGNER_TLS_CA", default="")
+COSIGNER_TLS_CERT = env.str("KEYCAST_COSIGNER_TLS_CERT", default="")
+COSIGNER_TLS_KEY = env.str("KEYCAST_COSIGNER_TLS_KEY", default="")
+COSIGNER_DB = env.str("KEYCAST_COSIGNER_DB", default=str(DATA_DIR / "cosigner.sqlite3"))
+COSIGNER_USERS = env.list("KEYCAST_COSIGNER_USERS", default=[])
+COSIGNER_KEY_LIMIT = env.float("KEYCAST_COSIGNER_KEY_LIMIT", default=100.0)
+COSIGNER_TENANT_LIMIT = env.float("KEYCAST_COSIGNER_TENANT_LIMIT", default=1000.0)
+
+# HSM (keys.hsm.setup)
+HSM_PROVIDERS = env.list("KEYCAST_HSM_PROVIDERS", default=[])
+GCP_KEY_RING = env.str("KEYCAST_GCP_KEY_RING", default="")
+GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
+KMS_ENDPOINT = env.str("KEYCAST_KMS_ENDPOINT", default="")
+KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)

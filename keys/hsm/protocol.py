@@ -12,6 +12,7 @@ from keys.refs import HsmRef
 class HsmKeyPhase(StrEnum):
     """How far the creation of an HSM key is."""
 
+    MISSING = "missing"
     PENDING = "pending"
     READY = "ready"
     FAILED = "failed"
@@ -71,4 +72,8 @@ class HsmKeyKeeper(Protocol):
 
     def destroy(self, version: str) -> None:
         """Schedule a key version's destruction at the provider. Safe to repeat, also for one that is gone."""
+        ...
+
+    def versions(self, name: str) -> list[str]:
+        """The key's versions that could still be used some day; none when there is no such key."""
         ...
