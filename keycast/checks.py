@@ -190,7 +190,8 @@ def readable_by_others(path: str, name: str) -> Finding:
 
 
 def emulator_is_used() -> Finding:
-    return "An emulator of an HSM is configured." if os.environ.get("KEYCAST_EMULATOR") else None
+    is_used = os.environ.get("KEYCAST_EMULATOR") or settings.KMS_EMULATOR
+    return "An emulator of an HSM is configured." if is_used else None
 
 
 def rows(query: Callable[[], bool]) -> bool:
@@ -254,7 +255,7 @@ RULES: tuple[Rule, ...] = (
         "keycast.E005",
         emulator_is_used,
         "An emulator protects nothing.",
-        "Unset KEYCAST_EMULATOR.",
+        "Unset KEYCAST_EMULATOR and KEYCAST_KMS_EMULATOR.",
         fatal=True,
     ),
     Rule(

@@ -6,3 +6,8 @@ from django.apps import AppConfig
 class KeysConfig(AppConfig):
     name = "keys"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from keys.hsm import setup
+
+        setup.register()
