@@ -13,7 +13,7 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys import journal, states
-from keys.models import KeyState, PersonalKey, TransportKey
+from keys.models import HalfRefresh, KeyState, PersonalKey, TransportKey
 from keys.runtime import forget_after_commit
 from keys.states import Step
 
@@ -54,6 +54,7 @@ def _overwrite(row: PersonalKey) -> None:
         transport.is_current = False
         transport.retired_at = transport.retired_at or timezone.now()
         transport.save(update_fields=["encrypted_secret_key", "is_current", "retired_at"])
+    HalfRefresh.objects.filter(key=row).delete()
     _overwrite_field(row, "encrypted_secret_key")
     _overwrite_field(row, "encrypted_half_key")
     row.key_tweak = ""

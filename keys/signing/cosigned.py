@@ -30,6 +30,7 @@ from keys.signing.opened import peer_bytes
 from keys.signing.vault import Vault
 
 ATTEMPTS: Final = 2
+_KEYS_KNOWN: Final = 65_536
 
 CAPABILITIES: Final = Capabilities(
     name="HSM-authorised, split key",
@@ -51,6 +52,7 @@ class CosignedSigner:
 
     def __init__(self, vault: Vault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient) -> None:
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
+        self._halves: dict[UUID, set[UUID]] = {}
         self._computing: dict[tuple[int, UUID, bytes], asyncio.Lock] = {}
 
     def capabilities(self, key: KeyRef) -> Capabilities:
@@ -82,9 +84,11 @@ class CosignedSigner:
         return await self._with_joint(key, peer, lambda joint: nip04.decrypt(payload, joint))
 
     def forget(self, key_id: UUID) -> None:
-        self._vault.forget(key_id)
+        for row_id in self._halves.pop(key_id, ()):
+            self._vault.forget(row_id)
 
     def forget_all(self) -> None:
+        self._halves.clear()
         self._vault.forget_all()
 
     async def _sign(
@@ -165,9 +169,14 @@ class CosignedSigner:
 
     async def _open(self, key: KeyRef) -> OpenHalf:
         half = half_of(key)
-        opened = self._vault.cached(key.key_id, key.tenant_id, half.public.hex())
+        place = half.place(key.tenant_id, key.key_id)
+        opened = self._vault.cached(place.row_id, key.tenant_id, place.public_key)
         if opened is None or opened.keypair.is_wiped:
-            opened = await self._vault.open(half.sealed, half.place(key.tenant_id, key.key_id))
+            if len(self._halves) >= _KEYS_KNOWN:
+                self.forget_all()
+            # While halves are refreshed there are two of one key, and forgetting the key means both.
+            self._halves.setdefault(key.key_id, set()).add(place.row_id)
+            opened = await self._vault.open(half.sealed, place)
         return opened
 
 

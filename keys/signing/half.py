@@ -56,13 +56,18 @@ class SealedHalf:
 
     def place(self, tenant_id: UUID, key_id: UUID) -> Place:
         """Where it belongs."""
-        return Place(tenant_id, key_id, self.public.hex(), Purpose.SIGNER_HALF)
+        return place_of(self.public, tenant_id, key_id)
+
+
+def place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> Place:
+    """Where the half with this public key belongs: named by it, so that old and new halves can be open side by side."""
+    return Place(tenant_id, UUID(bytes=public[:16]), public.hex(), Purpose.SIGNER_HALF, key_id)
 
 
 def seal_half(keypair: Keypair, secret: SecretBytes, tenant_id: UUID, key_id: UUID, kek: KekProvider) -> SealedHalf:
     """Seal a half for its row. Raises KekUnavailable."""
-    place = Place(tenant_id, key_id, keypair.public_key_hex, Purpose.SIGNER_HALF)
-    return SealedHalf(keypair.public_key, envelope.seal(secret, place, kek))
+    public = keypair.public_key
+    return SealedHalf(public, envelope.seal(secret, place_of(public, tenant_id, key_id), kek))
 
 
 def half_of(key: KeyRef) -> SealedHalf:

@@ -18,7 +18,6 @@ from keycast.crypto import ecdsa, split
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
-from keycast.crypto.secret import SecretBytes
 from keycast.nostr.events import UnsignedEvent
 from keys.cosigning import authorisation, records
 from keys.cosigning.address import Address
@@ -207,7 +206,3 @@ class Process:
 
     def client(self):
         return CosignerClient(lambda: Address(path=self.socket))
-
-
-def secret_of(value):
-    return SecretBytes(value)
