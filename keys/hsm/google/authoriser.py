@@ -31,7 +31,8 @@ class GoogleAuthoriser:
         if len(digest) != _DIGEST_SIZE:
             raise ValueError("a digest is 32 bytes")
         tries = course.Course(self.breaker, "AsymmetricSign")
-        async with clients.lane().place(course.TOTAL_SECONDS) as client:
+        lane = await clients.lane()
+        async with lane.place(course.TOTAL_SECONDS) as client:
             return await course.run(tries, lambda seconds: _sign(client, hsm, digest, public_key, seconds))
 
 

@@ -11,8 +11,9 @@ import itertools
 import os
 import threading
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Final
 
 import google.auth
@@ -27,12 +28,13 @@ from google.cloud.kms_v1.services.key_management_service.transports import (
     KeyManagementServiceGrpcTransport as BlockingTransport,
 )
 
-from keys.hsm.errors import HsmForbidden, HsmThrottled
+from keys.hsm.errors import HsmForbidden, HsmMisconfigured, HsmThrottled, HsmUnavailable
 
 #: One HTTP/2 connection carries about 100 requests at once at Google; two leave room for 100 clients and more.
 CONNECTIONS: Final = 2
 UNDER_WAY: Final = 180
 WAITING: Final = 1000
+CREDENTIALS_SECONDS: Final = 4.0
 _OPTIONS: Final[list[tuple[str, Any]]] = [
     ("grpc.use_local_subchannel_pool", 1),
     # The default waits up to two minutes before it connects again; the breaker paces attempts already.
@@ -47,11 +49,11 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 class Lane:
     """What one event loop calls Cloud KMS through."""
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: Any) -> None:
         self._places = asyncio.Semaphore(UNDER_WAY)
         self._waiting = 0
-        clients = [kms_v1.KeyManagementServiceAsyncClient(transport=_async_transport()) for _ in range(CONNECTIONS)]
-        self._clients = itertools.cycle(clients)
+        transports = [_async_transport(credentials) for _ in range(CONNECTIONS)]
+        self._clients = itertools.cycle(kms_v1.KeyManagementServiceAsyncClient(transport=each) for each in transports)
 
     @asynccontextmanager
     async def place(self, seconds: float) -> AsyncIterator[kms_v1.KeyManagementServiceAsyncClient]:
@@ -77,12 +79,16 @@ _blocking: list[kms_v1.KeyManagementServiceClient] = []
 _lock = threading.Lock()
 
 
-def lane() -> Lane:
+async def lane() -> Lane:
     """The lane of the running event loop. Raises HsmForbidden when there are no credentials."""
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)
     if found is None:
-        found = _lanes[loop] = Lane()
+        try:
+            credentials = await asyncio.wait_for(asyncio.to_thread(_credentials), CREDENTIALS_SECONDS)
+        except TimeoutError:
+            raise HsmUnavailable from None
+        found = _lanes.get(loop) or _lanes.setdefault(loop, Lane(credentials))
     return found
 
 
@@ -90,7 +96,7 @@ def blocking_client() -> kms_v1.KeyManagementServiceClient:
     """The client for jobs and threads; it is thread-safe. Raises HsmForbidden when there are no credentials."""
     with _lock:
         if not _blocking:
-            _blocking.append(kms_v1.KeyManagementServiceClient(transport=_blocking_transport()))
+            _blocking.append(kms_v1.KeyManagementServiceClient(transport=_blocking_transport(_credentials())))
         return _blocking[0]
 
 
@@ -103,27 +109,37 @@ def reset() -> None:
     _lanes.clear()
 
 
-def _async_transport() -> AsyncTransport:
+def _async_transport(credentials: Any) -> AsyncTransport:
     if settings.KMS_EMULATOR:
         return AsyncTransport(channel=grpc.aio.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
-    channel = AsyncTransport.create_channel(_host(), credentials=_credentials(), options=_OPTIONS)
-    return AsyncTransport(channel=channel)
+    channel = partial(_channel, AsyncTransport.create_channel)
+    return AsyncTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
 
 
-def _blocking_transport() -> BlockingTransport:
+def _blocking_transport(credentials: Any) -> BlockingTransport:
     if settings.KMS_EMULATOR:
         return BlockingTransport(channel=grpc.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
-    channel = BlockingTransport.create_channel(_host(), credentials=_credentials(), options=_OPTIONS)
-    return BlockingTransport(channel=channel)
+    channel = partial(_channel, BlockingTransport.create_channel)
+    return BlockingTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
+
+
+def _channel(create: Callable[..., Any], host: str, *, options: list[tuple[str, Any]], **named: Any) -> Any:
+    """The channel that Google's transport would make itself, with our options beside its own."""
+    return create(host, options=[*options, *_OPTIONS], **named)
 
 
 def _host() -> str:
-    return settings.KMS_ENDPOINT or f"{AsyncTransport.DEFAULT_HOST}:443"
+    return settings.KMS_ENDPOINT or AsyncTransport.DEFAULT_HOST
 
 
 def _credentials() -> Any:
+    """What Google calls application default credentials; None for the emulator. May look for a metadata server."""
+    if settings.KMS_EMULATOR:
+        if settings.IS_PRODUCTION:
+            raise HsmMisconfigured("An emulator of Cloud KMS is configured; production refuses it.")
+        return None
     try:
-        credentials, _ = google.auth.default(scopes=AsyncTransport.AUTH_SCOPES)
+        credentials, _ = google.auth.default(default_scopes=AsyncTransport.AUTH_SCOPES)
     except GoogleAuthError:
         raise HsmForbidden("There are no credentials for Google Cloud on this server.") from None
     return credentials
