@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
+
+from django.conf import settings
 
 from keycast.children import run_command
 from keycast.supervision import Service, Supervisor
@@ -22,6 +25,13 @@ async def run_jobs(stop: asyncio.Event) -> None:
     await run_command(stop, "qcluster")
 
 
+async def run_cosigner(stop: asyncio.Event) -> None:
+    """Run signer B of split keys as a child process, without the secrets of this one."""
+    from keys.cosigning.process import environment  # noqa: PLC0415  (as above)
+
+    await run_command(stop, "cosigner", environment=environment(os.environ))
+
+
 async def run_relay_bridge(stop: asyncio.Event) -> None:
     """Connect the built-in relay of this process to the workers in others (scaled shape)."""
     from bunker.worker.web import serve_relay  # noqa: PLC0415  (as above)
@@ -36,7 +46,10 @@ def web_services() -> list[Service]:
 
 def embedded_services() -> list[Service]:
     """What one process of the embedded shape runs beside the web."""
-    return [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+    services = [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+    if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
+        services.append(Service("co-signer", run_cosigner))
+    return services
 
 
 class Lifespan:

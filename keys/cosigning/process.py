@@ -26,8 +26,18 @@ from keys.signing.cache import LeasedCache
 from keys.signing.opened import OpenKey
 from keys.signing.vault import Vault
 
-FOREIGN: Final = ("KEYCAST_KEK", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY", "KEYCAST_FIELD_KEY_FILE", "DATABASE_URL")
+FOREIGN: Final = (
+    *("KEYCAST_KEK", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY", "KEYCAST_FIELD_KEY_FILE", "DATABASE_URL", "REDIS_URL"),
+    *("SECRET_KEY", "SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "KEYCAST_PROBE_TOKEN", "KEYCAST_PROBE_TOKEN_FILE"),
+    *("EMAIL_URL", "GOOGLE_APPLICATION_CREDENTIALS", "KEYCAST_GCP_KEK", "KEYCAST_HSM_PROVIDERS"),
+)
 """What the co-signer has no business with."""
+_STAND_INS: Final = {
+    "SECRET_KEY": "the co-signer serves no web page and signs no session",
+    "KEYCAST_FIELD_KEY": "unused",
+    "DATABASE_URL": "sqlite://:memory:",
+    "EMAIL_URL": "consolemail://",
+}
 PRUNE_SECONDS: Final = 3600.0
 _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
@@ -57,11 +67,12 @@ class CosignerKek(LocalKekProvider):
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
-    """What a child process that is the co-signer inherits: all but signer A's secrets, for which it gets dummies."""
-    kept = {name: value for name, value in given.items() if name not in FOREIGN}
-    kept["DATABASE_URL"] = "sqlite://:memory:"
-    kept["KEYCAST_FIELD_KEY"] = "unused"
-    return kept
+    """What a child process that is the co-signer inherits: nothing of signer A's.
+
+    Empty rather than missing, so that a .env file does not bring them back.
+    """
+    kept = {name: value for name, value in given.items() if not name.startswith("KEYCAST_NETHSM_")}
+    return {**kept, **dict.fromkeys(FOREIGN, ""), **_STAND_INS}
 
 
 def harden() -> None:
@@ -76,9 +87,9 @@ def harden() -> None:
 async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serve until ``stop`` is set. Raises KekUnavailable, StoreInUse, Foreign."""
     harden()
+    if settings.IS_PRODUCTION and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
+        raise Foreign("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.from_settings()
-    for name in FOREIGN:
-        os.environ.pop(name, None)
     store = Store(path)
     try:
         vault = Vault(

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, cast
 
+from keycast.crypto.secret import wipe_bytes
 from keys.cosigning.messages import HEADER, MAX_FRAME
 
 MAX_UNSENT: Final = 4 * MAX_FRAME
@@ -43,11 +44,16 @@ class Frames(asyncio.Protocol):
             del buffer[:start]
 
     def send(self, body: bytes) -> None:
-        """Send one frame; the connection ends when the other side does not read."""
+        """Send one frame; ``body`` is overwritten when the kernel has it. Who does not read loses the connection."""
         if self.transport is None or self.transport.is_closing():
             return
-        self.transport.write(len(body).to_bytes(HEADER, "big") + body)
-        if self.transport.get_write_buffer_size() > MAX_UNSENT:
+        frame = len(body).to_bytes(HEADER, "big") + body
+        self.transport.write(frame)
+        unsent = self.transport.get_write_buffer_size()
+        if unsent == 0:  # with the kernel: no copy of a half needs to stay here
+            wipe_bytes(frame)
+            wipe_bytes(body)
+        elif unsent > MAX_UNSENT:
             self.abort()
 
     def abort(self) -> None:
