@@ -8,6 +8,8 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from keys.cosigning import upkeep
         from keys.hsm import setup
 
         setup.register()
+        upkeep.connect()

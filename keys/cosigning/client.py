@@ -22,7 +22,18 @@ from keys.cosigning import messages
 from keys.cosigning.address import Address
 from keys.cosigning.authorisation import Grant
 from keys.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
-from keys.cosigning.messages import AnyReply, Contribution, Done, EventBody, Made, Prepared, Refused, Request, Signed
+from keys.cosigning.messages import (
+    AnyReply,
+    Contribution,
+    Done,
+    EventBody,
+    Made,
+    Prepared,
+    Refused,
+    Request,
+    Signed,
+    StateIs,
+)
 from keys.cosigning.wire import Frames
 
 T = TypeVar("T")
@@ -143,6 +154,10 @@ class CosignerClient:
     async def finish_refresh(self, tenant_id: UUID, key_id: UUID, new_half_a: bytes) -> None:
         """The old half B is destroyed. Repeatable."""
         await self._ask(messages.Finish(0, tenant_id.bytes, key_id.bytes, new_half_a), Done)
+
+    async def state(self, tenant_id: UUID, key_id: UUID) -> str:
+        """The co-signer's state of the key: ``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
+        return (await self._ask(messages.State(0, tenant_id.bytes, key_id.bytes), StateIs)).state
 
     async def lock(self, tenant_id: UUID, key_id: UUID) -> None:
         """Refuse all use of the key until ``enable``. Repeatable."""

@@ -65,6 +65,7 @@ class Cosigner:
             messages.Prepare: self._prepare,
             messages.Commit: self._commit,
             messages.Finish: self._finish,
+            messages.State: self._state,
             messages.Stop: self._stop,
             messages.Enable: self._enable,
             messages.Forget: self._forget,
@@ -343,6 +344,12 @@ class Cosigner:
         return messages.Done(request.number)
 
     # --- stopping keys
+
+    async def _state(self, request: messages.State, peer: str) -> AnyReply:
+        record = await self._find(request)
+        if record is None:
+            raise Refusal(Code.UNKNOWN_KEY)
+        return messages.StateIs(request.number, record.state)
 
     async def _stop(self, request: messages.Stop, peer: str) -> AnyReply:
         record = await self._known(request)

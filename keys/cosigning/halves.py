@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from keycast.crypto import split
@@ -21,7 +22,12 @@ from keys.models import KeyState, PersonalKey
 from keys.refs import HsmRef
 from keys.signing.half import seal_half
 
-_STOPPED: Final = {KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED, KeyState.FAILED}
+_COSIGNER_STATES: Final[dict[str, str]] = {
+    KeyState.ACTIVE: "active",
+    KeyState.LOCKED: "locked",
+    KeyState.DISABLED: "disabled",
+    KeyState.DESTRUCTION_SCHEDULED: "disabled",
+}
 
 
 def create(row: PersonalKey, client: CosignerClient | None = None) -> None:
@@ -68,16 +74,28 @@ def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
     blocking(lambda b: b.register_authoriser(row.tenant_id, row.id, authoriser), client)
 
 
-def tell_state(row: PersonalKey, authoriser: Authoriser, client: CosignerClient | None = None) -> None:
-    """Bring the co-signer's state of a key in line with the row's. Repeatable; an active key costs an authorisation."""
-    if row.state == KeyState.DESTROYED:
-        blocking(lambda b: b.forget(row.tenant_id, row.id), client)
-    elif row.state == KeyState.LOCKED:
-        blocking(lambda b: b.lock(row.tenant_id, row.id), client)
-    elif row.state in _STOPPED:
-        blocking(lambda b: b.disable(row.tenant_id, row.id), client)
-    elif row.state == KeyState.ACTIVE:
-        blocking(lambda b: _enable(row, authoriser, b), client)
+def tell_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: CosignerClient | None = None) -> bool:
+    """Bring the co-signer's state of a key in line with the row's; whether that took a change. Repeatable.
+
+    Stopping is free; serving again costs an HSM operation. A pending or destroyed key is its job's business.
+    """
+    wanted = _COSIGNER_STATES.get(row.state)
+    return wanted is not None and blocking(lambda b: _bring_to(row, wanted, authoriser, b), client)
+
+
+async def _bring_to(
+    row: PersonalKey, wanted: str, authoriser: Callable[[], Authoriser], client: CosignerClient
+) -> bool:
+    if await client.state(row.tenant_id, row.id) == wanted:
+        return False
+    if wanted == "locked":
+        await client.lock(row.tenant_id, row.id)
+    elif wanted == "disabled":
+        await client.disable(row.tenant_id, row.id)
+    else:
+        grant = await granted(row, authoriser(), Purpose.ENABLE, bytes.fromhex(row.public_key or ""))
+        await client.enable(row.tenant_id, row.id, grant)
+    return True
 
 
 async def granted(row: PersonalKey, authoriser: Authoriser, purpose: Purpose, subject: bytes) -> Grant:
@@ -86,11 +104,6 @@ async def granted(row: PersonalKey, authoriser: Authoriser, purpose: Purpose, su
     at, salt = authorisation.fresh()
     digest = authorisation.digest(purpose, row.tenant_id, row.id, subject, at, salt)
     return Grant(at, salt, await authoriser.authorise(hsm, digest))
-
-
-async def _enable(row: PersonalKey, authoriser: Authoriser, client: CosignerClient) -> None:
-    grant = await granted(row, authoriser, Purpose.ENABLE, bytes.fromhex(row.public_key or ""))
-    await client.enable(row.tenant_id, row.id, grant)
 
 
 def _keep(row: PersonalKey, keypair: Keypair, secret: SecretBytes) -> None:

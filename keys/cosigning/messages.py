@@ -140,6 +140,10 @@ class Finish(Request, frozen=True, tag="finish"):
     new_half_a: B32
 
 
+class State(Request, frozen=True, tag="state"):
+    """In which state do you hold this key?"""
+
+
 class Stop(Request, frozen=True, tag="stop"):
     """Refuse all use of the key: ``locked`` or ``disabled``. Needs no authorisation: stopping is safe."""
 
@@ -178,6 +182,12 @@ class Made(Reply, frozen=True, tag="made"):
     half_b: B32
 
 
+class StateIs(Reply, frozen=True, tag="state-is"):
+    """``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
+
+    state: str
+
+
 class Signed(Reply, frozen=True, tag="signed"):
     """The co-signer's public nonce and its partial signature."""
 
@@ -198,8 +208,8 @@ class Prepared(Reply, frozen=True, tag="prepared"):
     difference: B32
 
 
-AnyRequest = Ping | Create | Adopt | Register | Sign | Ecdh | Prepare | Commit | Finish | Stop | Enable | Forget
-AnyReply = Done | Refused | Made | Signed | Contribution | Prepared
+AnyRequest = Ping | Create | Adopt | Register | Sign | Ecdh | Prepare | Commit | Finish | State | Stop | Enable | Forget
+AnyReply = Done | Refused | Made | StateIs | Signed | Contribution | Prepared
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_request: Final = msgspec.msgpack.Decoder(AnyRequest).decode

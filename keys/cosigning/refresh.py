@@ -17,6 +17,7 @@ Each step may be repeated. The two differences exist in memory alone: with one o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
@@ -34,6 +35,7 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
+from keycast.errors import KeycastError
 from keys import access, journal
 from keys.cosigning import crash
 from keys.cosigning.authorisation import Purpose
@@ -50,6 +52,7 @@ from keys.signing.half import SealedHalf, aggregate_of, seal_half
 from keys.signing.vault import unlock
 from keys.states import require_active
 
+logger = logging.getLogger(__name__)
 GRACE: Final = timedelta(minutes=5)
 """How long old halves stay after the switch: far longer than any process takes to hear of it."""
 
@@ -74,13 +77,21 @@ def refresh(*, actor: Actor, key: PersonalKey, authoriser: Authoriser, client: C
 
 
 def resume(authorisers: Callable[[str], Authoriser], client: CosignerClient | None = None) -> int:
-    """Go on with every refresh that was broken off before its switch; returns how many were found. For a job."""
+    """Go on with every refresh that was broken off before its switch; returns how many switched. For a job."""
     with scopes_disabled():
         waiting = HalfRefresh.objects.exclude(step=RefreshStep.SWITCHED).select_related("key")
         keys = [going.key for going in waiting]
-    for key in keys:
+    return sum(_attempt(key, authorisers, client) for key in keys)
+
+
+def _attempt(key: PersonalKey, authorisers: Callable[[str], Authoriser], client: CosignerClient | None) -> bool:
+    """One that cannot go on now (its key locked, the HSM away) holds up no other."""
+    try:
         refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.provider), client=client)
-    return len(keys)
+    except KeycastError as error:
+        logger.warning("a refresh waits", extra={"key_id": str(key.id), "code": error.code})
+        return False
+    return True
 
 
 def finish_due(now: datetime | None = None, client: CosignerClient | None = None) -> int:
@@ -89,15 +100,18 @@ def finish_due(now: datetime | None = None, client: CosignerClient | None = None
     with scopes_disabled():
         due = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED, switched_at__lte=before)
         found = list(due.values_list("key_id", "key__tenant_id", "new_half"))
-    for key_id, tenant_id, new_half in found:
-        _finish(key_id, tenant_id, bytes.fromhex(new_half), client)
-    return len(found)
+    return sum(_finish(key_id, tenant_id, bytes.fromhex(new_half), client) for key_id, tenant_id, new_half in found)
 
 
-def _finish(key_id: UUID, tenant_id: UUID, new_half: bytes, client: CosignerClient | None) -> None:
-    blocking(lambda b: b.finish_refresh(tenant_id, key_id, new_half), client)
+def _finish(key_id: UUID, tenant_id: UUID, new_half: bytes, client: CosignerClient | None) -> bool:
+    try:
+        blocking(lambda b: b.finish_refresh(tenant_id, key_id, new_half), client)
+    except KeycastError as error:
+        logger.warning("old halves wait for their end", extra={"key_id": str(key_id), "code": error.code})
+        return False
     crash.point("a-finished")
     HalfRefresh.objects.filter(key_id=key_id, step=RefreshStep.SWITCHED, new_half=new_half.hex()).delete()
+    return True
 
 
 @transaction.atomic
