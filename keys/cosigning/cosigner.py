@@ -53,7 +53,7 @@ class Cosigner:
     def __init__(self, store: Store, vault: Vault[OpenKey], kek: Callable[[], KekProvider], limits: Limits) -> None:
         self._store, self._vault, self._kek = store, vault, kek
         self._key_limit, self._tenant_limit = Buckets(*limits.key), Buckets(*limits.tenant)
-        self._records: dict[UUID, Record] = {}
+        self._records: dict[bytes, Record] = {}
         self.refusals: Counter[str] = Counter()
         self._handlers: dict[type, Callable[[Any, str], Awaitable[AnyReply]]] = {
             messages.Ping: self._ping,
@@ -104,10 +104,9 @@ class Cosigner:
     # --- looking at keys
 
     async def _find(self, request: Request) -> Record | None:
-        key_id = UUID(bytes=request.key)
-        record = self._records.get(key_id)
+        record = self._records.get(request.key)
         if record is None:
-            record = await self._store.write(lambda writing: records.load(writing, key_id))
+            record = await self._store.write(lambda writing: records.load(writing, UUID(bytes=request.key)))
             self._keep(record)
         if record is not None and record.tenant_id.bytes != request.tenant:
             raise Refusal(Code.UNKNOWN_KEY)
@@ -133,7 +132,7 @@ class Cosigner:
             return
         if len(self._records) >= _RECORDS_KEPT:
             self._records.pop(next(iter(self._records)))
-        self._records[record.key_id] = record
+        self._records[record.key_id.bytes] = record
 
     async def _change(self, record: Record, note: Note, change: Callable[[Writing], None]) -> Record:
         """Change a key together with its audit row; everything open of it is wiped."""
@@ -145,7 +144,7 @@ class Cosigner:
             assert changed is not None  # noqa: S101 -- rows are never deleted
             return changed
 
-        self._records.pop(record.key_id, None)
+        self._records.pop(record.key_id.bytes, None)
         for half in record.halves.values():
             self._vault.forget(half.place.row_id)
         changed = await self._store.write(work)

@@ -32,7 +32,7 @@ class Half:
     tweak: bytes | None
     sealed: SealedSecret
 
-    @property
+    @cached_property
     def place(self) -> Place:
         return place_of(self.tenant_id, self.key_id, self.half_b)
 

@@ -12,7 +12,7 @@ from typing import Final
 from uuid import UUID
 
 from keycast.crypto import musig, split
-from keycast.crypto.errors import CryptoError, SecretWiped, SignatureSelfCheckFailed
+from keycast.crypto.errors import CryptoError, SecretWiped
 from keycast.crypto.musig import Session
 from keycast.crypto.schnorr import is_public_key
 from keycast.crypto.secret import SecretBytes
@@ -106,7 +106,8 @@ class CosignedSigner:
                 raise CosignerMisbehaved from None
             if not musig.verify_partial(session, "B", partial_b):
                 raise CosignerMisbehaved
-            return _combined(session, musig.partial_sign(nonce, session), partial_b)
+            # Unchecked here because SigningService verifies what every signer returns, exactly once.
+            return musig.combine_unchecked(session, musig.partial_sign(nonce, session), partial_b)
         finally:
             nonce.wipe()
 
@@ -184,13 +185,6 @@ def _hsm_of(key: KeyRef) -> HsmRef:
     if key.hsm is None:
         raise KeyDamaged
     return key.hsm
-
-
-def _combined(session: Session, partial_a: bytes, partial_b: bytes) -> bytes:
-    try:
-        return musig.combine(session, partial_a, partial_b)
-    except SignatureSelfCheckFailed:
-        raise CosignerMisbehaved from None
 
 
 def _outcome(failure: Exception) -> Exception:

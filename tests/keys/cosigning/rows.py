@@ -66,7 +66,7 @@ def again(row):
 
 def signer_of(hsm, client):
     vault = Vault(
-        lambda keypair, tenant: OpenHalf(keypair, tenant, 16), registry.provider, LeasedCache(lambda: 60.0, 9)
+        lambda keypair, tenant: OpenHalf(keypair, tenant, 16), registry.provider, LeasedCache(lambda: 60.0, 100)
     )
     return CosignedSigner(vault, {"google": hsm}, client)
 
