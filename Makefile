@@ -62,7 +62,7 @@ lint: setup-dev
 	PY=$(PY) scripts/lint
 
 bench: setup-dev
-	@KEYCAST_ENVIRONMENT=development $(PY) manage.py bench $(ARGS)
+	@$(PY) -m tests.bench $(ARGS)
 
 # var/ holds the demo's database and key-encryption key: it is yours to delete.
 clean:

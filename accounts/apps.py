@@ -16,11 +16,13 @@ def create_cache_table(using: str, **_: Any) -> None:
 
 class AccountsConfig(AppConfig):
     name = "accounts"
+    verbose_name = "Tenants and people"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts.signin import authenticators, history
+        from accounts.signin import authenticators, history, takeover
 
         authenticators.connect()
         history.connect()
+        takeover.connect()
         post_migrate.connect(create_cache_table, sender=self, dispatch_uid="accounts.cache_table")

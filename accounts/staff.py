@@ -1,20 +1,23 @@
 """The gate of the staff admin: platform staff, and a second factor or passkey used in this very session.
 
-The admin site uses it as ``has_permission`` (is_admitted) and ``login`` (staff_login).
+The admin site uses it for has_permission (is_admitted), and to lead those who are not there yet (to_second_factor).
 """
 
 from __future__ import annotations
 
+from allauth.account.adapter import get_adapter
 from allauth.account.authentication import get_authentication_records
-from allauth.account.utils import get_next_redirect_url
+from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
-from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
 from accounts.models import User
+
+SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+"""Recovery codes by themselves are none: they only stand in for one that is lost."""
 
 
 def is_admitted(request: HttpRequest) -> bool:
@@ -26,25 +29,20 @@ def is_admitted(request: HttpRequest) -> bool:
 
 
 def passed_second_factor(request: HttpRequest, user: User) -> bool:
-    """Whether this session has proved more than a password or an e-mailed code, and still could."""
+    """Whether this very session has proved more than a password or an e-mailed code, and still could.
+
+    That the account has a second factor is not enough: a session opened before, by somebody who knows the password,
+    must not become more when its owner sets one up.
+    """
     records = get_authentication_records(request, user)
-    return any(step.get("method") == "mfa" for step in records) and bool(is_mfa_enabled(user))
+    return any(step.get("method") == "mfa" for step in records) and bool(is_mfa_enabled(user, SECOND_FACTORS))
 
 
-def staff_login(request: HttpRequest, extra_context: object = None) -> HttpResponse:
-    """Send whoever wants into the admin to the step they still lack. Raises PermissionDenied for other people."""
-    user, target = request.user, get_next_redirect_url(request) or reverse("admin:index")
-    if not isinstance(user, User):
-        return _redirect("account_login", target)
-    if not (user.is_active and user.is_staff):
-        raise PermissionDenied
-    if not is_mfa_enabled(user):
-        messages.warning(request, "Staff need a second factor. Set one up, then open the admin again.")
-        return _redirect("mfa_activate_totp", target)
-    if not passed_second_factor(request, user):
-        return _redirect("mfa_reauthenticate", target)
-    return HttpResponseRedirect(target)
-
-
-def _redirect(name: str, target: str) -> HttpResponse:
-    return HttpResponseRedirect(f"{reverse(name)}?{urlencode({'next': target})}")
+def to_second_factor(request: HttpRequest, target: str) -> HttpResponse:
+    """Lead staff to the step they lack: set a second factor up, or use the one they have; then to ``target``."""
+    if not is_mfa_enabled(request.user, SECOND_FACTORS):
+        messages.warning(request, "The admin needs a second factor. Set one up here, then come back.")
+        return HttpResponseRedirect(reverse("mfa_index"))
+    methods = get_adapter(request).get_reauthentication_methods(request.user)
+    address = next(method["url"] for method in methods if method["id"].startswith("mfa"))
+    return HttpResponseRedirect(f"{address}?{urlencode({'next': target})}")

@@ -10,15 +10,21 @@ from django.views.decorators.http import require_GET, require_http_methods
 
 from accounts.errors import Conflict, InvitationInvalid
 from accounts.models import User
-from accounts.services import accept_invitation
+from accounts.services import accept_invitation, find_invitation
 from accounts.signin.registration import SESSION_TOKEN, invitation_of, tenant_of
 
 
 @never_cache
 @require_GET
 def follow_invitation(request: HttpRequest, token: str) -> HttpResponse:
-    """Keep the token in the session and leave its address behind, so that it stands in no referrer."""
-    request.session[SESSION_TOKEN] = token[:100]
+    """Keep the token in the session and leave its address behind, so that it stands in no referrer.
+
+    A token that stands for nothing makes no session: anybody could fill the table with them.
+    """
+    tenant = tenant_of(request)
+    if tenant is None or find_invitation(tenant=tenant, token=token) is None:
+        return render(request, "accounts/invitation_invalid.html", status=404)
+    request.session[SESSION_TOKEN] = token
     return redirect("accounts_invitation_welcome")
 
 

@@ -5,6 +5,7 @@ from django.apps import AppConfig
 
 class BunkerConfig(AppConfig):
     name = "bunker"
+    verbose_name = "Remote signing"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -7,19 +7,25 @@ import json
 from contextlib import suppress
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from accounts.models import Tenant
 from keycast.admin_tools import ReadOnlyAdmin, as_code
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.sentences import outcome_word, sentence
+from keycast.audit.services import chain_of
 from keycast.audit.tags import Outcome, Tag
 from keycast.nostr.nip19 import Nip19Error, public_key_of
 from keys.models import PersonalKey
 
 ACTOR_TYPES = ("user", "staff", "client", "system", "command")
 Choices = list[tuple[str, str]]
+
+CHAINS_OFFERED = 500
+SEARCHED = 200_000
+"""How many of the newest rows are read for what has no index (docs/decisions/0041)."""
 
 
 class ChainFilter(admin.SimpleListFilter):
@@ -29,7 +35,9 @@ class ChainFilter(admin.SimpleListFilter):
     parameter_name = "chain"
 
     def lookups(self, request: HttpRequest, model_admin: object) -> Choices:
-        return [(name, name) for name in AuditChain.objects.values_list("name", flat=True)[:200]]
+        names = AuditChain.objects.values_list("name", flat=True)[:CHAINS_OFFERED]
+        titles = {chain_of(tenant.id): tenant.name for tenant in Tenant.objects.only("id", "name")}
+        return sorted(((name, titles.get(name, name)) for name in names), key=lambda choice: choice[1])
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[AuditRow]) -> QuerySet[AuditRow]:
         return queryset.filter(chain=self.value()) if self.value() else queryset
@@ -123,14 +131,19 @@ class AuditChainAdmin(ReadOnlyAdmin[AuditChain]):
 def look_up(term: str) -> Q:
     """An event id, a key or an app by public key (hex or npub), or an id of 32 hex digits, dashes allowed.
 
-    Event ids and keys are looked up by index first; only what is neither is looked for among the actors.
+    Keys and people are found by index, without intents of requests; event ids and apps among the newest rows only.
     """
     digits = term.replace("-", "").lower()
     with suppress(Nip19Error):
         digits = public_key_of(term)
+    recent = Q(id__gt=(AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0) - SEARCHED)
     if len(digits) != 64:
-        return Q(key_id=digits) | Q(connection_id=digits) | Q(actor_id=digits)
+        by_person = Q(actor_id=digits, request_id="")
+        return _of_key(digits) | by_person | (recent & (Q(connection_id=digits) | Q(actor_id=digits)))
     if key := PersonalKey.objects.filter(public_key=digits).only("id").first():
-        return Q(key_id=key.id.hex)
-    by_request = Q(request_id=digits)
-    return by_request if AuditRow.objects.filter(by_request).exists() else Q(actor_id=digits)
+        return _of_key(key.id.hex)
+    return recent & (Q(request_id=digits) | Q(actor_id=digits))
+
+
+def _of_key(key_id: str) -> Q:
+    return Q(key_id=key_id) & ~Q(outcome=Outcome.INTENT)  # as the index has it

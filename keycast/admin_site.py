@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeVar, cast
 
 from allauth.account.decorators import secure_admin_login
-from django.contrib import messages
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
@@ -19,15 +18,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 
+from accounts.staff import to_second_factor
 from keycast import overview
-from keycast.staff import has_second_factor, is_staff
+from keycast.staff import is_staff, proved_second_factor
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 OURS: Final = frozenset({"audit", "accounts", "keys", "bunker"})
 """Apps whose models are shown. Others bring admins of their own that show secrets (allauth) or run code (django-q2)."""
-
-SECOND_FACTOR_FIRST: Final = "The admin needs a second factor. Set one up here, then come back."
 
 
 class KeycastAdminSite(AdminSite):
@@ -52,15 +50,15 @@ class KeycastAdminSite(AdminSite):
 
     def has_permission(self, request: HttpRequest) -> bool:
         """Staff with a second factor; what they may do inside is keycast.staff's business."""
-        return is_staff(request.user) and has_second_factor(request.user)
+        return is_staff(request.user) and proved_second_factor(request)
 
     def admin_view(self, view: View, cacheable: bool = False) -> View:
         """Lead staff without a second factor to where they can set one up, instead of to a sign-in that loops."""
         inner = super().admin_view(view, cacheable)
 
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if is_staff(request.user) and not has_second_factor(request.user):
-                return to_second_factor(request)
+            if is_staff(request.user) and not proved_second_factor(request):
+                return to_second_factor(request, request.get_full_path())
             return inner(request, *args, **kwargs)
 
         guarded.csrf_exempt = getattr(inner, "csrf_exempt", False)  # type: ignore[attr-defined]
@@ -69,8 +67,8 @@ class KeycastAdminSite(AdminSite):
     @method_decorator(secure_admin_login)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Only those who are signed in and staff get here; the sign-in itself is allauth's."""
-        if not has_second_factor(request.user):
-            return to_second_factor(request)
+        if not proved_second_factor(request):
+            return to_second_factor(request, reverse("admin:index"))
         return redirect("admin:index")
 
     def logout(  # type: ignore[override]
@@ -85,8 +83,3 @@ class KeycastAdminSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
         return super().index(request, {**(extra_context or {}), "overview": overview.collect()})
-
-
-def to_second_factor(request: HttpRequest) -> HttpResponse:
-    messages.warning(request, SECOND_FACTOR_FIRST)
-    return redirect(reverse("mfa_index"))

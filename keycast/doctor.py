@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from bunker.models import ShardLease
 from keycast import health, jobs, startup, versions
+from keycast.audit import triggers
 from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.health import Finding, Look
@@ -73,6 +74,11 @@ def keys_open() -> Finding:
 
 def audit_log() -> Finding:
     """The chains hold together: checked now while the log is short, else by the nightly job."""
+    if unprotected := triggers.missing(connection):
+        names = ", ".join(sorted(unprotected))
+        return Finding(
+            "audit log", False, f"Can be changed: {names} missing.", "Ask who removed them."
+        )
     rows = sum(AuditChain.objects.values_list("sequence", flat=True))
     fix = "Run: manage.py verify_audit, and keep the database as it is for whoever investigates."
     if rows <= ROWS_VERIFIED_AT_ONCE:

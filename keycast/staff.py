@@ -5,17 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
+from django.http import HttpRequest
+
+from accounts.staff import SECOND_FACTORS, is_admitted
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
     from accounts.models import User
-
-
-SECOND_FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]
-"""Recovery codes by themselves are none: they only stand in for one that is lost."""
 
 
 KEPT = "_keycast_has_second_factor"
@@ -34,7 +32,7 @@ def is_staff(user: User | AnonymousUser) -> bool:
 
 
 def has_second_factor(user: User | AnonymousUser) -> bool:
-    """Tell whether sign-in asked for more than a password: without, the admin stays closed.
+    """Tell whether the account has more than a password. That this session used it, proved_second_factor tells.
 
     Asked many times a page, so the answer is kept on ``user``, which lives as long as the request.
     """
@@ -42,6 +40,15 @@ def has_second_factor(user: User | AnonymousUser) -> bool:
     if known is None:
         known = bool(user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS))
         setattr(user, KEPT, known)
+    return known
+
+
+def proved_second_factor(request: HttpRequest) -> bool:
+    """Tell whether active staff proved a second factor in this session; kept on the request, which asks many times."""
+    known: bool | None = getattr(request, KEPT, None)
+    if known is None:
+        known = is_admitted(request)
+        setattr(request, KEPT, known)
     return known
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
+LONG_VALUE = 20
 NEEDS = ("needs_node", "needs_browser")
 
 
@@ -36,6 +37,11 @@ class Plumbing:
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         leave_out_slow_tests(items)
+
+    def pytest_make_parametrize_id(self, val: object, argname: str) -> str | None:
+        """Name long values by their argument: random ones and the time must not give each xdist worker other tests."""
+        is_long = len(val) >= LONG_VALUE if isinstance(val, str | bytes) else isinstance(val, int) and val >= 2**30
+        return argname if is_long else None
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:

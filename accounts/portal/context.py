@@ -8,7 +8,7 @@ from functools import cached_property
 from django.http import HttpRequest
 from django.urls import reverse
 
-from accounts.models import Membership, User
+from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action, can
 from accounts.selectors import active_membership_of
 
@@ -34,6 +34,28 @@ class Frame:
         if tenant is None or not isinstance(user, User):
             return None
         return active_membership_of(user, tenant)
+
+    @property
+    def notice(self) -> str:
+        """What stops all signing here, whatever a key's own state says; empty while nothing does."""
+        membership = self.membership
+        if membership is None:
+            return ""
+        if membership.tenant.state == Tenant.State.LOCKED:
+            return f"{membership.tenant.name} is locked at the moment: nothing is signed for anybody here."
+        if membership.user.locked_at is not None:
+            return "Your account is locked: nothing is signed with your keys. Ask whoever runs this place."
+        return ""
+
+    @property
+    def start(self) -> str:
+        """Where the name at the top leads: on hosts that no tenant has, only the staff admin lives."""
+        return "/" if getattr(self._request, "tenant", None) is not None else "/admin/"
+
+    @property
+    def account_url(self) -> str:
+        """The overview that pages about passwords and passkeys lead back to."""
+        return reverse("portal:security") if self.membership is not None else reverse("mfa_index")
 
     @property
     def navigation(self) -> list[NavigationItem]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 
 from accounts.models import Tenant, User
-from keycast.audit.models import AuditRow
-from keycast.audit.sentences import sentence
+from keycast.audit.selectors import Filters, Line, page_of_person
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import Tag
 
 _SHOWN = 10
 _SIGN_IN_TAGS = (
@@ -67,9 +66,10 @@ def security_overview(user: User) -> SecurityOverview:
 
 def recent_sign_ins(tenant: Tenant, user: User) -> list[SignIn]:
     """The newest rows about this account's sign-ins, here and on the platform as a whole."""
-    chains = [chain_of(tenant.id), chain_of(None)]
-    rows = AuditRow.objects.filter(actor_id=user.id.hex, request_id="", chain__in=chains, tag__in=_SIGN_IN_TAGS)
-    return [
-        SignIn(sentence(row.tag), Outcome(row.outcome).value, datetime.fromtimestamp(row.at / 1_000_000, UTC))
-        for row in rows.exclude(outcome=Outcome.INTENT).order_by("-id")[:_SHOWN]
-    ]
+    found = [line for chain in (tenant.id, None) for line in _sign_ins(chain_of(chain), user)]
+    newest = sorted(found, key=lambda line: line.at, reverse=True)[:_SHOWN]
+    return [SignIn(line.sentence, line.outcome, line.at) for line in newest]
+
+
+def _sign_ins(chain: str, user: User) -> list[Line]:
+    return page_of_person(chain=chain, actor_id=user.id.hex, filters=Filters(tags=_SIGN_IN_TAGS), limit=_SHOWN).lines

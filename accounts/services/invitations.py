@@ -28,6 +28,9 @@ from keycast.audit.tags import Tag
 
 LIFETIME = datetime.timedelta(days=7)
 MAX_PENDING = 500
+HOUR = datetime.timedelta(hours=1)
+MAX_PER_HOUR = 5
+"""Mails to one address: nobody is to be pestered in the name of a tenant."""
 
 
 def token_hash(token: str) -> bytes:
@@ -110,6 +113,9 @@ def _make_room(tenant: Tenant, email: str) -> None:
     with scopes_disabled():
         if Membership.objects.filter(tenant=tenant, user__email=email).exists():
             raise Conflict("This person is a member already.")
+        lately = Invitation.objects.filter(tenant=tenant, email=email, created_at__gt=timezone.now() - HOUR)
+        if lately.count() >= MAX_PER_HOUR:
+            raise Conflict("This address was invited several times within the last hour. Please wait.")
         pending = pending_invitations(tenant)
         pending.filter(email=email).update(withdrawn_at=timezone.now())
         if pending.count() >= MAX_PENDING:

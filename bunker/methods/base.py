@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
@@ -50,7 +50,7 @@ class Subject:
         connection_id: UUID | None = None,
         uses: int = 0,
         relays: Sequence[str] = (),
-        offered_relays: Sequence[str] | None = None,
+        offered_relays: Callable[[], Sequence[str] | None] | None = None,
     ) -> None:
         self.key = key
         self.client = client

@@ -21,6 +21,6 @@ class SwitchRelays(Answer):
     tag = Tag.SWITCH_RELAYS
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:
-        offered = subject.offered_relays
+        offered = subject.offered_relays() if subject.offered_relays is not None else None
         changes = offered and list(offered) != list(subject.relays)
         super().__init__(msgspec.json.encode(list(offered)).decode() if offered and changes else "null")

@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-
-from django.db.models import Q, QuerySet
 
 from bunker.models import Connection
 from bunker.policy import kind_name
-from keycast.audit.models import AuditRow
-from keycast.audit.sentences import outcome_word, sentence
+from keycast.audit import selectors as audit
 from keycast.audit.services import chain_of
 from keycast.audit.tags import Outcome, Tag
 from keys.models import PersonalKey
 
 PAGE_SIZE = 25
-FILTERS = {
-    "": "Everything",
-    "ok": "Done",
-    "denied": "Refused",
-    "failed": "Failed",
+FILTERS = {"": "Everything", "ok": "Done", "denied": "Refused", "failed": "Failed"}
+_OUTCOMES = {
+    "ok": (Outcome.OK,),
+    "denied": (Outcome.DENIED,),
+    "failed": (Outcome.FAILED, Outcome.UNKNOWN),
 }
+# The log keeps codes, which stay short and mean the same for ever; these are their words.
+_REASONS = {
+    "policy": "Not among the things this app may do, or used more often than it may.",
+    "no-access": "The app or the key was locked, or the app's access had ended.",
+    "bad-parameters": "The app sent a request that makes no sense.",
+    "unknown-method": "The app asked for something that remote signing does not know.",
+    "no-capability": "This kind of key cannot do that.",
+    "key-locked": "The key was locked.",
+    "key-unavailable": "The key was not in use.",
+    "key-damaged": "The key failed its integrity check and was not used.",
+    "kek-unavailable": "The place where keys are opened was out of reach.",
+    "invalid-operand": "What the app sent could not be read or decrypted.",
+    "interrupted": "Keycast was interrupted in the middle, so nobody can say whether it was done.",
+    "commit-outcome-unknown": "Keycast was interrupted in the middle, so nobody can say whether it was done.",
+    "too-busy": "Too much was going on at that moment.",
+}
+_CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,74 +56,65 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Newest first; ``older`` is the cursor of the next page, None on the last one."""
+    """Newest first; ``older`` is the cursor of the next page, empty on the last one."""
 
     lines: tuple[Line, ...]
-    older: int | None
+    older: str
     outcome: str
 
 
 def activity_of_connection(connection: Connection, *, outcome: str = "", before: str = "") -> Page:
     """What one app did and what was done about it. The caller has checked that it is the reader's."""
-    what = {"key_id": connection.key_id.hex, "connection_id": connection.id.hex}  # the log's index is by key
-    return _page(_chain(connection.tenant_id, **what), outcome, before)
+    return _page(connection.tenant_id, connection.key_id.hex, connection.id.hex, outcome, before)
 
 
-def activity_of_key(key: PersonalKey, *, outcome: str = "", before: str = "") -> Page:
+def activity_of_key(key: PersonalKey, *, outcome: str = "", before: str = "", limit: int = PAGE_SIZE) -> Page:
     """What one key did, through whatever app. The caller has checked that it is the reader's."""
-    return _page(_chain(key.tenant_id, key_id=key.id.hex), outcome, before)
+    return _page(key.tenant_id, key.id.hex, "", outcome, before, limit)
 
 
-def _chain(tenant_id: Any, **what: str) -> QuerySet[AuditRow]:
-    # An intent is the first half of a row that follows; on its own it would read as if done twice.
-    return AuditRow.objects.filter(chain=chain_of(tenant_id), **what).exclude(outcome=Outcome.INTENT)
-
-
-def _page(rows: QuerySet[AuditRow], outcome: str, before: str) -> Page:
+def _page(tenant_id: Any, key_id: str, connection_id: str, outcome: str, before: str, limit: int = PAGE_SIZE) -> Page:
     outcome = outcome if outcome in FILTERS else ""
-    if outcome == "failed":
-        rows = rows.filter(outcome__in=[Outcome.FAILED, Outcome.UNKNOWN])
-    elif outcome:
-        rows = rows.filter(outcome=outcome)
-    if before.isascii() and before.isdigit() and len(before) <= 18:
-        rows = rows.filter(Q(id__lt=int(before)))
-    found = list(rows.order_by("-id")[: PAGE_SIZE + 1])
-    shown = found[:PAGE_SIZE]
-    return Page(tuple(map(_line, shown)), shown[-1].id if len(found) > PAGE_SIZE else None, outcome)
+    found = audit.page_of_key(
+        chain=chain_of(tenant_id),
+        key_id=key_id,
+        connection_id=connection_id,
+        filters=audit.Filters(outcomes=_OUTCOMES.get(outcome, ())),
+        cursor=before,
+        limit=limit,
+    )
+    return Page(tuple(map(_line, found.lines)), found.next_cursor, outcome)
 
 
-def _line(row: AuditRow) -> Line:
-    data = _data(row.data)
+def _line(row: audit.Line) -> Line:
     return Line(
-        what=_what(row, data),
-        detail=_detail(row, data),
-        reason=str(data.get("reason", ""))[:300],
+        what=_what(row),
+        detail=_detail(row),
+        reason=_reason(row.data),
         who=row.actor_label,
         outcome=row.outcome,
-        outcome_word=outcome_word(row.outcome),
-        at=datetime.fromtimestamp(row.at / 1_000_000, UTC),
+        outcome_word=row.outcome_word,
+        at=row.at,
     )
 
 
-def _what(row: AuditRow, data: Mapping[str, Any]) -> str:
-    kind = data.get("kind")
+def _what(row: audit.Line) -> str:
+    kind = row.data.get("kind")
     if row.tag == Tag.SIGN_EVENT and type(kind) is int:
         return f"Sign: {kind_name(kind)}"
-    return sentence(row.tag)
+    return row.sentence
 
 
-def _detail(row: AuditRow, data: Mapping[str, Any]) -> str:
-    kind = data.get("kind")
-    parts = [f"kind {kind}"] if row.tag == Tag.SIGN_EVENT and type(kind) is int else []
-    if row.tag == Tag.UNKNOWN_METHOD and isinstance(data.get("method"), str):
-        parts.append(str(data["method"])[:64])
-    return ", ".join(parts)
+def _detail(row: audit.Line) -> str:
+    kind, peer = row.data.get("kind"), row.data.get("peer")
+    if row.tag == Tag.SIGN_EVENT and type(kind) is int:
+        return f"kind {kind}"
+    return f"with {peer[:8]}…" if isinstance(peer, str) and peer else ""
 
 
-def _data(text: str) -> Mapping[str, Any]:
-    """The row's data; rows are written by this program, but a log must stay readable whatever is in it."""
-    try:
-        data = json.loads(text or "{}")
-    except ValueError:
-        return {}
-    return data if isinstance(data, dict) else {}
+def _reason(data: Mapping[str, Any]) -> str:
+    """A person's own words as they are, a code in words; a code from a newer version stands for itself."""
+    reason = str(data.get("reason", ""))[:300]
+    if reason in _REASONS:
+        return _REASONS[reason]
+    return f"Code: {reason}" if reason and _CODE.fullmatch(reason) and "-" in reason else reason

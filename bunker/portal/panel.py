@@ -30,5 +30,5 @@ class AppsPanel:
             "key": key,
             "apps": [app for app in apps if app.is_live],
             "ended_count": sum(not app.is_live for app in apps),
-            "lines": activity_of_key(key).lines[:_LATEST],
+            "lines": activity_of_key(key, limit=_LATEST).lines,
         }

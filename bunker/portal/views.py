@@ -57,8 +57,14 @@ def detail(request: PortalRequest, connection_id: UUID) -> HttpResponse:
 
 @portal_view("GET", action=Action.VIEW_CONNECTION)
 def status(request: PortalRequest, connection_id: UUID) -> HttpResponse:
-    """How pairing stands: a fragment that asks again every two seconds while the app is awaited."""
-    return render(request, "apps/status.html", {"app": present(own_app(request, connection_id))})
+    """How pairing stands: a fragment that asks again every two seconds while the app is awaited.
+
+    No news is 204, which htmx leaves the page alone for: a screen reader hears of the change, not of each question.
+    """
+    app = present(own_app(request, connection_id))
+    if request.htmx and app.is_pending:
+        return HttpResponse(status=204)
+    return render(request, "apps/status.html", {"app": app})
 
 
 @portal_view("POST", action=Action.MANAGE_CONNECTION)

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,6 +19,9 @@ from bunker.relays.pending import Outgoing
 from bunker.relays.plan import WIDE, Plan
 from bunker.relays.vitals import Vitals
 
+if TYPE_CHECKING:
+    from keycast.nostr.events import Event
+
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _as_text = msgspec.json.Decoder(str).decode
 _as_bool = msgspec.json.Decoder(bool).decode
@@ -26,11 +30,9 @@ _encode = msgspec.json.Encoder().encode
 MISBEHAVIOUR = frozenset(
     {
         Drop.TOO_LARGE,
-        Drop.UNASKED,
         Drop.MALFORMED,
         Drop.WRONG_KIND,
         Drop.WRONG_RECIPIENT,
-        Drop.NOT_SERVED,
         Drop.BAD_ID,
         Drop.BAD_SIGNATURE,
     }
@@ -80,6 +82,7 @@ class Conversation:
         self._auth = authentication
         self._asked: dict[str, Asked] = {}
         self._strikes = TokenBucket(1.0, limits.strikes, clock)
+        self._surplus = TokenBucket(limits.surplus_per_second, 20 * limits.surplus_per_second, clock)
         self.out: deque[str] = deque()
         self.wanted = asyncio.Event()
 
@@ -150,8 +153,15 @@ class Conversation:
         event, reason = self._intake.admit(raw.strip(), self._lane)
         if event is not None and reason is None:
             self._intake.hand_over(event, raw, self._lane, sink)
-        elif reason in MISBEHAVIOUR and not (reason is Drop.NOT_SERVED and self._plan.is_wide):
+        elif reason in MISBEHAVIOUR:
             self._count_strike()
+        elif event is not None and reason in {Drop.UNASKED, Drop.NOT_SERVED}:
+            self._not_ours(event)
+
+    def _not_ours(self, event: Event) -> None:
+        """Bear with relays that ignore ``#p`` for live events, within bounds, and with echoes of our own replies."""
+        if event.pubkey not in self._keys and not self._plan.is_wide and not self._surplus.take():
+            raise Misbehaved
 
     def _ok(self, event_id: str, accepted: bool, text: str) -> None:
         if self._auth.answered(event_id, accepted):

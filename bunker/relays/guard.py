@@ -61,7 +61,7 @@ class GuardPolicy:
     def from_settings(cls) -> GuardPolicy:
         """Read ``RELAY_ALLOWED_PORTS``, ``RELAY_ALLOWED_PRIVATE_HOSTS`` and ``OUTBOUND_RELAYS``."""
         return cls(
-            ports=frozenset({443, *map(int, getattr(settings, "RELAY_ALLOWED_PORTS", ()))}),
+            ports=frozenset({443, *map(int, settings.RELAY_ALLOWED_PORTS)}),
             private_hosts=frozenset(host.strip().lower() for host in settings.RELAY_ALLOWED_PRIVATE_HOSTS),
             operator_urls=frozenset(normalize_relay_url(url) for url in settings.OUTBOUND_RELAYS),
         )

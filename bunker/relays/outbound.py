@@ -153,12 +153,22 @@ class RelayLink:
         if self._vitals.status is not RelayStatus.REFUSED:
             self._vitals.status = RelayStatus.CONNECTING
         socket = await self._open()
-        async with socket:
-            try:
-                await self._serve(socket)
-            finally:
-                self._talk = None
-                self._outgoing.disconnected()
+        try:
+            await self._serve(socket)
+        finally:
+            self._talk = None
+            self._outgoing.disconnected()
+            await self._hang_up(socket)
+
+    async def _hang_up(self, socket: ClientConnection) -> None:
+        """Close properly if the relay lets us in time, else at once."""
+        try:
+            async with asyncio.timeout(self._around.limits.close_timeout):
+                await socket.close()
+        except OSError:  # TimeoutError is one
+            return
+        finally:
+            socket.transport.abort()
 
     async def _open(self) -> ClientConnection:
         limits = self._around.limits

@@ -10,7 +10,7 @@ Other ASGI servers, and the tests' communicator, use the plain receive loop of c
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -64,10 +64,12 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         self._handle = handle
         return True
 
-    def write_text(self, payload: bytes) -> None:
-        """Send one text message, now."""
-        if not self.disconnected and not self.close_sent:
-            self.transport.write(text_frame(payload))
+    def write_text(self, payload: bytes, before: Iterable[bytes] = ()) -> None:
+        """Send one text message, now and in one write with those that go ``before`` it."""
+        if self.disconnected or self.close_sent:
+            return
+        frame = text_frame(payload)
+        self.transport.write(b"".join((*map(text_frame, before), frame)) if before else frame)
 
     def waiting_bytes(self) -> int:
         """Bytes written that the client has not taken yet."""
@@ -205,17 +207,15 @@ class DirectOut:
         if lazy:
             self._lazy.append(frame)
             return
-        if self._lazy:
-            self.flush()
         if self.is_overflown:
             return
-        self._direct.write_text(frame)
+        self._direct.write_text(frame, self._lazy)
+        self._lazy.clear()
         if self._direct.waiting_bytes() > self._most_bytes:
             self.is_overflown = True
             self._direct.abort()
 
     def flush(self) -> None:
         """Write the lazy frames."""
-        lazy, self._lazy = self._lazy, []
-        for frame in lazy:
-            self.put(frame)
+        if self._lazy:
+            self.put(self._lazy.pop())

@@ -31,6 +31,10 @@ from keys.models import TransportKey
 
 MAX_METADATA = 2048
 MAX_PERMISSIONS = 4096
+_ENDINGS = {
+    ConnectionState.REVOKED.value: "The owner has revoked this app's access. Ask for a new bunker URL.",
+    ConnectionState.LOGGED_OUT.value: "This app has logged out. Connect again with a new bunker URL.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ def _bind(transport_id: UUID, client: str, secret: str, metadata: str, requested
         return PairingClosed()
     waiting = _waiting(transport, secret, now)
     if waiting is None:
-        return _refuse(transport, client, now) if _is_guess(transport, secret) else PairingRefused()
+        return _refuse(transport, client, now) if _is_guess(transport, secret) else _no_longer(transport, client)
     actor = Actor.client(client, waiting.name)
     supersede(transport.id, client, actor)
     if not _take(waiting, client, metadata, requested, now):
@@ -109,6 +113,13 @@ def _take(connection: Connection, client: str, metadata: str, requested: str, no
     )
 
 
+def _no_longer(transport: TransportKey, client: str) -> PairingRefused:
+    """The refusal of a secret that is over; a client that was let in once hears how its access ended."""
+    ended = Connection.objects.filter(transport=transport, client_public_key=client, state__in=_ENDINGS)
+    latest = ended.order_by("-ended_at").first()
+    return PairingRefused() if latest is None else PairingRefused(_ENDINGS[latest.state])
+
+
 def _is_guess(transport: TransportKey, secret: str) -> bool:
     """Tell a wrong secret from a missing, used or expired one: only guesses count, and only they are worth a row."""
     known = Connection.objects.filter(transport=transport, secret_hash=hash_secret(secret)).exists()
@@ -139,7 +150,7 @@ def _count_failure(transport: TransportKey, now: datetime) -> bool:
     if guard.window_started_at + window <= now:
         guard.failures, guard.window_started_at = 0, now
     guard.failures += 1
-    closes = guard.failures >= settings.BUNKER_PAIRING_FAILURES
+    closes: bool = guard.failures >= settings.BUNKER_PAIRING_FAILURES
     if closes:
         guard.closed_until = now + window
         guard.failures, guard.window_started_at = 0, now

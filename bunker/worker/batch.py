@@ -11,8 +11,9 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError, connection, transaction
@@ -27,6 +28,9 @@ from keycast.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 400
+CROWD = 8
+GATHER_SECONDS = 0.001
+GATHER_STEPS = 6
 USES_EVERY = 1.0
 """Seconds between writes of use counts that no policy bounds."""
 _RETRY_STATES = {"40001", "40P01", "55P03"}
@@ -54,6 +58,7 @@ class BatchWriter:
         self._stats = stats
         self._capacity = capacity
         self._jobs: deque[Job] = deque()
+        self._errands: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
         self._published: deque[tuple[str, str]] = deque()
         self._uses: Counter[str] = Counter()
         self._wake = threading.Event()
@@ -61,8 +66,6 @@ class BatchWriter:
         self._thread = threading.Thread(target=self._run, name="bunker-writer", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._uses_due = 0.0
-        self.gather = 0.0
-        """Seconds that a batch may wait for company when the last one was large; see ``_take``."""
         self.failed = threading.Event()
 
     @property
@@ -91,6 +94,17 @@ class BatchWriter:
             self._wake.set()
         return future
 
+    def execute(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run ``work``, which queries on its own, in the writer's thread before the next batch.
+
+        On SQLite this is how a heartbeat gets its turn: another connection could wait for the write lock for seconds.
+        """
+        assert self._loop is not None  # noqa: S101 -- started
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._errands.append((work, future))
+        self._wake.set()
+        return future
+
     def published(self, event_id: str, state: str) -> None:
         """Note, with the next batch, that an answer is ``published`` or ``abandoned``."""
         self._published.append((event_id, state))
@@ -110,11 +124,14 @@ class BatchWriter:
 
     def _run(self) -> None:
         try:
+            _tune()
             while self._jobs or not self._stopping:
                 if not self._jobs and not self._wake.wait(0.25):
                     self._housekeeping()
                     continue
                 self._wake.clear()
+                while self._errands:
+                    self._run_errand(*self._errands.popleft())
                 batch = self._take()
                 if batch or self._published:
                     self._process(batch)
@@ -124,14 +141,28 @@ class BatchWriter:
             self.failed.set()
             connection.close()
 
+    def _run_errand(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        try:
+            result = work()
+        except Error as error:  # belongs to whoever asked
+            connection.close()
+            self._call_back(_settle, future, None, error)
+        else:
+            self._call_back(_settle, future, result, None)
+
     def _housekeeping(self) -> None:
         if self._published or (self._uses and time.monotonic() >= self._uses_due):
             self._process([])
 
     def _take(self) -> list[Job]:
-        if self.gather and len(self._jobs) < self._stats.in_flight // 2:
-            time.sleep(self.gather)
-        batch = []
+        """What is queued; when many requests are under way, after a moment in which most of them may arrive."""
+        crowd = min(self._stats.in_flight, MAX_BATCH)
+        if crowd >= CROWD:
+            for _ in range(GATHER_STEPS):
+                if 4 * len(self._jobs) >= 3 * crowd or self._stopping:
+                    break
+                time.sleep(GATHER_SECONDS)
+        batch: list[Job] = []
         while self._jobs and len(batch) < MAX_BATCH:
             batch.append(self._jobs.popleft())
         return batch
@@ -181,7 +212,7 @@ class BatchWriter:
         try:
             self._loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
         except RuntimeError:  # the loop is gone: nobody is left to hear it
-            log.warning("writer_result_unheard", jobs=len(args[0]))  # type: ignore[arg-type]
+            log.warning("writer_result_unheard")
 
     def _commit_with_retry(
         self, batch: list[Job], published: list[tuple[str, str]], uses: Counter[str]
@@ -305,7 +336,7 @@ def _write_rest(cursor: object, published: list[tuple[str, str]], uses: Counter[
 
 
 def _crash_points(when: str, batch: list[Job]) -> None:
-    if crash.is_armed:
+    if crash.is_armed():
         for kind, name in ((Claim, "claim"), (Finish, "result")):
             if any(type(job) is kind for job in batch):
                 crash.point(f"{when}-{name}-commit")
@@ -333,6 +364,23 @@ def _connection_is_lost(error: object) -> bool:
 def _is_worth_retrying(error: object) -> bool:
     state = getattr(getattr(error, "__cause__", None), "sqlstate", None)
     return state in _RETRY_STATES or (isinstance(error, OperationalError) and "locked" in str(error))
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _tune() -> None:
+    """Give the writer's own connection room: request ids are random, so their index is touched all over."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA cache_size = -32768")
+            cursor.execute("PRAGMA wal_autocheckpoint = 8000")
 
 
 def _resolve(batch: Sequence[Job], outcomes: Sequence[Outcome]) -> None:

@@ -27,8 +27,7 @@ POINTS: Final = (
 )
 
 
-def _read() -> tuple[str, int] | None:
-    wanted = os.environ.get("KEYCAST_TEST_CRASH_AT", "")
+def _read(wanted: str) -> tuple[str, int] | None:
     if not wanted or settings.ENVIRONMENT != "test":
         return None
     name, _, count = wanted.partition(":")
@@ -37,9 +36,19 @@ def _read() -> tuple[str, int] | None:
     return name, int(count or 1)
 
 
-_at = _read()
-is_armed: Final = _at is not None
+_at = _read(os.environ.get("KEYCAST_TEST_CRASH_AT", ""))
 _reached = 0
+
+
+def arm(wanted: str) -> None:
+    """Choose the step after the import, in a test's forked process."""
+    global _at  # noqa: PLW0603
+    _at = _read(wanted)
+
+
+def is_armed() -> bool:
+    """True when some step has been chosen."""
+    return _at is not None
 
 
 def point(name: str) -> None:

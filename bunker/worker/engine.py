@@ -10,19 +10,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from functools import partial
 from hashlib import sha256
 from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
 import structlog
+from django.db import Error
 
 from bunker.methods import Answer, KeyUse, Operation, Subject, Verb, prepare
 from bunker.methods.connect import Connect
 from bunker.policy import Allow, Ask, Deny
 from bunker.worker import crash
 from bunker.worker.batch import BatchWriter, Uncertain
-from bunker.worker.gate import Item
+from bunker.worker.gate import RATE_LIMITED, Item
 from bunker.worker.jobs import STORED, Claim, Finish, Known, Note, Outcome
 from bunker.worker.leases import Holding
 from bunker.worker.publisher import Publisher
@@ -45,6 +47,7 @@ REMEMBER_MS = 24 * 3600 * 1000
 FINISH_PAUSES = (0.1, 0.3, 1.0, 2.0)
 REUSED_ID = "This request id was already used for another request."
 MALFORMED = "This is not a valid request."
+ENDED = "This app's access has ended."
 _encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
@@ -160,6 +163,7 @@ class Engine:
         if self.is_stale():
             await self._unavailable(item, request.id)
             return
+        connection = self._grant_now(item, connection)
         refusal = standing(item.signer, connection, time.time())
         if refusal is not None:
             await self._refuse(item, request.id, request.method, body, refusal, "no-access")
@@ -176,6 +180,19 @@ class Engine:
         else:
             await self._verb(item, connection, request, body, operation)
 
+    def _grant_now(self, item: Item, connection: ConnectionRecord) -> ConnectionRecord:
+        """The client's grant as the snapshot has it now: rows may have been read again while the request waited.
+
+        Its use count lives in one record only, so a request must never count on the record that it came in with (C12).
+        """
+        signer = self._snapshot.signers.get(item.signer.public_key)
+        found = None if signer is None else signer.clients.get(item.event.pubkey)
+        if signer is None or found is None:
+            connection.refusal = connection.refusal or ENDED
+            return connection
+        item.signer, item.connection = signer, found
+        return found
+
     def _subject(self, item: Item, connection: ConnectionRecord | None) -> Subject:
         signer = item.signer
         return Subject(
@@ -186,7 +203,7 @@ class Engine:
             connection_id=None if connection is None else connection.id,
             uses=0 if connection is None else connection.uses,
             relays=() if connection is None else connection.relays,
-            offered_relays=None if connection is None else self._offered_relays(signer, connection),
+            offered_relays=None if connection is None else partial(self._offered_relays, signer, connection),
         )
 
     # Using the key
@@ -287,7 +304,7 @@ class Engine:
         signer = self._snapshot.signers.get(item.signer.public_key)
         found = None if signer is None else signer.clients.get(connection.client)
         if signer is None or found is None or found.id != connection.id:
-            connection.refusal = connection.refusal or "This app's access has ended."
+            connection.refusal = connection.refusal or ENDED
             return connection
         item.signer = signer
         return found
@@ -304,7 +321,7 @@ class Engine:
 
     async def _finish(self, item: Item, reply: Reply, fence: int, entries: tuple[Entry, ...], request_id: str) -> bool:
         """Make the reply and its audit result durable; tries again for a while when the database is away."""
-        row = (item.event.id, fence, "answered", reply.raw.decode())
+        row = (item.event.id, fence, self._state(item), reply.raw.decode())
         crash.point("before-result")
         for pause in (*FINISH_PAUSES, None):
             try:
@@ -330,12 +347,13 @@ class Engine:
             return
         self._writer.published(item.event.id, "abandoned")
         self._stats.refused["ended-meanwhile"] += 1
-        await self._say(item, request_id, standing(item.signer, current, time.time()) or "This app's access has ended.")
+        await self._say(item, request_id, standing(item.signer, current, time.time()) or ENDED)
 
     def _let_out(self, item: Item, connection: ConnectionRecord | None, reply: Reply) -> None:
         crash.point("before-publish")
         relays = () if connection is None else connection.relays
-        self._publisher.publish(reply, relays, item.relay, item.event.id)
+        waits = self._state(item) == "answered"
+        self._publisher.publish(reply, relays, item.relay, item.event.id if waits else None)
         crash.point("after-publish")
 
     # Answers that need no key, refusals, verbs
@@ -407,9 +425,17 @@ class Engine:
                 return await self._in_thread(operation.run), None
             except KeycastError as failure:
                 return None, failure.public_message
+            except Error as error:
+                self._stats.errors[type(error).__name__] += 1
+                return None, Unavailable.public_message
 
     async def _connect(self, item: Item, request: Request) -> None:
         """Pair a client. Binding is idempotent and audited by its service; only its success is claimed and stored."""
+        if item.connection is not None and not item.connection.may_connect(now := time.monotonic()):
+            self._stats.refused["pairing-rate"] += 1
+            if item.connection.may_be_refused(now):
+                await self._say(item, request.id, RATE_LIMITED)
+            return
         try:
             operation = prepare("connect", request.params, self._subject(item, item.connection))
             assert isinstance(operation, Connect)  # noqa: S101 -- by name
@@ -523,9 +549,14 @@ class Engine:
         return (
             item.event.id, signer.tenant.id.hex, signer.transport_hex, None if connection is None else connection.hex,
             item.event.pubkey, _stored_id(request_id), body, _stored_method(method), signer.shard, fence,
-            "claimed" if reply is None else "answered", item.raw.decode(), "" if reply is None else reply.raw.decode(),
+            "claimed" if reply is None else self._state(item),
+            item.raw.decode() if reply is None else "",
+            "" if reply is None else reply.raw.decode(),
             now, now + REMEMBER_MS,
         )  # fmt: skip
+
+    def _state(self, item: Item) -> str:
+        return self._publisher.state_for(() if item.connection is None else item.connection.relays, item.relay)
 
     def _count(self, item: Item, method: str, outcome: str) -> None:
         self._stats.answer(method, outcome, time.monotonic() - item.received)

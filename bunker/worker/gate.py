@@ -38,8 +38,10 @@ class GateLimits:
     client_burst: float = 1_000
     stranger_rate: float = 2
     stranger_burst: float = 30
-    strangers_rate: float = 50
-    strangers_burst: float = 200
+    signer_stranger_rate: float = 10
+    signer_stranger_burst: float = 120
+    strangers_rate: float = 100
+    strangers_burst: float = 400
     in_flight: int = 256
     queue: int = 2_000
     queue_per_tenant: int = 1_000
@@ -119,7 +121,8 @@ class Gate:
         now = time.monotonic()
         connection = signer.clients.get(event.pubkey)
         if connection is None:
-            return self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            return None
         bucket = connection.bucket
         if bucket is None:
             bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
@@ -137,7 +140,7 @@ class Gate:
             self._stats.drops["stranger"] += 1
             return
         if signer.strangers is None:
-            signer.strangers = Bucket(self.limits.stranger_rate, self.limits.stranger_burst)
+            signer.strangers = Bucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
         if not (
             self._stranger_keys.of(item.event.pubkey).take()
             and signer.strangers.take(item.received)

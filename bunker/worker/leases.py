@@ -33,10 +33,14 @@ class AnotherWorkerRuns(Exception):
 
 @dataclass(slots=True)
 class Turn:
-    """What one heartbeat changed: shards gained and shards to give back, and the fences now held."""
+    """What one heartbeat changed: shards gained and shards to give back, and the fences now held.
+
+    ``orphaned`` are those gained whose owner did not give them back, with the time (ms) it was last alive.
+    """
 
     fences: dict[int, int] = field(default_factory=dict)
     gained: set[int] = field(default_factory=set)
+    orphaned: dict[int, int] = field(default_factory=dict)
     excess: set[int] = field(default_factory=set)
     workers: int = 1
 
@@ -76,7 +80,7 @@ def _wait_for_free_seat(worker_id: str, deadline: float) -> None:
         for holder in holders:
             seat = seats.get(holder)
             if seat is None or _has_died(seat):
-                ShardLease.objects.filter(owner=holder).update(owner="", expires_at=0)
+                ShardLease.objects.filter(owner=holder).update(expires_at=now_ms() - 1)  # over, but not given back
                 WorkerSeat.objects.filter(id=holder).delete()
             elif seen.setdefault(holder, seat.seen_at) != seat.seen_at or time.monotonic() > deadline:
                 raise AnotherWorkerRuns(
@@ -136,6 +140,8 @@ def _turn(leases: list[ShardLease], worker_id: str, now: int, workers: int, *, i
         return turn
     for lease in free[: max(0, share - len(turn.fences))]:
         turn.gained.add(lease.shard)
+        if lease.owner:
+            turn.orphaned[lease.shard] = lease.expires_at - TTL_MS
         turn.fences[lease.shard] = lease.fence + 1
     turn.excess = set(sorted(turn.fences, reverse=True)[: max(0, len(turn.fences) - share)])
     return turn

@@ -29,21 +29,29 @@ class Publisher:
         self.pending: set[str] = set()
         """Event ids of requests whose replies wait for an outbound relay."""
 
-    def fits(self, size: int, relays: Sequence[str], came_from: str) -> bool:
+    def fits(self, size: int, relays: tuple[str, ...], came_from: str) -> bool:
         """Tell whether a reply of ``size`` bytes can go back the way its request came (threats T11)."""
         if self._pool is None or not came_from.startswith("ws"):
             return True
         return self._pool.fits(size, [came_from, *self._snapshot.outbound(relays)])
 
-    def publish(self, reply: Reply, relays: Sequence[str], came_from: str, request: str | None) -> None:
-        """Send ``reply`` out. ``request`` is the stored request's event id, or None for what no row remembers."""
+    def state_for(self, relays: tuple[str, ...], came_from: str) -> str:
+        """The state with which a reply is stored.
+
+        Over the built-in relay it is published in the moment after the commit, so that is what is written at once:
+        a crash in between is made good by recovery, which repeats the replies of a dead worker's last seconds.
+        ``answered`` is what still waits for an outbound relay's OK.
+        """
+        return "published" if came_from == BUILT_IN or not self._snapshot.outbound(relays) else "answered"
+
+    def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
+        """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
         self._port.publish(reply.event, reply.raw)
         self._stats.published += 1
-        outbound = self._snapshot.outbound(relays) if self._pool is not None and relays else []
-        is_settled = came_from == BUILT_IN or not outbound
+        outbound = self._snapshot.outbound(relays)
         if outbound and self._pool is not None:
-            self._offer(reply, outbound, None if is_settled else request)
-        if is_settled and request is not None:
+            self._offer(reply, outbound, request)
+        elif request is not None:
             self._writer.published(request, "published")
 
     def _offer(self, reply: Reply, outbound: Sequence[str], request: str | None) -> None:

@@ -20,7 +20,8 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant
 from bunker.changes import ChangeKind
 from bunker.models import Change, Connection
-from bunker.worker.loader import Loaded, built_in_hosts, load, tenant_refusal
+from bunker.worker.loader import built_in_hosts, load, tenant_refusal
+from bunker.worker.records import SignerRecord
 from bunker.worker.snapshot import Snapshot
 from keys.models import TransportKey
 
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 
 POLL_SECONDS = 0.5
 OVERLAP_MS = 15_000
+PAGE = 5_000
 STALE_SECONDS = 5.0
 """Without a successful look for this long, nothing more is signed: a revocation might be among what was not seen."""
 
@@ -100,7 +102,7 @@ class Reconciler:
     async def reload(self, transport_ids: Collection[UUID]) -> None:
         """Read some signers again. Raises django.db.Error."""
         async with self._lock:
-            loaded: Loaded = await self._in_thread(lambda: load(transport_ids))
+            loaded, self._snapshot.hosts = await self._in_thread(lambda: (load(transport_ids), built_in_hosts()))
             self._snapshot.merge(loaded, transport_ids)
             self._changed()
 
@@ -119,7 +121,7 @@ class Reconciler:
             if tenants:
                 await self._apply_tenants(tenants)
         ids: set[UUID] = await self._in_thread(lambda: _transports_of(changes))
-        ids |= self._known_transports(changes)
+        ids |= {signer.transport.transport_id for signer in self._concerned(changes)}
         await self.reload(ids)
         if any(change.kind == ChangeKind.CONNECTION for change in changes):
             self.on_connection()
@@ -127,8 +129,7 @@ class Reconciler:
 
     async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
-        states, hosts = await self._in_thread(lambda: (_tenant_states(tenant_ids), built_in_hosts()))
-        self._snapshot.hosts = hosts
+        states: dict[UUID, str] = await self._in_thread(lambda: _tenant_states(tenant_ids))
         for tenant_id in tenant_ids:
             record = self._snapshot.tenants.get(tenant_id)
             if record is not None:
@@ -137,29 +138,15 @@ class Reconciler:
                     for signer in self._snapshot.of_tenant(tenant_id):
                         self._forget(signer.key.key_id, signer.transport.transport_id)
 
-    def _forget_keys(self, changes: Iterable[_Seen]) -> None:
+    def _forget_keys(self, changes: Collection[_Seen]) -> None:
         """Wipe warm caches of keys, and of users' keys, whose state may have changed."""
-        for change in changes:
-            signers = []
-            if change.kind == ChangeKind.KEY:
-                signers = self._snapshot.of_key(change.object_id)
-            elif change.kind == ChangeKind.USER:
-                signers = self._snapshot.of_user(change.object_id)
-            elif change.kind == ChangeKind.TRANSPORT:
-                found = self._snapshot.by_transport(change.object_id)
-                signers = [found] if found else []
-            for signer in signers:
-                self._forget(signer.key.key_id, signer.transport.transport_id)
+        transports = [self._snapshot.by_transport(object_id) for object_id in _ids(changes, ChangeKind.TRANSPORT)]
+        for signer in (*self._concerned(changes), *filter(None, transports)):
+            self._forget(signer.key.key_id, signer.transport.transport_id)
 
-    def _known_transports(self, changes: Iterable[_Seen]) -> set[UUID]:
-        """Signers in memory that a change concerns, even if the database does not name them any more."""
-        found = []
-        for change in changes:
-            if change.kind == ChangeKind.KEY:
-                found += self._snapshot.of_key(change.object_id)
-            elif change.kind == ChangeKind.USER:
-                found += self._snapshot.of_user(change.object_id)
-        return {signer.transport.transport_id for signer in found}
+    def _concerned(self, changes: Collection[_Seen]) -> list[SignerRecord]:
+        """Signers in memory that a change of a key or a user is about, even if the database names them no more."""
+        return self._snapshot.concerned(_ids(changes, ChangeKind.KEY), _ids(changes, ChangeKind.USER))
 
     def _remember(self, changes: list[_Seen]) -> None:
         """Keep ids of the overlap, so that each is applied once; what is older than that is passed for good."""
@@ -181,8 +168,20 @@ def _newest() -> int:
 
 
 def _read(low: int, seen: Collection[int]) -> list[_Seen]:
-    rows = Change.objects.filter(id__gt=low).order_by("id").values_list("id", "kind", "object_id", "at")[:5000]
-    return [_Seen(id_, kind, UUID(object_id), at) for id_, kind, object_id, at in rows if id_ not in seen]
+    """Every change after ``low`` that is not among ``seen``: the newest stand behind all those of the overlap."""
+    found: list[_Seen] = []
+    while True:
+        rows = list(
+            Change.objects.filter(id__gt=low).order_by("id").values_list("id", "kind", "object_id", "at")[:PAGE]
+        )
+        found += [_Seen(id_, kind, UUID(object_id), at) for id_, kind, object_id, at in rows if id_ not in seen]
+        if len(rows) < PAGE:
+            return found
+        low = rows[-1][0]
+
+
+def _ids(changes: Iterable[_Seen], kind: ChangeKind) -> set[UUID]:
+    return {change.object_id for change in changes if change.kind == kind}
 
 
 def _tenant_states(tenant_ids: Collection[UUID]) -> dict[UUID, str]:

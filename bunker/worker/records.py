@@ -11,6 +11,8 @@ from keys.refs import KeyRef, TransportRef
 
 REFUSALS_PER_SECOND = 2.0
 REFUSALS_AT_ONCE = 100.0
+CONNECTS_PER_SECOND = 0.5
+CONNECTS_AT_ONCE = 10.0
 
 
 class TenantRecord:
@@ -28,13 +30,14 @@ class ConnectionRecord:
     """One client's grant. ``refusal`` says why it is over or locked, and is None while it is active.
 
     ``uses`` counts key uses, those in flight included. ``key_limit``: total uses are bounded, so each is written
-    with its claim. ``bucket`` bounds requests, ``refusals`` bounds audit rows and replies for refused ones.
+    with its claim. ``bucket`` bounds requests, ``refusals`` rows and replies for refused ones, ``connects`` pairing.
     """
 
     __slots__ = (
         "actor",
         "bucket",
         "client",
+        "connects",
         "expires_at",
         "hex",
         "id",
@@ -75,6 +78,7 @@ class ConnectionRecord:
             self.minute = Bucket(policy.limits.per_minute / 60, policy.limits.per_minute)
         self.bucket: Bucket | None = None
         self.refusals: Bucket | None = None
+        self.connects: Bucket | None = None
         self.suppressed = 0
 
     def may_be_refused(self, now: float) -> bool:
@@ -86,10 +90,17 @@ class ConnectionRecord:
         self.suppressed += 1
         return False
 
+    def may_connect(self, now: float) -> bool:
+        """Take one from the bound on repeated ``connect``, which costs a transaction; ``now`` is monotonic."""
+        if self.connects is None:
+            self.connects = Bucket(CONNECTS_PER_SECOND, CONNECTS_AT_ONCE)
+        return self.connects.take(now)
+
     def inherit(self, before: ConnectionRecord) -> None:
         """Take over what only memory knows when the row was read again."""
         self.uses = max(self.uses, before.uses)
-        self.bucket, self.refusals, self.suppressed = before.bucket, before.refusals, before.suppressed
+        self.bucket, self.refusals, self.connects = before.bucket, before.refusals, before.connects
+        self.suppressed = before.suppressed
         if self.minute is not None and before.minute is not None and before.minute.burst == self.minute.burst:
             self.minute = before.minute
 

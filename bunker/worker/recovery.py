@@ -17,7 +17,7 @@ import structlog
 from django.db import transaction
 
 from bunker.models import Request, RequestState
-from bunker.worker.engine import Engine
+from bunker.worker.engine import REMEMBER_MS, Engine
 from bunker.worker.gate import Gate, Item
 from bunker.worker.leases import Holding
 from bunker.worker.publisher import Publisher
@@ -71,13 +71,27 @@ def take_over(
             ids = [row.event_id for row in rows if row.shard == shard and row.fence != fence]
             if ids:
                 Request.objects.filter(event_id__in=ids).update(fence=fence)
-    return [
-        Unfinished(
-            row.event_id, row.transport_id, row.connection_id, row.client_public_key, row.shard, row.method,
-            row.state, row.event, row.reply, row.claimed_at,
-        )
-        for row in rows
-    ]  # fmt: skip
+    return [_unfinished(row) for row in rows]
+
+
+def just_answered(since: Mapping[int, int]) -> list[Unfinished]:
+    """Replies that a dead worker stored in its last seconds, and may not have published any more. Blocks.
+
+    ``since`` maps each shard to the Unix time in milliseconds from which its requests count. Clients that have such
+    a reply already ignore it.
+    """
+    earliest = min(since.values())
+    rows = Request.objects.filter(
+        expires_at__gte=earliest + REMEMBER_MS, shard__in=list(since), state=RequestState.PUBLISHED
+    ).order_by("-expires_at")[:AT_ONCE]
+    return [_unfinished(row) for row in rows if row.claimed_at >= since[row.shard]]
+
+
+def _unfinished(row: Request) -> Unfinished:
+    return Unfinished(
+        row.event_id, row.transport_id, row.connection_id, row.client_public_key, row.shard, row.method,
+        row.state, row.event, row.reply, row.claimed_at,
+    )  # fmt: skip
 
 
 def renounce(event_ids: Collection[str]) -> None:
@@ -115,6 +129,16 @@ class Recovery:
         self._publisher = publisher
         self._stats = stats
         self._in_thread = in_thread
+
+    async def repeat(self, since: Mapping[int, int]) -> None:
+        """Publish the last replies of shards whose owner died (``since`` as for ``just_answered``) once more."""
+        if since:
+            for row in await self._in_thread(lambda: just_answered(since)):
+                signer = self._snapshot.by_transport(row.transport_id)
+                connection = None if signer is None else signer.clients.get(row.client)
+                if signer is not None and _may_go_out(row, connection, signer):
+                    self._engine.republish(row.reply, signer, connection, ANYWHERE, None)
+                    self._stats.recovered += 1
 
     async def recover(self, shards: Collection[int], *, older_than_ms: int = 0, only_new: bool = False) -> int:
         """Finish everything unfinished in ``shards``; how many rows there were."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +17,7 @@ import structlog
 from django.conf import settings
 from django.db import Error, connection
 
+from bunker.relays.bridge import WorkerBridge
 from bunker.relays.hub import get_hub
 from bunker.relays.intake import Intake
 from bunker.relays.pool import RelayPool
@@ -27,6 +28,7 @@ from bunker.worker.engine import Engine
 from bunker.worker.gate import Gate, GateLimits
 from bunker.worker.leases import Holding
 from bunker.worker.maintenance import prune
+from bunker.worker.metering import Meter
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
 from bunker.worker.records import ConnectionRecord, SignerRecord
@@ -44,6 +46,8 @@ DRAIN_SECONDS = 10.0
 SWEEP_SECONDS = 15.0
 SWEEP_OLDER_MS = 20_000
 PRUNE_SECONDS = 60.0
+REPEAT_MS = 15_000
+"""How long before a worker's last sign of life a request may have come whose reply it stored but did not publish."""
 USELESS_SCORE = 0.2
 
 
@@ -63,6 +67,7 @@ class BunkerWorker:
     ) -> None:
         self.id = worker_id or secrets.token_hex(8)
         self.stats = Stats()
+        self._meter = Meter(self.stats)
         self.snapshot = Snapshot()
         self.holding = Holding()
         self.ready = asyncio.Event()
@@ -122,11 +127,13 @@ class BunkerWorker:
 
     async def _start(self) -> None:
         self.writer.start()
+        turn = await self._beat(is_first=True)
         await self.reconciler.start()
-        await self._beat()
+        self.holding.admit(turn.gained)
         self._port.served = self
         self._port.attach(self.gate)
         self._pool.attach(self.gate)
+        self._in_background(self._finish_work_of_others(turn))
         self.ready.set()
         log.info("worker_ready", worker=self.id, signers=len(self.snapshot), shards=len(self.holding.shards()))
 
@@ -163,6 +170,8 @@ class BunkerWorker:
             task.cancel()
         if self.writer.is_started:
             await self.writer.stop()
+        if isinstance(self._port, WorkerBridge):
+            await self._port.flush()
         self.holding.drop_all()
         try:
             await asyncio.wait_for(self._heartbeats(lambda: leases.leave(self.id)), 3)
@@ -182,33 +191,44 @@ class BunkerWorker:
             except Error as error:  # the leases run out by themselves; meanwhile nothing new is claimed
                 log.warning("heartbeat_failed", error=type(error).__name__)
 
-    async def _beat(self) -> None:
+    async def _beat(self, *, is_first: bool = False) -> leases.Turn:
         asked_at = time.monotonic()
+        self._meter.flush()
         status = self.status()
-        turn = await self._heartbeats(lambda: leases.beat(self.id, status))
+        turn: leases.Turn = await self._lease_work(lambda: leases.beat(self.id, status))
         self.holding.hold_back(turn.gained | turn.excess)
         changed = set(self.holding.shards()) != set(turn.fences)
         self.holding.renew(turn.fences, asked_at)
-        if turn.gained:
-            self._in_background(self._take_over(turn.gained))
+        if turn.gained and not is_first:
+            self._in_background(self._take_over(turn))
         if turn.excess:
             self._in_background(self._give_back(turn.excess))
         if changed:
             self._plan_relays()
+        return turn
 
-    async def _take_over(self, shards: Collection[int]) -> None:
+    async def _lease_work(self, work: Callable[[], Any]) -> Any:
+        """Where writers exclude each other (SQLite), leases are the writer's errand; else they have a thread."""
+        return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._heartbeats(work))
+
+    async def _take_over(self, turn: leases.Turn) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
-        await self.reconciler.reload_shards(shards)
-        self.holding.admit(shards)
+        await self.reconciler.reload_shards(turn.gained)
+        self.holding.admit(turn.gained)
         self._plan_relays()
-        await self._recovery.recover(shards)
+        await self._finish_work_of_others(turn)
+
+    async def _finish_work_of_others(self, turn: leases.Turn) -> None:
+        """Requests that were claimed or answered, and replies that a dead owner may not have published any more."""
+        await self._recovery.recover(turn.gained)
+        await self._recovery.repeat({shard: alive - REPEAT_MS for shard, alive in turn.orphaned.items()})
 
     async def _give_back(self, shards: Collection[int]) -> None:
         """Finish what is under way in ``shards``, then let another worker have them."""
         deadline = time.monotonic() + 3
         while any(map(self.gate.is_busy_with, shards)) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
-        await self._heartbeats(lambda: leases.give_back(self.id, shards))
+        await self._lease_work(lambda: leases.give_back(self.id, shards))
 
     async def _publish_new_answers(self) -> None:
         await self._recovery.recover(self.holding.shards(), only_new=True)
@@ -319,8 +339,4 @@ def _intake_of(port: Any) -> Intake:
 
 def default_port() -> Any:
     """The built-in relay as seen from ``manage.py bunker``: other processes' hubs, through the channel layer."""
-    if settings.EMBEDDED:
-        return get_hub()
-    from bunker.relays.bridge import WorkerBridge  # noqa: PLC0415  (only this shape needs it)
-
-    return WorkerBridge()
+    return get_hub() if settings.EMBEDDED else WorkerBridge()

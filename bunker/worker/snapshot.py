@@ -5,7 +5,7 @@ Read and changed in the event loop only; the reading itself (loader) runs in a t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -19,12 +19,24 @@ class Snapshot:
     def __init__(self) -> None:
         self.signers: dict[str, SignerRecord] = {}
         self.tenants: dict[UUID, TenantRecord] = {}
-        self.hosts: frozenset[str] = frozenset()
+        self._hosts: frozenset[str] = frozenset()
+        self._outbound: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._by_transport: dict[UUID, str] = {}
         self.revision = 0
 
     def __len__(self) -> int:
         return len(self.signers)
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The verified hosts of all tenants."""
+        return self._hosts
+
+    @hosts.setter
+    def hosts(self, hosts: frozenset[str]) -> None:
+        if hosts != self._hosts:
+            self._hosts = hosts
+            self._outbound.clear()
 
     def merge(self, loaded: Loaded, transport_ids: Collection[UUID] | None = None) -> None:
         """Put in what was read; signers among ``transport_ids`` (None: all) that were not found are forgotten."""
@@ -58,13 +70,11 @@ class Snapshot:
         public_key = self._by_transport.get(transport_id)
         return None if public_key is None else self.signers[public_key]
 
-    def of_key(self, key_id: UUID) -> list[SignerRecord]:
-        """Signers that speak for a personal key."""
-        return [signer for signer in self.signers.values() if signer.key.key_id == key_id]
-
-    def of_user(self, user_id: UUID) -> list[SignerRecord]:
-        """Signers whose key belongs to a user."""
-        return [signer for signer in self.signers.values() if signer.user_id == user_id]
+    def concerned(self, keys: Collection[UUID], users: Collection[UUID]) -> list[SignerRecord]:
+        """Signers that speak for one of these personal keys, or for one of these users; one pass for any number."""
+        if not keys and not users:
+            return []
+        return [s for s in self.signers.values() if s.key.key_id in keys or s.user_id in users]
 
     def of_tenant(self, tenant_id: UUID) -> list[SignerRecord]:
         """Signers of a tenant."""
@@ -73,8 +83,13 @@ class Snapshot:
     def is_built_in(self, url: str) -> bool:
         """True when ``url`` is our own relay on one of the tenants' hosts."""
         parts = urlsplit(url)
-        return parts.hostname in self.hosts and parts.path.rstrip("/") == "/relay"
+        return parts.hostname in self._hosts and parts.path.rstrip("/") == "/relay"
 
-    def outbound(self, relays: Iterable[str]) -> list[str]:
-        """Those of ``relays`` that are not our own."""
-        return [url for url in relays if not self.is_built_in(url)]
+    def outbound(self, relays: tuple[str, ...]) -> tuple[str, ...]:
+        """Those of ``relays`` that are not our own. Asked for every request, so the answers are kept."""
+        known = self._outbound.get(relays)
+        if known is None:
+            if len(self._outbound) >= 10_000:
+                self._outbound.clear()
+            known = self._outbound[relays] = tuple(url for url in relays if not self.is_built_in(url))
+        return known

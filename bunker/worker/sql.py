@@ -19,8 +19,8 @@ REQUEST_COLUMNS = (
     "event_id", "tenant_id", "transport_id", "connection_id", "client_public_key", "request_id", "body_hash",
     "method", "shard", "fence", "state", "event", "reply", "claimed_at", "expires_at",
 )  # fmt: skip
-CHUNK = 200
-"""Rows per statement: 15 columns stay far below SQLite's 32,766 parameters."""
+SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
+"""Rows per statement: few different statements, so that each is compiled once and kept."""
 
 
 def run(cursor: Any, sql: str, params: Sequence[Any]) -> None:
@@ -57,7 +57,8 @@ def finish_requests(vendor: str, rows: int) -> str:
     """Store the replies of ``rows`` claimed requests, where the fence still holds: (event_id, fence, state, reply)."""
     row = f"({marks(vendor, 4)})"
     return (
-        f"UPDATE bunker_request SET state = v.column3, reply = v.column4 FROM (VALUES {', '.join([row] * rows)}) AS v "  # noqa: S608
+        f"UPDATE bunker_request SET state = v.column3, reply = v.column4, event = '' "  # noqa: S608
+        f"FROM (VALUES {', '.join([row] * rows)}) AS v "
         "WHERE bunker_request.event_id = v.column1 AND bunker_request.fence = v.column2 "
         "AND bunker_request.state = 'claimed'"
     )
@@ -65,10 +66,10 @@ def finish_requests(vendor: str, rows: int) -> str:
 
 @lru_cache(maxsize=1024)
 def mark_published(vendor: str, rows: int) -> str:
-    """Set the state of answered requests: first the new state, then ``rows`` event ids."""
+    """Set the state of requests with a reply: first the new state, then ``rows`` event ids."""
     return (
         f"UPDATE bunker_request SET state = {mark(vendor)} "  # noqa: S608
-        f"WHERE event_id IN ({marks(vendor, rows)}) AND state = 'answered'"
+        f"WHERE event_id IN ({marks(vendor, rows)}) AND state IN ('answered', 'published')"
     )
 
 
@@ -95,10 +96,13 @@ def fences(cursor: Any, shards: Sequence[int]) -> dict[int, tuple[str, int]]:
 def run_chunked(cursor: Any, statement: Any, rows: Sequence[Sequence[Any]], *before: Any) -> int:
     """Run ``statement(vendor, n)`` over ``rows`` in chunks; the number of rows that it changed."""
     changed = 0
-    for start in range(0, len(rows), CHUNK):
-        part = rows[start : start + CHUNK]
-        run(cursor, statement(cursor.db.vendor, len(part)), [*before, *chain.from_iterable(part)])
-        changed += cursor.rowcount
+    start = 0
+    for size in SIZES:
+        while len(rows) - start >= size:
+            part = rows[start : start + size]
+            run(cursor, statement(cursor.db.vendor, size), [*before, *chain.from_iterable(part)])
+            changed += cursor.rowcount
+            start += size
     return changed
 
 

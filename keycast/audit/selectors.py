@@ -13,11 +13,13 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from keycast.audit.models import AuditRow
+from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.sentences import outcome_word, sentence
+from keycast.audit.tags import Outcome
 from keycast.errors import KeycastError
 
 MAX_LIMIT = 500
+_CLOCK_STEP = 3600 * 1_000_000  # by how much a clock set back may have put rows out of order, in microseconds
 
 
 class BadCursor(KeycastError):
@@ -58,11 +60,15 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What to show: tags and outcomes (none means any), one actor, and a time range ``since`` <= at < ``until``."""
+    """What to show: tags and outcomes (none means any), one actor, one request, and a time range since <= at < until.
+
+    Actors of requests and the requests themselves have no index: give a time range with them on a long log.
+    """
 
     tags: Collection[str] = ()
     outcomes: Collection[str] = ()
     actor_id: str = ""
+    request_id: str = ""
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
 
@@ -74,6 +80,8 @@ class Filters:
             query &= Q(outcome__in=list(self.outcomes))
         if self.actor_id:
             query &= Q(actor_id=self.actor_id)
+        if self.request_id:
+            query &= Q(request_id=self.request_id)
         if self.since:
             query &= Q(at__gte=_microseconds(self.since))
         if self.until:
@@ -81,59 +89,88 @@ class Filters:
         return query
 
 
-def page(
+def page(*, chain: str, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
+    """A page of one chain. Raises BadCursor."""
+    filters = filters or Filters()
+    rows = _within(AuditRow.objects.filter(chain=chain), chain, filters).filter(filters.as_query())
+    if cursor:
+        rows = rows.filter(sequence__lt=_parse(cursor))
+    return _cut(rows.order_by("-sequence"), "sequence", limit)
+
+
+def page_of_key(
     *,
     chain: str,
-    key_id: str = "",
+    key_id: str,
     connection_id: str = "",
-    request_id: str = "",
     filters: Filters | None = None,
     cursor: str = "",
     limit: int = 50,
 ) -> Page:
-    """A page of one chain, narrowed to a key, connection or request of it if asked (ids: hex digits, no dashes).
+    """What became of one key, or of one app's requests on it (ids: 32 hex digits): results and changes, no intents.
 
-    The chain bounds everything: an id of another tenant's key finds nothing. Raises BadCursor.
+    The chain bounds it: the id of another tenant's key finds nothing. Raises BadCursor.
     """
-    rows = AuditRow.objects.filter(chain=chain)
-    for name, value in (("key_id", key_id), ("connection_id", connection_id), ("request_id", request_id)):
-        if value:
-            rows = rows.filter(**{name: value})
-    return _page(rows, filters or Filters(), cursor, limit)
+    rows = AuditRow.objects.filter(chain=chain, key_id=key_id).exclude(outcome=Outcome.INTENT)
+    if connection_id:
+        rows = rows.filter(connection_id=connection_id)
+    return _by_id(rows, filters, cursor, limit)
+
+
+def page_of_person(
+    *, chain: str, actor_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50
+) -> Page:
+    """What one person did in a tenant: sign-ins, changes of keys and apps. Raises BadCursor."""
+    return _by_id(AuditRow.objects.filter(chain=chain, actor_id=actor_id, request_id=""), filters, cursor, limit)
 
 
 def page_of_all_chains(*, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
-    """A page of every chain together. For platform staff alone: the caller answers for that."""
-    rows = AuditRow.objects.filter((filters or Filters()).as_query()).order_by("-id")
+    """A page of every chain together. For platform staff alone: the caller answers for that. Raises BadCursor."""
+    return _by_id(AuditRow.objects.all(), filters, cursor, limit)
+
+
+def _by_id(rows: QuerySet[AuditRow], filters: Filters | None, cursor: str, limit: int) -> Page:
+    rows = rows.filter((filters or Filters()).as_query())
     if cursor:
-        rows = rows.filter(id__lt=_parse(cursor)[1])
-    return _cut(rows, limit)
+        rows = rows.filter(id__lt=_parse(cursor))
+    return _cut(rows.order_by("-id"), "id", limit)
 
 
-def _page(rows: QuerySet[AuditRow], filters: Filters, cursor: str, limit: int) -> Page:
-    rows = rows.filter(filters.as_query()).order_by("-at", "-id")
-    if cursor:
-        at, row_id = _parse(cursor)
-        rows = rows.filter(Q(at__lte=at), ~Q(at=at) | Q(id__lt=row_id))
-    return _cut(rows, limit)
+def _within(rows: QuerySet[AuditRow], chain: str, filters: Filters) -> QuerySet[AuditRow]:
+    """The stretch of the chain in which the time range can lie, so that nothing outside it is read."""
+    if filters.since:
+        rows = rows.filter(sequence__gte=_first_since(chain, _microseconds(filters.since) - _CLOCK_STEP))
+    if filters.until:
+        rows = rows.filter(sequence__lt=_first_since(chain, _microseconds(filters.until) + _CLOCK_STEP))
+    return rows
 
 
-def _cut(rows: QuerySet[AuditRow], limit: int) -> Page:
+def _first_since(chain: str, moment: int) -> int:
+    """The sequence of the chain's first row at ``moment`` or later, by bisection: rows are in order of time."""
+    head = AuditChain.objects.filter(name=chain).values_list("sequence", flat=True).first() or 0
+    rows = AuditRow.objects.filter(chain=chain).values_list("at", flat=True)
+    low, high = 1, head + 1
+    while low < high:
+        middle = (low + high) // 2
+        at = rows.filter(sequence=middle).first()
+        if at is None or at >= moment:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _cut(rows: QuerySet[AuditRow], order: str, limit: int) -> Page:
     size = max(1, min(limit, MAX_LIMIT))
     found = list(rows[: size + 1])
     shown = found[:size]
-    cursor = f"{shown[-1].at}.{shown[-1].id}" if len(found) > size else ""
-    return Page([_line(row) for row in shown], cursor)
+    return Page([_line(row) for row in shown], str(getattr(shown[-1], order)) if len(found) > size else "")
 
 
-def _parse(cursor: str) -> tuple[int, int]:
-    at, dot, row_id = cursor.partition(".")
-    if not (dot and at.isascii() and at.isdigit() and row_id.isascii() and row_id.isdigit() and len(cursor) <= 38):
+def _parse(cursor: str) -> int:
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise BadCursor
-    numbers = int(at), int(row_id)
-    if max(numbers) >= 2**63:
-        raise BadCursor
-    return numbers
+    return int(cursor)
 
 
 def _line(row: AuditRow) -> Line:

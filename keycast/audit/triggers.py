@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from django.db.backends.base.base import BaseDatabaseWrapper
+
 MESSAGE = "audit rows are append-only"
 HEAD_MESSAGE = "the head of an audit chain only moves forward"
 
@@ -30,12 +32,11 @@ _SQLITE_INSTALL = (
         WHEN NEW.sequence <> 0 OR EXISTS (SELECT 1 FROM audit_auditchain WHERE name = NEW.name)
         BEGIN SELECT RAISE(ABORT, '{HEAD_MESSAGE}'); END""",  # noqa: S608 -- constants
 )
-_SQLITE_REMOVE = tuple(
-    f"DROP TRIGGER IF EXISTS {name}"
-    for name in (
+_SQLITE_NAMES = frozenset(
+    {
         *("audit_row_no_update", "audit_row_no_delete", "audit_row_no_replace"),
         *("audit_chain_no_delete", "audit_chain_forward", "audit_chain_no_replace"),
-    )
+    }
 )
 _POSTGRESQL_INSTALL = (
     f"""CREATE OR REPLACE FUNCTION audit_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -54,6 +55,12 @@ _POSTGRESQL_INSTALL = (
         WHEN (NEW.sequence <= OLD.sequence OR NEW.name <> OLD.name) EXECUTE FUNCTION audit_refuse_rewind()""",
     """CREATE TRIGGER audit_chain_from_start BEFORE INSERT ON audit_auditchain FOR EACH ROW
         WHEN (NEW.sequence <> 0) EXECUTE FUNCTION audit_refuse_rewind()""",
+)
+_POSTGRESQL_NAMES = frozenset(
+    {
+        *("audit_row_no_change", "audit_row_no_truncate", "audit_chain_no_delete"),
+        *("audit_chain_no_truncate", "audit_chain_forward", "audit_chain_from_start"),
+    }
 )
 _POSTGRESQL_REMOVE = (
     "DROP FUNCTION IF EXISTS audit_refuse() CASCADE",
@@ -76,5 +83,17 @@ def install(executor: Executor, vendor: str) -> None:
 
 def remove(executor: Executor, vendor: str) -> None:
     """Drop them: for reverting the migration, and for a test suite that empties its tables."""
-    for statement in _POSTGRESQL_REMOVE if vendor == "postgresql" else _SQLITE_REMOVE:
+    sqlite = [f"DROP TRIGGER IF EXISTS {name}" for name in sorted(_SQLITE_NAMES)]
+    for statement in _POSTGRESQL_REMOVE if vendor == "postgresql" else sqlite:
         executor.execute(statement)
+
+
+def missing(connection: BaseDatabaseWrapper) -> frozenset[str]:
+    """The names of triggers that are not there, or switched off: history is unprotected while there are any."""
+    if connection.vendor == "postgresql":
+        query, wanted = "SELECT tgname FROM pg_trigger WHERE tgenabled IN ('O', 'A')", _POSTGRESQL_NAMES
+    else:
+        query, wanted = "SELECT name FROM sqlite_master WHERE type = 'trigger'", _SQLITE_NAMES
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        return wanted - {row[0] for row in cursor.fetchall()}

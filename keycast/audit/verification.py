@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from keycast.audit.chain import Body, genesis, row_hash
 from keycast.audit.models import AuditChain, AuditRow
@@ -26,43 +26,60 @@ class Fault:
     detail: str
 
 
+class Head(TypedDict):
+    """Where a chain stood."""
+
+    sequence: int
+    hash: str
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a verification found; ``rows`` counts the rows that were read."""
+    """What a verification found; ``rows`` counts the rows that were read.
+
+    ``heads`` has sequence and hash (hex) of each chain's head: kept elsewhere, it shows later what was cut off.
+    """
 
     chains: int = 0
     rows: int = 0
     faults: list[Fault] = field(default_factory=list)
+    heads: dict[str, Head] = field(default_factory=dict)
 
     @property
     def is_intact(self) -> bool:
         return not self.faults
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON: ``{"intact", "chains", "rows", "faults": [{"chain", "sequence", "problem", "detail"}]}``."""
+        """For JSON: intact, chains, rows, faults (chain, sequence, problem, detail), heads by chain."""
         return {
             "intact": self.is_intact,
             "chains": self.chains,
             "rows": self.rows,
             "faults": [asdict(fault) for fault in self.faults],
+            "heads": self.heads,
         }
 
 
-def verify(chain: str | None = None, *, expected: Iterable[str] = ()) -> Report:
+def verify(chain: str | None = None, *, expected: Iterable[str] = (), kept: Mapping[str, Head] | None = None) -> Report:
     """Check one chain, or all of them and those ``expected`` to exist, in constant memory.
 
     At most one fault, the first, is reported per chain. The head is read before the rows, so rows appended meanwhile
     are no fault. Cutting off the last rows *and* rewinding the head to match leaves a chain that is right in itself:
-    only a copy of its head kept elsewhere shows it.
+    only ``kept`` shows it, the heads of an earlier report that were kept outside the database.
     """
-    names = [chain] if chain is not None else sorted({*_all_names(), *expected})
-    rows, faults = 0, []
+    kept = kept or {}
+    names = [chain] if chain is not None else sorted({*_all_names(), *expected, *kept})
+    rows, faults, heads = 0, [], {}
     for name in names:
-        count, fault = _verify_chain(name)
+        head = _head(name)
+        count, fault = _verify_chain(name, head)
         rows += count
+        fault = fault or _fault_of_kept(name, kept.get(name))
         if fault:
             faults.append(fault)
-    return Report(len(names), rows, faults)
+        elif head:
+            heads[name] = Head(sequence=head[0], hash=head[1].hex())
+    return Report(len(names), rows, faults, heads)
 
 
 def _all_names() -> set[str]:
@@ -70,8 +87,7 @@ def _all_names() -> set[str]:
     return {*heads, *AuditRow.objects.order_by().values_list("chain", flat=True).distinct()}
 
 
-def _verify_chain(name: str) -> tuple[int, Fault | None]:
-    head = _head(name)
+def _verify_chain(name: str, head: tuple[int, bytes] | None) -> tuple[int, Fault | None]:
     if head is not None:
         return _walk(name, *head)
     if AuditRow.objects.filter(chain=name).exists():
@@ -135,4 +151,17 @@ def _fault_of_head(name: str, count: int, head_sequence: int, head_fits: bool) -
     if now is None or now[0] < count:
         last = now[0] if now else 0
         return Fault(name, last + 1, "inserted", "A row stands behind the head of the chain.")
+    return None
+
+
+def _fault_of_kept(name: str, kept: Head | None) -> Fault | None:
+    """Whether the row that was the last one then is still what it was."""
+    if kept is None or kept["sequence"] == 0:
+        return None
+    rows = AuditRow.objects.filter(chain=name, sequence=kept["sequence"]).values_list("hash", flat=True)
+    found = rows.first()
+    if found is None:
+        return Fault(name, kept["sequence"], "cut", "The chain was longer when its head was kept.")
+    if bytes(found).hex() != kept["hash"]:
+        return Fault(name, kept["sequence"], "rewritten", "Another row stood here when the head was kept.")
     return None

@@ -117,9 +117,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL:
-    CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}
-    }
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
@@ -278,6 +276,8 @@ KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)
 OUTBOUND_RELAYS = env.list("KEYCAST_RELAYS", default=[])
 RELAY_ALLOWED_PRIVATE_HOSTS = env.list("KEYCAST_RELAY_ALLOW_PRIVATE", default=[])
+RELAY_ALLOWED_PORTS = env.list("KEYCAST_RELAY_PORTS", cast=int, default=[])
+RELAY_LIMITS = env.dict("KEYCAST_RELAY_LIMITS", default={})
 BUNKER_SECRET_LIFETIME = env.int("KEYCAST_BUNKER_SECRET_LIFETIME", default=600)
 BUNKER_PAIRING_FAILURES = env.int("KEYCAST_PAIRING_FAILURES", default=5)
 BUNKER_PAIRING_WINDOW = env.int("KEYCAST_PAIRING_WINDOW", default=900)

@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from keycast.nostr.nip19 import encode_npub
-from keys.models import KeyState, PersonalKey
+from keys.models import KeyState, PersonalKey, SetBy
 from keys.portal.choices import mode_name
 from keys.states import Step, allows
 
@@ -28,6 +28,7 @@ _NOTICES = {
     KeyState.DESTROYED: "This key has been destroyed. What it did stays in the log.",
     KeyState.FAILED: "This key could not be made. Nothing is lost; make another one.",
 }
+_HELD_ABOVE = " The people who run Keycast did this; ask them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ class KeyView:
 def present(key: PersonalKey) -> KeyView:
     """``app_count`` and ``used_at`` are there when the query was annotated (keys.portal.panels)."""
     state = KeyState(key.state)
+    held_above = state != KeyState.ACTIVE and key.state_set_by in {SetBy.STAFF, SetBy.SYSTEM}
     return KeyView(
         id=key.id,
         html_id=f"key-{key.id.hex[:8]}",
@@ -75,22 +77,22 @@ def present(key: PersonalKey) -> KeyView:
         mode_name=mode_name(key),
         state_label=state.label,
         state_class=_BADGES[state],
-        notice=_NOTICES.get(state, ""),
+        notice=_NOTICES.get(state, "") + (_HELD_ABOVE if held_above else ""),
         is_active=state == KeyState.ACTIVE,
         is_imported=key.is_imported,
         created_at=key.created_at,
         destruction_due_at=key.destruction_due_at,
         app_count=getattr(key, "app_count", 0),
         used_at=getattr(key, "used_at", None),
-        may=_steps(state),
+        may=_steps(state, held_above=held_above),
     )
 
 
-def _steps(state: KeyState) -> Steps:
+def _steps(state: KeyState, *, held_above: bool) -> Steps:
     return Steps(
         lock=allows(state, Step.LOCK),
-        unlock=allows(state, Step.UNLOCK),
-        enable=allows(state, Step.ENABLE),
+        unlock=allows(state, Step.UNLOCK) and not held_above,
+        enable=allows(state, Step.ENABLE) and not held_above,
         destroy=allows(state, Step.SCHEDULE_DESTRUCTION),
         keep=allows(state, Step.CANCEL_DESTRUCTION),
     )

@@ -6,6 +6,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
+from keycast.audit import triggers
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import record
@@ -48,6 +49,16 @@ def test_history_cannot_be_changed(statement: int) -> None:
     with refused, transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(sql, [b"x" * 32] if "%s" in sql else None)
     assert written() == before
+
+
+@pytest.mark.django_db
+def test_every_trigger_is_missed_when_it_is_gone_or_switched_off() -> None:
+    assert triggers.missing(connection) == frozenset()
+    gone = "DROP TRIGGER audit_row_no_delete"
+    off = "ALTER TABLE audit_auditrow DISABLE TRIGGER audit_row_no_change"
+    with connection.cursor() as cursor:
+        cursor.execute(off if connection.vendor == "postgresql" else gone)
+    assert len(triggers.missing(connection)) == 1
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -167,4 +168,63 @@ def test_the_command_misses_the_chain_of_a_tenant() -> None:
 def test_the_command_is_content_with_a_whole_log() -> None:
     write(5)
     assert run() == (0, "1 chains, 5 rows: intact.\n")
-    assert json.loads(run("--json")[1]) == {"intact": True, "chains": 1, "rows": 5, "faults": []}
+    report = json.loads(run("--json")[1])
+    head = report.pop("heads")["platform"]
+    assert (head["sequence"], len(head["hash"])) == (5, 64)
+    assert report == {
+        "intact": True,
+        "chains": 1,
+        "rows": 5,
+        "faults": [],
+        "missing_triggers": [],
+    }
+
+
+def test_the_command_warns_when_the_database_lets_history_be_changed() -> None:
+    write(1)
+    tamper()
+    errors = io.StringIO()
+    call_command("verify_audit", "--json", stdout=io.StringIO(), stderr=errors)
+    assert "does not protect" in errors.getvalue()
+    assert len(triggers.missing(connection)) == 6
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"heads": 1}', '{"heads": {"platform": {}}}', "no json"])
+def test_the_command_refuses_an_earlier_report_that_is_none(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kept.json").write_text(text)
+    for path in (tmp_path / "kept.json", tmp_path / "missing.json"):
+        with pytest.raises(CommandError) as refusal:
+            run("--against", str(path))
+        assert refusal.value.returncode == 2
+
+
+def cut_and_rewind() -> None:
+    head = bytes(AuditRow.objects.get(sequence=5).hash).hex()
+    blob = f"decode('{head}', 'hex')" if connection.vendor == "postgresql" else f"X'{head}'"
+    tamper(f"DELETE FROM {ROWS} > 5", f"UPDATE audit_auditchain SET sequence = 5, head = {blob}")
+
+
+def vanish() -> None:
+    tamper("DELETE FROM audit_auditrow", "DELETE FROM audit_auditchain")
+
+
+def cut_and_write_on() -> None:
+    cut_and_rewind()
+    write(9)
+
+
+@pytest.mark.parametrize(
+    ("forgery", "problem"), [(cut_and_rewind, "cut"), (cut_and_write_on, "rewritten"), (vanish, "chain-missing")]
+)
+def test_what_is_right_in_itself_is_not_what_was_kept(
+    forgery: Callable[[], None], problem: str, tmp_path: Path
+) -> None:
+    write(7)
+    (tmp_path / "kept.json").write_text(run("--json")[1])
+    assert run("--against", str(tmp_path / "kept.json"))[0] == 0
+    forgery()
+    if forgery is not vanish:
+        assert verify().is_intact
+    code, text = run("--json", "--against", str(tmp_path / "kept.json"))
+    assert code == 1
+    assert json.loads(text)["faults"][0]["problem"] == problem

@@ -36,7 +36,7 @@ def test_it_refuses_to_write_outside_a_transaction() -> None:
 def test_a_failing_write_undoes_what_it_was_to_record() -> None:
     with (
         pytest.raises(AuditUnavailable),
-        mock.patch.object(writing, "_INSERT", "INSERT INTO nowhere"),
+        mock.patch.object(writing, "_MOVE_HEAD", "UPDATE nowhere SET sequence = %s, head = %s WHERE name = %s"),
         transaction.atomic(),
     ):
         AuditChain.objects.create(name="other", head=genesis("other"))
@@ -73,6 +73,16 @@ def test_rows_of_several_chains_are_written_at_once_and_in_order() -> None:
     rows = AuditRow.objects.filter(chain="b" * 32).order_by("sequence")
     assert [(row.sequence, row.data) for row in rows] == [(1, "{}"), (2, '{"n":2}'), (3, '{"n":3}')]
     assert bytes(AuditChain.objects.get(name="b" * 32).head) == bytes(rows[2].hash)
+    assert verify().is_intact
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("count", [1, 2, 3, 127, 128, 129, 391])
+def test_batches_of_any_size_are_written_whole_and_in_order(count: int) -> None:
+    with connection.cursor() as cursor:
+        append(cursor, [entry(data={"n": number}) for number in range(count)])
+    rows = AuditRow.objects.order_by("sequence").values_list("sequence", "data")
+    assert list(rows) == [(number + 1, f'{{"n":{number}}}') for number in range(count)]
     assert verify().is_intact
 
 

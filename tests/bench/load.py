@@ -98,7 +98,7 @@ class Client:
         if method == "sign_event":
             note = {"kind": 1, "content": f"a note of usual length, number {number}: " + "words " * 12, "tags": []}
             note["created_at"] = int(time.time())
-            return self.prepare(method, [json.dumps(note)], note)
+            return self.prepare(method, [msgspec.json.encode(note).decode()], note)
         text = f"a message of usual length, number {number}: " + "words " * 12
         if method == "nip44_decrypt":
             payload = nip44.encrypt(text, self._with_user)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -16,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from keycast.client import BunkerClient, ClientError
+from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
 from keycast.demo.processes import ServerProcess
 from keycast.demo.surroundings import Surroundings, free_port
 from keys.kms.keyfile import write_new
@@ -47,11 +51,11 @@ def use_of(pid: int) -> Use:
 
 @dataclass(slots=True)
 class Bench:
-    """A running server with its targets. ``started`` is how long it took from nothing to ready, in seconds."""
+    """A running server with its targets. ``answered`` is how long it took from nothing to its first answer, seconds."""
 
     pid: int
     targets: list[dict[str, str]]
-    started: float
+    answered: float
     environment: dict[str, str]
 
     def use(self) -> Use:
@@ -70,9 +74,26 @@ def running(population: dict[str, Any], program: Sequence[str] = ()) -> Iterator
         targets = populate(environment, population)
         began = time.monotonic()
         with ServerProcess(environment, surroundings.port, program) as server:
+            asyncio.run(_first_answer(targets[-1]))
             yield Bench(server.pid, targets, time.monotonic() - began, environment)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _first_answer(target: dict[str, str]) -> None:
+    """Ask until somebody answers: ready is when a client gets its pong, not when a port is open."""
+    secret = SecretBytes(bytes.fromhex(target["client_secret"]))
+    deadline = time.monotonic() + 60
+    async with BunkerClient(target["bunker_url"], keypair=Keypair.from_secret(secret), timeout=1) as client:
+        while True:
+            try:
+                await (client.connect() if client.uri.secret else client.ping())
+            except ClientError:
+                if time.monotonic() > deadline:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                return
 
 
 def populate(environment: dict[str, str], population: dict[str, Any]) -> list[dict[str, str]]:

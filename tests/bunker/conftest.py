@@ -17,7 +17,9 @@ Running = tuple[BunkerWorker, FakePort]
 
 
 @asynccontextmanager
-async def running_worker(port: FakePort | None = None, **options: Any) -> AsyncIterator[Running]:
+async def running_worker(
+    port: FakePort | None = None, *, is_alone: bool = True, **options: Any
+) -> AsyncIterator[Running]:
     """A worker that serves until the block ends."""
     port = port or FakePort()
     worker = BunkerWorker(port=port, pool=options.pop("pool", None) or FakePool(), **options)
@@ -28,7 +30,7 @@ async def running_worker(port: FakePort | None = None, **options: Any) -> AsyncI
     if task.done():
         task.result()
     try:
-        while len(worker.holding.servable()) < 64:
+        while is_alone and len(worker.holding.servable()) < 64:
             await asyncio.sleep(0.01)
         yield worker, port
     finally:

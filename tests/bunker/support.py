@@ -188,13 +188,13 @@ class Client:
         self._conversation = nip44.conversation_key(self.keypair, bytes.fromhex(signer))
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         port.waiters[self.public_key] = self._inbox
-        self._ids = itertools.count(1)
+        self._ids = (f"{uuid.uuid4().hex[:6]}-{number}" for number in itertools.count(1))
 
     def compose(
         self, method: str, params: list[Any], request_id: str | None = None, created_at: int | None = None
     ) -> tuple[str, bytes]:
         """A request event: its id and its JSON."""
-        text = json.dumps({"id": request_id or f"r{next(self._ids)}", "method": method, "params": params})
+        text = json.dumps({"id": request_id or next(self._ids), "method": method, "params": params})
         return self.compose_text(text, created_at)
 
     def compose_text(self, text: str, created_at: int | None = None) -> tuple[str, bytes]:
@@ -203,6 +203,16 @@ class Client:
         digest = id_of(unsigned)
         event = unsigned.signed(digest.hex(), self.keypair.sign(digest))
         return event.id, serialize(event)
+
+    @property
+    def secret(self) -> str:
+        """This client's secret key in hex, to make the same client again."""
+        with self.keypair.secret() as secret:
+            return secret.view().hex()
+
+    def read_own(self, raw: bytes) -> str:
+        """The text of a request that this client composed."""
+        return nip44.decrypt(parse_event(raw).content, self._conversation)
 
     def read(self, event: Event) -> dict[str, Any]:
         """What a reply says, after checking everything a client checks."""
@@ -227,7 +237,7 @@ class Client:
 
     async def ask(self, method: str, *params: Any, request_id: str | None = None) -> dict[str, Any]:
         """Send a request and give its answer."""
-        request_id = request_id or f"r{next(self._ids)}"
+        request_id = request_id or next(self._ids)
         self.port.send(self.compose(method, list(params), request_id)[1])
         while (answer := await self.next())["id"] != request_id:
             pass

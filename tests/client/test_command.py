@@ -92,7 +92,6 @@ async def test_ping_and_whoami_answer_in_json(bunker, tmp_path):
     assert json.loads(out)["npub"].startswith("npub1")
 
 
-@pytest.mark.slow
 async def test_bench_counts_what_was_signed_and_verified(bunker):
     arguments = ["--clients", "3", "--duration", "0.5", "--json"]
     code, out, _ = await nip46("bench", "--bunker", bunker.bunker_url(), *arguments)

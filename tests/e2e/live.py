@@ -8,8 +8,8 @@ import secrets
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -18,6 +18,7 @@ from keycast.demo.processes import ServerProcess
 from keycast.demo.surroundings import Surroundings, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+Beside = Callable[[dict[str, str]], AbstractContextManager[None]]
 
 
 @dataclass(slots=True)
@@ -89,8 +90,8 @@ class LiveServer:
 
 
 @contextmanager
-def live(extra: dict[str, str] | None = None) -> Iterator[LiveServer]:
-    """Set a server up, serve it, and throw it away."""
+def live(extra: dict[str, str] | None = None, beside: Beside | None = None) -> Iterator[LiveServer]:
+    """Set a server up, serve it, and throw it away. ``beside`` is what must run beside it, given its environment."""
     with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
         surroundings = Surroundings.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)))
         mail = Path(folder) / "mail"
@@ -121,7 +122,7 @@ def live(extra: dict[str, str] | None = None) -> Iterator[LiveServer]:
             *made["users"],
             npub=made["keys"][0]["npub"],
         )
-        with ServerProcess(environment, surroundings.port) as process:
+        with beside(environment) if beside else nullcontext(), ServerProcess(environment, surroundings.port) as process:
             server.pid = process.pid
             yield server
         assert process.exit_code == 0, "the server did not drain properly"

@@ -96,6 +96,7 @@ def test_the_status_tells_of_the_app_and_stops_asking(ada: Any) -> None:
     connection = ada.app()
     path = f"/apps/{connection.id}/status/"
     assert "Waiting" in ada.browser.get(path).content.decode()
+    assert ada.browser.get(path, headers={"HX-Request": "true"}).status_code == 204
     Connection.objects.filter(id=connection.id).update(
         state="active",
         client_public_key="ab" * 32,

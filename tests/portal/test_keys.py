@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from accounts.services.tenants import lock_tenant
 from keycast.audit.models import AuditRow
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip19 import encode_npub, encode_nsec
 from keys.models import PersonalKey
-from tests.portal.conftest import sign_in
+from keys.services import lock_key
+from tests.portal.conftest import OPERATOR, sign_in
 
 CHOICE = "encrypted:local"
 
@@ -86,6 +88,25 @@ def test_an_imported_key_is_found_by_its_public_key_and_its_secret_nowhere(ada: 
     assert not any(nsec in row.data for row in AuditRow.objects.all())
 
 
+def test_a_fault_while_importing_leaves_the_secret_in_no_log(
+    ada: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nsec, _ = fresh_nsec()
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("out of order")
+
+    monkeypatch.setattr("keys.services.import_key", fail)
+    ada.browser.raise_request_exception = False
+    form = {"name": "Mine", "secret": nsec, "choice": CHOICE, "understood": "on", "password": "hunter2hunter2"}
+    answer = ada.browser.post("/keys/import/", form)
+    assert answer.status_code == 500
+    written = capfd.readouterr()
+    for text in (answer.content.decode(), caplog.text, written.out, written.err):
+        assert nsec not in text
+        assert "hunter2hunter2" not in text
+
+
 def test_the_import_form_asks_browsers_to_forget(ada: Any) -> None:
     page = ada.browser.get("/keys/import/").content.decode()
     field = re.search(r"<input[^>]*name=\"secret\"[^>]*>", page)
@@ -106,6 +127,14 @@ def test_the_list_shows_own_keys_only(ada: Any, bob: Any) -> None:
     page = ada.browser.get("/keys/").content.decode()
     assert encode_npub(mine.public_key) in page
     assert encode_npub(theirs.public_key) not in page
+
+
+def test_a_long_list_costs_as_many_queries_as_a_short_one(ada: Any, django_assert_max_num_queries: Any) -> None:
+    for number in range(6):
+        ada.app(ada.key(f"Key {number}"))
+    for path in ("/keys/", "/apps/"):
+        with django_assert_max_num_queries(12):
+            ada.browser.get(path)
 
 
 def test_a_name_is_text_and_nothing_else(ada: Any) -> None:
@@ -132,6 +161,21 @@ def test_a_step_that_the_state_forbids_is_refused_in_words(ada: Any) -> None:
     answer = ada.browser.post(f"/keys/{key.id}/unlock/")
     assert answer.status_code == 409
     assert b"This was not done" in answer.content
+
+
+def test_a_key_that_staff_locked_offers_no_unlocking(ada: Any) -> None:
+    key = ada.key()
+    lock_key(actor=OPERATOR, key=key)
+    text = ada.browser.get(f"/keys/{key.id}/").content.decode()
+    assert "Unlock this key" not in text
+    assert "ask them" in text
+    assert ada.browser.post(f"/keys/{key.id}/unlock/").status_code == 403
+
+
+def test_a_locked_tenant_says_so_on_every_page(ada: Any) -> None:
+    lock_tenant(actor=OPERATOR, tenant=ada.tenant)
+    for path in ("/keys/", "/apps/", "/security/"):
+        assert "nothing is signed for anybody here" in ada.browser.get(path).content.decode()
 
 
 def confirmed(person: Any) -> None:

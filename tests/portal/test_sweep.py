@@ -142,6 +142,6 @@ def test_a_query_with_anothers_id_or_nonsense_discloses_nothing(
     mine = ada.app(ada.key())
     for path in ("/keys/", "/apps/", "/apps/connect/", f"/apps/{mine.id}/", f"/keys/{mine.key_id}/activity/"):
         answer = ada.browser.get(path + query.format(**victim_ids))
-        assert answer.status_code == 200
+        assert answer.status_code in {200, 400}
         assert str(victim_ids["connection_id"]) not in answer.content.decode()
         assert f'value="{victim_ids["key_id"]}"' not in answer.content.decode()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 from django.core.management import call_command
-from django.db import DatabaseError
+from django.db import DatabaseError, connection
 from pytest_django import Settings
 
 from bunker.models import ShardLease, WorkerSeat
@@ -21,6 +21,9 @@ from keycast.health import Finding
 from keys import SHARDS
 
 pytestmark = pytest.mark.django_db
+
+FOR_TESTS = {"durability"} if connection.vendor == "postgresql" else set()
+"""PostgreSQL is usually run without fsync for tests, and the doctor is right to complain."""
 
 
 def examine() -> dict[str, Finding]:
@@ -51,7 +54,7 @@ def run(*arguments: str) -> tuple[int, str]:
 def test_a_fresh_installation_lacks_a_worker_and_jobs() -> None:
     cache.clear()
     failing = {name for name, finding in examine().items() if not finding.is_ok}
-    assert failing == {"workers", "leases", "jobs"}
+    assert failing - FOR_TESTS == {"workers", "leases", "jobs"}
 
 
 def test_every_failing_line_says_what_to_do() -> None:
@@ -68,8 +71,9 @@ def test_every_failing_line_says_what_to_do() -> None:
 def test_all_is_well() -> None:
     code, text = run("--json")
     report = json.loads(text)
-    assert [each for each in report["findings"] if not each["is_ok"]] == []
-    assert (code, report["healthy"]) == (0, True)
+    failing = {each["name"] for each in report["findings"] if not each["is_ok"]}
+    assert failing - FOR_TESTS == set()
+    assert (code, report["healthy"]) == (len(failing), not failing)
 
 
 @pytest.mark.usefixtures("healthy")

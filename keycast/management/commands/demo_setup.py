@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+from io import StringIO
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +12,6 @@ from django.core.management.base import BaseCommand, CommandError
 from django_scopes import scopes_disabled
 
 from keycast.demo.surroundings import ADMIN_HOST, PORTAL_HOST, write_private
-from keys.kms.keyfile import write_new
 
 
 class Command(BaseCommand):
@@ -24,10 +23,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.IS_PRODUCTION:
             raise CommandError("The demo publishes its passwords; it does not run in production.")
-        with contextlib.suppress(FileExistsError):
-            write_new(settings.DATA_DIR / "kek")
+        call_command("generate_kek", "--if-missing", stdout=StringIO())
         call_command("migrate", verbosity=0)
-        call_command("createcachetable", verbosity=0)
         from keycast.demo.population import settle  # noqa: PLC0415  (needs the key-encryption key)
 
         with scopes_disabled():

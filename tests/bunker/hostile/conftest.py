@@ -58,7 +58,7 @@ class World:
         else:
             granted = [name for name in self.granted if name != DECRYPT or "not granted" not in precondition]
             await sync_to_async(self._connect)(granted)
-        await self.worker.reconciler.look()
+        await self.worker.reconciler.reload([self.home.transport.id])
 
     def _forget_connections(self) -> None:
         with unscoped():

@@ -71,6 +71,16 @@ def test_a_revoked_url_is_of_no_use(house: House) -> None:
         bind(house, secret_of(issued))
 
 
+def test_a_client_whose_access_was_revoked_hears_so(house: House) -> None:
+    issued = house.issue()
+    bind(house, secret_of(issued))
+    revoke_connection(actor=house.actor, connection=Connection.objects.get())
+    with pytest.raises(PairingRefused, match="revoked"):
+        bind(house, secret_of(issued))
+    with pytest.raises(PairingRefused, match="missing, wrong, used or expired"):
+        bind(house, secret_of(issued), RIVAL)
+
+
 def test_five_wrong_secrets_close_the_signer_even_for_the_right_one(house: House) -> None:
     secret = secret_of(house.issue(secret_lifetime=timedelta(hours=1)))
     for guess in range(5):

@@ -71,7 +71,15 @@ class Walker:
         assert self.findings + self.watched.complaints == []
 
 
-@pytest.fixture(params=["phone-light", "phone-dark", "desktop-light", "desktop-dark"])
+WINDOWS = [
+    "phone-light",
+    "desktop-dark",
+    pytest.param("phone-dark", marks=pytest.mark.slow),
+    pytest.param("desktop-light", marks=pytest.mark.slow),
+]
+
+
+@pytest.fixture(params=WINDOWS)
 def walker(request: Any, chromium: Browser, keycast_server: LiveServer) -> Iterator[Walker]:
     size, _, theme = request.param.partition("-")
     context = chromium.new_context(

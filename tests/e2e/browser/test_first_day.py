@@ -34,7 +34,7 @@ def sign_up(page: Page, server: LiveServer, email: str) -> None:
     page.get_by_label("Password", exact=True).fill("a long enough passphrase")
     page.get_by_role("button", name="Create the account").click()
     page.get_by_label("Code").fill(code_mailed_to(server, email))
-    page.get_by_role("button", name="Confirm").click()
+    page.get_by_role("button", name="Go on").click()
     page.wait_for_url("**/keys/")
 
 
@@ -68,6 +68,11 @@ def test_a_first_day_with_keycast(page: Page, keycast_server: LiveServer, tmp_pa
     expect(page.locator("#main")).to_contain_text("Sign: note")
     page.get_by_role("link", name="Refused").click()
     expect(page.locator("#main")).to_contain_text("Nothing of this kind")
+    with pytest.raises(AssertionError, match=r"kind 0 \(profile\) is not among the things this app may do"):
+        keycast_server.manage("nip46", "sign", *client, "--kind", "0", "--content", "{}")
+    page.reload()
+    expect(page.locator("#main")).to_contain_text("Sign: profile")
+    expect(page.locator("#main")).to_contain_text("Not among the things this app may do")
 
     page.get_by_role("link", name="Revoke…").click()
     page.get_by_role("button", name="Revoke").click()

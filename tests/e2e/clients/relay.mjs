@@ -5,9 +5,19 @@ import { createRequire } from "node:module";
 import { WebSocketServer } from "ws";
 
 const require = createRequire(import.meta.url);
-const { EventRepository, LogLevel } = require("@nostr-relay/common");
+const { EventRepository, EventUtils, LogLevel } = require("@nostr-relay/common");
 const { NostrRelay } = require("@nostr-relay/core");
 const { Validator } = require("@nostr-relay/validator");
+
+// Version 0.0.40 forgets tag filters for live events (NIP-01), so that everybody would get everything: a bunker rightly
+// takes such a relay for a flooder and stays away from it. Its other checks are its own.
+const matchesTheRest = EventUtils.isMatchingFilter;
+EventUtils.isMatchingFilter = (event, filter) =>
+  matchesTheRest(event, filter) &&
+  Object.entries(filter).every(
+    ([name, values]) =>
+      !name.startsWith("#") || event.tags.some((tag) => tag[0] === name.slice(1) && values.includes(tag[1])),
+  );
 
 /** Kind 24133 is ephemeral: nothing needs to be kept. */
 class Nothing extends EventRepository {

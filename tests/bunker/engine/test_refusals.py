@@ -1,0 +1,192 @@
+"""What the engine refuses, how it says so, and what it writes down (threats C1, C7, C9, C11, C12, C14, C18)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from accounts.services import lock_user, suspend_tenant
+from bunker import services
+from bunker.models import Connection, Request
+from keycast.audit.models import AuditRow
+from keycast.audit.tags import Outcome, Tag
+from keys import services as key_services
+from tests.bunker.conftest import Running, connected
+from tests.bunker.support import ACTOR, Client, Home, make_home, unscoped
+
+
+def rows(**wanted: Any) -> list[AuditRow]:
+    return list(AuditRow.objects.filter(**wanted).order_by("id"))
+
+
+async def connection_of(home: Home, client: Client) -> Connection:
+    def find() -> Connection:
+        with unscoped():
+            return Connection.objects.get(key=home.key, client_public_key=client.public_key)
+
+    return await sync_to_async(find)()
+
+
+async def test_a_stranger_hears_nothing_and_causes_no_write(worker: Running, home: Home) -> None:
+    await connected(worker, home)
+    stranger = Client(worker[1], home.transport.public_key)
+    before = await Request.objects.acount()
+    for method in ("ping", "get_public_key", "logout", "switch_relays", "sign_event"):
+        worker[1].send(stranger.compose(method, ["{}"])[1])
+    await stranger.silence()
+    assert await Request.objects.acount() == before
+
+
+async def test_a_stranger_who_only_pings_hears_nothing_while_pairing_is_open(worker: Running, home: Home) -> None:
+    from tests.bunker.support import issue
+
+    await sync_to_async(issue)(home)
+    await worker[0].reconciler.look()
+    stranger = Client(worker[1], home.transport.public_key)
+    worker[1].send(stranger.compose("ping", [])[1])
+    await stranger.silence()
+    assert worker[0].stats.drops["stranger"] == 1
+
+
+async def test_a_kind_outside_the_policy_is_refused_with_a_reason_and_a_row(worker: Running, home: Home) -> None:
+    client = await connected(worker, home, "social")
+    answer = await client.sign("profile", kind=0)
+    assert "kind 0" in answer["error"]
+    denied = await sync_to_async(rows)(tag=Tag.SIGN_EVENT)
+    assert [row.outcome for row in denied] == [Outcome.DENIED]
+    assert json.loads(denied[0].data)["kind"] == 0
+
+
+async def test_kind_24133_is_never_signed(worker: Running, home: Home) -> None:
+    client = await connected(worker, home, "full")
+    assert "never" in (await client.sign("x", kind=24133))["error"]
+
+
+async def test_unknown_methods_are_answered_with_an_error(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    for method in ("get_relays", "__class__", "a" * 60):
+        assert "error" in await client.ask(method)
+    assert (await client.ask("ping"))["result"] == "pong"
+
+
+async def test_a_revoked_app_hears_so_and_nothing_more_is_signed(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    assert "error" not in await client.sign("before")
+    connection = await connection_of(home, client)
+    await sync_to_async(services.revoke_connection)(actor=ACTOR, connection=connection)
+    started = time.monotonic()
+    while "error" not in (answer := await client.sign("after")):
+        await asyncio.sleep(0.05)
+    assert time.monotonic() - started < 1.0
+    assert "revoked" in answer["error"]
+
+
+async def test_a_locked_key_user_or_tenant_stops_signing_within_a_second(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    for stop in (
+        lambda: key_services.lock_key(actor=ACTOR, key=home.key),
+        lambda: lock_user(actor=ACTOR, user=home.user),
+        lambda: suspend_tenant(actor=ACTOR, tenant=home.tenant),
+    ):
+        await sync_to_async(stop)()
+        await asyncio.sleep(0.9)
+        assert "error" in await client.sign("late")
+        assert worker[0].stats.signed == 0
+
+
+async def test_an_expired_connection_is_refused(worker: Running, home: Home) -> None:
+    client = await connected(worker, home, expires_at=timezone.now() + timedelta(seconds=1.5))
+    assert "error" not in await client.sign("in time")
+    await asyncio.sleep(1.6)
+    assert "expired" in (await client.sign("late"))["error"]
+
+
+async def test_a_logged_out_app_is_refused_until_it_connects_again(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    assert (await client.ask("logout"))["result"] == "ack"
+    assert "logged out" in (await client.ask("ping"))["error"]
+    again = await connected(worker, home, secret=client.secret)
+    assert (await again.ask("ping"))["result"] == "pong"
+
+
+async def test_ten_uses_are_ten_whatever_arrives_at_once(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    connection = await connection_of(home, client)
+    policy = {
+        "version": 1,
+        "rules": [{"effect": "allow", "methods": ["sign_event"], "kinds": [1]}],
+        "limits": {"total_uses": 10},
+    }
+    await sync_to_async(lambda: _set(connection, policy=policy))()
+    await worker[0].reconciler.reload([home.transport.id])
+    template = {"kind": 1, "content": "x", "tags": [], "created_at": 1}
+    for number in range(50):
+        worker[1].send(client.compose("sign_event", [json.dumps(template)], f"n{number}")[1])
+    answers = [await client.next() for _ in range(50)]
+    assert sum("error" not in answer for answer in answers) == 10
+    assert len(await sync_to_async(rows)(tag=Tag.SIGN_EVENT, outcome=Outcome.OK)) == 10
+    assert (await connection_of(home, client)).use_count == 10
+
+
+def _set(connection: Connection, **values: Any) -> None:
+    with unscoped():
+        Connection.objects.filter(id=connection.id).update(**values)
+
+
+async def test_one_client_key_on_two_signers_gets_two_public_keys(worker: Running, home: Home) -> None:
+    other = await sync_to_async(make_home)()
+    first = await connected(worker, home)
+    second = await connected(worker, other, secret=first.secret)
+    worker[1].waiters[first.public_key] = first._inbox
+    assert (await first.ask("get_public_key"))["result"] == home.key.public_key
+    worker[1].waiters[first.public_key] = second._inbox
+    assert (await second.ask("get_public_key"))["result"] == other.key.public_key
+
+
+async def test_a_repeated_event_is_signed_once_and_answered_alike(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    template = json.dumps({"kind": 1, "content": "once", "tags": [], "created_at": 1})
+    _, raw = client.compose("sign_event", [template], "same")
+    worker[1].send(raw)
+    first = await client.next()
+    worker[1].send(raw)
+    await client.silence()
+    worker[0].gate.forget(json.loads(raw)["id"])
+    worker[1].forget(json.loads(raw)["id"])
+    worker[1].send(raw)  # as after a restart: only the database remembers
+    assert await client.next() == first
+    worker[1].send(client.compose("sign_event", [template], "same")[1])  # another event, the same request
+    assert await client.next() == first
+    changed = json.dumps({"kind": 1, "content": "changed", "tags": [], "created_at": 1})
+    assert "already used" in (await client.ask("sign_event", changed, request_id="same"))["error"]
+    assert worker[0].stats.signed == 1
+
+
+async def test_refusals_beyond_the_bound_are_said_but_not_written(worker: Running, home: Home) -> None:
+    client = await connected(worker, home, "read-only")
+    for number in range(130):
+        worker[1].send(
+            client.compose("sign_event", ['{"kind":1,"content":"","tags":[],"created_at":1}'], f"f{number}")[1]
+        )
+    answers = [await client.next() for _ in range(130)]
+    assert all("error" in answer for answer in answers)
+    assert 100 <= len(await sync_to_async(rows)(tag=Tag.SIGN_EVENT)) <= 110
+
+
+async def test_a_result_that_no_relay_takes_becomes_an_error(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    assert "too large" in (await client.sign('"' * 32_720))["error"]
+    assert (await client.ask("ping"))["result"] == "pong"
+
+
+@pytest.mark.parametrize("params", [[], [""], ["{}"], ["5"], ["null"]])
+async def test_malformed_templates_are_refused(worker: Running, home: Home, params: list[str]) -> None:
+    client = await connected(worker, home)
+    assert "error" in await client.ask("sign_event", *params)

@@ -1,0 +1,130 @@
+"""The small parts: buckets, memory, queues, limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from bunker.relays.budget import BucketMap, TokenBucket
+from bunker.relays.filters import parse_filter
+from bunker.relays.limits import BuiltInLimits
+from bunker.relays.memory import Memory
+from bunker.relays.outbox import Outbox
+from bunker.relays.pending import shortened
+from bunker.relays.vitals import Vitals
+from keycast.nostr.events import serialize
+from tests.bunker.relays.support import CLIENT, Clock, reply
+
+
+def test_a_bucket_refuses_when_empty_and_refills_with_time() -> None:
+    clock = Clock()
+    bucket = TokenBucket(2, 4, clock)
+    assert [bucket.take() for _ in range(5)] == [True] * 4 + [False]
+    clock.now += 1
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+    clock.now += 3600
+    assert [bucket.take() for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_a_clock_that_steps_back_gives_nothing() -> None:
+    clock = Clock()
+    bucket = TokenBucket(1, 1, clock)
+    assert bucket.take()
+    clock.now -= 10
+    assert not bucket.take()
+
+
+def test_a_charge_makes_debt_that_is_waited_for() -> None:
+    clock = Clock()
+    bucket = TokenBucket(10, 10, clock)
+    assert bucket.charge(10) == 0
+    assert bucket.charge(5) == pytest.approx(0.5)
+    clock.now += 0.5
+    assert bucket.charge(0) == 0
+
+
+def test_tokens_given_back_never_exceed_the_burst() -> None:
+    bucket = TokenBucket(1, 2, Clock())
+    bucket.give_back(10)
+    assert [bucket.take() for _ in range(3)] == [True, True, False]
+
+
+def test_buckets_by_name_are_bounded_and_the_busy_ones_stay() -> None:
+    buckets = BucketMap(1, 1, 2, Clock())
+    first = buckets.of("a")
+    buckets.of("b")
+    assert buckets.of("a") is first
+    buckets.of("c")
+    assert buckets.of("a") is first
+    assert len(buckets) == 2
+
+
+def test_the_memory_is_bounded_by_bytes() -> None:
+    memory = Memory(60, 1_000, 3_500, Clock())
+    for number in range(10):
+        event = reply(content=f"{number}" + "x" * 600)
+        memory.add(event, CLIENT.public_key_hex, serialize(event))
+    assert len(memory) == 3
+    wanted = parse_filter({"#p": [CLIENT.public_key_hex]}, 10)
+    assert len(memory.find(wanted)) == 3
+
+
+def test_limits_come_from_settings_and_a_wrong_name_is_an_error(settings: Any) -> None:
+    settings.RELAY_LIMITS = {"connections": 5}
+    assert BuiltInLimits.from_settings().connections == 5
+    settings.RELAY_LIMITS = {"conections": 5}
+    with pytest.raises(TypeError):
+        BuiltInLimits.from_settings()
+
+
+async def test_an_outbox_sends_lazy_frames_with_the_next_that_is_not() -> None:
+    sent: list[str] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message["text"])
+
+    outbox = Outbox(send, 10, 100)
+    task = asyncio.create_task(outbox.run())
+    outbox.put(b"lazy", lazy=True)
+    await asyncio.sleep(0.01)
+    assert sent == []
+    outbox.put(b"now")
+    await asyncio.sleep(0.01)
+    assert sent == ["lazy", "now"]
+    outbox.put(b"later", lazy=True)
+    outbox.flush()
+    await asyncio.sleep(0.01)
+    assert sent[2:] == ["later"]
+    task.cancel()
+
+
+@pytest.mark.parametrize(("frames", "size"), [(3, 1), (1, 101)])
+async def test_an_outbox_that_overflows_keeps_nothing(frames: int, size: int) -> None:
+    outbox, told = Outbox(lambda message: asyncio.sleep(0), 2, 100), []
+    outbox.on_overflow = lambda: told.append(True)
+    for _ in range(frames + 1):
+        outbox.put(b"x" * size)
+    assert outbox.is_overflown
+    assert len(outbox) == 0
+    assert told == [True]
+
+
+def test_a_score_prefers_what_works_and_answers_fast() -> None:
+    from bunker.relays.interfaces import RelayStatus
+
+    good, slow, bad = Vitals(), Vitals(), Vitals()
+    for vitals in (good, slow, bad):
+        vitals.status = RelayStatus.LIVE
+    for _ in range(10):
+        good.ok(0.05)
+        slow.ok(2.0)
+        bad.refusal()
+    assert good.score > slow.score > bad.score
+    good.status = RelayStatus.REFUSED
+    assert good.score == 0.0
+
+
+def test_a_relays_words_are_made_harmless() -> None:
+    assert shortened("no\r\n\x1b[31m\u202eway" + "x" * 500) == "no???[31m?way" + "x" * 107

@@ -1,0 +1,117 @@
+"""The worker as a whole: one at a time on SQLite, drained on request, healthy by its seat (threats R2, R3, C15)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+
+from bunker import services
+from bunker.models import Request, RequestState, ShardLease, WorkerSeat
+from bunker.worker import leases
+from bunker.worker.leases import AnotherWorkerRuns
+from bunker.worker.runtime import BunkerWorker
+from keycast.metrics import BUNKER_REQUESTS
+from keycast.nostr.uris import NostrConnectUri
+from tests.bunker.conftest import Running, connected
+from tests.bunker.support import ACTOR, Client, FakePool, FakePort, Home, unscoped
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="several workers are fine on PostgreSQL")
+async def test_a_second_worker_is_refused_on_sqlite(worker: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "_has_died", lambda seat: False)
+    with pytest.raises(AnotherWorkerRuns):
+        await BunkerWorker(port=FakePort(), pool=FakePool()).run(asyncio.Event())
+    assert worker[0].holding.shards()
+
+
+async def test_stopping_finishes_what_was_begun_and_gives_back_the_leases(
+    start_worker: Callable[..., Any], home: Home
+) -> None:
+    port = FakePort()
+    async with start_worker(port) as running:
+        client = await connected(running, home)
+        template = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
+        for number in range(40):
+            port.send(client.compose("sign_event", [template], f"n{number}")[1])
+    assert len([await client.next() for _ in range(40)]) == 40
+    assert not await ShardLease.objects.exclude(owner="").aexists()
+    assert not await WorkerSeat.objects.aexists()
+
+
+async def test_a_second_signal_does_not_hang(start_worker: Callable[..., Any], transactional_db: None) -> None:
+    worker, stop = BunkerWorker(port=FakePort(), pool=FakePool()), asyncio.Event()
+    task = asyncio.create_task(worker.run(stop))
+    await worker.ready.wait()
+    stuck = asyncio.Event()
+    worker.gate._tasks[asyncio.create_task(stuck.wait())] = None  # type: ignore[arg-type,index]
+    started = time.monotonic()
+    stop.set()
+    worker.hurry()
+    await asyncio.wait_for(task, 5)
+    assert time.monotonic() - started < 5
+
+
+async def test_a_part_that_fails_ends_the_worker_after_a_drain(transactional_db: None) -> None:
+    worker = BunkerWorker(port=FakePort(), pool=FakePool())
+
+    async def fail() -> None:
+        raise RuntimeError("broken part")
+
+    worker.reconciler.run = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="broken part"):
+        await worker.run(asyncio.Event())
+    assert not await WorkerSeat.objects.aexists()
+
+
+async def test_the_seat_tells_how_the_worker_does(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    await client.sign()
+    before = BUNKER_REQUESTS.labels("sign_event", "ok")._value.get()
+    await worker[0]._beat()
+    seat = await WorkerSeat.objects.aget()
+    assert seat.status["signed"] == 1
+    assert seat.status["answered"]["sign_event:ok"] == 1
+    assert BUNKER_REQUESTS.labels("sign_event", "ok")._value.get() == before + 1
+
+
+async def test_an_approved_nostrconnect_client_gets_its_secret_back(worker: Running, home: Home) -> None:
+    client = Client(worker[1], home.transport.public_key)
+    uri = NostrConnectUri.parse(
+        f"nostrconnect://{client.public_key}?relay=wss%3A%2F%2F{home.tenant.slug}.localhost%2Frelay&secret=s3cr3t-of-the-client"
+    )
+    with unscoped():
+        await sync_to_async(services.approve_nostrconnect)(actor=ACTOR, key=home.key, uri=uri, policy_slug="full")
+    assert (await client.next())["result"] == "s3cr3t-of-the-client"
+    assert (await client.ask("ping"))["result"] == "pong"
+    await asyncio.sleep(0.4)
+    assert (await Request.objects.aget(request_id__startswith="nostrconnect:")).state == RequestState.PUBLISHED
+
+
+async def test_without_the_database_nothing_is_signed_and_the_client_hears_it(
+    worker: Running, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await connected(worker, home)
+    monkeypatch.setattr(worker[0].reconciler, "_looked_at", time.monotonic() - 60)
+    monkeypatch.setattr(worker[0].reconciler, "is_stale", lambda: True)
+    worker[0].engine.is_stale = lambda: True
+    assert "unavailable" in (await client.sign())["error"]
+    assert worker[0].stats.signed == 0
+
+
+async def test_a_client_above_its_rate_is_told_to_slow_down(start_worker: Callable[..., Any], home: Home) -> None:
+    from bunker.worker.gate import GateLimits
+
+    async with start_worker(limits=GateLimits(client_rate=1, client_burst=5)) as running:
+        client = await connected(running, home)
+        for number in range(12):
+            running[1].send(client.compose("ping", [], f"p{number}")[1])
+        answers = [await client.next() for _ in range(12)]
+    assert sum("error" not in answer for answer in answers) == 5
+    assert {answer["error"] for answer in answers if "error" in answer} == {"Too many requests. Please slow down."}

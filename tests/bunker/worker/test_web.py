@@ -1,0 +1,67 @@
+"""A web process that runs no worker: which keys its relay serves."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from asgiref.sync import sync_to_async
+from django_scopes import scopes_disabled
+
+from bunker.changes import ChangeKind, publish
+from bunker.worker.web import ServedDirectory, serve_relay
+from keys.models import TransportKey
+from tests.bunker.relays.support import eventually, make_hub
+from tests.bunker.support import make_home
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_it_serves_nothing_it_does_not_know() -> None:
+    directory = ServedDirectory()
+    directory.load()
+    assert not directory.serves("a" * 64)
+
+
+def test_it_serves_each_key_in_its_own_tenant() -> None:
+    one, two = make_home(), make_home()
+    directory = ServedDirectory()
+    directory.load()
+    assert directory.serves(one.transport.public_key)
+    assert directory.serves(one.transport.public_key, one.tenant.id.hex)
+    assert not directory.serves(one.transport.public_key, two.tenant.id.hex)
+
+
+def test_it_notices_a_new_key() -> None:
+    directory = ServedDirectory()
+    directory.load()
+    home = make_home()
+    publish(ChangeKind.KEY, home.key.id)
+    directory.look()
+    assert directory.serves(home.transport.public_key, home.tenant.id.hex)
+    directory.look()
+    assert len(directory) == 1
+
+
+def test_a_full_reading_forgets_a_retired_key() -> None:
+    home = make_home()
+    directory = ServedDirectory()
+    directory.load()
+    with scopes_disabled():
+        TransportKey.objects.filter(pk=home.transport.pk).update(retired_at="2026-01-01T00:00:00Z", is_current=False)
+    directory.load()
+    assert not directory.serves(home.transport.public_key)
+
+
+async def test_it_runs_until_told_to_stop(monkeypatch: Any) -> None:
+    home = await sync_to_async(make_home)()
+    hub = make_hub()
+    monkeypatch.setattr("bunker.worker.web.get_hub", lambda: hub)
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve_relay(stop))
+    await eventually(lambda: hub.served.serves(home.transport.public_key))
+    assert hub._sink is not None
+    stop.set()
+    await asyncio.wait_for(task, 5)
+    assert hub._sink is None

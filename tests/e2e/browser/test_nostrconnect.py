@@ -1,0 +1,48 @@
+"""A client shows a nostrconnect:// address, its owner pastes it into the portal, and the client is in."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from keycast.nostr.events import parse_event, verify_event
+from tests.e2e.browser.conftest import sign_in
+from tests.e2e.conftest import CLIENTS
+from tests.e2e.live import LiveServer
+
+pytestmark = [pytest.mark.needs_browser, pytest.mark.needs_node, pytest.mark.timeout(180)]
+
+
+@pytest.mark.parametrize("path", ["built-in relay", "another relay"])
+@pytest.mark.compliance(
+    spec="NIP-46", section="Direct connection initiated by the client", requirement="nostrconnect://"
+)
+def test_nostr_tools_is_let_in_by_its_own_address(
+    page: Page, keycast_server: LiveServer, other_relay: str, path: str
+) -> None:
+    relay = keycast_server.relay_url if path == "built-in relay" else other_relay
+    client = subprocess.Popen(
+        ["node", "nostrconnect.mjs", relay], cwd=CLIENTS, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert client.stdout
+    try:
+        uri = client.stdout.readline().strip()
+        sign_in(page, keycast_server)
+        page.goto("/apps/approve/")
+        page.get_by_label("Address from the app").fill(uri)
+        page.get_by_role("button", name="See what it asks for").click()
+        expect(page.get_by_text("“Waiting client”")).to_be_visible()
+        expect(page.get_by_role("listitem").filter(has_text="Write private messages (NIP-44)")).to_be_visible()
+        page.get_by_role("button", name="Let it in").click()
+        expect(page.get_by_text("The app is connected")).to_be_visible()
+        printed, errors = client.communicate(timeout=60)
+    finally:
+        client.kill()
+    assert printed, errors
+    event = parse_event(json.dumps(json.loads(printed)["event"]))
+    assert verify_event(event)
+    page.reload()
+    expect(page.locator("#main")).to_contain_text("Sign: note")

@@ -1,0 +1,54 @@
+"""``make demo ONCE=1``, twice: it works from nothing, ends with 0, and keeps its data."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keycast.nostr import nip19
+from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.uris import BunkerUri
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+pytestmark = pytest.mark.timeout(180)
+
+
+def demo(folder: Path) -> tuple[str, dict]:
+    """What it printed, and demo.json."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCAST", "DJANGO"))}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "demo", "--once", "--folder", str(folder), "--port", "18400"],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
+    return done.stdout, json.loads((folder / "demo.json").read_text())
+
+
+def test_the_demo_signs_a_note_and_a_second_start_keeps_the_data(tmp_path):
+    folder = tmp_path / "var"
+    printed, first = demo(folder)
+    line = next(line for line in printed.splitlines() if line.startswith('{"id"'))
+    event = parse_event(line)
+    key = first["keys"][0]
+    assert verify_event(event)
+    assert nip19.encode_npub(event.pubkey) == key["npub"]
+    assert set(first) >= {"portal_url", "admin_url", "relay_url", "users", "keys"}
+    assert set(key) == {"npub", "mode", "provider", "bunker_urls"}
+    assert len({BunkerUri.parse(url).secret for url in key["bunker_urls"]}) == 3
+    assert all(first["relay_url"] in BunkerUri.parse(url).relays for url in key["bunker_urls"])
+    assert (folder / "demo.json").stat().st_mode & 0o777 == 0o600
+    assert first["users"][0]["password"] in printed
+
+    _, second = demo(folder)
+    assert second["keys"][0]["npub"] == key["npub"]
+    assert second["users"] == first["users"]
+    assert not set(second["keys"][0]["bunker_urls"]) & set(key["bunker_urls"])
