@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from keycast.audit.entries import Actor
 from keycast.crypto import schnorr
@@ -94,3 +95,22 @@ def test_its_halves_are_refreshed_and_its_stops_are_heard(deployment):
     services.unlock_key(actor=SYSTEM, key=again(row))
     assert upkeep.follow(row.id)
     assert signed(row)
+
+
+def test_the_command_refreshes_every_key_it_can_and_names_the_others(deployment, capsys):
+    with pytest.raises(CommandError):
+        call_command("refresh_halves", "--all")
+    row, other = made(deployment), made(deployment)
+    keepers()["google"].disable(other.kms_key_version)
+    with pytest.raises(SystemExit) as ended:
+        call_command("refresh_halves", "--tenant", deployment[0].slug)
+    told = capsys.readouterr()
+    assert ended.value.code == 1
+    assert str(other.id) in told.err
+    assert "1 of 2" in told.out
+    assert again(row).cosigner != row.cosigner
+    assert again(other).cosigner == other.cosigner
+    keepers()["google"].enable(other.kms_key_version)
+    call_command("refresh_halves", "--key", str(other.id))
+    assert signed(row)
+    assert signed(other)
