@@ -190,7 +190,7 @@ def readable_by_others(path: str, name: str) -> Finding:
 
 
 def emulator_is_used() -> Finding:
-    is_used = os.environ.get("KEYCAST_EMULATOR") or settings.KMS_EMULATOR
+    is_used = os.environ.get("KEYCAST_EMULATOR") or settings.KMS_EMULATOR or settings.NETHSM_EMULATOR
     return "An emulator of an HSM is configured." if is_used else None
 
 
@@ -255,7 +255,7 @@ RULES: tuple[Rule, ...] = (
         "keycast.E005",
         emulator_is_used,
         "An emulator protects nothing.",
-        "Unset KEYCAST_EMULATOR and KEYCAST_KMS_EMULATOR.",
+        "Unset KEYCAST_EMULATOR, KEYCAST_KMS_EMULATOR and KEYCAST_NETHSM_EMULATOR.",
         fatal=True,
     ),
     Rule(

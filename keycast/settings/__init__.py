@@ -271,6 +271,19 @@ GCP_KEY_RING = env.str("KEYCAST_GCP_KEY_RING", default="")
 GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
 KMS_ENDPOINT = env.str("KEYCAST_KMS_ENDPOINT", default="")
 KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
+KMS_EMULATOR_PORT = env.int("KEYCAST_KMS_EMULATOR_PORT", default=9010)
+# Where no emulator is named, the server of the embedded shape runs one.
+KMS_EMULATOR_IS_CHILD = KMS_EMULATOR and not KMS_ENDPOINT and not IS_PRODUCTION
+if KMS_EMULATOR_IS_CHILD:
+    KMS_ENDPOINT = f"127.0.0.1:{KMS_EMULATOR_PORT}"
+NETHSM_URL = env.str("KEYCAST_NETHSM_URL", default="")
+NETHSM_CA_FILE = env.str("KEYCAST_NETHSM_CA_FILE", default="")
+NETHSM_EMULATOR = env.bool("KEYCAST_NETHSM_EMULATOR", default=False)
+NETHSM_OPERATOR_USER = env.str("KEYCAST_NETHSM_OPERATOR_USER", default="keycast")
+NETHSM_OPERATOR_PASSWORD = secret("KEYCAST_NETHSM_OPERATOR_PASSWORD", default="")
+NETHSM_ADMIN_USER = env.str("KEYCAST_NETHSM_ADMIN_USER", default="")
+NETHSM_ADMIN_PASSWORD = secret("KEYCAST_NETHSM_ADMIN_PASSWORD", default="")
+NETHSM_NAMESPACE_PASSWORD = secret("KEYCAST_NETHSM_NAMESPACE_PASSWORD", default="")
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)

@@ -28,7 +28,7 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Outcome, Tag
 from keycast.errors import KeycastError
-from keys import journal, states
+from keys import creation, journal, states
 from keys.hsm import setup
 from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.protocol import HsmKeyKeeper, HsmKeyPhase, HsmKeyStatus
@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 LIMIT: Final = timedelta(hours=1)
 A_RUN: Final = 200
 _TIMED_OUT: Final = "The HSM did not finish the key in time."
+_KNOWN: Final = "The HSM made a key that is known already."
 _PAUSES: Final = (0.3, 0.7, 1.0, 2.0, 3.0, 3.0)
 _ACTOR: Final = Actor.system("jobs")
 
@@ -85,6 +86,8 @@ def finish(key_id: UUID, *, others: Others | None = None) -> bool:
         if status.phase is HsmKeyPhase.FAILED:
             return _fail(row, status.reason)
         if status.phase is HsmKeyPhase.READY:
+            if row.public_key is None and creation.known_public_keys([status.public_key[1:].hex()]):
+                return _fail(row, _KNOWN)
             (others or setup.others()).register(row, status.public_key)
             return _activate(row, status)
         problem = ""
@@ -136,8 +139,9 @@ def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
             return False
         row.kms_key_version = status.version
         row.kms_public_key = status.public_key.hex()
+        row.public_key = row.public_key or status.public_key[1:].hex()  # the HSM signs with it itself
         row.state, row.state_reason = states.after(row.state, Step.FINISH), ""
-        journal.save_state(row, "kms_key_version", "kms_public_key")
+        journal.save_state(row, "kms_key_version", "kms_public_key", "public_key")
         tag = Tag.KEY_IMPORTED if row.is_imported else Tag.KEY_CREATED
         journal.write(
             row,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from keys.hsm.protocol import HsmKeyKeeper
-from keys.models import PersonalKey
+from keys.models import PersonalKey, Provider
 
 if TYPE_CHECKING:
     from keys.hsm.pending import Others
@@ -31,6 +31,11 @@ def register() -> None:
 
         modes.register(GoogleBackend())
         factory.register_signer(("hsm", "google"), _google_signer)
+    if "nethsm" in settings.HSM_PROVIDERS:
+        from keys.hsm.nethsm.backend import NetHsmBackend  # noqa: PLC0415
+
+        modes.register(NetHsmBackend())
+        factory.register_signer(("hsm", "nethsm"), _nethsm_signer)
     if settings.GCP_KEK:
         registry.register("google", _google_kek)
 
@@ -43,19 +48,25 @@ def keepers() -> Mapping[str, HsmKeyKeeper]:
         from keys.hsm.google.keeper import GoogleKeyKeeper  # noqa: PLC0415 -- Google's library takes long to import
 
         found["google"] = GoogleKeyKeeper(settings.GCP_KEY_RING)
+    if "nethsm" in settings.HSM_PROVIDERS:
+        from keys.hsm.nethsm.keeper import NetHsmKeeper  # noqa: PLC0415
+
+        found["nethsm"] = NetHsmKeeper()
     return found
 
 
 def others() -> Others:
-    """The co-signer, as jobs ask it."""
+    """The co-signer, as jobs ask it; a key that the HSM signs with itself has none."""
     from keys.cosigning.client import blocking  # noqa: PLC0415
     from keys.hsm.pending import Others  # noqa: PLC0415
 
     def register_authoriser(row: PersonalKey, public_key: bytes) -> None:
-        blocking(lambda client: client.register_authoriser(row.tenant_id, row.id, public_key))
+        if row.provider == Provider.GOOGLE:
+            blocking(lambda client: client.register_authoriser(row.tenant_id, row.id, public_key))
 
     def forget(row: PersonalKey) -> None:
-        blocking(lambda client: client.forget(row.tenant_id, row.id))
+        if row.provider == Provider.GOOGLE:
+            blocking(lambda client: client.forget(row.tenant_id, row.id))
 
     return Others(register_authoriser, forget)
 
@@ -64,6 +75,12 @@ def _google_kek() -> KekProvider:
     from keys.kms.google import GoogleKekProvider  # noqa: PLC0415
 
     return GoogleKekProvider.from_settings()
+
+
+def _nethsm_signer() -> Signer:
+    from keys.hsm.nethsm.signer import NetHsmSigner  # noqa: PLC0415
+
+    return NetHsmSigner()
 
 
 def _google_signer() -> Signer:
