@@ -178,7 +178,7 @@ def _may(user: User, who: str) -> bool:
 
 
 async def _body(receive: Receive) -> bytes:
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         body += message.get("body", b"")
