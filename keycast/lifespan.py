@@ -32,6 +32,12 @@ async def run_cosigner(stop: asyncio.Event) -> None:
     await run_command(stop, "cosigner", environment=environment(os.environ))
 
 
+async def run_kms_emulator(stop: asyncio.Event) -> None:
+    """Run the stand-in for Cloud KMS as a child process; outside production, where the settings ask for it."""
+    keys = str(settings.DATA_DIR / "kms-emulator.json")
+    await run_command(stop, "kms_emulator", "--port", str(settings.KMS_EMULATOR_PORT), "--file", keys)
+
+
 async def run_relay_bridge(stop: asyncio.Event) -> None:
     """Connect the built-in relay of this process to the workers in others (scaled shape)."""
     from bunker.worker.web import serve_relay  # noqa: PLC0415  (as above)
@@ -49,6 +55,8 @@ def embedded_services() -> list[Service]:
     services = [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
     if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
         services.append(Service("co-signer", run_cosigner))
+    if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:
+        services.append(Service("Cloud KMS emulator", run_kms_emulator))
     return services
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from keycast.children import end_with_parent
 from keys.hsm.emulators.kms.faults import Fault, Kind
 from keys.hsm.emulators.kms.server import KmsEmulator
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         if settings.IS_PRODUCTION:
             raise CommandError("The emulator protects nothing and does not run in production.")
+        end_with_parent()
         emulator = KmsEmulator(host=options["host"], port=options["port"], path=options["file"])
         emulator.store.pending_seconds = options["pending"]
         if options["latency"]:
