@@ -275,17 +275,24 @@ def test_a_locked_key_is_not_refreshed(people, process, hsm):
 
 async def test_signatures_go_on_while_halves_are_refreshed(bench):
     used = [await bench.key()]
-    done, stop = [], asyncio.Event()
+    done, signing_with, stop = [], dict.fromkeys(range(4)), asyncio.Event()
 
-    async def keep_signing():
+    async def keep_signing(number):
         while not stop.is_set():
-            key, event = used[-1], note(used[-1], str(len(done)))
+            key, event = used[-1], note(used[-1], f"{number} {len(done)}")
+            signing_with[number] = key
             done.append(await bench.signer.sign_event_id(key, event, id_of(event)))
 
-    signing = [asyncio.create_task(keep_signing()) for _ in range(4)]
+    async def all_have_heard():
+        """As the grace does in the product: no request that began with the old halves is left."""
+        while not all(key is used[-1] for key in signing_with.values()):
+            assert not any(task.done() for task in signing)
+            await asyncio.sleep(0.01)
+
+    signing = [asyncio.create_task(keep_signing(number)) for number in signing_with]
     for _ in range(5):
         used.append(await refreshed(bench, used[-1]))
-        await asyncio.sleep(0.02)  # until every request that began with the old halves has ended
+        await all_have_heard()
         await bench.client.finish_refresh(used[-1].tenant_id, used[-1].key_id, half_a(used[-1]))
     stop.set()
     await asyncio.gather(*signing)
