@@ -44,6 +44,7 @@ __all__ = [
     "import_key",
     "lock_key",
     "parse_secret_input",
+    "remove_failed_key",
     "rename_key",
     "schedule_destruction",
     "self_test",
@@ -159,6 +160,18 @@ def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     row.destruction_due_at = None
     _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
     journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor)
+    return row
+
+
+@transaction.atomic
+def remove_failed_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+    """Put a key that could not be made out of sight; a job ends what its HSM has of it. Raises InvalidTransition."""
+    row = locked_row(key)
+    access.require_manager(actor, row)
+    row.state = states.after(row.state, Step.REMOVE)
+    destruction.overwrite(row)
+    journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
+    journal.write(row, Tag.KEY_DESTROYED, actor, reason="It could not be made.")
     return row
 
 
