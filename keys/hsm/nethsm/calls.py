@@ -15,7 +15,7 @@ import httpx
 import msgspec
 
 from keys.hsm.breaker import Breaker
-from keys.hsm.errors import HsmAnswerRefused, HsmThrottled
+from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm import clients
 from keys.hsm.nethsm.access import User
 from keys.hsm.nethsm.config import Config
@@ -77,31 +77,26 @@ async def call(config: Config, breaker: Breaker, wanted: Call) -> Answer:
     """The answer, from the event loop, within 5 s. Raises keys.hsm.errors."""
     tries = Tries(breaker, str(wanted), wanted.answers)
     lane = await clients.lane(config)
-    if lane.under_way >= clients.UNDER_WAY:
-        raise HsmThrottled
-    lane.under_way += 1
-    try:
-        return await _call(lane.client, config, tries, wanted)
-    finally:
-        lane.under_way -= 1
-
-
-async def _call(client: httpx.AsyncClient, config: Config, tries: Tries, wanted: Call) -> Answer:
     while True:
-        seconds = tries.before()
-        try:
-            async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
-                body = bytearray()
-                async for part in response.aiter_raw():
-                    _add(body, part)
-        except (httpx.HTTPError, TimeoutError) as error:
-            pause = tries.failed(error)
-        else:
-            waits = tries.judge(response.status_code, response.headers)
-            if waits is None:
-                return Answer(response.status_code, bytes(body))
-            pause = waits
-        await asyncio.sleep(pause)
+        async with lane.place(tries.left) as client:
+            outcome = await _try(client, config, tries, wanted)
+        if isinstance(outcome, Answer):
+            return outcome
+        await asyncio.sleep(outcome)
+
+
+async def _try(client: httpx.AsyncClient, config: Config, tries: Tries, wanted: Call) -> Answer | float:
+    """The answer, or seconds to pause before the next try."""
+    seconds = tries.before()
+    body = bytearray()
+    try:
+        async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
+            async for part in response.aiter_raw():
+                _add(body, part)
+    except (httpx.HTTPError, TimeoutError) as error:
+        return tries.failed(error)
+    pause = tries.judge(response.status_code, response.headers)
+    return Answer(response.status_code, bytes(body)) if pause is None else pause
 
 
 def call_blocking(config: Config, breaker: Breaker, wanted: Call) -> Answer:
@@ -109,23 +104,26 @@ def call_blocking(config: Config, breaker: Breaker, wanted: Call) -> Answer:
     tries = Tries(breaker, str(wanted), wanted.answers)
     client = clients.blocking_client(config)
     while True:
-        seconds = tries.before()
-        until = time.monotonic() + seconds
-        try:
-            with client.stream(**wanted.arguments(config, seconds)) as response:
-                body = bytearray()
-                for part in response.iter_raw():
-                    _add(body, part)
-                    if time.monotonic() > until:
-                        raise TimeoutError
-        except (httpx.HTTPError, TimeoutError) as error:
-            pause = tries.failed(error)
-        else:
-            waits = tries.judge(response.status_code, response.headers)
-            if waits is None:
-                return Answer(response.status_code, bytes(body))
-            pause = waits
-        time.sleep(pause)
+        outcome = _try_blocking(client, config, tries, wanted)
+        if isinstance(outcome, Answer):
+            return outcome
+        time.sleep(outcome)
+
+
+def _try_blocking(client: httpx.Client, config: Config, tries: Tries, wanted: Call) -> Answer | float:
+    seconds = tries.before()
+    until = time.monotonic() + seconds
+    body = bytearray()
+    try:
+        with client.stream(**wanted.arguments(config, seconds)) as response:
+            for part in response.iter_raw():
+                _add(body, part)
+                if time.monotonic() > until:
+                    raise TimeoutError
+    except (httpx.HTTPError, TimeoutError) as error:
+        return tries.failed(error)
+    pause = tries.judge(response.status_code, response.headers)
+    return Answer(response.status_code, bytes(body)) if pause is None else pause
 
 
 def _add(body: bytearray, part: bytes) -> None:

@@ -11,28 +11,50 @@ import os
 import ssl
 import threading
 import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Final
 
 import httpx
 
-from keys.hsm.errors import HsmMisconfigured
+from keys.hsm.errors import HsmMisconfigured, HsmThrottled
 from keys.hsm.nethsm.config import Config
 
-CONNECTIONS: Final = 32
-#: Requests of one event loop that may be under way or wait for a connection.
-UNDER_WAY: Final = 512
-_LIMITS: Final = httpx.Limits(max_connections=CONNECTIONS, max_keepalive_connections=16, keepalive_expiry=30.0)
+#: Of one event loop, and of all threads together: the device's handshakes are slow, its signatures one by one.
+CONNECTIONS: Final = 8
+#: Requests of one event loop that may wait for a connection.
+WAITING: Final = 512
+_LIMITS: Final = httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=30.0)
 _HEADERS: Final = {"User-Agent": "keycast", "Accept-Encoding": "identity"}
 
 
 class Lane:
-    """What one event loop talks to the device through, and how many of its requests are under way."""
+    """What one event loop talks to the device through: as many requests at once as it has connections."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
         self.client = httpx.AsyncClient(
             verify=context, limits=_LIMITS, headers=_HEADERS, trust_env=False, follow_redirects=False
         )
-        self.under_way = 0
+        self._places = asyncio.Semaphore(CONNECTIONS)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def place(self, seconds: float) -> AsyncIterator[httpx.AsyncClient]:
+        """The client, once a connection is free. Raises HsmThrottled when none is in ``seconds``."""
+        if self._waiting >= WAITING:
+            raise HsmThrottled
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise HsmThrottled from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield self.client
+        finally:
+            self._places.release()
 
 
 _lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()

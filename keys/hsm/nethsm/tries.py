@@ -59,13 +59,18 @@ class Tries:
     def __init__(self, breaker: Breaker, what: str, answers: frozenset[int]) -> None:
         self._breaker, self._what, self._answers = breaker, what, answers
         own, outer = time.monotonic() + TOTAL_SECONDS, _deadline.get()
-        self.deadline = own if outer is None else min(own, outer)
+        self._deadline = own if outer is None else min(own, outer)
         self._tries = 0
         self._last: KeycastError | None = None
 
+    @property
+    def left(self) -> float:
+        """Seconds until the call has to have ended."""
+        return self._deadline - time.monotonic()
+
     def before(self) -> float:
         """Seconds that the next try may take."""
-        left = self.deadline - time.monotonic()
+        left = self.left
         if left < _SHORTEST_TRY or not self._breaker.admits():
             raise self._last or HsmUnavailable()
         self._tries += 1
@@ -99,8 +104,7 @@ class Tries:
         self._last = error
         logger.warning("NetHSM gave no answer", extra={"call": self._what, "reason": reason, "try": self._tries})
         pause *= 2.0 ** (self._tries - 1) * random.uniform(1.0, 1.5) if is_ailing else 1.0  # noqa: S311
-        left = self.deadline - time.monotonic()
-        if self._tries >= TRIES or pause > _LONGEST_PAUSE or pause + _SHORTEST_TRY > left:
+        if self._tries >= TRIES or pause > _LONGEST_PAUSE or pause + _SHORTEST_TRY > self.left:
             raise error from None
         return pause
 

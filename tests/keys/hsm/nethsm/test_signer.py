@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from dataclasses import replace
@@ -21,6 +22,7 @@ from keys.hsm.errors import (
     HsmThrottled,
     HsmUnavailable,
 )
+from keys.hsm.nethsm import clients
 from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.hsm.nethsm.tries import HsmLocked
 from keys.signing.service import SigningService
@@ -164,6 +166,23 @@ async def test_a_signed_event_verifies(signer, device_key, emulator):
 async def test_one_failure_is_tried_again(signer, device_key, emulator, kind, fields):
     misbehave(emulator, kind, "sign", times=1, **fields)
     assert verify_event(await sign(signer, device_key))
+
+
+async def test_many_at_once_wait_for_a_connection_and_do_not_open_the_breaker(signer, device_key):
+    events = await asyncio.gather(*(sign(signer, device_key) for _ in range(60)))
+    assert all(verify_event(event) for event in events)
+    assert not signer.breaker.is_open
+
+
+async def test_who_finds_no_free_connection_in_time_is_told_that_the_hsm_is_busy(signer, device_key, emulator):
+    misbehave(emulator, "latency", "sign", seconds=1.0)
+    many = (sign(signer, device_key) for _ in range(5 * clients.CONNECTIONS))
+    outcomes = await asyncio.gather(*many, return_exceptions=True)
+    refused = [each for each in outcomes if isinstance(each, BaseException)]
+    assert refused
+    assert {type(each) for each in refused} <= {HsmThrottled, HsmUnavailable}
+    assert any(type(each) is HsmThrottled for each in refused)
+    assert len(refused) < len(outcomes)
 
 
 async def test_the_environments_proxy_counts_for_nothing(signer, device_key, monkeypatch):
