@@ -73,6 +73,12 @@ class NetHsmKeeper:
         user = access.administrator(self._config, namespace)
         return [name] if self._call(Call("GET", f"/keys/{key_id}", user, _FOUND)).status == 200 else []
 
+    def state(self) -> str:
+        """What the device says of itself: ``Operational``, or why it does nothing. Needs no credentials."""
+        self._config.require(self._config.signing_problem())
+        found = self._call(Call("GET", "/health/state", None)).json()
+        return str(found.get("state", ""))[:32] if isinstance(found, dict) else ""
+
     def _prove(self, user: User, key_id: str, public_key: bytes) -> None:
         """Have the key sign what cannot be an event's id. Raises HsmAnswerRefused unless it verifies under BIP-340."""
         message = hashlib.sha256(_PROOF + os.urandom(32)).digest()

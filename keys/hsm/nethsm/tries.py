@@ -61,6 +61,7 @@ class Tries:
         own, outer = time.monotonic() + TOTAL_SECONDS, _deadline.get()
         self._deadline = own if outer is None else min(own, outer)
         self._tries = 0
+        self._allotted = TRY_SECONDS
         self._last: KeycastError | None = None
 
     @property
@@ -71,10 +72,13 @@ class Tries:
     def before(self) -> float:
         """Seconds that the next try may take."""
         left = self.left
-        if left < _SHORTEST_TRY or not self._breaker.admits():
+        if left < _SHORTEST_TRY:  # most of it went by in the queue for a connection
+            raise self._last or HsmThrottled()
+        if not self._breaker.admits():
             raise self._last or HsmUnavailable()
         self._tries += 1
-        return min(TRY_SECONDS, left)
+        self._allotted = min(TRY_SECONDS, left)
+        return self._allotted
 
     def judge(self, status: int, headers: httpx.Headers) -> float | None:
         """None for an answer that the caller understands, else seconds to pause before the next try."""
@@ -92,6 +96,8 @@ class Tries:
         """Seconds to pause after a try that got no answer, or one that cannot be read."""
         if isinstance(error, httpx.PoolTimeout):  # says nothing of the device
             raise HsmThrottled from None
+        if self._allotted < TRY_SECONDS and isinstance(error, (TimeoutError, httpx.TimeoutException)):
+            raise self._last or HsmThrottled() from None  # cut short by a wait of ours: says nothing of the device
         if _is_about_certificate(error):
             self._breaker.failed()
             logger.error("NetHSM's certificate is not the one that is expected", extra={"call": self._what})

@@ -102,6 +102,12 @@ def test_a_key_of_another_kind_under_the_name_fails(keeper, emulator):
     assert keeper.check(name).reason
 
 
+@pytest.mark.parametrize("state", ["Locked", "Unprovisioned", "Operational"])
+def test_the_devices_state_can_be_asked_for(keeper, emulator, state):
+    emulator.app.state = state
+    assert keeper.state() == state
+
+
 def test_production_refuses_an_emulator(keeper, settings):
     settings.IS_PRODUCTION = True
     with pytest.raises(HsmMisconfigured, match="emulator"):
