@@ -32,7 +32,7 @@ MORE_MODES = {
     "another key's name": ("wrong-name", {}, True),
     "wrong signature, right checksum": ("wrong-payload", {}, False),
     "slow": ("latency", {"seconds": 2.0}, True),
-    "flapping": ("flapping", {"seconds": 0.4}, None),
+    "flapping": ("flapping", {"seconds": 0.8}, None),
 }
 slow = pytest.mark.slow
 
