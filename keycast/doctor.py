@@ -19,7 +19,7 @@ from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.health import Finding, Look
 from keys import SHARDS
-from keys.checks import self_test
+from keys.checks import hsm_reports, self_test
 
 LEAST_DISK = 500 * 1024 * 1024
 """Bytes."""
@@ -76,9 +76,7 @@ def audit_log() -> Finding:
     """The chains hold together: checked now while the log is short, else by the nightly job."""
     if unprotected := triggers.missing(connection):
         names = ", ".join(sorted(unprotected))
-        return Finding(
-            "audit log", False, f"Can be changed: {names} missing.", "Ask who removed them."
-        )
+        return Finding("audit log", False, f"Can be changed: {names} missing.", "Ask who removed them.")
     rows = sum(AuditChain.objects.values_list("sequence", flat=True))
     fix = "Run: manage.py verify_audit, and keep the database as it is for whoever investigates."
     if rows <= ROWS_VERIFIED_AT_ONCE:
@@ -160,7 +158,12 @@ LOOKS: tuple[Look, ...] = (
 
 def examine() -> list[Finding]:
     """Look at everything, in order; a look that the database stops becomes a finding itself."""
-    return [safely(look) for look in LOOKS]
+    return [safely(look) for look in LOOKS] + hsm()
+
+
+def hsm() -> list[Finding]:
+    """What the HSM modes need, where they are set up."""
+    return [Finding(report.name, report.is_ok, report.detail, report.fix) for report in hsm_reports()]
 
 
 def safely(look: Look) -> Finding:
