@@ -131,7 +131,8 @@ async def test_every_signature_is_low_s_and_verifies(authoriser, hsm):
         assert ecdsa.verify(bytes.fromhex(hsm.authoriser), digest, signature)
 
 
-async def test_latency_does_not_cap_throughput(emulator, authoriser, hsm):
+async def test_latency_does_not_cap_throughput(emulator, authoriser, hsm, monkeypatch):
+    monkeypatch.setattr(course, "TRY_SECONDS", 4.0)  # emulator and client share a busy machine here
     misbehave(emulator, "latency", SIGN, seconds=0.06)
     await authoriser.authorise(hsm, os.urandom(32))
     started = time.monotonic()
