@@ -132,14 +132,14 @@ def live(
         with beside(environment) if beside else nullcontext(), ServerProcess(environment, surroundings.port) as process:
             server.pid = process.pid
             if hsm:
-                _offer_hsm(server)
+                story.wait_for_hsm(environment)
+                offer_both_modes(server)
             yield server
         assert process.exit_code == 0, "the server did not drain properly"
 
 
-def _offer_hsm(server: LiveServer) -> None:
-    """Wait for the children that an HSM-authorised key needs, as the demo does, and offer both modes."""
-    story.wait_for_hsm(server.environment)
+def offer_both_modes(server: LiveServer) -> None:
+    """Let the tenant's people choose either mode."""
     server.python(
         "from accounts.models import Tenant; from accounts.services.tenants import change_tenant;"
         "from keycast.audit.entries import Actor;"
