@@ -56,7 +56,7 @@ run: setup
 	@$(ENVIRONMENT) $(PY) manage.py serve $(ARGS)
 
 test: setup-dev
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(or $(ARGS),-n auto --dist loadfile)
 
 lint: setup-dev
 	PY=$(PY) scripts/lint

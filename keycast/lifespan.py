@@ -9,7 +9,9 @@ from typing import Any
 
 from django.conf import settings
 
+from bunker.relays.hub import get_hub
 from keycast.children import run_command
+from keycast.metrics import RELAY_CLIENTS
 from keycast.supervision import Service, Supervisor
 
 
@@ -79,6 +81,7 @@ class Lifespan:
                 return
 
     def start(self) -> None:
+        RELAY_CLIENTS.set_function(lambda: get_hub().connections)
         self.supervisor = Supervisor(self.services)
         self.supervisor.start()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 
 REGISTRY = CollectorRegistry(auto_describe=True)
 
@@ -29,6 +29,12 @@ SERVICE_RESTARTS = Counter(
 HTTP_ERRORS = Counter(
     "keycast_http_errors", "Errors that reached the request's loop top.", ("error",), registry=REGISTRY
 )
+
+
+def serve(port: int) -> None:
+    """Answer Prometheus on 127.0.0.1:``port`` from a thread, for processes that serve no web; 0 does nothing."""
+    if port:
+        start_http_server(port, addr="127.0.0.1", registry=REGISTRY)
 
 
 def render() -> bytes:

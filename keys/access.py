@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
+from django.conf import settings
 from django_scopes import scopes_disabled
 
 from accounts import permissions
@@ -12,9 +13,11 @@ from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action
 from keycast.audit.entries import Actor
 from keycast.errors import NotPermitted
-from keys.models import PersonalKey, SetBy
+from keys.errors import TooManyKeys
+from keys.models import KeyState, PersonalKey, SetBy
 
 _RANK: Final[dict[str, int]] = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}
+_GONE: Final = (KeyState.DESTROYED, KeyState.FAILED)
 _BY_WHOM: Final[dict[str, str]] = {
     SetBy.OWNER: "its owner",
     SetBy.TENANT: "an administrator",
@@ -26,7 +29,7 @@ _BY_WHOM: Final[dict[str, str]] = {
 def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
     """Keys are made by the person they are for, or by the platform; they belong to active members alone.
 
-    Raises NotPermitted.
+    Raises NotPermitted, and TooManyKeys for a person who makes more than ``KEYS_PER_USER``.
     """
     membership = _membership(user.id, tenant.id)
     if membership is None or user.locked_at is not None:
@@ -35,6 +38,14 @@ def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
         if not _is(actor, user.id):
             raise NotPermitted
         permissions.require(membership, Action.CREATE_KEY)
+        _require_room(tenant, user)
+
+
+def _require_room(tenant: Tenant, user: User) -> None:
+    with scopes_disabled():
+        kept = PersonalKey.objects.filter(tenant=tenant, user=user).exclude(state__in=_GONE)
+        if kept.count() >= settings.KEYS_PER_USER:
+            raise TooManyKeys
 
 
 def require_manager(actor: Actor, key: PersonalKey) -> SetBy:

@@ -118,6 +118,13 @@ class KeyExists(CustodyError):
     public_message = "This key cannot be added: it is already known to Keycast."
 
 
+class TooManyKeys(CustodyError):
+    """The person has as many keys in this tenant as one person may have."""
+
+    code = "too-many-keys"
+    public_message = "You have as many keys as one person may have here."
+
+
 class SecretRefused(CustodyError):
     """What was given as a secret key is not one."""
 

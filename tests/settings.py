@@ -13,6 +13,10 @@ os.environ.setdefault("KEYCAST_LOG_LEVEL", "WARNING")
 if "KEYCAST_KEK_FILE" not in os.environ:
     os.environ.setdefault("KEYCAST_KEK", "test-1:5Rk4v3Yd2hXbq0uJ8nQmTzWc7LsFgE6aPoViB1xKyNM=")
 
+# Tests empty the cache, so each xdist worker has a Redis database of its own; its child processes inherit it.
+if os.environ.get("REDIS_URL") and (worker := os.environ.get("PYTEST_XDIST_WORKER", "").removeprefix("gw")):
+    os.environ["REDIS_URL"] = f"{os.environ['REDIS_URL'].rpartition('/')[0]}/{int(worker) % 15 + 1}"
+
 from keycast.settings import *  # noqa: F403
 from keycast.settings import DATA_DIR, DATABASES
 

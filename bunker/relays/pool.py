@@ -8,6 +8,8 @@ from functools import lru_cache
 from time import monotonic, time
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
 from bunker.relays.guard import Guard
 from bunker.relays.intake import Intake
 from bunker.relays.interfaces import Authenticator, EventSink, Publication, PublishState, RelayHealth, Settled
@@ -65,17 +67,21 @@ class RelayPool:
         self._intake.forget(event_id)
 
     def set_wanted(self, wanted: Mapping[str, Collection[str]]) -> None:
-        """Serve exactly these relays and keys; more relays than the bound are left out and counted."""
+        """Serve exactly these relays and keys; more relays than the bound are left out and counted.
+
+        The operator's come first, then those that most keys wait on: nobody pushes them out by naming many others.
+        """
         normal = {url: keys for raw, keys in wanted.items() if (url := normalized(raw)) is not None and keys}
-        for url in [url for url in self._links if url not in normal]:
+        operators = {normalized(url) for url in settings.OUTBOUND_RELAYS}
+        ranked = sorted(normal, key=lambda url: (url not in operators, -len(normal[url]), url not in self._links))
+        served = ranked[: self._limits.relays]
+        self._intake.counters.misc["relays-over-bound"] += len(ranked) - len(served)
+        for url in set(self._links).difference(served):
             self._remove(url)
-        for url, keys in normal.items():
+        for url in served:
             if url not in self._links:
-                if len(self._links) >= self._limits.relays:
-                    self._intake.counters.misc["relays-over-bound"] += 1
-                    continue
                 self._links[url] = RelayLink(url, self._around)
-            self._links[url].want(keys)
+            self._links[url].want(normal[url])
         self._start_missing()
 
     def publish(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from django.utils import timezone
 from bunker.changes import ChangeKind, publish
 from bunker.errors import InvalidConnection, TooManyConnections
 from bunker.models import Connection
+from bunker.services.relay_urls import relays_for
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
@@ -19,6 +20,8 @@ from keys.models import PersonalKey
 
 MAX_NAME = 100
 MAX_LIVE_CONNECTIONS = 200
+MAX_RELAYS_OF_A_PERSON = 20
+"""Relays that all apps of one person may name in a tenant; connections to relays are shared by everybody."""
 LIVE_STATES = ("pending", "active", "locked")
 
 
@@ -44,6 +47,14 @@ def check_room(key: PersonalKey) -> None:
     live = Connection.objects.filter(tenant_id=key.tenant_id, key=key, state__in=LIVE_STATES).count()
     if live >= MAX_LIVE_CONNECTIONS:
         raise TooManyConnections
+
+
+def check_relays(key: PersonalKey, relays: Collection[str]) -> None:
+    """Refuse more different relays than one person may have the workers connect to."""
+    live = Connection.objects.filter(tenant_id=key.tenant_id, key__user_id=key.user_id, state__in=LIVE_STATES)
+    named = {url for urls in live.values_list("relays", flat=True) for url in urls}
+    if len((named | set(relays)) - set(relays_for(key.tenant))) > MAX_RELAYS_OF_A_PERSON:
+        raise InvalidConnection("Your apps use too many different relays. Revoke some that you no longer use.")
 
 
 def write_down(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:

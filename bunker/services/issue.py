@@ -18,7 +18,7 @@ from bunker.errors import InvalidConnection, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, Template
 from bunker.services.answer import store_connect_answer
-from bunker.services.common import check_expiry, check_room, clean_name, clean_text, write_down
+from bunker.services.common import check_expiry, check_relays, check_room, clean_name, clean_text, write_down
 from bunker.services.lifecycle import supersede
 from bunker.services.relay_urls import relays_for
 from keycast.audit.entries import Actor
@@ -103,6 +103,7 @@ def approve_nostrconnect(
     template, transport = _ready(key, policy_slug, expires_at)
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
+    check_relays(key, uri.relays)
     supersede(transport.id, uri.client_public_key, actor)
     metadata = {"name": clean_text(uri.name, 100), "url": clean_text(uri.url, 300)}
     connection = Connection.objects.create(

@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import structlog
-from django.db import DataError, Error, IntegrityError, InterfaceError, OperationalError, connection, transaction
+from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from bunker.worker import crash, sql
+from bunker.worker.faults import connection_is_lost, is_worth_retrying
 from bunker.worker.jobs import FENCED, STORED, Claim, Finish, Job, Known, Outcome
 from bunker.worker.stats import Stats
 from keycast.audit.errors import AuditUnavailable
@@ -33,7 +34,6 @@ GATHER_SECONDS = 0.001
 GATHER_STEPS = 6
 USES_EVERY = 1.0
 """Seconds between writes of use counts that no policy bounds."""
-_RETRY_STATES = {"40001", "40P01", "55P03"}
 
 
 class Uncertain(Unavailable):
@@ -224,11 +224,15 @@ class BatchWriter:
             except (Error, AuditUnavailable, ValueError) as error:
                 cause = error.__cause__ if isinstance(error, AuditUnavailable) else error
                 log.warning("batch_failed", error=type(cause).__name__, jobs=len(batch), attempt=attempt)
-                if _connection_is_lost(cause):
-                    return self._after_lost_connection(batch)
+                if connection_is_lost(cause):
+                    found = self._after_lost_connection(batch)
+                    if found is not None:
+                        return found
+                    if attempt == 1:
+                        continue
                 if len(batch) > 1 and isinstance(cause, DataError | IntegrityError | ValueError):
                     raise _Poisoned from error
-                if attempt == 2 or not _is_worth_retrying(cause):
+                if attempt == 2 or not is_worth_retrying(cause):
                     raise Unavailable from error
         raise AssertionError("unreachable")
 
@@ -246,8 +250,11 @@ class BatchWriter:
         _crash_points("after", batch)
         return outcomes
 
-    def _after_lost_connection(self, batch: list[Job]) -> list[Outcome]:
-        """The connection broke, perhaps inside COMMIT: look at the rows. Any one of a batch speaks for all of it."""
+    def _after_lost_connection(self, batch: list[Job]) -> list[Outcome] | None:
+        """The connection broke, perhaps inside COMMIT: look at the rows. Any one of a batch speaks for all of it.
+
+        None when nothing of it was stored. Raises Uncertain when the database cannot be asked.
+        """
         connection.close()
         for pause in (0.1, 0.2, 0.5, 1.0):
             time.sleep(pause)
@@ -259,7 +266,7 @@ class BatchWriter:
                 continue
             if STORED in outcomes:
                 return [FENCED if outcome is None else outcome for outcome in outcomes]
-            raise Unavailable
+            return None
         raise Uncertain
 
 
@@ -353,17 +360,6 @@ def _found(cursor: object, job: Job) -> Outcome | None:
         known = sql.known_requests(cursor, (job.row[0], None, None, None, None, None))
         return STORED if any(row[2] == job.row[3] for row in known) else None
     return None
-
-
-def _connection_is_lost(error: object) -> bool:
-    if isinstance(error, InterfaceError):
-        return True
-    return isinstance(error, OperationalError) and connection.vendor != "sqlite" and not connection.is_usable()
-
-
-def _is_worth_retrying(error: object) -> bool:
-    state = getattr(getattr(error, "__cause__", None), "sqlstate", None)
-    return state in _RETRY_STATES or (isinstance(error, OperationalError) and "locked" in str(error))
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from django.conf import settings
@@ -34,14 +34,14 @@ _SLICE = 16
 class GateLimits:
     """Bounds of one worker: rates per second, places in queues."""
 
-    client_rate: float = 500
-    client_burst: float = 1_000
-    stranger_rate: float = 2
-    stranger_burst: float = 30
-    signer_stranger_rate: float = 10
-    signer_stranger_burst: float = 120
-    strangers_rate: float = 100
-    strangers_burst: float = 400
+    client_rate: float = 500.0
+    client_burst: float = 1_000.0
+    stranger_rate: float = 2.0
+    stranger_burst: float = 30.0
+    signer_stranger_rate: float = 10.0
+    signer_stranger_burst: float = 120.0
+    strangers_rate: float = 100.0
+    strangers_burst: float = 400.0
     in_flight: int = 256
     queue: int = 2_000
     queue_per_tenant: int = 1_000
@@ -50,8 +50,11 @@ class GateLimits:
 
     @classmethod
     def from_settings(cls) -> GateLimits:
-        """Read overrides from settings.BUNKER_LIMITS (name -> number)."""
-        return cls(**(getattr(settings, "BUNKER_LIMITS", None) or {}))
+        """Read overrides from settings.BUNKER_LIMITS; an unknown name is a configuration error (TypeError)."""
+        given = dict(getattr(settings, "BUNKER_LIMITS", {}) or {})
+        whole = {field.name for field in fields(cls) if isinstance(field.default, int)}
+        bounds: dict[str, Any] = {name: (int if name in whole else float)(value) for name, value in given.items()}
+        return cls(**bounds)
 
 
 class Item:

@@ -17,7 +17,8 @@ import structlog
 from django.db import transaction
 
 from bunker.models import Request, RequestState
-from bunker.worker.engine import REMEMBER_MS, Engine
+from bunker.worker.desk import REMEMBER_MS
+from bunker.worker.engine import Engine
 from bunker.worker.gate import Gate, Item
 from bunker.worker.leases import Holding
 from bunker.worker.publisher import Publisher

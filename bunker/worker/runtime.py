@@ -21,7 +21,7 @@ from bunker.relays.bridge import WorkerBridge
 from bunker.relays.hub import get_hub
 from bunker.relays.intake import Intake
 from bunker.relays.pool import RelayPool
-from bunker.worker import leases
+from bunker.worker import collector, leases
 from bunker.worker.batch import BatchWriter
 from bunker.worker.control import ControlListener
 from bunker.worker.engine import Engine
@@ -111,6 +111,7 @@ class BunkerWorker:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set. Raises AnotherWorkerRuns, or the failure of whatever part ended first."""
+        collector.relax()
         exclusive = connection.vendor == "sqlite"
         await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
         try:

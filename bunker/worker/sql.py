@@ -66,10 +66,10 @@ def finish_requests(vendor: str, rows: int) -> str:
 
 @lru_cache(maxsize=1024)
 def mark_published(vendor: str, rows: int) -> str:
-    """Set the state of requests with a reply: first the new state, then ``rows`` event ids."""
+    """Set the state of requests that are over: first the new state, then ``rows`` event ids."""
     return (
         f"UPDATE bunker_request SET state = {mark(vendor)} "  # noqa: S608
-        f"WHERE event_id IN ({marks(vendor, rows)}) AND state IN ('answered', 'published')"
+        f"WHERE event_id IN ({marks(vendor, rows)}) AND state <> 'abandoned'"
     )
 
 

@@ -37,6 +37,7 @@ PUBLIC_PORT = env.int("KEYCAST_PUBLIC_PORT", default=443 if IS_PRODUCTION else 8
 LISTEN_HOST = env.str("KEYCAST_LISTEN_HOST", default="127.0.0.1")
 LISTEN_PORT = env.int("KEYCAST_LISTEN_PORT", default=8000)
 PROBE_TOKEN = secret("KEYCAST_PROBE_TOKEN", "")
+METRICS_PORT = env.int("KEYCAST_METRICS_PORT", default=0)
 
 INSTALLED_APPS = [
     "keycast.apps.KeycastConfig",
@@ -79,6 +80,7 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "accounts.signin.freshness.FreshSignInMiddleware",
     "keycast.errorpages.ErrorMiddleware",
 ]
 
@@ -252,6 +254,7 @@ KEK_PROVIDER = env.str("KEYCAST_KEK_PROVIDER", default="local")
 KEK_LEASE_SECONDS = env.int("KEYCAST_KEY_LEASE_SECONDS", default=60)
 OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
 NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
+KEYS_PER_USER = env.int("KEYCAST_KEYS_PER_USER", default=100)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
 # The co-signer: signer B of split keys, a process of its own
 COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default="") or str(DATA_DIR / "cosigner.sock")
@@ -291,6 +294,7 @@ OUTBOUND_RELAYS = env.list("KEYCAST_RELAYS", default=[])
 RELAY_ALLOWED_PRIVATE_HOSTS = env.list("KEYCAST_RELAY_ALLOW_PRIVATE", default=[])
 RELAY_ALLOWED_PORTS = env.list("KEYCAST_RELAY_PORTS", cast=int, default=[])
 RELAY_LIMITS = env.dict("KEYCAST_RELAY_LIMITS", default={})
+BUNKER_LIMITS = env.dict("KEYCAST_BUNKER_LIMITS", default={})
 BUNKER_SECRET_LIFETIME = env.int("KEYCAST_BUNKER_SECRET_LIFETIME", default=600)
 BUNKER_PAIRING_FAILURES = env.int("KEYCAST_PAIRING_FAILURES", default=5)
 BUNKER_PAIRING_WINDOW = env.int("KEYCAST_PAIRING_WINDOW", default=900)

@@ -11,7 +11,7 @@ import hmac
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from statistics import median
 
@@ -23,68 +23,87 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from keycast.crypto.schnorr import Keypair, verify
 from keycast.nostr import nip44
-from keycast.nostr.events import event_id
 from keycast.nostr.nip46 import Request
 
 BATCHES = 7
-CALLS = 300
+CLIENTS = 100
 STEPS = ("verify", "NIP-44 decrypt", "sign", "self-verify", "NIP-44 encrypt", "sign the reply")
-
+NOTE = '{"kind":1,"content":"' + "a note of usual length " * 4 + '","tags":[],"created_at":1700000000}'
 
 Costs = dict[str, dict[str, float]]
 """``{"plain": {step: us}, "as called": {step: us}}``, each with its ``sum``."""
-
-
-def microseconds(call: Callable[[], object]) -> float:
-    """CPU time of one call: the median of several batches, so that a noisy neighbour does not count."""
-    call()
-    costs = []
-    for _ in range(BATCHES):
-        started = time.process_time()
-        for _ in range(CALLS):
-            call()
-        costs.append((time.process_time() - started) / CALLS)
-    return round(1e6 * median(costs), 1)
+Steps = tuple[Callable[[], object], ...]
 
 
 def measure() -> Costs:
-    """Measure every step both ways."""
+    """Run the six steps in the order of a request, for one client after the other, as a server meets them.
+
+    Every client has its own key and message: repeating one step on one input would be faster than any request can be.
+    """
     signer, secret = Keypair.generate()
-    client, client_secret = Keypair.generate()
-    message = os.urandom(32)
-    signature = client.sign(message)
-    note = '{"kind":1,"content":"' + "a note of usual length " * 4 + '","tags":[],"created_at":1700000000}'
-    request = Request(secrets.token_hex(8), "sign_event", [note]).to_text()
-    signed = event_id(signer.public_key_hex, 1_700_000_000, 1, [], note) * 4 + note
-    conversation = nip44.conversation_key(signer, client.public_key)
-    payload = nip44.encrypt(request, conversation)
-    raw_secret, peer = bytes(secret.view()), client.public_key
-    plain: dict[str, Callable[[], object]] = {
-        "verify": lambda: PublicKeyXOnly(peer).verify(signature, message),
-        "NIP-44 decrypt": lambda: _plain_decrypt(raw_secret, peer, payload),
-        "sign": lambda: _plain_sign(raw_secret, message),
-        "self-verify": lambda: PublicKeyXOnly(peer).verify(signature, message),
-        "NIP-44 encrypt": lambda: _plain_encrypt(raw_secret, peer, signed),
-        "sign the reply": lambda: _plain_sign(raw_secret, message),
-    }
-    ours: dict[str, Callable[[], object]] = {
-        "verify": lambda: verify(peer, message, signature),
-        "NIP-44 decrypt": lambda: nip44.decrypt(payload, conversation),
-        "sign": lambda: signer.sign_unchecked(message),
-        "self-verify": lambda: verify(peer, message, signature),
-        "NIP-44 encrypt": lambda: nip44.encrypt(signed, conversation),
-        "sign the reply": lambda: signer.sign_unchecked(message),
-    }
-    assert _plain_decrypt(raw_secret, peer, payload) == request.encode()
-    assert nip44.decrypt(_plain_encrypt(raw_secret, peer, signed), conversation) == signed
-    assert verify(signer.public_key, message, _plain_sign(raw_secret, message))
-    client_secret.wipe()
-    return {"plain": _costs(plain), "as called": _costs(ours)}
+    cases = [_Case(signer, bytes(secret.view())) for _ in range(CLIENTS)]
+    return {"plain": _costs([case.plain() for case in cases]), "as called": _costs([case.ours() for case in cases])}
 
 
-def _costs(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
-    costs = {step: microseconds(calls[step]) for step in STEPS}
-    return {**costs, "sum": round(sum(costs.values()), 1)}
+def _costs(requests: Sequence[Steps]) -> dict[str, float]:
+    """CPU time of whole requests, median over batches; shared out by the median time of each step."""
+    spent: list[list[float]] = [[] for _ in STEPS]
+    total = median([_batch(requests, spent) for _ in range(BATCHES + 1)][1:])
+    shares = [median(times) for times in spent]
+    costs = {step: round(total * share / sum(shares), 1) for step, share in zip(STEPS, shares, strict=True)}
+    return {**costs, "sum": round(total, 1)}
+
+
+def _batch(requests: Sequence[Steps], spent: list[list[float]]) -> float:
+    """CPU microseconds of one request; notes in ``spent`` how long each step took."""
+    clock = time.perf_counter
+    started = time.process_time()
+    for steps in requests:
+        for place, step in enumerate(steps):
+            began = clock()
+            step()
+            spent[place].append(clock() - began)
+    return 1e6 * (time.process_time() - started) / len(requests)
+
+
+class _Case:
+    """One client's request to the signer, and both ways to handle it."""
+
+    def __init__(self, signer: Keypair, secret: bytes) -> None:
+        client, client_secret = Keypair.generate()
+        client_secret.wipe()
+        self.signer, self.secret, self.client = signer, secret, client
+        self.message = os.urandom(32)
+        self.signature, self.own = client.sign(self.message), signer.sign(self.message)
+        self.conversation = nip44.conversation_key(signer, client.public_key)
+        self.request = Request(secrets.token_hex(8), "sign_event", [NOTE]).to_text()
+        self.payload = nip44.encrypt(self.request, self.conversation)
+        self.answer = self.message.hex() * 5 + NOTE
+
+    def plain(self) -> Steps:
+        secret, peer, own = self.secret, self.client.public_key, self.signer.public_key
+        assert _plain_decrypt(secret, peer, self.payload) == self.request.encode()
+        assert nip44.decrypt(_plain_encrypt(secret, peer, self.answer), self.conversation) == self.answer
+        assert verify(own, self.message, _plain_sign(secret, self.message))
+        return (
+            lambda: PublicKeyXOnly(peer).verify(self.signature, self.message),
+            lambda: _plain_decrypt(secret, peer, self.payload),
+            lambda: _plain_sign(secret, self.message),
+            lambda: PublicKeyXOnly(own).verify(self.own, self.message),
+            lambda: _plain_encrypt(secret, peer, self.answer),
+            lambda: _plain_sign(secret, self.message),
+        )
+
+    def ours(self) -> Steps:
+        peer, own = self.client.public_key, self.signer.public_key
+        return (
+            lambda: verify(peer, self.message, self.signature),
+            lambda: nip44.decrypt(self.payload, self.conversation),
+            lambda: self.signer.sign_unchecked(self.message),
+            lambda: verify(own, self.message, self.own),
+            lambda: nip44.encrypt(self.answer, self.conversation),
+            lambda: self.signer.sign_unchecked(self.message),
+        )
 
 
 def _plain_sign(secret: bytes, message: bytes) -> bytes:

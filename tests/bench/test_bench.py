@@ -78,7 +78,7 @@ async def test_every_answer_is_verified(bunker: FakeBunker):
 
 
 def test_the_yardstick_has_every_step_both_ways(monkeypatch):
-    monkeypatch.setattr(primitives, "CALLS", 3)
+    monkeypatch.setattr(primitives, "CLIENTS", 3)
     costs = primitives.measure()
     assert all(set(costs[way]) == {*primitives.STEPS, "sum"} for way in ("plain", "as called"))
 

@@ -8,8 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-
 from keycast.nostr.events import parse_event, verify_event
 
 ROOT = Path(__file__).resolve().parent.parent.parent

@@ -11,7 +11,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NAME = re.compile(r"[A-Z][A-Z0-9_]{2,}")
-READERS = {"str", "bool", "int", "float", "list", "dict", "url", "db_url", "cache_url", "email_url", "secret", "named", "get"}
+READERS = {
+    "str",
+    "bool",
+    "int",
+    "float",
+    "list",
+    "dict",
+    "url",
+    "db_url",
+    "cache_url",
+    "email_url",
+    "secret",
+    "named",
+    "get",
+}
 INTERNAL = {"DJANGO_SETTINGS_MODULE", "KEYCAST_PARENT_PID", "KEYCAST_TEST_ROOT", "VIRTUAL_ENV", "PATH", "HOME"}
 """Set by our own processes, or by the system; nobody configures Keycast with them."""
 FOLDERS = ("keycast", "accounts", "keys", "bunker", "tests", "scripts")

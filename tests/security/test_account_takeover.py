@@ -11,7 +11,7 @@ from django.core.cache import cache
 from django.test import Client
 from django_scopes import scopes_disabled
 
-from accounts.models import Membership, Role, Tenant, User
+from accounts.models import Invitation, Membership, Role, Tenant, User
 from accounts.services import add_member, create_tenant, create_user
 from keycast.audit.entries import Actor
 
@@ -166,7 +166,25 @@ def test_an_invitation_is_not_mailed_again_and_again(club: Tenant) -> None:
     owner = signed_in_member(club, "owner@example.org")
     with scopes_disabled():
         Membership.objects.update(role=Role.OWNER)
-    mail.outbox.clear()
     for _ in range(10):
         owner.post("/people/invite/", {"email": VICTIM, "role": "member"})
-    assert len(mail.outbox) == 5
+    with scopes_disabled():
+        assert Invitation.objects.count() == 5
+
+
+def test_an_account_that_only_knows_codes_is_not_changed_by_an_old_session(club: Tenant) -> None:
+    """Without a password or a second factor allauth takes every session as freshly proved."""
+    actor = Actor.command("test")
+    add_member(actor=actor, tenant=club, user=create_user(actor=actor, email=VICTIM))
+    thief = the_victim_comes_by_code()
+    session = thief.session
+    for step in session["account_authentication_methods"]:
+        step["at"] -= 24 * 3600
+    session.save()
+    mail.outbox.clear()
+    for path in ("/account/email/", "/account/2fa/totp/activate/", "/account/password/set/"):
+        answer = thief.post(path, {"action_add": "", "email": "thief@example.org", "password1": PASSWORD})
+        assert answer.status_code == 302
+        assert "/account/login/" in answer["Location"], (path, answer["Location"])
+    assert mail.outbox == []
+    assert not User.objects.get(email=VICTIM).has_usable_password()

@@ -7,10 +7,12 @@ import signal
 from typing import Any
 
 import uvloop
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from bunker.worker.leases import AnotherWorkerRuns
 from bunker.worker.runtime import BunkerWorker, default_port
+from keycast import metrics
 from keycast.startup import refuse_unsafe_start
 
 
@@ -21,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         refuse_unsafe_start()
+        metrics.serve(settings.METRICS_PORT)
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve())

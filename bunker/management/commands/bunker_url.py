@@ -30,9 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--policy", required=True, choices=sorted(TEMPLATES), help="what the app may do")
         parser.add_argument("--name", default="Command line", help="the app's name in the portal")
         parser.add_argument("--days", type=int, help="end the app's access after so many days")
-        parser.add_argument(
-            "--secret-minutes", type=int, help="minutes the secret waits to be used"
-        )
+        parser.add_argument("--secret-minutes", type=int, help="minutes the secret waits to be used")
         parser.add_argument("--json", action="store_true", help="print a JSON object instead of the bare URL")
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -11,7 +11,7 @@ from unittest import mock
 
 import pytest
 from asgiref.sync import sync_to_async
-from django.db import OperationalError
+from django.db import OperationalError, connection
 
 from bunker.models import Request, ShardLease
 from bunker.worker import batch as batch_module
@@ -131,3 +131,23 @@ async def test_a_full_queue_says_no_at_once(fence: int) -> None:
     with pytest.raises(Unavailable):
         await writer.submit(claim(fence))
     await writer.stop()
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no connection to lose")
+async def test_a_connection_that_the_server_ended_costs_nobody_an_answer(writer: BatchWriter, fence: int) -> None:
+    assert await writer.submit(claim(fence)) is STORED
+    pid = await writer.execute(_backend)
+    await sync_to_async(_end_backend)(pid)
+    assert await writer.submit(claim(fence)) is STORED
+    assert await Request.objects.acount() == await AuditRow.objects.acount() == 2
+
+
+def _backend() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        return int(cursor.fetchone()[0])
+
+
+def _end_backend(pid: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [pid])

@@ -17,6 +17,7 @@ from bunker.models import Request, RequestState, ShardLease, WorkerSeat
 from bunker.worker import leases
 from bunker.worker.leases import AnotherWorkerRuns
 from bunker.worker.runtime import BunkerWorker
+from keycast.audit.models import AuditRow
 from keycast.metrics import BUNKER_REQUESTS
 from keycast.nostr.uris import NostrConnectUri
 from tests.bunker.conftest import Running, connected
@@ -115,3 +116,29 @@ async def test_a_client_above_its_rate_is_told_to_slow_down(start_worker: Callab
         answers = [await client.next() for _ in range(12)]
     assert sum("error" not in answer for answer in answers) == 5
     assert {answer["error"] for answer in answers if "error" in answer} == {"Too many requests. Please slow down."}
+
+
+async def test_a_request_that_fails_twice_unforeseen_is_given_up_and_its_client_told(
+    worker: Running, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await connected(worker, home)
+    tries = []
+
+    async def break_down(*_: Any) -> None:
+        tries.append(1)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(worker[0].engine._keys, "sign_event", break_down)
+    template = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
+    raw = client.compose("sign_event", [template], "n1")[1]
+    worker[1].send(raw)
+    while not tries:
+        await asyncio.sleep(0.01)
+    for _ in range(3):
+        await worker[0]._recovery.recover(range(64))
+        await asyncio.sleep(0.2)
+    assert "unavailable" in (await client.next())["error"].lower()
+    assert len(tries) == 2
+    assert (await Request.objects.aget(method="sign_event")).state == RequestState.PUBLISHED
+    outcomes = [row.outcome async for row in AuditRow.objects.filter(tag="bunker:sign_event:request").order_by("id")]
+    assert outcomes == ["intent", "unknown", "intent", "unknown"]

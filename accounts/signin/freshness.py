@@ -1,0 +1,56 @@
+"""Changing how one signs in needs a fresh proof, also of people who have nothing but e-mailed codes.
+
+allauth asks for a password or a second factor again; an account without either it takes as proved, so a stolen session
+could set a password or another address and keep the account. Here such an account has to have signed in just now.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from allauth.account import app_settings
+from allauth.account.authentication import get_authentication_records
+from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
+from django.contrib import messages
+from django.contrib.auth import logout
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import reverse
+from django.utils.deprecation import MiddlewareMixin
+
+from accounts.models import User
+
+GUARDED = frozenset(
+    {
+        "account_set_password",
+        "mfa_activate_totp",
+        "mfa_add_webauthn",
+        "mfa_signup_webauthn",
+        "mfa_generate_recovery_codes",
+    }
+)
+"""Names of allauth's addresses that add a means to sign in; the page of addresses is guarded where it changes one."""
+
+
+class FreshSignInMiddleware(MiddlewareMixin):
+    """Sends people with an old session and no means of proof to sign in again, and then back."""
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
+        name = request.resolver_match.url_name if request.resolver_match else None
+        changes_address = name == "account_email" and request.method == "POST"
+        user = request.user
+        if not (name in GUARDED or changes_address) or not isinstance(user, User):
+            return None
+        if get_reauthentication_flows(user) or _signed_in_just_now(request, user):
+            return None
+        logout(request)
+        messages.warning(
+            request, "This needs a fresh proof that it is you. Please sign in again; it then goes on here."
+        )
+        return redirect_to_login(request.path, reverse("account_login"))
+
+
+def _signed_in_just_now(request: HttpRequest, user: User) -> bool:
+    times = [float(step.get("at", 0)) for step in get_authentication_records(request, user)]
+    return bool(times) and time.time() - max(times) < app_settings.REAUTHENTICATION_TIMEOUT

@@ -1,0 +1,15 @@
+"""The garbage collector, told what a worker is: much that lives long, and requests that leave no cycles behind."""
+
+from __future__ import annotations
+
+import gc
+from typing import Final
+
+THRESHOLDS: Final = (20_000, 50, 100)
+"""Objects more than before a collection of the young, and how many of those before one of the older. Python's own
+(700, 10, 10) spent 30 us of every request, at 100 clients, on walking over what never goes away."""
+
+
+def relax() -> None:
+    """Collect seldom. Holds for the whole process; safe to repeat."""
+    gc.set_threshold(*THRESHOLDS)
