@@ -6,6 +6,7 @@ every command that serves refuses to start there; keycast.startup runs them for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -173,7 +174,7 @@ def named(variable: str) -> bool:
 
 
 def secret_file_is_readable() -> Finding:
-    names = ("SECRET_KEY_FILE", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY_FILE")
+    names = ("SECRET_KEY_FILE", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY_FILE", "KEYCAST_COSIGNER_KEK_FILE")
     found = [text for name in names if (text := readable_by_others(os.environ.get(name, ""), name))]
     return " ".join(found) or None
 
@@ -190,7 +191,37 @@ def readable_by_others(path: str, name: str) -> Finding:
 
 
 def emulator_is_used() -> Finding:
-    return "An emulator of an HSM is configured." if os.environ.get("KEYCAST_EMULATOR") else None
+    is_used = os.environ.get("KEYCAST_EMULATOR") or settings.KMS_EMULATOR or settings.NETHSM_EMULATOR
+    host = settings.KMS_ENDPOINT.partition(":")[0]
+    is_elsewhere = bool(host) and not host.endswith(".googleapis.com")
+    return "An emulator of an HSM is configured." if is_used or is_elsewhere else None
+
+
+def nethsm_is_spoken_to_in_clear() -> Finding:
+    url = settings.NETHSM_URL
+    return "KEYCAST_NETHSM_URL is not https." if url and not url.startswith("https://") else None
+
+
+def no_cosigner_key() -> Finding:
+    """Only where the co-signer runs here, as the server's child: elsewhere it refuses by itself."""
+    if "google" not in settings.HSM_PROVIDERS or not settings.COSIGNER_IS_CHILD or named("KEYCAST_COSIGNER_KEK"):
+        return None
+    return "No key-encryption key of the co-signer: neither KEYCAST_COSIGNER_KEK nor KEYCAST_COSIGNER_KEK_FILE is set."
+
+
+def cosigner_key_is_ours() -> Finding:
+    shared = key_lines("KEYCAST_KEK") & key_lines("KEYCAST_COSIGNER_KEK")
+    return "The co-signer has a key-encryption key that is also ours." if shared else None
+
+
+def key_lines(variable: str) -> set[str]:
+    """The keys of a key-encryption key setting, without their versions; none when its file cannot be read."""
+    text, path = os.environ.get(variable, ""), os.environ.get(f"{variable}_FILE", "")
+    if path:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text += "\n" + Path(path).read_text(encoding="ascii")
+    lines = (line.strip() for line in text.replace(",", "\n").splitlines())
+    return {line.partition(":")[2].strip() for line in lines if ":" in line and not line.startswith("#")} - {""}
 
 
 def rows(query: Callable[[], bool]) -> bool:
@@ -254,7 +285,8 @@ RULES: tuple[Rule, ...] = (
         "keycast.E005",
         emulator_is_used,
         "An emulator protects nothing.",
-        "Unset KEYCAST_EMULATOR.",
+        "Unset KEYCAST_EMULATOR, KEYCAST_KMS_EMULATOR, KEYCAST_NETHSM_EMULATOR, and KEYCAST_KMS_ENDPOINT where it "
+        "names a host that is not Google's.",
         fatal=True,
     ),
     Rule(
@@ -370,6 +402,27 @@ RULES: tuple[Rule, ...] = (
         secret_file_is_readable,
         "Another account on the machine could open every key.",
         "chmod 600, owned by the account that Keycast runs as.",
+    ),
+    Rule(
+        "keycast.E024",
+        nethsm_is_spoken_to_in_clear,
+        "Whoever listens would read the passphrases of the HSM's users.",
+        "Use https, and give the device's certificate in KEYCAST_NETHSM_CA_FILE.",
+        fatal=True,
+    ),
+    Rule(
+        "keycast.E025",
+        no_cosigner_key,
+        "Halves of split keys could not be sealed (docs/hsm.md).",
+        "Make one with: manage.py generate_kek --path FILE, and point KEYCAST_COSIGNER_KEK_FILE at it.",
+        fatal=True,
+    ),
+    Rule(
+        "keycast.E026",
+        cosigner_key_is_ours,
+        "One key would open both halves of every split key.",
+        "Make a key of its own for the co-signer, and refresh the halves (docs/hsm.md).",
+        fatal=True,
     ),
 )
 

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 from django.conf import settings
 
@@ -31,13 +32,17 @@ def end_with_parent() -> None:
         raise SystemExit("The process that started this one is gone.")
 
 
-async def run_command(stop: asyncio.Event, *arguments: str) -> None:
-    """Run ``manage.py ARGUMENTS`` until ``stop`` is set, then end it; raises ChildEnded when it ends by itself."""
+async def run_command(stop: asyncio.Event, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+    """Run ``manage.py ARGUMENTS`` until ``stop`` is set, then end it; raises ChildEnded when it ends by itself.
+
+    It inherits our environment unless it is given another one.
+    """
+    inherited = os.environ if environment is None else environment
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(settings.BASE_DIR / "manage.py"),
         *arguments,
-        env={**os.environ, PARENT_VARIABLE: str(os.getpid())},
+        env={**inherited, PARENT_VARIABLE: str(os.getpid())},
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,
     )

@@ -19,7 +19,7 @@ from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.health import Finding, Look
 from keys import SHARDS
-from keys.checks import self_test
+from keys.checks import hsm_reports, self_test
 
 LEAST_DISK = 500 * 1024 * 1024
 """Bytes."""
@@ -158,7 +158,12 @@ LOOKS: tuple[Look, ...] = (
 
 def examine() -> list[Finding]:
     """Look at everything, in order; a look that the database stops becomes a finding itself."""
-    return [safely(look) for look in LOOKS]
+    return [safely(look) for look in LOOKS] + hsm()
+
+
+def hsm() -> list[Finding]:
+    """What the HSM modes need, where they are set up."""
+    return [Finding(report.name, report.is_ok, report.detail, report.fix) for report in hsm_reports()]
 
 
 def safely(look: Look) -> Finding:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from typing import Any
+
+from django.conf import settings
 
 from bunker.relays.hub import get_hub
 from keycast.children import run_command
@@ -24,6 +27,19 @@ async def run_jobs(stop: asyncio.Event) -> None:
     await run_command(stop, "qcluster")
 
 
+async def run_cosigner(stop: asyncio.Event) -> None:
+    """Run signer B of split keys as a child process, without the secrets of this one."""
+    from keys.cosigning.process import environment  # noqa: PLC0415  (as above)
+
+    await run_command(stop, "cosigner", environment=environment(os.environ))
+
+
+async def run_kms_emulator(stop: asyncio.Event) -> None:
+    """Run the stand-in for Cloud KMS as a child process; outside production, where the settings ask for it."""
+    keys = str(settings.DATA_DIR / "kms-emulator.json")
+    await run_command(stop, "kms_emulator", "--port", str(settings.KMS_EMULATOR_PORT), "--file", keys)
+
+
 async def run_relay_bridge(stop: asyncio.Event) -> None:
     """Connect the built-in relay of this process to the workers in others (scaled shape)."""
     from bunker.worker.web import serve_relay  # noqa: PLC0415  (as above)
@@ -38,7 +54,12 @@ def web_services() -> list[Service]:
 
 def embedded_services() -> list[Service]:
     """What one process of the embedded shape runs beside the web."""
-    return [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+    services = [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+    if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
+        services.append(Service("co-signer", run_cosigner))
+    if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:
+        services.append(Service("Cloud KMS emulator", run_kms_emulator))
+    return services
 
 
 class Lifespan:

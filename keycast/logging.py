@@ -135,6 +135,8 @@ QUIETER = {
     "uvicorn": "WARNING",
     "websockets": "WARNING",
     "asyncio": "WARNING",
+    "httpx": "WARNING",
+    "httpcore": "WARNING",
 }
 
 

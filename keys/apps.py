@@ -7,3 +7,10 @@ class KeysConfig(AppConfig):
     name = "keys"
     verbose_name = "Custody"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from keys.cosigning import upkeep
+        from keys.hsm import setup
+
+        setup.register()
+        upkeep.connect()

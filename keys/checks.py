@@ -9,6 +9,8 @@ from uuid import UUID
 from django_scopes import scopes_disabled
 
 from keys.errors import KekUnavailable, KeyDamaged
+from keys.hsm import inspection
+from keys.hsm.inspection import HsmReport
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.rows import key_ref, transport_ref
 from keys.signing.inspection import check_personal, check_transport
@@ -24,6 +26,11 @@ class KeyProblem:
     row_id: UUID
     tenant_id: UUID
     cause: str
+
+
+def hsm_reports() -> list[HsmReport]:
+    """How the HSMs and the co-signer look from here; empty where none is set up."""
+    return list(inspection.reports())
 
 
 def opens(key: PersonalKey) -> bool:

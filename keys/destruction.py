@@ -13,7 +13,7 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys import journal, states
-from keys.models import KeyState, PersonalKey, TransportKey
+from keys.models import HalfRefresh, KeyState, PersonalKey, TransportKey
 from keys.runtime import forget_after_commit
 from keys.states import Step
 
@@ -35,7 +35,7 @@ def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
         # Looked at again under the lock: it may have been cancelled, or destroyed by another process.
         if row is None or row.state != KeyState.DESTRUCTION_SCHEDULED or _is_early(row, now):
             return False
-        _overwrite(row)
+        overwrite(row)
         row.state = states.after(row.state, Step.DESTROY)
         journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
         forget_after_commit(row.id)
@@ -47,13 +47,14 @@ def _is_early(row: PersonalKey, now: datetime) -> bool:
     return row.destruction_due_at is None or row.destruction_due_at > now
 
 
-def _overwrite(row: PersonalKey) -> None:
+def overwrite(row: PersonalKey) -> None:
     """Random bytes in place of every sealed secret, then nothing: a freed cell must not keep the old ones."""
     for transport in TransportKey.objects.filter(key=row):
         transport.encrypted_secret_key = os.urandom(len(transport.encrypted_secret_key))
         transport.is_current = False
         transport.retired_at = transport.retired_at or timezone.now()
         transport.save(update_fields=["encrypted_secret_key", "is_current", "retired_at"])
+    HalfRefresh.objects.filter(key=row).delete()
     _overwrite_field(row, "encrypted_secret_key")
     _overwrite_field(row, "encrypted_half_key")
     row.key_tweak = ""

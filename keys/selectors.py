@@ -19,6 +19,8 @@ from keys.signing.local import CAPABILITIES as ENCRYPTED
 
 __all__ = [
     "capabilities_of",
+    "failed_key_of",
+    "failed_keys_of",
     "key_by_public_key",
     "key_of",
     "key_ref",
@@ -43,6 +45,21 @@ def keys_of(user: User, tenant: Tenant) -> QuerySet[PersonalKey]:
 def key_of(user: User, tenant: Tenant, key_id: UUID) -> PersonalKey:
     """One of the user's keys in this tenant. Raises KeyNotFound, also for a tombstone."""
     found = keys_of(user, tenant).filter(pk=key_id).first()
+    if found is None:
+        raise KeyNotFound
+    return found
+
+
+def failed_keys_of(user: User, tenant: Tenant) -> QuerySet[PersonalKey]:
+    """The user's keys in this tenant that could not be made, and that nobody has removed yet."""
+    with scopes_disabled():
+        found: QuerySet[PersonalKey] = PersonalKey.objects.filter(tenant=tenant, user=user, state=KeyState.FAILED)
+        return found.select_related("tenant", "user")
+
+
+def failed_key_of(user: User, tenant: Tenant, key_id: UUID) -> PersonalKey:
+    """One of them. Raises KeyNotFound."""
+    found = failed_keys_of(user, tenant).filter(pk=key_id).first()
     if found is None:
         raise KeyNotFound
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
@@ -21,6 +22,7 @@ from keys import access, creation, destruction, journal, modes, states
 from keys.checks import KeyProblem, opens, self_test
 from keys.creation import WantedKey
 from keys.errors import KeyDamaged
+from keys.hsm import pending
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.rows import locked_row
 from keys.runtime import forget_after_commit, signing_service, transport_service
@@ -37,9 +39,12 @@ __all__ = [
     "destroy_due_keys",
     "disable_key",
     "enable_key",
+    "finish_pending_key",
+    "finish_pending_keys",
     "import_key",
     "lock_key",
     "parse_secret_input",
+    "remove_failed_key",
     "rename_key",
     "schedule_destruction",
     "self_test",
@@ -158,9 +163,31 @@ def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     return row
 
 
+@transaction.atomic
+def remove_failed_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+    """Put a key that could not be made out of sight; a job ends what its HSM has of it. Raises InvalidTransition."""
+    row = locked_row(key)
+    access.require_manager(actor, row)
+    row.state = states.after(row.state, Step.REMOVE)
+    destruction.overwrite(row)
+    journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
+    journal.write(row, Tag.KEY_DESTROYED, actor, reason="It could not be made.")
+    return row
+
+
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:
     """Destroy every key whose day has come, each in its own transaction; returns how many. Safe to repeat."""
     return destruction.destroy_due(actor or Actor.system("jobs"), now or timezone.now())
+
+
+def finish_pending_keys() -> int:
+    """Bring every key that waits for its HSM one step on, and clean up after ended ones; returns how many changed."""
+    return pending.finish_all()
+
+
+def finish_pending_key(key_id: UUID) -> bool:
+    """Finish one key, waiting a few seconds for its HSM; whether it is no longer pending."""
+    return pending.finish_soon(key_id)
 
 
 @transaction.atomic

@@ -5,9 +5,9 @@
     pending -> active -> locked <-> active -> disabled <-> active
     active | locked | disabled -> destruction-scheduled -> destroyed
     destruction-scheduled -> disabled (cancelled)
-    pending -> failed
+    pending -> failed -> destroyed (removed by its owner)
 
-A key serves requests in state ``active`` alone. ``destroyed`` and ``failed`` are final; what is left is a tombstone.
+A key serves requests in state ``active`` alone. ``destroyed`` is final, and a key that failed never comes to life.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Step(StrEnum):
     SCHEDULE_DESTRUCTION = "schedule-destruction"
     CANCEL_DESTRUCTION = "cancel-destruction"
     DESTROY = "destroy"
+    REMOVE = "remove"
 
 
 TRANSITIONS: Final[dict[tuple[KeyState, Step], KeyState]] = {
@@ -46,6 +47,7 @@ TRANSITIONS: Final[dict[tuple[KeyState, Step], KeyState]] = {
     (KeyState.DISABLED, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
     (KeyState.DESTRUCTION_SCHEDULED, Step.CANCEL_DESTRUCTION): KeyState.DISABLED,
     (KeyState.DESTRUCTION_SCHEDULED, Step.DESTROY): KeyState.DESTROYED,
+    (KeyState.FAILED, Step.REMOVE): KeyState.DESTROYED,
 }
 
 

@@ -62,6 +62,7 @@ _SENTENCES: Final[dict[Tag, str]] = {
     Tag.KEY_DESTRUCTION_SCHEDULED: "Destruction of the key scheduled",
     Tag.KEY_DESTRUCTION_CANCELLED: "Destruction of the key cancelled",
     Tag.KEY_DESTROYED: "Key destroyed",
+    Tag.HSM_KEY_DESTROYED: "Key in the HSM given up for destruction",
     Tag.TRANSPORT_KEY_CREATED: "Remote-signer key created",
     Tag.TRANSPORT_KEY_ROTATED: "Remote-signer key replaced",
     Tag.KEK_ROTATED: "Key-encryption key rotated",

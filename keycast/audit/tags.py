@@ -84,6 +84,7 @@ class Tag(StrEnum):
     KEY_DESTRUCTION_SCHEDULED = "keys:key:destruction-scheduled"
     KEY_DESTRUCTION_CANCELLED = "keys:key:destruction-cancelled"
     KEY_DESTROYED = "keys:key:destroyed"
+    HSM_KEY_DESTROYED = "keys:hsm-key:destroyed"
     TRANSPORT_KEY_CREATED = "keys:transport-key:created"
     TRANSPORT_KEY_ROTATED = "keys:transport-key:rotated"
     KEK_ROTATED = "keys:key-encryption-key:rotated"

@@ -1,4 +1,4 @@
-"""Who and what the demo shows: one tenant, one operator, one user with one key, and fresh bunker URLs."""
+"""Who and what the demo shows: one tenant, one operator, one user with a key of each mode, and fresh bunker URLs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.db import transaction
 
-from accounts.models import Role, Tenant, User
+from accounts.models import KeyMode, Role, Tenant, User
 from accounts.services import add_member, create_tenant, create_user
+from accounts.services.tenants import change_tenant
 from bunker.models import Connection, ConnectionState
 from bunker.services import create_bunker_url, revoke_connection
 from keycast.audit.entries import Actor
 from keycast.demo.surroundings import PORTAL_HOST
 from keycast.nostr import nip19
-from keys.models import PersonalKey
-from keys.services import create_key
+from keys.models import KeyState, PersonalKey
+from keys.services import create_key, finish_pending_key
 
 TENANT: Final = "demo"
 OPERATOR: Final = "operator@example.com"
@@ -38,27 +39,54 @@ def settle() -> dict[str, Any]:
     tenant = Tenant.objects.filter(slug=TENANT).first() or _tenant()
     operator = User.objects.filter(email=OPERATOR).first() or _operator()
     user = User.objects.filter(email=USER).first() or _user(tenant)
-    key = PersonalKey.objects.filter(tenant=tenant, user=user).first() or create_key(
-        actor=ACTOR, tenant=tenant, user=user, name="Alice"
-    )
-    _withdraw_unused(key)
+    key = _key(tenant, user, KeyMode.ENCRYPTED) or create_key(actor=ACTOR, tenant=tenant, user=user, name="Alice")
     return {
         "users": [
             {"email": user.email, "password": _secret("USER_PASSWORD"), "role": "owner of the tenant"},
             {"email": operator.email, "password": _secret("OPERATOR_PASSWORD"), "role": "platform staff", **_second()},
         ],
-        "keys": [
-            {
-                "npub": nip19.encode_npub(key.public_key or ""),
-                "mode": key.key_mode,
-                "provider": key.provider,
-                "bunker_urls": [_address(key, name) for name in SPARES],
-            }
-        ],
+        "keys": [_shown(key)],
         "hours": HOURS,
         "own_bunker_url": _address(key, OWN),
         "totp_code": format_hotp_value(hotp_value(_secret("OPERATOR_TOTP"), int(time.time()) // TOTP_PERIOD)),
         "totp_seconds": TOTP_PERIOD - int(time.time()) % TOTP_PERIOD,
+    }
+
+
+def settle_hsm_key() -> dict[str, Any]:
+    """The user's key that an (emulated) HSM authorises, as one of ``keys``, with ``own_bunker_url``.
+
+    The emulator and the co-signer must be running. Raises keys.errors; KeyError while the key is not there yet.
+    """
+    tenant, user = Tenant.objects.get(slug=TENANT), User.objects.get(email=USER)
+    if KeyMode.HSM not in tenant.key_modes:
+        tenant = change_tenant(actor=ACTOR, tenant=tenant, key_modes=[KeyMode.ENCRYPTED.value, KeyMode.HSM.value])
+    key = _key(tenant, user, KeyMode.HSM) or create_key(
+        actor=ACTOR, tenant=tenant, user=user, name="Alice, HSM-authorised (emulated)", key_mode=KeyMode.HSM
+    )
+    if key.state == KeyState.PENDING:
+        finish_pending_key(key.id)
+        key = PersonalKey.objects.get(pk=key.pk)
+    if key.state != KeyState.ACTIVE:
+        raise KeyError(key.state_reason or "the HSM is still making the key")
+    return {**_shown(key), "own_bunker_url": _address(key, OWN)}
+
+
+def _key(tenant: Tenant, user: User, mode: KeyMode) -> PersonalKey | None:
+    ended = (KeyState.FAILED, KeyState.DESTROYED)
+    found: PersonalKey | None = (
+        PersonalKey.objects.filter(tenant=tenant, user=user, key_mode=mode).exclude(state__in=ended).first()
+    )
+    return found
+
+
+def _shown(key: PersonalKey) -> dict[str, Any]:
+    _withdraw_unused(key)
+    return {
+        "npub": nip19.encode_npub(key.public_key or ""),
+        "mode": key.key_mode,
+        "provider": key.provider,
+        "bunker_urls": [_address(key, name) for name in SPARES],
     }
 
 

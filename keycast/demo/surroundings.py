@@ -44,14 +44,18 @@ class Surroundings:
     folder: Path
     port: int
     secrets: dict[str, str] = field(repr=False)
+    kms_port: int = 0
 
     @classmethod
-    def prepare(cls, folder: Path, port: int) -> Surroundings:
-        """Make the folder and ``demo.env``; a second start keeps the secrets that the first one made."""
+    def prepare(cls, folder: Path, port: int, kms_port: int = 0) -> Surroundings:
+        """Make the folder and ``demo.env``; a second start keeps the secrets that the first one made.
+
+        With ``kms_port`` the server also offers keys authorised by Cloud KMS, which it emulates at that port.
+        """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = folder / "demo.env"
         known = _read(file)
-        found = cls(folder, port, {name: known.get(name, value) for name, value in _fresh_secrets().items()})
+        found = cls(folder, port, {name: known.get(name, value) for name, value in _fresh_secrets().items()}, kms_port)
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in found.variables().items())
         write_private(file, "# Settings of the demo, for a shell: set -a; . demo.env; set +a\n" + "".join(lines))
         return found
@@ -84,7 +88,17 @@ class Surroundings:
             "KEYCAST_PLATFORM_HOSTS": ADMIN_HOST,
             "KEYCAST_LOG_LEVEL": "WARNING",
             "EMAIL_URL": "consolemail://",
+            **(self._emulated_hsm() if self.kms_port else {}),
             **self.secrets,
+        }
+
+    def _emulated_hsm(self) -> dict[str, str]:
+        return {
+            "KEYCAST_HSM_PROVIDERS": "google",
+            "KEYCAST_KMS_EMULATOR": "1",
+            "KEYCAST_KMS_EMULATOR_PORT": str(self.kms_port),
+            "GRPC_VERBOSITY": "NONE",
+            "KEYCAST_GCP_KEY_RING": "projects/emulated/locations/europe-west1/keyRings/demo",
         }
 
     def environment(self) -> dict[str, str]:

@@ -256,6 +256,37 @@ OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
 NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
 KEYS_PER_USER = env.int("KEYCAST_KEYS_PER_USER", default=100)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
+# The co-signer: signer B of split keys, a process of its own
+COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default="") or str(DATA_DIR / "cosigner.sock")
+COSIGNER_ADDRESS = env.str("KEYCAST_COSIGNER_ADDRESS", default="")
+COSIGNER_IS_CHILD = not COSIGNER_ADDRESS and not env.str("KEYCAST_COSIGNER_SOCKET", default="")
+COSIGNER_TLS_CA = env.str("KEYCAST_COSIGNER_TLS_CA", default="")
+COSIGNER_TLS_CERT = env.str("KEYCAST_COSIGNER_TLS_CERT", default="")
+COSIGNER_TLS_KEY = env.str("KEYCAST_COSIGNER_TLS_KEY", default="")
+COSIGNER_DB = env.str("KEYCAST_COSIGNER_DB", default=str(DATA_DIR / "cosigner.sqlite3"))
+COSIGNER_USERS = env.list("KEYCAST_COSIGNER_USERS", default=[])
+COSIGNER_KEY_LIMIT = env.float("KEYCAST_COSIGNER_KEY_LIMIT", default=100.0)
+COSIGNER_TENANT_LIMIT = env.float("KEYCAST_COSIGNER_TENANT_LIMIT", default=1000.0)
+
+# HSM (keys.hsm.setup)
+HSM_PROVIDERS = env.list("KEYCAST_HSM_PROVIDERS", default=[])
+GCP_KEY_RING = env.str("KEYCAST_GCP_KEY_RING", default="")
+GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
+KMS_ENDPOINT = env.str("KEYCAST_KMS_ENDPOINT", default="")
+KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
+KMS_EMULATOR_PORT = env.int("KEYCAST_KMS_EMULATOR_PORT", default=9010)
+# Where no emulator is named, the server of the embedded shape runs one.
+KMS_EMULATOR_IS_CHILD = KMS_EMULATOR and not KMS_ENDPOINT and not IS_PRODUCTION
+if KMS_EMULATOR_IS_CHILD:
+    KMS_ENDPOINT = f"127.0.0.1:{KMS_EMULATOR_PORT}"
+NETHSM_URL = env.str("KEYCAST_NETHSM_URL", default="")
+NETHSM_CA_FILE = env.str("KEYCAST_NETHSM_CA_FILE", default="")
+NETHSM_EMULATOR = env.bool("KEYCAST_NETHSM_EMULATOR", default=False)
+NETHSM_OPERATOR_USER = env.str("KEYCAST_NETHSM_OPERATOR_USER", default="keycast")
+NETHSM_OPERATOR_PASSWORD = secret("KEYCAST_NETHSM_OPERATOR_PASSWORD", default="")
+NETHSM_ADMIN_USER = env.str("KEYCAST_NETHSM_ADMIN_USER", default="")
+NETHSM_ADMIN_PASSWORD = secret("KEYCAST_NETHSM_ADMIN_PASSWORD", default="")
+NETHSM_NAMESPACE_PASSWORD = secret("KEYCAST_NETHSM_NAMESPACE_PASSWORD", default="")
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)

@@ -32,7 +32,7 @@ class CreateKeyForm(NameForm):
             label="How it is kept",
             choices=choices,
             widget=forms.RadioSelect,
-            initial=choices[0][0] if choices else None,
+            initial=self.initial.get("choice") or (choices[0][0] if choices else None),
         )
 
 

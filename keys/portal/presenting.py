@@ -8,7 +8,7 @@ from uuid import UUID
 
 from keycast.nostr.nip19 import encode_npub
 from keys.models import KeyState, PersonalKey, SetBy
-from keys.portal.choices import mode_name
+from keys.portal.choices import is_emulated, mode_name
 from keys.states import Step, allows
 
 _BADGES = {
@@ -56,6 +56,11 @@ class KeyView:
     state_class: str
     notice: str
     is_active: bool
+    is_pending: bool
+    is_failed: bool
+    is_emulated: bool
+    waits_for: str
+    choice: str
     is_imported: bool
     created_at: datetime
     destruction_due_at: datetime | None
@@ -67,7 +72,7 @@ class KeyView:
 def present(key: PersonalKey) -> KeyView:
     """``app_count`` and ``used_at`` are there when the query was annotated (keys.portal.panels)."""
     state = KeyState(key.state)
-    held_above = state != KeyState.ACTIVE and key.state_set_by in {SetBy.STAFF, SetBy.SYSTEM}
+    held_above = state not in {KeyState.ACTIVE, KeyState.FAILED} and key.state_set_by in {SetBy.STAFF, SetBy.SYSTEM}
     return KeyView(
         id=key.id,
         html_id=f"key-{key.id.hex[:8]}",
@@ -79,6 +84,11 @@ def present(key: PersonalKey) -> KeyView:
         state_class=_BADGES[state],
         notice=_NOTICES.get(state, "") + (_HELD_ABOVE if held_above else ""),
         is_active=state == KeyState.ACTIVE,
+        is_pending=state == KeyState.PENDING,
+        is_failed=state == KeyState.FAILED,
+        is_emulated=is_emulated(key.key_mode, key.provider),
+        waits_for=key.state_reason if state in {KeyState.PENDING, KeyState.FAILED} else "",
+        choice=f"{key.key_mode}:{key.provider}",
         is_imported=key.is_imported,
         created_at=key.created_at,
         destruction_due_at=key.destruction_due_at,

@@ -13,14 +13,14 @@ from accounts.permissions import Action
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
-from keys.errors import CustodyError
-from keys.models import PersonalKey
+from keys.errors import CustodyError, KeyNotFound
+from keys.models import KeyState, PersonalKey
 from keys.modes import ModeOffer
 from keys.portal import panels
-from keys.portal.choices import Choice, choices_for, form_options
+from keys.portal.choices import Choice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm
 from keys.portal.presenting import present
-from keys.selectors import key_of, keys_of
+from keys.selectors import failed_key_of, failed_keys_of, key_of, keys_of
 
 
 def own_key(request: PortalRequest, key_id: UUID) -> PersonalKey:
@@ -36,14 +36,17 @@ def _to_key(key: PersonalKey) -> HttpResponse:
 def key_list(request: PortalRequest) -> HttpResponse:
     """All keys of the member, with apps and last use."""
     found = panels.annotated(keys_of(tenant=request.tenant, user=request.user))
-    return render(request, "keys/list.html", {"keys": [present(key) for key in found]})
+    failed = failed_keys_of(tenant=request.tenant, user=request.user)
+    context = {"keys": [present(key) for key in found], "failed": [present(key) for key in failed]}
+    return render(request, "keys/list.html", context)
 
 
 @portal_view("GET", "POST", action=Action.CREATE_KEY)
 def create(request: PortalRequest) -> HttpResponse:
     """Make a new key in one of the offered ways of keeping."""
     choices = choices_for(request.tenant)
-    form = CreateKeyForm(request.POST or None, choices=form_options(choices))
+    again = {name: request.GET[name] for name in ("name", "choice") if name in request.GET}
+    form = CreateKeyForm(request.POST or None, choices=form_options(choices), initial=again)
     if request.method == "POST" and form.is_valid():
         chosen = _chosen(choices, form)
         key = services.create_key(
@@ -54,9 +57,9 @@ def create(request: PortalRequest) -> HttpResponse:
             key_mode=chosen.key_mode,
             provider=chosen.provider,
         )
-        messages.success(request, "Your key is ready. Next: connect an app to it.")
+        _tell_made(request, key, "Your key is ready. Next: connect an app to it.")
         return _to_key(key)
-    return _form_page(request, "keys/create.html", {"form": form, "choices": choices})
+    return _form_page(request, "keys/create.html", {"form": form, "choices": choices, "table": table_rows(choices)})
 
 
 @portal_view("GET", "POST", action=Action.CREATE_KEY)
@@ -70,9 +73,14 @@ def import_secret(request: PortalRequest) -> HttpResponse:
         except CustodyError as refused:
             form.add_error("password" if refused.code == "password-refused" else "secret", refused.public_message)
         else:
-            messages.success(request, "Your key was imported. Next: connect an app to it.")
+            _tell_made(request, key, "Your key was imported. Next: connect an app to it.")
             return _to_key(key)
-    return _form_page(request, "keys/import.html", {"form": form, "choices": choices})
+    return _form_page(request, "keys/import.html", {"form": form, "choices": choices, "table": table_rows(choices)})
+
+
+def _tell_made(request: PortalRequest, key: PersonalKey, text: str) -> None:
+    if key.state == KeyState.ACTIVE:
+        messages.success(request, text)
 
 
 def _import(request: PortalRequest, form: ImportKeyForm, chosen: ModeOffer) -> PersonalKey:
@@ -100,7 +108,7 @@ def _form_page(request: PortalRequest, template: str, context: dict[str, object]
 @portal_view("GET", action=Action.VIEW_KEY)
 def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """One key: what it is, which apps use it, what can be done with it."""
-    key = own_key(request, key_id)
+    key = _own_or_failed(request, key_id)
     context = {
         "key": present(key),
         "rename_form": NameForm(initial={"name": key.name}),
@@ -108,6 +116,33 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         "days": settings.KEY_DESTRUCTION_DAYS,
     }
     return render(request, "keys/detail.html", context)
+
+
+def _own_or_failed(request: PortalRequest, key_id: UUID) -> PersonalKey:
+    try:
+        return own_key(request, key_id)
+    except KeyNotFound:
+        return failed_key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+
+
+@portal_view("GET", action=Action.VIEW_KEY)
+def progress(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Asked by htmx while a key is in the making: 204 while there is no news, else the page is to be loaded again."""
+    key = _own_or_failed(request, key_id)
+    if not request.htmx:
+        return _to_key(key)
+    if key.state == KeyState.PENDING:
+        return HttpResponse(status=204)
+    return HttpResponse(status=200, headers={"HX-Refresh": "true"})
+
+
+@portal_view("POST", action=Action.MANAGE_KEY)
+def remove(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """Put a key that could not be made out of sight."""
+    key = failed_key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+    services.remove_failed_key(actor=actor_of(request), key=key)
+    messages.success(request, "Removed.")
+    return redirect("keys:list")
 
 
 @portal_view("POST", action=Action.MANAGE_KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Final
 
@@ -20,6 +21,7 @@ from keys.signing.vault import Vault
 
 CONVERSATIONS_PER_KEY: Final = 128
 CONVERSATIONS_PER_TRANSPORT: Final = 256
+_signers: dict[tuple[str, str], Callable[[], Signer]] = {}
 
 
 def lease() -> float:
@@ -33,6 +35,11 @@ def key_maker() -> KeyMaker:
     return LocalKeyMaker(registry.default_provider)
 
 
+def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signer]) -> None:
+    """Have ``make`` give the signer of a key mode and provider when a signing service is made."""
+    _signers[mode_and_provider] = make
+
+
 def make_signing_service(report: DamageReport) -> SigningService:
     """A service over every signer this deployment has."""
     local = LocalSigner(
@@ -43,6 +50,7 @@ def make_signing_service(report: DamageReport) -> SigningService:
         )
     )
     signers: dict[tuple[str, str], Signer] = {("encrypted", "local"): local, ("encrypted", "google"): local}
+    signers.update((served, make()) for served, make in _signers.items())
     return SigningService(signers, report)
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from keycast.demo import story
 from keycast.demo.processes import ServerProcess
 from keycast.demo.surroundings import Surroundings, free_port
 
@@ -52,13 +53,13 @@ class LiveServer:
         assert done.returncode == 0, f"manage.py {arguments[0]}: {done.stderr[-2000:]}"
         return done.stdout
 
-    def create_key(self, name: str) -> tuple[str, str]:
-        """A further key of the user: (npub, public key in hex)."""
+    def create_key(self, name: str, mode: str = "encrypted") -> tuple[str, str]:
+        """A further key of the user, perhaps still pending: (npub, public key in hex)."""
         lines = self.python(
             "from accounts.models import Tenant, User; from keycast.audit.entries import Actor;"
             "from keycast.nostr import nip19; from keys.services import create_key;"
             "key = create_key(actor=Actor.command('test'), tenant=Tenant.objects.get(),"
-            f" user=User.objects.get(email={self.user['email']!r}), name={name!r});"
+            f" user=User.objects.get(email={self.user['email']!r}), name={name!r}, key_mode={mode!r});"
             "print(nip19.encode_npub(key.public_key), key.public_key)"
         )
         npub, public_key = lines.split()
@@ -90,10 +91,16 @@ class LiveServer:
 
 
 @contextmanager
-def live(extra: dict[str, str] | None = None, beside: Beside | None = None) -> Iterator[LiveServer]:
-    """Set a server up, serve it, and throw it away. ``beside`` is what must run beside it, given its environment."""
+def live(
+    extra: dict[str, str] | None = None, beside: Beside | None = None, *, hsm: bool = False
+) -> Iterator[LiveServer]:
+    """Set a server up, serve it, and throw it away. ``beside`` is what must run beside it, given its environment.
+
+    With ``hsm`` there are an emulated Cloud KMS and a co-signer, and the tenant offers both key modes.
+    """
     with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
-        surroundings = Surroundings.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)))
+        kms_port = free_port(40_000 + secrets.randbelow(10_000)) if hsm else 0
+        surroundings = Surroundings.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)), kms_port)
         mail = Path(folder) / "mail"
         mail.mkdir()
         environment = {
@@ -124,8 +131,20 @@ def live(extra: dict[str, str] | None = None, beside: Beside | None = None) -> I
         )
         with beside(environment) if beside else nullcontext(), ServerProcess(environment, surroundings.port) as process:
             server.pid = process.pid
+            if hsm:
+                story.wait_for_hsm(environment)
+                offer_both_modes(server)
             yield server
         assert process.exit_code == 0, "the server did not drain properly"
+
+
+def offer_both_modes(server: LiveServer) -> None:
+    """Let the tenant's people choose either mode."""
+    server.python(
+        "from accounts.models import Tenant; from accounts.services.tenants import change_tenant;"
+        "from keycast.audit.entries import Actor;"
+        "change_tenant(actor=Actor.command('test'), tenant=Tenant.objects.get(), key_modes=['encrypted', 'hsm'])"
+    )
 
 
 @contextmanager

@@ -36,19 +36,21 @@ def demo(folder: Path) -> tuple[str, dict]:
 def test_the_demo_signs_a_note_and_a_second_start_keeps_the_data(tmp_path):
     folder = tmp_path / "var"
     printed, first = demo(folder)
-    line = next(line for line in printed.splitlines() if line.startswith('{"id"'))
-    event = parse_event(line)
-    key = first["keys"][0]
-    assert verify_event(event)
-    assert nip19.encode_npub(event.pubkey) == key["npub"]
+    events = [parse_event(line) for line in printed.splitlines() if line.startswith('{"id"')]
+    key, hsm = first["keys"]
+    assert all(verify_event(event) for event in events)
+    assert [nip19.encode_npub(event.pubkey) for event in events] == [key["npub"], hsm["npub"]]
     assert set(first) >= {"portal_url", "admin_url", "relay_url", "users", "keys"}
     assert set(key) == {"npub", "mode", "provider", "bunker_urls"}
     assert len({BunkerUri.parse(url).secret for url in key["bunker_urls"]}) == 3
     assert all(first["relay_url"] in BunkerUri.parse(url).relays for url in key["bunker_urls"])
+    assert (hsm["mode"], hsm["provider"], hsm["emulated"]) == ("hsm", "google", True)
+    assert len({BunkerUri.parse(url).secret for url in hsm["bunker_urls"]}) == 3
+    assert "EMULATED" in printed
     assert (folder / "demo.json").stat().st_mode & 0o777 == 0o600
     assert first["users"][0]["password"] in printed
 
     _, second = demo(folder)
-    assert second["keys"][0]["npub"] == key["npub"]
+    assert [shown["npub"] for shown in second["keys"]] == [key["npub"], hsm["npub"]]
     assert second["users"] == first["users"]
     assert not set(second["keys"][0]["bunker_urls"]) & set(key["bunker_urls"])

@@ -27,16 +27,17 @@ STEPS = (
     Step.SCHEDULE_DESTRUCTION,
     Step.CANCEL_DESTRUCTION,
     Step.DESTROY,
+    Step.REMOVE,
 )
-#      finish fail  lock  unlock disable enable schedule cancel destroy
+#      finish fail  lock  unlock disable enable schedule cancel destroy remove
 TABLE = {
-    P: (A, F, None, None, None, None, None, None, None),
-    A: (None, None, L, None, D, None, S, None, None),
-    L: (None, None, None, A, D, None, S, None, None),
-    D: (None, None, None, None, None, A, S, None, None),
-    S: (None, None, None, None, None, None, None, D, X),
-    X: (None,) * 9,
-    F: (None,) * 9,
+    P: (A, F, None, None, None, None, None, None, None, None),
+    A: (None, None, L, None, D, None, S, None, None, None),
+    L: (None, None, None, A, D, None, S, None, None, None),
+    D: (None, None, None, None, None, A, S, None, None, None),
+    S: (None, None, None, None, None, None, None, D, X, None),
+    X: (None,) * 10,
+    F: (*(None,) * 9, X),
 }
 CASES = [(state, step, result) for state, row in TABLE.items() for step, result in zip(STEPS, row, strict=True)]
 

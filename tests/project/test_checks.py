@@ -42,7 +42,12 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E002": [{"SECRET_KEY": "insecure-" + "abcdefgh" * 8}, {"SECRET_KEY": "short"}, {"SECRET_KEY": "a" * 80}],
     "keycast.E003": [{"env": {"KEYCAST_KEK_FILE": ""}}],
     "keycast.E004": [{"FIELD_KEYS": []}],
-    "keycast.E005": [{"env": {"KEYCAST_EMULATOR": "127.0.0.1:1"}}],
+    "keycast.E005": [
+        {"env": {"KEYCAST_EMULATOR": "127.0.0.1:1"}},
+        {"KMS_EMULATOR": True},
+        {"KMS_ENDPOINT": "127.0.0.1:9010"},
+        {"NETHSM_EMULATOR": True},
+    ],
     "keycast.E008": [{"CHANNEL_LAYERS": MEMORY}],
     "keycast.E009": [{"IS_SQLITE": True}],
     "keycast.W010": [{"EMBEDDED": True}],
@@ -59,6 +64,9 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     ],
     "keycast.W021": [{"RELAY_ALLOWED_PRIVATE_HOSTS": ["10.0.0.1"]}],
     "keycast.W022": [{"OUTBOUND_RELAYS": ["ws://relay.example"]}],
+    "keycast.E024": [{"NETHSM_URL": "http://nethsm.example"}],
+    "keycast.E025": [{"HSM_PROVIDERS": ["google"], "COSIGNER_IS_CHILD": True}],
+    "keycast.E026": [{"env": {"KEYCAST_COSIGNER_KEK": "b-1:c2FtZQ==", "KEYCAST_KEK": "a-1:c2FtZQ=="}}],
 }
 ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
 """Tested by a test of their own, below."""
@@ -117,6 +125,11 @@ def test_ids_are_unique_and_say_how_serious_they_are() -> None:
 def test_every_rule_gives_its_reason_and_a_way_out() -> None:
     assert all(rule.reason.endswith(".") or rule.reason.endswith(").") for rule in checks.RULES)
     assert all(rule.hint for rule in checks.RULES)
+
+
+def test_a_regional_endpoint_of_google_is_no_emulator(safe: Settings) -> None:
+    safe.KMS_ENDPOINT = "cloudkms.europe-west1.rep.googleapis.com"
+    assert found() == []
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o666])

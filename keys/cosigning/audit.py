@@ -1,0 +1,118 @@
+"""The co-signer's own audit log: one hash chain (keycast.audit.chain) in its own database, append-only by triggers."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, cast
+
+import msgspec
+
+from keycast.audit import triggers
+from keycast.audit.chain import Body, genesis, row_hash
+from keycast.audit.tags import Outcome
+
+CHAIN: Final = "cosigner"
+_BODY: Final = (
+    "chain, sequence, at, tag, outcome, actor_type, actor_id, actor_label, key_id, connection_id, request_id, data"
+)
+_SCHEMA: Final = (
+    "CREATE TABLE audit_auditrow (id INTEGER PRIMARY KEY, chain TEXT NOT NULL, sequence INTEGER NOT NULL, "
+    "at INTEGER NOT NULL, tag TEXT NOT NULL, outcome TEXT NOT NULL, actor_type TEXT NOT NULL, actor_id TEXT NOT NULL, "
+    "actor_label TEXT NOT NULL, key_id TEXT NOT NULL, connection_id TEXT NOT NULL, request_id TEXT NOT NULL, "
+    "data TEXT NOT NULL, previous_hash BLOB NOT NULL, hash BLOB NOT NULL, UNIQUE (chain, sequence))",
+    "CREATE TABLE audit_auditchain (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, head BLOB NOT NULL)",
+)
+_INSERT: Final = f"INSERT INTO audit_auditrow ({_BODY}, previous_hash, hash) VALUES ({', '.join('?' * 14)})"  # noqa: S608
+_encode: Final = msgspec.json.Encoder(order="sorted").encode
+
+
+class Tag(StrEnum):
+    """What the co-signer did or refused; ``cosigner:subject:action``."""
+
+    STARTED = "cosigner:process:started"
+    CREATED = "cosigner:half:created"
+    ADOPTED = "cosigner:half:adopted"
+    AUTHORISER_REGISTERED = "cosigner:authoriser:registered"
+    SIGNED = "cosigner:event:signed"
+    CONTRIBUTED = "cosigner:ecdh:contributed"
+    REFRESH_PREPARED = "cosigner:refresh:prepared"
+    REFRESH_COMMITTED = "cosigner:refresh:committed"
+    REFRESH_FINISHED = "cosigner:refresh:finished"
+    STOPPED = "cosigner:key:stopped"
+    ENABLED = "cosigner:key:enabled"
+    FORGOTTEN = "cosigner:key:forgotten"
+    REFUSED = "cosigner:request:refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One row to be written: ids in hex, ``request_id`` an event id or empty. Never content, never a secret."""
+
+    tag: Tag
+    outcome: Outcome
+    peer: str
+    key_id: str = ""
+    request_id: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """The two tables and the triggers that refuse changes of history."""
+    for statement in _SCHEMA:
+        connection.execute(statement)
+    connection.execute("INSERT INTO audit_auditchain VALUES (?, 0, ?)", (CHAIN, genesis(CHAIN)))
+    triggers.install(connection, "sqlite")
+
+
+def append(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
+    """Write the rows inside the open transaction."""
+    if not notes:
+        return
+    sequence, head = connection.execute(
+        "SELECT sequence, head FROM audit_auditchain WHERE name = ?", (CHAIN,)
+    ).fetchone()
+    now, rows = time.time_ns() // 1000, []
+    for note in notes:
+        sequence += 1
+        data = _encode(note.data).decode()
+        body = (CHAIN, sequence, now, note.tag.value, note.outcome.value, "system", "signer", note.peer)
+        whole = (*body, note.key_id, "", note.request_id, data)
+        previous, head = head, row_hash(head, whole)
+        rows.append((*whole, previous, head))
+    connection.executemany(_INSERT, rows)
+    connection.execute("UPDATE audit_auditchain SET sequence = ?, head = ? WHERE name = ?", (sequence, head, CHAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a verification found: how many rows were read, and the first fault in words (empty: intact)."""
+
+    rows: int
+    fault: str = ""
+
+
+def verify(connection: sqlite3.Connection) -> Finding:
+    """Walk the chain from its genesis to its head, in constant memory."""
+    found = connection.execute("SELECT sequence, head FROM audit_auditchain WHERE name = ?", (CHAIN,)).fetchone()
+    if found is None:
+        return Finding(0, "The chain has no head.")
+    expected, previous, at_head = 0, genesis(CHAIN), genesis(CHAIN)
+    for *body, stored_previous, stored in connection.execute(
+        f"SELECT {_BODY}, previous_hash, hash FROM audit_auditrow ORDER BY chain, sequence"  # noqa: S608
+    ):
+        expected += 1
+        if body[0] != CHAIN or body[1] != expected:
+            return Finding(expected, f"Row {expected} is missing or stands elsewhere.")
+        if stored_previous != previous or row_hash(previous, cast("Body", tuple(body))) != stored:
+            return Finding(expected, f"Row {expected} was changed after it was written.")
+        previous = stored
+        at_head = stored if expected == found[0] else at_head
+    if expected < found[0]:
+        return Finding(expected, f"Rows {expected + 1} to {found[0]} are missing at the end.")
+    if at_head != found[1]:
+        return Finding(expected, f"The head of the chain does not fit row {found[0]}.")
+    return Finding(expected)

@@ -1,0 +1,61 @@
+"""What an HSM signs to authorise the co-signer, as 32-byte digests; its ECDSA signature is the authorisation.
+
+For a Nostr signature it is the event id itself (NIP-01), which binds the author and the whole event. Everything else is
+a tagged digest (BIP-340, hash_tag) that no event id can be::
+
+    SHA-256( T ‖ T ‖ purpose ‖ 0x00 ‖ tenant id (16) ‖ key id (16) ‖ subject (32)
+             ‖ Unix time in ms (8, big-endian) ‖ salt (16) )
+
+with ``T = SHA-256("keycast/cosigner/authorisation/1")``. It holds once, and within a window around its time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from enum import StrEnum
+from hashlib import sha256
+from typing import Annotated, Final
+from uuid import UUID
+
+import msgspec
+
+EARLIEST: Final = 120_000
+"""Milliseconds that an authorisation may be old."""
+LATEST: Final = 30_000
+"""Milliseconds that it may lie ahead of the co-signer's clock."""
+_TAG: Final = sha256(b"keycast/cosigner/authorisation/1").digest() * 2
+
+
+class Purpose(StrEnum):
+    """What is authorised; in brackets the subject that it names."""
+
+    ECDH = "ecdh"  # (the peer's x-only public key)
+    REFRESH = "refresh"  # (signer A's new half, its x-only public key)
+    ENABLE = "enable"  # (the personal key's public key)
+
+
+class Grant(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An authorisation of one use: when (Unix time in ms), a salt, and the low-S signature ``r ‖ s``."""
+
+    at: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+    salt: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
+    signature: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+
+
+def now() -> int:
+    """Unix time in milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+def fresh() -> tuple[int, bytes]:
+    """The time and salt of a new authorisation."""
+    return now(), os.urandom(16)
+
+
+def digest(purpose: Purpose, tenant_id: UUID, key_id: UUID, subject: bytes, at: int, salt: bytes) -> bytes:
+    """The 32 bytes that the HSM signs."""
+    if len(subject) != 32 or len(salt) != 16:
+        raise ValueError("an authorisation has a subject of 32 bytes and a salt of 16")
+    fields = (purpose.value.encode(), b"\x00", tenant_id.bytes, key_id.bytes, subject, at.to_bytes(8, "big"), salt)
+    return sha256(_TAG + b"".join(fields)).digest()

@@ -1,0 +1,242 @@
+"""Signer A's end: one connection an event loop, many requests at once, every wait bounded.
+
+A method raises ``LostReply`` when it cannot know whether the co-signer acted. All but ``sign`` may simply be repeated;
+``sign`` is repeated with fresh nonces on both sides, which its caller sees to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from keycast.crypto.secret import SecretBytes, wipe_bytes
+from keycast.nostr.events import UnsignedEvent
+from keys.cosigning import address as addresses
+from keys.cosigning import messages
+from keys.cosigning.address import Address
+from keys.cosigning.authorisation import Grant
+from keys.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
+from keys.cosigning.messages import (
+    AnyReply,
+    Contribution,
+    Done,
+    EventBody,
+    Made,
+    Prepared,
+    Refused,
+    Request,
+    Signed,
+    StateIs,
+)
+from keys.cosigning.wire import Frames
+
+T = TypeVar("T")
+R = TypeVar("R", bound=messages.Reply)
+CONNECT_WITHIN: Final = 2.0
+ANSWER_WITHIN: Final = 2.0
+"""Seconds."""
+MAX_AT_ONCE: Final = 200
+
+
+class LostReply(CosignerUnavailable):
+    """The connection ended or the time was up after the request was sent."""
+
+
+class _Line:
+    """One connection and who waits on it."""
+
+    def __init__(self) -> None:
+        self.waiting: dict[int, asyncio.Future[AnyReply]] = {}
+        self.frames = Frames(self._take, self._end)
+        self.is_open = True
+        self._next = 0
+
+    def ask(self, request: Request) -> tuple[int, asyncio.Future[AnyReply]]:
+        self._next = (self._next + 1) % 2**32
+        future: asyncio.Future[AnyReply] = asyncio.get_running_loop().create_future()
+        self.waiting[self._next] = future
+        body = messages.encode(msgspec.structs.replace(request, number=self._next))
+        self.frames.send(body)
+        return self._next, future
+
+    def _take(self, _: Frames, frame: bytes) -> None:
+        try:
+            reply = messages.decode_reply(frame)
+        except (msgspec.MsgspecError, RecursionError):
+            self.frames.abort()
+            return
+        finally:
+            wipe_bytes(frame)
+        future = self.waiting.pop(reply.number, None)
+        if future is not None and not future.done():
+            future.set_result(reply)
+
+    def _end(self, _: Frames) -> None:
+        self.is_open = False
+        waiting, self.waiting = self.waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(LostReply())
+
+
+class CosignerClient:
+    """Everything that signer A asks of the co-signer. ``where`` is asked at each connection."""
+
+    def __init__(self, where: Callable[[], Address] = addresses.from_settings, within: float = ANSWER_WITHIN) -> None:
+        self._where, self._within = where, within
+        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = weakref.WeakKeyDictionary()
+        self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+
+    async def ping(self) -> None:
+        """Raises CosignerUnavailable unless the co-signer answers."""
+        nobody = UUID(int=0)
+        await self._ask(messages.Ping(0, nobody.bytes, nobody.bytes), Done)
+
+    async def create(self, tenant_id: UUID, key_id: UUID, half_a: bytes) -> bytes:
+        """The public half B (33 bytes) beside this public half A (x-only, even Y). Repeatable."""
+        made = await self._ask(messages.Create(0, tenant_id.bytes, key_id.bytes, half_a), Made)
+        return b"\x02" + made.half_b
+
+    async def adopt_half(
+        self, tenant_id: UUID, key_id: UUID, half_a: bytes, half_b: SecretBytes, tweak: bytes, public_key: bytes
+    ) -> bytes:
+        """Hand half B of an imported key over, once; its public half (33 bytes). Repeatable."""
+        secret = bytes(half_b.view())
+        request = messages.Adopt(0, tenant_id.bytes, key_id.bytes, half_a, secret, tweak, public_key)
+        try:
+            return b"\x02" + (await self._ask(request, Made)).half_b
+        finally:
+            wipe_bytes(secret)
+
+    async def register_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
+        """Tell the HSM's public key (33 bytes); from then on the key signs. Repeatable; never to another one."""
+        await self._ask(messages.Register(0, tenant_id.bytes, key_id.bytes, authoriser), Done)
+
+    async def sign(
+        self,
+        tenant_id: UUID,
+        key_id: UUID,
+        half_a: bytes,
+        event: UnsignedEvent,
+        event_id: bytes,
+        authorisation: bytes,
+        nonce_a: bytes,
+    ) -> tuple[bytes, bytes]:
+        """The co-signer's public nonce (66 bytes) and partial signature (32 bytes). Raises LostReply."""
+        body = EventBody.of(event)
+        request = messages.Sign(0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, authorisation, nonce_a)
+        signed = await self._ask(request, Signed)
+        return signed.nonce_b, signed.partial
+
+    async def ecdh(self, tenant_id: UUID, key_id: UUID, half_a: bytes, peer: bytes, grant: Grant) -> SecretBytes:
+        """The co-signer's contribution (33 bytes)."""
+        request = messages.Ecdh(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant)
+        return SecretBytes.adopt_bytes((await self._ask(request, Contribution)).point)
+
+    async def prepare_refresh(
+        self, tenant_id: UUID, key_id: UUID, half_a: bytes, new_half_a: bytes, grant: Grant
+    ) -> tuple[bytes, SecretBytes]:
+        """The public new half B (x-only) and the co-signer's difference (32 bytes). Repeatable with a new grant."""
+        request = messages.Prepare(0, tenant_id.bytes, key_id.bytes, half_a, new_half_a, grant)
+        prepared = await self._ask(request, Prepared)
+        return prepared.half_b, SecretBytes.adopt_bytes(prepared.difference)
+
+    async def commit_refresh(self, tenant_id: UUID, key_id: UUID, new_half_a: bytes, tweak: bytes) -> None:
+        """Old and new halves sign from now on. Repeatable."""
+        await self._ask(messages.Commit(0, tenant_id.bytes, key_id.bytes, new_half_a, tweak), Done)
+
+    async def finish_refresh(self, tenant_id: UUID, key_id: UUID, new_half_a: bytes) -> None:
+        """The old half B is destroyed. Repeatable."""
+        await self._ask(messages.Finish(0, tenant_id.bytes, key_id.bytes, new_half_a), Done)
+
+    async def state(self, tenant_id: UUID, key_id: UUID) -> str:
+        """The co-signer's state of the key: ``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
+        return (await self._ask(messages.State(0, tenant_id.bytes, key_id.bytes), StateIs)).state
+
+    async def lock(self, tenant_id: UUID, key_id: UUID) -> None:
+        """Refuse all use of the key until ``enable``. Repeatable."""
+        await self._ask(messages.Stop(0, tenant_id.bytes, key_id.bytes, "locked"), Done)
+
+    async def disable(self, tenant_id: UUID, key_id: UUID) -> None:
+        """Take the key out of use until ``enable``. Repeatable."""
+        await self._ask(messages.Stop(0, tenant_id.bytes, key_id.bytes, "disabled"), Done)
+
+    async def enable(self, tenant_id: UUID, key_id: UUID, grant: Grant) -> None:
+        """Serve the key again; needs the HSM's authorisation."""
+        await self._ask(messages.Enable(0, tenant_id.bytes, key_id.bytes, grant), Done)
+
+    async def forget(self, tenant_id: UUID, key_id: UUID) -> None:
+        """Destroy the co-signer's halves. Repeatable."""
+        await self._ask(messages.Forget(0, tenant_id.bytes, key_id.bytes), Done)
+
+    async def close(self) -> None:
+        """End this loop's connection."""
+        line = self._lines.pop(asyncio.get_running_loop(), None)
+        if line is not None:
+            line.frames.abort()
+
+    async def _ask(self, request: Request, expected: type[R]) -> R:
+        line = await self._line()
+        if len(line.waiting) >= MAX_AT_ONCE:
+            raise CosignerBusy
+        number, future = line.ask(request)
+        try:
+            reply = await asyncio.wait_for(future, self._within)
+        except TimeoutError:
+            raise LostReply from None
+        finally:
+            line.waiting.pop(number, None)
+        if isinstance(reply, Refused):
+            raise error_of(reply.code)
+        if not isinstance(reply, expected):
+            raise CosignerMisbehaved
+        return reply
+
+    async def _line(self) -> _Line:
+        loop = asyncio.get_running_loop()
+        line = self._lines.get(loop)
+        if line is not None and line.is_open:
+            return line
+        async with self._opening.setdefault(loop, asyncio.Lock()):
+            line = self._lines.get(loop)
+            if line is None or not line.is_open:
+                line = await self._connected(loop)
+                self._lines[loop] = line
+            return line
+
+    async def _connected(self, loop: asyncio.AbstractEventLoop) -> _Line:
+        line, where = _Line(), self._where()
+        try:
+            async with asyncio.timeout(CONNECT_WITHIN):
+                if where.path is not None:
+                    await loop.create_unix_connection(lambda: line.frames, str(where.path))
+                else:
+                    tls = where.tls.context(server=False) if where.tls else None
+                    await loop.create_connection(lambda: line.frames, where.host, where.port, ssl=tls)
+        except (OSError, TimeoutError):  # ssl.SSLError is an OSError
+            raise CosignerUnavailable from None
+        return line
+
+
+def blocking(work: Callable[[CosignerClient], Coroutine[Any, Any, T]], client: CosignerClient | None = None) -> T:
+    """Run ``work`` with a client of its own, for verbs and jobs that have no event loop. Waits for it."""
+
+    async def run() -> T:
+        used = client or CosignerClient()
+        try:
+            return await work(used)
+        finally:
+            await used.close()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    with ThreadPoolExecutor(1) as pool:  # somebody called a verb from a coroutine
+        return pool.submit(lambda: asyncio.run(run())).result()

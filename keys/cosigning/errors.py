@@ -1,0 +1,70 @@
+"""How the co-signer's refusals and absence reach the rest of the program: keys.errors, with texts safe to show."""
+
+from __future__ import annotations
+
+from keycast.errors import KeycastError, Unavailable
+from keys.cosigning.messages import Code
+from keys.errors import CustodyError, InvalidOperand, KeyExists, KeyLocked, KeyUnavailable
+
+
+class CosignerUnavailable(Unavailable):
+    """The co-signer does not answer, or cannot serve now; nothing was signed."""
+
+    code = "cosigner-unavailable"
+    public_message = "The co-signer is not available. Please try again in a moment."
+
+
+class CosignerBusy(CosignerUnavailable):
+    """Too many requests are waiting for the co-signer."""
+
+    code = "cosigner-busy"
+    public_message = "The co-signer is busy. Please try again in a moment."
+
+
+class CosignerLimit(CosignerUnavailable):
+    """The co-signer's own limit for this key or tenant is reached."""
+
+    code = "rate-limited"
+    public_message = "This key is being used too often. Please try again in a moment."
+
+
+class StaleHalf(CosignerUnavailable):
+    """The key's halves were refreshed and this process does not know it yet."""
+
+    code = "stale-half"
+    public_message = "Temporarily unavailable. Please try again in a moment."
+
+
+class CosignerRefused(CustodyError):
+    """The co-signer does not accept the authorisation."""
+
+    code = "cosigner-refused"
+    public_message = "The co-signer refused: the request is not authorised."
+    http_status = 403
+
+
+class CosignerMisbehaved(CustodyError):
+    """The co-signer answered with something that is not what was asked; it was not used."""
+
+    code = "cosigner-misbehaved"
+    public_message = "The co-signer's answer failed verification and was not used."
+    http_status = 500
+
+
+_BY_CODE: dict[str, type[KeycastError]] = {
+    Code.UNKNOWN_KEY: KeyUnavailable,
+    Code.KEY_EXISTS: KeyExists,
+    Code.KEY_LOCKED: KeyLocked,
+    Code.KEY_UNAVAILABLE: KeyUnavailable,
+    Code.STALE_HALF: StaleHalf,
+    Code.WRONG_EVENT: InvalidOperand,
+    Code.MALFORMED: InvalidOperand,
+    Code.RATE_LIMITED: CosignerLimit,
+    Code.BUSY: CosignerBusy,
+    Code.UNAVAILABLE: CosignerUnavailable,
+}
+
+
+def error_of(code: str) -> KeycastError:
+    """The error for a refusal; an unknown code is a refusal like any other."""
+    return _BY_CODE.get(code, CosignerRefused)()

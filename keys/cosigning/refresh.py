@@ -1,0 +1,202 @@
+"""Fresh halves under the same public key: a state machine in two databases that may be killed anywhere.
+
+::
+
+    signer A                                 co-signer
+    drawn: new half A on disk
+                          -- prepare -->     new half B on disk (prepared); answers its difference
+    agreed: half B, tweak on disk
+                          -- commit -->      old and new halves both sign (ready)
+    switched: the row has the new half
+                          -- finish -->      the old half is destroyed
+    (done: the refresh is forgotten)
+
+The old halves sign until both sides are ready, and both pairs sign until every process of signer A has seen the switch.
+Each step may be repeated. The two differences exist in memory alone: with one of them, an old half would still be good.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.crypto import split
+from keycast.crypto.errors import CryptoError
+from keycast.crypto.musig import KeyAggregate
+from keycast.crypto.points import even_half
+from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
+from keycast.errors import KeycastError
+from keys import access, journal
+from keys.cosigning import crash
+from keys.cosigning.authorisation import Purpose
+from keys.cosigning.client import CosignerClient, blocking
+from keys.cosigning.errors import CosignerMisbehaved
+from keys.cosigning.halves import granted
+from keys.errors import KeyDamaged, NoCapability
+from keys.hsm.protocol import Authoriser
+from keys.kms import registry
+from keys.models import HalfRefresh, PersonalKey, RefreshStep
+from keys.rows import locked_row
+from keys.runtime import forget_after_commit
+from keys.signing.half import SealedHalf, aggregate_of, seal_half
+from keys.signing.vault import unlock
+from keys.states import require_active
+
+logger = logging.getLogger(__name__)
+GRACE: Final = timedelta(minutes=5)
+"""How long old halves stay after the switch: far longer than any process takes to hear of it."""
+
+
+def refresh(*, actor: Actor, key: PersonalKey, authoriser: Authoriser, client: CosignerClient | None = None) -> None:
+    """Put fresh halves of a split key into use; resumes one that was broken off. ``finish_due`` ends it later.
+
+    One HSM operation. Raises NotPermitted, NoCapability, KeyUnavailable, KekUnavailable, CosignerUnavailable and what
+    the HSM raises; the key stays usable whatever happens.
+    """
+    going = _begin(actor, key)
+    crash.point("a-drawn")
+    if going.step == RefreshStep.DRAWN:
+        _agree(going, authoriser, client)
+        crash.point("a-agreed")
+    if going.step == RefreshStep.AGREED:
+        tenant_id, new_half, tweak = key.tenant_id, bytes.fromhex(going.new_half), bytes.fromhex(going.key_tweak)
+        blocking(lambda b: b.commit_refresh(tenant_id, going.key_id, new_half, tweak), client)
+        crash.point("a-committed")
+        _switch(actor, going)
+        crash.point("a-switched")
+
+
+def resume(authorisers: Callable[[str], Authoriser], client: CosignerClient | None = None) -> int:
+    """Go on with every refresh that was broken off before its switch; returns how many switched. For a job."""
+    with scopes_disabled():
+        waiting = HalfRefresh.objects.exclude(step=RefreshStep.SWITCHED).select_related("key")
+        keys = [going.key for going in waiting]
+    return sum(_attempt(key, authorisers, client) for key in keys)
+
+
+def _attempt(key: PersonalKey, authorisers: Callable[[str], Authoriser], client: CosignerClient | None) -> bool:
+    """One that cannot go on now (its key locked, the HSM away) holds up no other."""
+    try:
+        refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.provider), client=client)
+    except KeycastError as error:
+        logger.warning("a refresh waits", extra={"key_id": str(key.id), "code": error.code})
+        return False
+    return True
+
+
+def finish_due(now: datetime | None = None, client: CosignerClient | None = None) -> int:
+    """Destroy the old halves of every refresh that switched long enough ago; returns how many. For a job."""
+    before = (now or timezone.now()) - GRACE
+    with scopes_disabled():
+        due = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED, switched_at__lte=before)
+        found = list(due.values_list("key_id", "key__tenant_id", "new_half"))
+    return sum(_finish(key_id, tenant_id, bytes.fromhex(new_half), client) for key_id, tenant_id, new_half in found)
+
+
+def _finish(key_id: UUID, tenant_id: UUID, new_half: bytes, client: CosignerClient | None) -> bool:
+    try:
+        blocking(lambda b: b.finish_refresh(tenant_id, key_id, new_half), client)
+    except KeycastError as error:
+        logger.warning("old halves wait for their end", extra={"key_id": str(key_id), "code": error.code})
+        return False
+    crash.point("a-finished")
+    HalfRefresh.objects.filter(key_id=key_id, step=RefreshStep.SWITCHED, new_half=new_half.hex()).delete()
+    return True
+
+
+@transaction.atomic
+def _begin(actor: Actor, key: PersonalKey) -> HalfRefresh:
+    row = locked_row(key)
+    access.require_manager(actor, row)
+    require_active(row.state)
+    going = HalfRefresh.objects.filter(key=row).first()
+    if going is not None:
+        return going
+    if not row.cosigner:
+        raise NoCapability("Only a split key has halves to refresh.")
+    keypair, secret = even_half()
+    with keypair, secret:
+        half = seal_half(keypair, secret, row.tenant_id, row.id, registry.default_provider())
+    return HalfRefresh.objects.create(
+        key=row,
+        old_half=_half_of(row).public.hex(),
+        new_half=half.public.hex(),
+        encrypted_half_key=half.pack(),
+        kek_version=half.sealed.kek_version,
+    )
+
+
+def _agree(going: HalfRefresh, authoriser: Authoriser, client: CosignerClient | None) -> None:
+    row = going.key
+    old, new = bytes.fromhex(going.old_half), bytes.fromhex(going.new_half)
+
+    async def ask(b: CosignerClient) -> tuple[bytes, SecretBytes]:
+        grant = await granted(row, authoriser, Purpose.REFRESH, new)
+        return await b.prepare_refresh(row.tenant_id, row.id, old, new, grant)
+
+    half_b, difference_b = blocking(ask, client)
+    crash.point("a-prepared")
+    with difference_b, _opened(row, _half_of(row)) as old_pair, _opened(row, _new_half_of(going)) as new_pair:
+        before = aggregate_of(old, row.cosigner, row.key_tweak, row.public_key or "")
+        tweak = _tweak(before, old_pair, new_pair, half_b, difference_b)
+    going.cosigner, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
+    changed = HalfRefresh.objects.filter(pk=going.pk, step=RefreshStep.DRAWN, new_half=going.new_half)
+    changed.update(cosigner=going.cosigner, key_tweak=going.key_tweak, step=going.step)
+
+
+def _tweak(
+    before: KeyAggregate, old_pair: Keypair, new_pair: Keypair, half_b: bytes, difference_b: SecretBytes
+) -> bytes:
+    """The new tweak, if with it the new halves make the same key. Raises CosignerMisbehaved."""
+    try:
+        untweaked = KeyAggregate(b"\x02" + new_pair.public_key, b"\x02" + half_b)
+        with split.refresh_difference(old_pair, before, new_pair, untweaked, "A") as difference_a:
+            tweak = split.refreshed_tweak(before.tweak, difference_a, difference_b)
+        made = KeyAggregate(untweaked.keys["A"], untweaked.keys["B"], tweak)
+    except CryptoError:
+        raise CosignerMisbehaved from None
+    if made.public_key != before.public_key:
+        raise CosignerMisbehaved
+    return tweak
+
+
+def _switch(actor: Actor, going: HalfRefresh) -> None:
+    if connection.vendor == "sqlite" and not connection.in_atomic_block:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA secure_delete = ON")  # the old half's cell must not keep it
+    with transaction.atomic():
+        row = locked_row(going.key)
+        found = HalfRefresh.objects.select_for_update().filter(pk=going.pk, new_half=going.new_half).first()
+        if found is None or found.step != RefreshStep.AGREED:
+            return  # another process was faster
+        if _half_of(row).public.hex() != found.old_half:
+            raise KeyDamaged
+        row.encrypted_half_key, row.kek_version = found.encrypted_half_key, found.kek_version
+        row.cosigner, row.key_tweak = found.cosigner, found.key_tweak
+        row.save(update_fields=["encrypted_half_key", "kek_version", "cosigner", "key_tweak"])
+        found.step, found.encrypted_half_key, found.switched_at = RefreshStep.SWITCHED, None, timezone.now()
+        found.save(update_fields=["step", "encrypted_half_key", "switched_at"])
+        forget_after_commit(row.id)
+        journal.write(row, Tag.KEY_HALVES_REFRESHED, actor)
+
+
+def _half_of(row: PersonalKey) -> SealedHalf:
+    return SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+
+
+def _new_half_of(going: HalfRefresh) -> SealedHalf:
+    return SealedHalf.unpack(bytes(going.encrypted_half_key or b""), going.kek_version)
+
+
+def _opened(row: PersonalKey, half: SealedHalf) -> Keypair:
+    return unlock(half.sealed, half.place(row.tenant_id, row.id), registry.provider(half.sealed.provider))

@@ -1,0 +1,1 @@
+"""Google Cloud KMS: a user's own HSM key authorises each signature (docs/security-model.md)."""

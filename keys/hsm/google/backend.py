@@ -1,0 +1,58 @@
+"""Makes co-signed keys that a Cloud KMS key authorises."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+from uuid import uuid4
+
+from django.conf import settings
+
+from accounts.models import KeyMode
+from keycast.crypto.secret import SecretBytes
+from keys.hsm import pending
+from keys.hsm.google import names
+from keys.models import KeyState, PersonalKey, Provider
+from keys.refs import Capabilities
+from keys.signing.cosigned import CAPABILITIES
+from keys.signing.factory import kek_problem
+
+_NO_RING: Final = "The key ring in Google Cloud KMS is not set up on this server."
+
+
+class Halves(Protocol):
+    """Who splits keys (keys.cosigning.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
+
+    def create(self, row: PersonalKey) -> None: ...
+
+    def adopt(self, row: PersonalKey, secret: SecretBytes) -> None: ...
+
+
+class GoogleBackend:
+    """A ModeBackend (keys.modes): splits the key now, names its HSM key, and leaves the rest to keys.hsm.pending."""
+
+    key_mode = KeyMode.HSM.value
+    provider = Provider.GOOGLE.value
+    capabilities: Capabilities = CAPABILITIES
+
+    def __init__(self, halves: Halves | None = None) -> None:
+        self._halves = halves
+
+    def problem(self) -> str:
+        return kek_problem() if names.is_ring(settings.GCP_KEY_RING) else _NO_RING
+
+    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+        halves = self._halves or _halves()
+        if secret is None:
+            halves.create(row)
+        else:
+            halves.adopt(row, secret)
+        row.provider = self.provider
+        row.kms_key_name = f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}"
+        row.state = KeyState.PENDING
+        pending.enqueue(row.id)
+
+
+def _halves() -> Halves:
+    from keys.cosigning import halves  # noqa: PLC0415
+
+    return halves

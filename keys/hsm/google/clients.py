@@ -1,0 +1,155 @@
+"""The genuine Cloud KMS clients of this process, made on first use and never carried over a fork.
+
+A blocking one for jobs and threads, and for each event loop a lane: asyncio clients and the number of requests that
+may be under way at once. With ``KEYCAST_KMS_EMULATOR=1`` they talk to ``KEYCAST_KMS_ENDPOINT`` without TLS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+import weakref
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final
+
+import google.auth
+import grpc
+from django.conf import settings
+from google.auth.exceptions import GoogleAuthError
+from google.cloud import kms_v1
+from google.cloud.kms_v1.services.key_management_service.transports import (
+    KeyManagementServiceGrpcAsyncIOTransport as AsyncTransport,
+)
+from google.cloud.kms_v1.services.key_management_service.transports import (
+    KeyManagementServiceGrpcTransport as BlockingTransport,
+)
+
+from keys.hsm.errors import HsmForbidden, HsmMisconfigured, HsmThrottled, HsmUnavailable
+
+#: One HTTP/2 connection carries about 100 requests at once at Google; two leave room for 100 clients and more.
+CONNECTIONS: Final = 2
+UNDER_WAY: Final = 180
+WAITING: Final = 1000
+CREDENTIALS_SECONDS: Final = 4.0
+_OPTIONS: Final[list[tuple[str, Any]]] = [
+    ("grpc.use_local_subchannel_pool", 1),
+    # The default waits up to two minutes before it connects again; the breaker paces attempts already.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1000),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+]
+
+
+class Lane:
+    """What one event loop calls Cloud KMS through."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._places = asyncio.Semaphore(UNDER_WAY)
+        self._waiting = 0
+        transports = [_async_transport(credentials) for _ in range(CONNECTIONS)]
+        self._clients = itertools.cycle(kms_v1.KeyManagementServiceAsyncClient(transport=each) for each in transports)
+
+    @asynccontextmanager
+    async def place(self, seconds: float) -> AsyncIterator[kms_v1.KeyManagementServiceAsyncClient]:
+        """A client, once there is room for one more request. Raises HsmThrottled when there is none in ``seconds``."""
+        if self._waiting >= WAITING:
+            raise HsmThrottled
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._places.acquire()
+        except TimeoutError:
+            raise HsmThrottled from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield next(self._clients)
+        finally:
+            self._places.release()
+
+
+_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()
+_blocking: list[kms_v1.KeyManagementServiceClient] = []
+_lock = threading.Lock()
+
+
+async def lane() -> Lane:
+    """The lane of the running event loop. Raises HsmForbidden when there are no credentials."""
+    loop = asyncio.get_running_loop()
+    found = _lanes.get(loop)
+    if found is None:
+        try:
+            credentials = await asyncio.wait_for(asyncio.to_thread(_credentials), CREDENTIALS_SECONDS)
+        except TimeoutError:
+            raise HsmUnavailable from None
+        found = _lanes.get(loop) or _lanes.setdefault(loop, Lane(credentials))
+    return found
+
+
+def blocking_client() -> kms_v1.KeyManagementServiceClient:
+    """The client for jobs and threads; it is thread-safe. Raises HsmForbidden when there are no credentials."""
+    with _lock:
+        if not _blocking:
+            _blocking.append(kms_v1.KeyManagementServiceClient(transport=_blocking_transport(_credentials())))
+        return _blocking[0]
+
+
+def reset() -> None:
+    """Forget every client, so that the next use reads the settings again."""
+    with _lock:
+        for client in _blocking:
+            client.transport.close()  # type: ignore[no-untyped-call]
+        _blocking.clear()
+    _lanes.clear()
+
+
+def _async_transport(credentials: Any) -> AsyncTransport:
+    if settings.KMS_EMULATOR:
+        return AsyncTransport(channel=grpc.aio.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
+    channel = partial(_channel, AsyncTransport.create_channel)
+    return AsyncTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
+
+
+def _blocking_transport(credentials: Any) -> BlockingTransport:
+    if settings.KMS_EMULATOR:
+        return BlockingTransport(channel=grpc.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
+    channel = partial(_channel, BlockingTransport.create_channel)
+    return BlockingTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
+
+
+def _channel(create: Callable[..., Any], host: str, *, options: list[tuple[str, Any]], **named: Any) -> Any:
+    """The channel that Google's transport would make itself, with our options beside its own."""
+    return create(host, options=[*options, *_OPTIONS], **named)
+
+
+def _host() -> str:
+    return settings.KMS_ENDPOINT or AsyncTransport.DEFAULT_HOST
+
+
+def _credentials() -> Any:
+    """What Google calls application default credentials; None for the emulator. May look for a metadata server."""
+    if settings.KMS_EMULATOR:
+        if settings.IS_PRODUCTION:
+            raise HsmMisconfigured("An emulator of Cloud KMS is configured; production refuses it.")
+        return None
+    try:
+        credentials, _ = google.auth.default(default_scopes=AsyncTransport.AUTH_SCOPES)
+    except GoogleAuthError:
+        raise HsmForbidden("There are no credentials for Google Cloud on this server.") from None
+    return credentials
+
+
+def _after_fork() -> None:
+    global _lock, _lanes  # noqa: PLW0603 -- neither a lock held nor a connection made before the fork is of use
+    _lock = threading.Lock()
+    _lanes = weakref.WeakKeyDictionary()
+    _blocking.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)

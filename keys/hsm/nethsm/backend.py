@@ -1,0 +1,56 @@
+"""Makes keys in a NetHSM."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from django.db import transaction
+from django_scopes import scopes_disabled
+
+from accounts.models import KeyMode
+from keycast.crypto.secret import SecretBytes
+from keys.errors import NoCapability
+from keys.hsm import pending
+from keys.hsm.nethsm import names
+from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.signer import CAPABILITIES
+from keys.hsm.nethsm.tries import TOTAL_SECONDS, within
+from keys.models import KeyState, PersonalKey, Provider
+from keys.refs import Capabilities
+
+_NO_IMPORT: Final = "An existing key cannot be imported in this mode: the HSM makes its keys itself."
+
+
+class NetHsmBackend:
+    """A ModeBackend (keys.modes). The row is stored before the device is asked, so that no key there is lost track of.
+
+    Generation is quick: the key is active when the transaction that made the row has ended. When the device is away it
+    stays pending, and the job that finishes pending keys (keys.hsm.pending) brings it to an end.
+    """
+
+    key_mode = KeyMode.HSM.value
+    provider = Provider.NETHSM.value
+    capabilities: Capabilities = CAPABILITIES
+
+    def problem(self) -> str:
+        return Config.from_settings().problem()
+
+    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+        if secret is not None:
+            raise NoCapability(_NO_IMPORT)
+        row.provider = self.provider
+        row.kms_key_name = names.key_name(row.tenant_id, row.id)
+        row.state = KeyState.PENDING
+        transaction.on_commit(partial(_finish, row), robust=True)
+
+
+def _finish(row: PersonalKey) -> None:
+    """Ask the device, and let whoever holds the row see what came of it."""
+    with within(TOTAL_SECONDS):
+        pending.finish(row.id)
+    with scopes_disabled():
+        found = PersonalKey.objects.filter(pk=row.id).first()
+    if found is not None:
+        for field in ("state", "state_reason", "state_changed_at", "public_key", "kms_key_version", "kms_public_key"):
+            setattr(row, field, getattr(found, field))

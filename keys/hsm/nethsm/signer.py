@@ -1,0 +1,77 @@
+"""The signer of keys in a NetHSM: the device signs; nothing secret is in this process but the operator's password."""
+
+from __future__ import annotations
+
+from typing import Final, NoReturn
+from uuid import UUID
+
+from keycast.nostr.events import UnsignedEvent
+from keys.errors import KeyDamaged, NoCapability
+from keys.hsm.breaker import Breaker
+from keys.hsm.nethsm import access, calls, names, signatures
+from keys.hsm.nethsm.config import Config
+from keys.refs import Capabilities, KeyRef
+
+CAPABILITIES: Final = Capabilities(
+    name="HSM",
+    sign=True,
+    ecdh=False,
+    imports=False,
+    sentences=(
+        "Signs valid Nostr events.",
+        "The key is made in the HSM (a Nitrokey NetHSM), signs in it, and is never outside it.",
+        "Encrypted messages (NIP-04, NIP-44) cannot be read or written with this key: the HSM cannot do that.",
+        "An existing key (nsec) cannot be imported.",
+        "Each signature takes a call to the HSM, usually 5 to 20 ms.",
+    ),
+)
+_NO_ECDH: Final = "This key is in an HSM that can sign, but cannot encrypt or decrypt messages."
+
+
+class NetHsmSigner:
+    """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM signs. One for a process, for any event loop."""
+
+    def __init__(self, config: Config | None = None, breaker: Breaker | None = None) -> None:
+        self._config = config or Config.from_settings()
+        self.breaker = breaker or Breaker("NetHSM, signing")
+
+    def capabilities(self, key: KeyRef) -> Capabilities:
+        return CAPABILITIES
+
+    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+        """See keys.signing.protocol. Answers within 5 s, or raises keys.hsm.errors."""
+        namespace, key_id = _place(key)
+        self._config.require(self._config.signing_problem())
+        user = access.operator(self._config, namespace)
+        return signatures.parse(
+            await calls.call(self._config, self.breaker, signatures.request(user, key_id, event_id))
+        )
+
+    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        _refuse()
+
+    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        _refuse()
+
+    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        _refuse()
+
+    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        _refuse()
+
+    def forget(self, key_id: UUID) -> None:
+        """Nothing of a key is kept."""
+
+    def forget_all(self) -> None:
+        """Nothing of any key is kept."""
+
+
+def _place(key: KeyRef) -> tuple[str, str]:
+    """Namespace and id in the device, if the row names the key that belongs to it. Raises KeyDamaged."""
+    if key.hsm is None or key.hsm.key_name != names.key_name(key.tenant_id, key.key_id):
+        raise KeyDamaged
+    return names.split(key.hsm.key_name)
+
+
+def _refuse() -> NoReturn:
+    raise NoCapability(_NO_ECDH)

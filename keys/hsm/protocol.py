@@ -1,0 +1,79 @@
+"""What an HSM is that authorises signatures without being able to make Nostr's own (keycast.crypto.ecdsa)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from keys.refs import HsmRef
+
+
+class HsmKeyPhase(StrEnum):
+    """How far the creation of an HSM key is."""
+
+    MISSING = "missing"
+    PENDING = "pending"
+    READY = "ready"
+    FAILED = "failed"
+
+
+class PendingHsmKey(NamedTuple):
+    """A key that was asked for: its name as the provider knows it (a full resource name), not yet of any use."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class HsmKeyStatus:
+    """What ``check`` found. ``version`` (full name) and ``public_key`` (33 bytes, compressed) when READY.
+
+    ``reason`` is a plain sentence when FAILED: a person can act on it.
+    """
+
+    phase: HsmKeyPhase
+    version: str = ""
+    public_key: bytes = b""
+    reason: str = ""
+
+
+class Authoriser(Protocol):
+    """Signs digests with a user's own HSM key: ECDSA over secp256k1, as an authorisation to others."""
+
+    @property
+    def provider(self) -> str: ...
+
+    async def authorise(self, hsm: HsmRef, digest: bytes) -> bytes:
+        """``r ‖ s`` (64 bytes, low-S) over ``digest`` (32 bytes), verified under ``hsm.authoriser``.
+
+        Answers within 5 s, whatever the HSM does. Raises keys.hsm.errors, and KeyDamaged when ``hsm`` is incomplete.
+        """
+        ...
+
+
+class HsmKeyKeeper(Protocol):
+    """Makes and ends the HSM keys that an Authoriser uses. Blocks: for jobs and commands. Raises keys.hsm.errors."""
+
+    def create(self, name_id: str) -> PendingHsmKey:
+        """Ask for a key with this id (``user-<uuid4>``). Safe to repeat: a key that is there already is compared."""
+        ...
+
+    def check(self, name: str) -> HsmKeyStatus:
+        """How far the key of that name is; does not wait."""
+        ...
+
+    def disable(self, version: str) -> None:
+        """Take a key version out of use; can be undone. Safe to repeat."""
+        ...
+
+    def enable(self, version: str) -> None:
+        """Bring a disabled key version back. Safe to repeat."""
+        ...
+
+    def destroy(self, version: str) -> None:
+        """Schedule a key version's destruction at the provider. Safe to repeat, also for one that is gone."""
+        ...
+
+    def versions(self, name: str) -> list[str]:
+        """The key's versions that could still be used some day; none when there is no such key."""
+        ...

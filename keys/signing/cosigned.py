@@ -1,0 +1,221 @@
+"""Signer A of keys that are split: the HSM authorises, the co-signer signs its part, and this process its own.
+
+Nothing whole exists here or anywhere: what is opened is half A. Each attempt to sign draws fresh nonces on both sides,
+so a lost reply costs nothing but time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Final
+from uuid import UUID
+
+from keycast.crypto import musig, split
+from keycast.crypto.errors import CryptoError, SecretWiped
+from keycast.crypto.musig import Session
+from keycast.crypto.schnorr import is_public_key
+from keycast.crypto.secret import SecretBytes
+from keycast.nostr import nip04, nip44
+from keycast.nostr.events import UnsignedEvent
+from keys.cosigning import authorisation
+from keys.cosigning.authorisation import Grant, Purpose
+from keys.cosigning.client import CosignerClient, LostReply
+from keys.cosigning.errors import CosignerMisbehaved
+from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
+from keys.hsm.protocol import Authoriser
+from keys.refs import Capabilities, HsmRef, KeyRef
+from keys.signing.half import OpenHalf, conversation_key, half_of
+from keys.signing.opened import peer_bytes
+from keys.signing.vault import Vault
+
+ATTEMPTS: Final = 2
+_KEYS_KNOWN: Final = 65_536
+
+CAPABILITIES: Final = Capabilities(
+    name="HSM-authorised, split key",
+    sign=True,
+    ecdh=True,
+    imports=True,
+    sentences=(
+        "Signs valid Nostr events, and reads and writes encrypted messages (NIP-04, NIP-44).",
+        "The key is split between two separate signers and is never whole anywhere.",
+        "Every signature has to be authorised by your own key in the HSM, which logs it and can be disabled.",
+        "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
+        "Each signature takes a round trip to the HSM, usually 50 to 100 ms.",
+    ),
+)
+
+
+class CosignedSigner:
+    """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM authorises. ``authorisers`` by provider."""
+
+    def __init__(self, vault: Vault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient) -> None:
+        self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
+        self._halves: dict[UUID, set[UUID]] = {}
+        self._computing: dict[tuple[int, UUID, bytes], asyncio.Lock] = {}
+
+    def capabilities(self, key: KeyRef) -> Capabilities:
+        return CAPABILITIES
+
+    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+        authorised = await self._authorised(key, event_id)
+        for attempt in range(1, ATTEMPTS + 1):
+            opened = await self._open(key)
+            try:
+                return await self._sign(key, opened, event, event_id, authorised)
+            except (LostReply, SecretWiped) as failure:
+                if attempt == ATTEMPTS:
+                    raise _outcome(failure) from None
+            finally:
+                _let_go(opened)
+        raise AssertionError("not reached")
+
+    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        return await self._with_joint(key, peer, lambda joint: _nip44(nip44.encrypt, plaintext, joint))
+
+    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        return await self._with_joint(key, peer, lambda joint: _nip44(nip44.decrypt, payload, joint))
+
+    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
+        return await self._with_joint(key, peer, lambda joint: nip04.encrypt(plaintext, joint))
+
+    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
+        return await self._with_joint(key, peer, lambda joint: nip04.decrypt(payload, joint))
+
+    def forget(self, key_id: UUID) -> None:
+        for row_id in self._halves.pop(key_id, ()):
+            self._vault.forget(row_id)
+
+    def forget_all(self) -> None:
+        self._halves.clear()
+        self._vault.forget_all()
+
+    async def _sign(
+        self, key: KeyRef, opened: OpenHalf, event: UnsignedEvent, event_id: bytes, authorised: bytes
+    ) -> bytes:
+        aggregate = opened.aggregate(key)
+        nonce, public = musig.make_nonce(opened.keypair, aggregate, event_id)
+        try:
+            half_a = opened.keypair.public_key
+            answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, authorised, public)
+            nonce_b, partial_b = await answer
+            try:
+                session = Session(aggregate, public, nonce_b, event_id)
+            except CryptoError:
+                raise CosignerMisbehaved from None
+            if not musig.verify_partial(session, "B", partial_b):
+                raise CosignerMisbehaved
+            # Unchecked here because SigningService verifies what every signer returns, exactly once.
+            return musig.combine_unchecked(session, musig.partial_sign(nonce, session), partial_b)
+        finally:
+            nonce.wipe()
+
+    async def _with_joint(self, key: KeyRef, peer: str, operation: Callable[[SecretBytes], str]) -> str:
+        """Run ``operation`` on the joint secret with ``peer``; what lies in the operands becomes one error."""
+        point = _point(peer)
+        for attempt in range(1, ATTEMPTS + 1):
+            opened = await self._open(key)
+            try:
+                joint = opened.joint(peer)
+                if joint is not None:
+                    return _translated(operation, joint)
+                return await self._with_new_joint(key, opened, point, operation)
+            except (LostReply, SecretWiped) as failure:
+                if attempt == ATTEMPTS:
+                    raise _outcome(failure) from None
+            finally:
+                _let_go(opened)
+        raise AssertionError("not reached")
+
+    async def _with_new_joint(
+        self, key: KeyRef, opened: OpenHalf, point: bytes, operation: Callable[[SecretBytes], str]
+    ) -> str:
+        """One authorisation for all who wait for the same joint secret, as long as it is kept."""
+        peer, name = point.hex(), (id(asyncio.get_running_loop()), key.key_id, point)
+        lock = self._computing.setdefault(name, asyncio.Lock())
+        try:
+            async with lock:
+                known = opened.joint(peer)
+                if known is not None:
+                    return _translated(operation, known)
+                with await self._joint(key, opened, point) as joint:
+                    opened.keep(peer, joint)
+                    return _translated(operation, joint)
+        finally:
+            if not lock.locked():
+                self._computing.pop(name, None)
+
+    async def _joint(self, key: KeyRef, opened: OpenHalf, point: bytes) -> SecretBytes:
+        aggregate = opened.aggregate(key)
+        with split.ecdh_contribution(opened.keypair, aggregate, "A", point) as own:
+            at, salt = authorisation.fresh()
+            digest = authorisation.digest(Purpose.ECDH, key.tenant_id, key.key_id, point, at, salt)
+            grant = Grant(at, salt, await self._authorised(key, digest))
+            half_a = opened.keypair.public_key
+            answer = self._cosigner.ecdh(key.tenant_id, key.key_id, half_a, point, grant)
+            with await answer as other:
+                try:
+                    return split.combine_ecdh(own, other, aggregate, point)
+                except SecretWiped:
+                    raise
+                except CryptoError:
+                    raise CosignerMisbehaved from None
+
+    async def _authorised(self, key: KeyRef, digest: bytes) -> bytes:
+        authoriser = self._authorisers.get(key.provider)
+        if authoriser is None:
+            raise KeyModeUnavailable
+        return await authoriser.authorise(_hsm_of(key), digest)
+
+    async def _open(self, key: KeyRef) -> OpenHalf:
+        half = half_of(key)
+        place = half.place(key.tenant_id, key.key_id)
+        opened = self._vault.cached(place.row_id, key.tenant_id, place.public_key)
+        if opened is None or opened.keypair.is_wiped:
+            if len(self._halves) >= _KEYS_KNOWN:
+                self.forget_all()
+            # While halves are refreshed there are two of one key, and forgetting the key means both.
+            self._halves.setdefault(key.key_id, set()).add(place.row_id)
+            opened = await self._vault.open(half.sealed, place)
+        return opened
+
+
+def _hsm_of(key: KeyRef) -> HsmRef:
+    if key.hsm is None:
+        raise KeyDamaged
+    return key.hsm
+
+
+def _outcome(failure: Exception) -> Exception:
+    """A lease that ends twice within one request is told like any other that ended."""
+    return OpenKeyExpired() if isinstance(failure, SecretWiped) else failure
+
+
+def _point(peer: str) -> bytes:
+    try:
+        point = peer_bytes(peer)
+    except CryptoError:
+        raise InvalidOperand from None
+    if not is_public_key(point):
+        raise InvalidOperand
+    return point
+
+
+def _translated(operation: Callable[[SecretBytes], str], joint: SecretBytes) -> str:
+    try:
+        return operation(joint)
+    except SecretWiped:
+        raise
+    except (CryptoError, nip44.Nip44Error, nip04.Nip04Error):
+        raise InvalidOperand from None
+
+
+def _let_go(opened: OpenHalf) -> None:
+    if not opened.is_kept:
+        opened.wipe()
+
+
+def _nip44(operation: Callable[[str, SecretBytes], str], text: str, joint: SecretBytes) -> str:
+    with conversation_key(joint) as key:
+        return operation(text, key)

@@ -1,0 +1,71 @@
+"""What a co-signed signature costs both signers together, the HSM not counted."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+
+import pytest
+
+from keycast.nostr.events import id_of
+from keys.signing.cosigned import CosignedSigner
+from keys.signing.service import SigningService
+from tests.keys.cosigning.rows import signer_of
+from tests.keys.cosigning.support import FakeHsm, Process, kek_a, make_key, note
+
+SIGNATURES = 1000
+AT_ONCE = 10
+BUDGET_MS = 1.0
+
+
+class Signed:
+    """An authoriser that has signed already."""
+
+    provider = "google"
+
+    def __init__(self):
+        self.by_digest = {}
+
+    async def authorise(self, hsm, digest):
+        return self.by_digest[digest]
+
+
+def seconds_of(pid):
+    """Processor time that a process has used."""
+    with open(f"/proc/{pid}/stat") as file:
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def no_report(*_):
+    raise AssertionError("no damage expected")
+
+
+@pytest.mark.slow
+async def test_both_signers_together_stay_within_a_millisecond(tmp_path, monkeypatch):
+    process, hsm, signed = Process(tmp_path), FakeHsm(), Signed()
+    client = process.client()
+    try:
+        keys = [await make_key(client, hsm) for _ in range(10)]
+        signer: CosignedSigner = signer_of(hsm, client)
+        signer._authorisers = {"google": signed}
+        kek = kek_a()
+        monkeypatch.setattr(signer._vault, "_providers", lambda _: kek)
+        service = SigningService({("hsm", "google"): signer}, no_report)
+        work = [(keys[n % 10], note(keys[n % 10], str(n))) for n in range(SIGNATURES)]
+        for key, event in work:
+            signed.by_digest[id_of(event)] = hsm.sign(key.hsm.key_name, id_of(event))
+        waiting = iter(work)
+
+        async def one_after_the_other():
+            for key, event in waiting:
+                await service.sign_event(key, event)
+
+        own, other = time.process_time(), seconds_of(process.process.pid)
+        await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
+        total = time.process_time() - own + seconds_of(process.process.pid) - other
+        assert total / SIGNATURES * 1000 <= BUDGET_MS
+    finally:
+        await client.close()
+        process.stop()

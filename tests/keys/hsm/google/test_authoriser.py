@@ -1,0 +1,145 @@
+"""Authorising with Cloud KMS: what is refused, what is tried again, and what comes out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from dataclasses import replace
+
+import pytest
+
+from keycast.crypto import ecdsa
+from keys.errors import KeyDamaged
+from keys.hsm import errors
+from keys.hsm.google import clients, course
+from keys.hsm.google.authoriser import GoogleAuthoriser
+from tests.keys.hsm.google.conftest import TRANSIENT_CODES, make_hsm_key, misbehave
+
+SIGN = "AsymmetricSign"
+
+
+@pytest.fixture(autouse=True)
+def short_tries(monkeypatch):
+    monkeypatch.setattr(course, "TRY_SECONDS", 0.3)
+
+
+async def refusal(authoriser, hsm):
+    started = time.monotonic()
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        await authoriser.authorise(hsm, os.urandom(32))
+    assert time.monotonic() - started < 5
+    return type(caught.value)
+
+
+async def test_a_reference_that_is_not_of_a_finished_key_is_refused_without_a_call(emulator, authoriser, hsm):
+    for broken in (
+        replace(hsm, authoriser=""),
+        replace(hsm, authoriser="zz"),
+        replace(hsm, key_version=""),
+        replace(hsm, key_version=f"{hsm.key_name}x/cryptoKeyVersions/1"),
+    ):
+        assert await refusal(authoriser, broken) is KeyDamaged
+    assert emulator.calls == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [("wrong-checksum", {}), ("unverified", {}), ("wrong-name", {}), ("wrong-payload", {})],
+)
+async def test_an_answer_that_fails_a_check_is_thrown_away_and_asked_for_three_times(
+    emulator, authoriser, hsm, kind, fields
+):
+    misbehave(emulator, kind, SIGN, **fields)
+    assert issubclass(await refusal(authoriser, hsm), errors.HsmAnswerRefused)
+    assert emulator.calls == {SIGN: 3}
+
+
+async def test_a_signature_of_another_key_is_thrown_away(authoriser, keeper, hsm):
+    other = make_hsm_key(keeper)
+    assert issubclass(await refusal(authoriser, replace(hsm, authoriser=other.authoriser)), errors.HsmAnswerRefused)
+
+
+async def test_another_keys_stored_public_key_does_not_stop_everybody(authoriser, keeper, hsm):
+    wrong = replace(hsm, authoriser=make_hsm_key(keeper).authoriser)
+    for _ in range(4):
+        await refusal(authoriser, wrong)
+    assert not authoriser.breaker.is_open
+    await authoriser.authorise(hsm, os.urandom(32))
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("PERMISSION_DENIED", errors.HsmForbidden),
+        ("UNAUTHENTICATED", errors.HsmForbidden),
+        ("FAILED_PRECONDITION", errors.HsmKeyUnusable),
+        ("NOT_FOUND", errors.HsmKeyUnusable),
+        ("INVALID_ARGUMENT", errors.HsmMisconfigured),
+    ],
+)
+async def test_a_plain_no_is_never_asked_again(emulator, authoriser, hsm, code, error):
+    misbehave(emulator, "error", SIGN, code=code, times=1)
+    assert await refusal(authoriser, hsm) is error
+    assert len(await authoriser.authorise(hsm, os.urandom(32))) == 64
+    assert not authoriser.breaker.is_open
+
+
+@pytest.mark.parametrize("code", TRANSIENT_CODES)
+async def test_a_passing_failure_is_tried_again(emulator, authoriser, hsm, code):
+    misbehave(emulator, "error", SIGN, code=code, times=2)
+    digest = os.urandom(32)
+    signature = await authoriser.authorise(hsm, digest)
+    assert ecdsa.verify(bytes.fromhex(hsm.authoriser), digest, signature)
+
+
+async def test_three_passing_failures_are_one_refusal(emulator, authoriser, hsm):
+    misbehave(emulator, "error", SIGN, code="UNAVAILABLE", times=3)
+    assert await refusal(authoriser, hsm) is errors.HsmUnavailable
+    misbehave(emulator, "error", SIGN, code="RESOURCE_EXHAUSTED", times=3)
+    assert await refusal(GoogleAuthoriser(), hsm) is errors.HsmThrottled
+
+
+async def test_silence_ends_in_time(emulator, authoriser, hsm):
+    misbehave(emulator, "hang", SIGN, seconds=30)
+    assert await refusal(authoriser, hsm) is errors.HsmUnavailable
+
+
+async def test_a_service_that_is_not_there_ends_in_time(settings, emulator, authoriser, hsm):
+    settings.KMS_ENDPOINT = "127.0.0.1:9"
+    clients.reset()
+    assert await refusal(authoriser, hsm) is errors.HsmUnavailable
+
+
+async def test_a_disabled_version_authorises_nothing_until_it_is_enabled(authoriser, keeper, hsm):
+    await asyncio.to_thread(keeper.disable, hsm.key_version)
+    assert await refusal(authoriser, hsm) is errors.HsmKeyUnusable
+    await asyncio.to_thread(keeper.enable, hsm.key_version)
+    await authoriser.authorise(hsm, os.urandom(32))
+
+
+async def test_a_destroyed_version_authorises_nothing(authoriser, keeper, hsm):
+    await asyncio.to_thread(keeper.destroy, hsm.key_version)
+    assert await refusal(authoriser, hsm) is errors.HsmKeyUnusable
+
+
+async def test_every_signature_is_low_s_and_verifies(authoriser, hsm):
+    for _ in range(32):
+        digest = os.urandom(32)
+        signature = await authoriser.authorise(hsm, digest)
+        assert ecdsa.normalise(signature) == signature
+        assert ecdsa.verify(bytes.fromhex(hsm.authoriser), digest, signature)
+
+
+async def test_latency_does_not_cap_throughput(emulator, authoriser, hsm, monkeypatch):
+    monkeypatch.setattr(course, "TRY_SECONDS", 4.0)  # emulator and client share a busy machine here
+    misbehave(emulator, "latency", SIGN, seconds=0.06)
+    await authoriser.authorise(hsm, os.urandom(32))
+    started = time.monotonic()
+    await asyncio.gather(*(authoriser.authorise(hsm, os.urandom(32)) for _ in range(300)))
+    assert time.monotonic() - started < 300 * 0.06 / 4  # one after the other would take 18 s
+
+
+async def test_too_many_at_once_are_told_so_at_once(monkeypatch, authoriser, hsm):
+    monkeypatch.setattr(clients, "WAITING", 0)
+    assert await refusal(authoriser, hsm) is errors.HsmThrottled

@@ -1,0 +1,91 @@
+"""Against real Google Cloud KMS, with application default credentials. Each run makes one HSM key and destroys it.
+
+``KEYCAST_TEST_GCP_KEY_RING=projects/…/locations/…/keyRings/…`` names a key ring for tests, in a location that has
+HSMs; ``KEYCAST_TEST_GCP_KEK`` a symmetric key. Roles needed: docs of Keycast on Google Cloud.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+import uuid
+
+import pytest
+
+from keycast.crypto import ecdsa
+from keycast.crypto.secret import SecretBytes
+from keys.errors import KeyDamaged
+from keys.hsm.errors import HsmKeyUnusable
+from keys.hsm.google import clients
+from keys.hsm.google.authoriser import GoogleAuthoriser
+from keys.hsm.google.keeper import GoogleKeyKeeper
+from keys.hsm.protocol import HsmKeyPhase
+from keys.kms.google import GoogleKekProvider
+from keys.refs import HsmRef
+
+RING = os.environ.get("KEYCAST_TEST_GCP_KEY_RING", "")
+KEK = os.environ.get("KEYCAST_TEST_GCP_KEK", "")
+GENERATED_WITHIN = 600
+
+pytestmark = [pytest.mark.enable_socket, pytest.mark.needs_google, pytest.mark.timeout(GENERATED_WITHIN + 120)]
+needs_ring = pytest.mark.skipif(not RING, reason="REAL GOOGLE CLOUD NOT TESTED: set KEYCAST_TEST_GCP_KEY_RING")
+needs_kek = pytest.mark.skipif(not KEK, reason="REAL GOOGLE CLOUD NOT TESTED: set KEYCAST_TEST_GCP_KEK")
+
+
+@pytest.fixture(autouse=True)
+def genuine(settings):
+    settings.KMS_EMULATOR, settings.KMS_ENDPOINT = False, ""
+    clients.reset()
+    yield
+    clients.reset()
+
+
+def generated(keeper, name):
+    until = time.monotonic() + GENERATED_WITHIN
+    while (status := keeper.check(name)).phase is HsmKeyPhase.PENDING and time.monotonic() < until:
+        time.sleep(2)
+    return status
+
+
+@needs_ring
+def test_the_whole_life_of_a_key():
+    keeper, name_id = GoogleKeyKeeper(RING), f"user-{uuid.uuid4()}"
+    name = keeper.create(name_id).name
+    try:
+        assert keeper.create(name_id).name == name
+        status = generated(keeper, name)
+        assert status.phase is HsmKeyPhase.READY
+        hsm = HsmRef(name, status.version, status.public_key.hex())
+        asyncio.run(authorise_often(hsm))
+        keeper.disable(hsm.key_version)
+        with pytest.raises(HsmKeyUnusable):
+            asyncio.run(GoogleAuthoriser().authorise(hsm, os.urandom(32)))
+        keeper.enable(hsm.key_version)
+    finally:
+        for version in keeper.versions(name):
+            keeper.destroy(version)
+    assert keeper.versions(name) == []
+
+
+async def authorise_often(hsm):
+    authoriser, seconds = GoogleAuthoriser(), []
+    for _ in range(20):
+        digest, started = os.urandom(32), time.monotonic()
+        signature = await authoriser.authorise(hsm, digest)
+        seconds.append(time.monotonic() - started)
+        assert ecdsa.verify(bytes.fromhex(hsm.authoriser), digest, signature)
+    print(f"real Cloud KMS: median {statistics.median(seconds) * 1000:.0f} ms, slowest {max(seconds) * 1000:.0f} ms")
+
+
+@needs_kek
+def test_a_data_key_round_trips_and_stays_where_it_was_put():
+    kek, tenant = GoogleKekProvider(KEK), uuid.uuid4()
+    with SecretBytes(b"\x07" * 32) as data_key:
+        wrapped = kek.wrap(data_key, tenant_id=tenant, aad=b"here")
+    assert wrapped.kek_version in kek.known_versions(tenant)
+    with kek.unwrap(wrapped.blob, kek_version=wrapped.kek_version, tenant_id=tenant, aad=b"here") as opened:
+        assert opened.view() == b"\x07" * 32
+    with pytest.raises(KeyDamaged):
+        kek.unwrap(wrapped.blob, kek_version=wrapped.kek_version, tenant_id=uuid.uuid4(), aad=b"here")
