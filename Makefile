@@ -59,7 +59,7 @@ test: setup-dev
 	$(PY) -m pytest $(or $(ARGS),-n auto --dist loadfile)
 
 lint: setup-dev
-	PY=$(PY) scripts/lint
+	PY=$(PY) .ci/lint
 
 bench: setup-dev
 	@$(PY) -m tests.bench $(ARGS)
