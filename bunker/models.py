@@ -11,7 +11,7 @@ from django.utils import timezone
 from django_scopes import ScopedManager
 
 from accounts.models import Tenant
-from keys.models import PersonalKey, TransportKey
+from keys.models import PersonalKey, SetBy, TransportKey
 
 
 class ConnectionState(models.TextChoices):
@@ -52,6 +52,7 @@ class Connection(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     use_count = models.BigIntegerField(default=0)
+    locked_by = models.CharField(max_length=8, choices=SetBy, blank=True, help_text="On whose authority it is locked.")
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=200, blank=True)
 

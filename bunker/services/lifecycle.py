@@ -34,15 +34,30 @@ def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Con
 def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """Refuse everything the app asks until it is unlocked; works on every worker within a second.
 
-    Raises ConnectionEnded when the app's access is over. Locking twice changes nothing.
+    Raises ConnectionEnded when the app's access is over. Locking twice changes nothing, unless the second lock has
+    the higher authority: then only that can unlock it.
     """
-    return _switch(connection, ConnectionState.ACTIVE, ConnectionState.LOCKED, Tag.CONNECTION_LOCKED, actor, reason)
+    current = _locked(connection.id)
+    held = access.authority(actor, current.key)
+    if current.state not in (ConnectionState.ACTIVE, ConnectionState.LOCKED):
+        raise ConnectionEnded
+    wanted = access.higher(current.locked_by, held)
+    if current.state == ConnectionState.LOCKED and current.locked_by == wanted:
+        return current
+    return _switched(current, ConnectionState.LOCKED, wanted, Tag.CONNECTION_LOCKED, actor, reason)
 
 
 @transaction.atomic
 def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
-    """Let a locked app go on under the policy it had."""
-    return _switch(connection, ConnectionState.LOCKED, ConnectionState.ACTIVE, Tag.CONNECTION_UNLOCKED, actor, reason)
+    """Let a locked app go on under its policy. Raises ConnectionEnded, and NotPermitted below the rank of the lock."""
+    current = _locked(connection.id)
+    if current.state == ConnectionState.LOCKED:
+        access.require_unlocker(actor, current.key, current.locked_by)
+        return _switched(current, ConnectionState.ACTIVE, "", Tag.CONNECTION_UNLOCKED, actor, reason)
+    access.require(actor, Action.MANAGE_CONNECTION, current.key)
+    if current.state != ConnectionState.ACTIVE:
+        raise ConnectionEnded
+    return current
 
 
 @transaction.atomic
@@ -85,20 +100,14 @@ def _locked(connection_id: UUID) -> Connection:
         return Connection.objects.select_for_update(of=("self",)).select_related("key").get(id=connection_id)
 
 
-def _switch(
-    connection: Connection, before: ConnectionState, after: ConnectionState, tag: Tag, actor: Actor, reason: str
+def _switched(
+    connection: Connection, state: ConnectionState, locked_by: str, tag: Tag, actor: Actor, reason: str
 ) -> Connection:
-    current = _locked(connection.id)
-    action = Action.REVOKE_CONNECTION if after == ConnectionState.LOCKED else Action.MANAGE_CONNECTION
-    access.require(actor, action, current.key)
-    if current.state == after:
-        return current
-    if current.state != before:
-        raise ConnectionEnded
-    current.state = after
-    current.save(update_fields=["state"])
-    write_down(current, tag, actor, reason=clean_text(reason, 200))
-    return current
+    connection.state = state
+    connection.locked_by = locked_by
+    connection.save(update_fields=["state", "locked_by"])
+    write_down(connection, tag, actor, reason=clean_text(reason, 200))
+    return connection
 
 
 def _end(connection: Connection, state: ConnectionState, reason: str, tag: Tag, actor: Actor) -> Connection:
