@@ -91,7 +91,7 @@ class Client:
         return Job(request_id, method, expected, frame(b'["EVENT",' + serialize(event) + b"]"))
 
     def prepare_mixed(self, method: str, number: int) -> Job:
-        """The ``number``-th request of a run; a mix is six signatures, two decryptions, an encryption and a ping."""
+        """The ``number``-th request of a run; of ten of a mix, five sign, two decrypt, two encrypt, one pings."""
         if method == "mix":
             method = ("sign_event", "nip44_decrypt", "sign_event", "nip44_encrypt", "sign_event")[number % 5]
             method = "ping" if number % 10 == 9 else method
