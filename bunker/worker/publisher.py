@@ -33,7 +33,7 @@ class Publisher:
         """Tell whether a reply of ``size`` bytes can go back the way its request came (threats T11)."""
         if self._pool is None or not came_from.startswith("ws"):
             return True
-        return self._pool.fits(size, [came_from, *self._snapshot.outbound(relays)])
+        return self._pool.fits(size, self._ways(relays, came_from))
 
     def state_for(self, relays: tuple[str, ...], came_from: str) -> str:
         """The state with which a reply is stored.
@@ -42,17 +42,24 @@ class Publisher:
         a crash in between is made good by recovery, which repeats the replies of a dead worker's last seconds.
         ``answered`` is what still waits for an outbound relay's OK.
         """
-        return "published" if came_from == BUILT_IN or not self._snapshot.outbound(relays) else "answered"
+        return "published" if came_from == BUILT_IN or not self._ways(relays, came_from) else "answered"
 
     def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
         """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
         self._port.publish(reply.event, reply.raw)
         self._stats.published += 1
-        outbound = self._snapshot.outbound(relays)
+        outbound = self._ways(relays, came_from)
         if outbound and self._pool is not None:
             self._offer(reply, outbound, request)
         elif request is not None:
             self._writer.published(request, "published")
+
+    def _ways(self, relays: tuple[str, ...], came_from: str) -> Sequence[str]:
+        """The outbound relays of a connection, and the one that brought the request: a stranger has no other."""
+        outbound = self._snapshot.outbound(relays)
+        if came_from.startswith("ws") and came_from not in outbound:
+            return (came_from, *outbound)
+        return outbound
 
     def _offer(self, reply: Reply, outbound: Sequence[str], request: str | None) -> None:
         assert self._pool is not None  # noqa: S101 -- checked by the caller

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from asgiref.sync import sync_to_async
+
 from bunker.models import Request, RequestState
 from bunker.relays.interfaces import Publication, PublishState
 from tests.bunker.conftest import connected
-from tests.bunker.support import FakePool, Home
+from tests.bunker.support import Client, FakePool, Home, issue
 
 RELAY = "wss://relay.example"
 
@@ -85,3 +87,14 @@ async def test_a_reply_too_large_for_the_relay_becomes_an_error(start_worker: Ca
 
 def _id(reply: str) -> str:
     return reply.split('"id":"')[1][:64]
+
+
+async def test_a_stranger_hears_why_on_the_relay_it_came_by(start_worker: Callable[..., Any], home: Home) -> None:
+    pool = SlowPool()
+    async with start_worker(pool=pool) as running:
+        await sync_to_async(issue)(home, "full")
+        await running[0].reconciler.look()
+        stranger = Client(running[1], home.transport.public_key)
+        running[1].send(stranger.compose("connect", [home.transport.public_key, "wrong"], "c1")[1], RELAY)
+        assert "secret" in (await stranger.next())["error"]
+    assert [list(publication.states) for publication, _ in pool.sent] == [[RELAY]]
