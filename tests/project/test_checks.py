@@ -12,7 +12,7 @@ from django.core import checks as django_checks
 from pytest_django import Settings
 
 from accounts.models import Tenant, TenantDomain
-from keycast import checks, startup, versions
+from keycast import checks, dangers, startup, versions
 
 REDIS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
 WAL = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"}
@@ -76,7 +76,7 @@ ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
 def safe(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
     apply(SAFE, settings, monkeypatch)
     strict = {**WAL, "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"}
-    monkeypatch.setattr(checks, "database_options", lambda: strict)
+    monkeypatch.setattr(dangers, "database_options", lambda: strict)
     for name in ("KEYCAST_KEK", "KEYCAST_FIELD_KEY_FILE", "KEYCAST_EMULATOR", "SECRET_KEY_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KEYCAST_KEK_FILE", "/nowhere/kek")
@@ -89,7 +89,7 @@ def apply(change: dict[str, Any], settings: Settings, monkeypatch: pytest.Monkey
             for variable, text in value.items():
                 monkeypatch.setenv(variable, text)
         elif name == "options":
-            monkeypatch.setattr(checks, "database_options", partial(dict, value))
+            monkeypatch.setattr(dangers, "database_options", partial(dict, value))
         else:
             setattr(settings, name, value)
 
