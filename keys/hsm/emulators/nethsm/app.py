@@ -69,10 +69,12 @@ class App:
         if scope["type"] != "http":
             return
         body = await _body(receive)
+        if body is None:
+            return
         try:
             operation, argument, who = self._find(scope["path"], scope["method"])
             faults = self.faults.take(operation)
-            if await _strike(faults, send):
+            if await _strike(faults, receive, send):
                 return
             answer = self._answer(operation, argument, who, dict(scope["headers"]), body)
             for fault in faults:
@@ -156,11 +158,12 @@ class App:
         return Service(spare).public_key(spare.users["spare"], "spare", b"")
 
 
-async def _strike(faults: list[Fault], send: Send) -> bool:
+async def _strike(faults: list[Fault], receive: Receive, send: Send) -> bool:
     """Whether a fault took the answer's place."""
     for fault in faults:
         if fault.kind is Kind.LATENCY:
-            await asyncio.sleep(fault.seconds)
+            if await _hung_up(receive, fault.seconds):
+                return True
         elif fault.kind is Kind.DISCONNECT:
             await _break_off(send)
             return True
@@ -170,6 +173,15 @@ async def _strike(faults: list[Fault], send: Send) -> bool:
     return False
 
 
+async def _hung_up(receive: Receive, seconds: float) -> bool:
+    """Whether the caller went away in this time: nothing is done for one who no longer listens."""
+    try:
+        await asyncio.wait_for(receive(), seconds)  # the body was read, so only a disconnect can come
+    except TimeoutError:
+        return False
+    return True
+
+
 def _may(user: User, who: str) -> bool:
     if who == _ROOT:
         return user.role == "Administrator" and not user.namespace
@@ -177,10 +189,13 @@ def _may(user: User, who: str) -> bool:
     return who == _ANY or user.role in allowed[who]
 
 
-async def _body(receive: Receive) -> bytes:
+async def _body(receive: Receive) -> bytes | None:
+    """None when the caller went away before the end of it."""
     body: bytes = b""
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
         body += message.get("body", b"")
         if not message.get("more_body") or len(body) > MAX_BODY:
             return body

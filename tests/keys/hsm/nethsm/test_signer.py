@@ -188,3 +188,12 @@ async def test_the_environments_proxy_counts_for_nothing(signer, device_key, mon
     for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert verify_event(await sign(signer, device_key))
+
+
+async def test_nothing_is_signed_for_a_caller_who_hung_up(signer, device_key, emulator):
+    misbehave(emulator, "latency", "sign", seconds=0.5)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await signer.sign_event_id(device_key, event_of(device_key), b"m" * 32)
+    await asyncio.sleep(0.8)
+    assert emulator.app.calls == []
