@@ -32,7 +32,7 @@ def lease() -> float:
 @cache
 def key_maker() -> KeyMaker:
     """What makes and adopts keys."""
-    return LocalKeyMaker(registry.default_provider)
+    return LocalKeyMaker(registry.default_provider, registry.provider)
 
 
 def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signer]) -> None:

@@ -14,14 +14,17 @@ from keys.refs import Purpose, SealedSecret
 from keys.signing import envelope
 from keys.signing.envelope import Place
 from keys.signing.protocol import NewKey
-from keys.signing.vault import unlock
+from keys.signing.vault import opened, unlock
 
 
 class LocalKeyMaker:
-    """A KeyMaker (keys.signing.protocol): seals with the provider that ``current`` names at that moment."""
+    """A KeyMaker (keys.signing.protocol): seals with the provider that ``current`` names at that moment.
 
-    def __init__(self, current: Callable[[], KekProvider]) -> None:
-        self._current = current
+    ``providers`` finds the provider that something was sealed with before, by name.
+    """
+
+    def __init__(self, current: Callable[[], KekProvider], providers: Callable[[str], KekProvider]) -> None:
+        self._current, self._providers = current, providers
 
     def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
         """A fresh random key. Raises KekUnavailable."""
@@ -42,6 +45,14 @@ class LocalKeyMaker:
                 return keypair.public_key_hex
         except CryptoError:
             raise SecretRefused from None
+
+    def rewrap(self, sealed: SealedSecret, place: Place) -> SealedSecret:
+        """The same secret, sealed anew. Raises KeyDamaged, KeyMismatch, KekUnavailable."""
+        provider = self._current()
+        with opened(sealed, place, self._providers(sealed.provider)) as secret:
+            again = envelope.seal(secret, place, provider)
+        unlock(again, place, provider).wipe()
+        return again
 
     def _seal(self, secret: SecretBytes, place: Place) -> SealedSecret:
         provider = self._current()

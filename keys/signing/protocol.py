@@ -14,6 +14,7 @@ from keycast.crypto.secret import SecretBytes
 from keycast.nostr.events import UnsignedEvent
 from keys.errors import KeyDamaged
 from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
+from keys.signing.envelope import Place
 
 #: Told of stored material that failed its check: the personal key's id, and how it failed.
 DamageReport = Callable[[UUID, KeyDamaged], Awaitable[None]]
@@ -108,4 +109,13 @@ class KeyMaker(Protocol):
 
     def public_key_of(self, secret: SecretBytes) -> str:
         """The public key (64 hex digits) of a secret; ``SecretRefused`` when it is no valid scalar."""
+        ...
+
+    def rewrap(self, sealed: SealedSecret, place: Place) -> SealedSecret:
+        """The same secret sealed anew: by the provider, and under the version, that fresh secrets are sealed with now.
+
+        It opens to the public key of ``place`` before, and again after. ``sealed`` stays as good as it was: whoever
+        stores the new one replaces the old one in the same row, and nothing is lost if that does not happen. The data
+        key is a new one too. Raises ``KeyDamaged`` (``KeyMismatch``) for what does not open, ``KekUnavailable``.
+        """
         ...

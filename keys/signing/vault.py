@@ -108,10 +108,25 @@ def _overwrite_registers() -> None:
 def unlock(sealed: SealedSecret, place: Place, provider: KekProvider) -> Keypair:
     """The keypair of a sealed secret, if its public key, derived again, is the one of ``place`` (threats K5)."""
     with envelope.unseal(sealed, place, provider) as secret:
-        try:
-            keypair = Keypair.from_secret(secret)
-        except CryptoError:
-            raise KeyDamaged from None
+        return _checked(secret, place)
+
+
+def opened(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretBytes:
+    """The secret itself, checked as by ``unlock``; the caller wipes it."""
+    secret = envelope.unseal(sealed, place, provider)
+    try:
+        _checked(secret, place).wipe()
+    except KeyDamaged:
+        secret.wipe()
+        raise
+    return secret
+
+
+def _checked(secret: SecretBytes, place: Place) -> Keypair:
+    try:
+        keypair = Keypair.from_secret(secret)
+    except CryptoError:
+        raise KeyDamaged from None
     _overwrite_registers()
     if keypair.public_key_hex != place.public_key:
         keypair.wipe()
