@@ -9,7 +9,7 @@ from contextlib import closing
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 from django.utils import timezone
 
 from bunker.models import ShardLease
@@ -158,17 +158,10 @@ LOOKS: tuple[Look, ...] = (
 
 def examine() -> list[Finding]:
     """Look at everything, in order; a look that the database stops becomes a finding itself."""
-    return [safely(look) for look in LOOKS] + hsm()
+    found = (health.safely(look) for look in (*LOOKS, *health.registered()))
+    return [finding for finding in found if finding is not None] + hsm()
 
 
 def hsm() -> list[Finding]:
     """What the HSM modes need, where they are set up."""
     return [Finding(report.name, report.is_ok, report.detail, report.fix) for report in hsm_reports()]
-
-
-def safely(look: Look) -> Finding:
-    try:
-        return look()
-    except DatabaseError as error:
-        name = look.__name__.replace("_", " ")
-        return Finding(name, False, f"Cannot be looked at ({type(error).__name__}).", "See: database, migrations.")
