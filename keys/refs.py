@@ -14,6 +14,7 @@ class Purpose(StrEnum):
     TRANSPORT_KEY = "transport-key"
     SIGNER_HALF = "signer-half"
     COSIGNER_HALF = "cosigner-half"
+    PARTING_HALF = "parting-half"
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,11 @@ def place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> Place:
     return Place(tenant_id, UUID(bytes=public[:16]), public.hex(), Purpose.SIGNER_HALF, key_id)
 
 
+def parting_place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> Place:
+    """Where half B of a key being split belongs while signer A still has it, on its way to the co-signer."""
+    return Place(tenant_id, UUID(bytes=public[:16]), public.hex(), Purpose.PARTING_HALF, key_id)
+
+
 def seal_half(keypair: Keypair, secret: SecretBytes, tenant_id: UUID, key_id: UUID, kek: KekProvider) -> SealedHalf:
     """Seal a half for its row. Raises KekUnavailable."""
     public = keypair.public_key

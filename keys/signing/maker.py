@@ -8,12 +8,16 @@ from uuid import UUID
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
+from keys.cosigning.client import blocking
+from keys.cosigning.errors import CosignerMisbehaved
 from keys.errors import SecretRefused
 from keys.kms.protocol import KekProvider
 from keys.refs import Purpose, SealedSecret
 from keys.signing import envelope
 from keys.signing.envelope import Place
-from keys.signing.protocol import NewKey
+from keys.signing.half import parting_place_of
+from keys.signing.protocol import NewKey, SplitKey
+from keys.signing.splitting import split_key
 from keys.signing.vault import opened, unlock
 
 
@@ -53,6 +57,20 @@ class LocalKeyMaker:
             again = envelope.seal(secret, place, provider)
         unlock(again, place, provider).wipe()
         return again
+
+    def split(self, sealed: SealedSecret, place: Place) -> SplitKey:
+        """See keys.signing.protocol. Raises KeyDamaged, KeyMismatch, KekUnavailable."""
+        with opened(sealed, place, self._providers(sealed.provider)) as secret:
+            return split_key(secret, place, self._current())
+
+    def hand_over(self, split: SplitKey, *, tenant_id: UUID, key_id: UUID, public_key: str) -> None:
+        """See keys.signing.protocol. Raises KeyDamaged, KekUnavailable, keys.cosigning.errors."""
+        place = parting_place_of(split.half_b, tenant_id, key_id)
+        whole = bytes.fromhex(public_key)
+        with opened(split.sealed_b, place, self._providers(split.sealed_b.provider)) as half:
+            given = blocking(lambda b: b.adopt_half(tenant_id, key_id, split.half_a, half, split.tweak, whole))
+        if given != b"\x02" + split.half_b:
+            raise CosignerMisbehaved
 
     def _seal(self, secret: SecretBytes, place: Place) -> SealedSecret:
         provider = self._current()

@@ -96,6 +96,19 @@ class NewKey(NamedTuple):
     sealed: SealedSecret
 
 
+class SplitKey(NamedTuple):
+    """A whole key as two halves, each public (x-only, 32 bytes, even Y) and sealed, and the public tweak (32 bytes).
+
+    ``sealed_a`` is for keys.signing.half.place_of, ``sealed_b`` for ``parting_place_of``.
+    """
+
+    half_a: bytes
+    sealed_a: SealedSecret
+    half_b: bytes
+    sealed_b: SealedSecret
+    tweak: bytes
+
+
 class KeyMaker(Protocol):
     """Makes and adopts secrets, and hands back only sealed ones. May block: call it from a thread, not the loop."""
 
@@ -117,5 +130,22 @@ class KeyMaker(Protocol):
         It opens to the public key of ``place`` before, and again after. ``sealed`` stays as good as it was: whoever
         stores the new one replaces the old one in the same row, and nothing is lost if that does not happen. The data
         key is a new one too. Raises ``KeyDamaged`` (``KeyMismatch``) for what does not open, ``KekUnavailable``.
+        """
+        ...
+
+    def split(self, sealed: SealedSecret, place: Place) -> SplitKey:
+        """Open a personal key, split it into halves drawn at random, and seal both: nothing open leaves the maker.
+
+        ``sealed`` stays as good as it was; each call draws other halves. Raises ``KeyDamaged`` (``KeyMismatch``),
+        ``KekUnavailable``. Whoever moves the maker out of this process carries this call and ``hand_over`` as they
+        are: every argument and result is public or sealed.
+        """
+        ...
+
+    def hand_over(self, split: SplitKey, *, tenant_id: UUID, key_id: UUID, public_key: str) -> None:
+        """Open half B of a split key and give it to the co-signer, which keeps it under a key of its own. Repeatable.
+
+        ``public_key`` (64 hex digits) is the whole key's. Needs a way to the co-signer, as signing does; waits for it.
+        Raises as ``split``, and keys.cosigning.errors.
         """
         ...

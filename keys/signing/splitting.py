@@ -1,0 +1,38 @@
+"""Splits an opened key into two sealed halves. Nothing is told to anybody yet."""
+
+from __future__ import annotations
+
+from keycast.crypto import split
+from keycast.crypto.errors import CryptoError
+from keycast.crypto.musig import KeyAggregate
+from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
+from keys.errors import KeyDamaged
+from keys.kms.protocol import KekProvider
+from keys.signing import envelope
+from keys.signing.envelope import Place
+from keys.signing.half import parting_place_of, place_of
+from keys.signing.protocol import SplitKey
+from keys.signing.vault import unlock
+
+
+def split_key(secret: SecretBytes, place: Place, kek: KekProvider) -> SplitKey:
+    """Halves of the key at ``place``, which together are that key again, each sealed and opened once to be sure.
+
+    Raises KeyDamaged when they are not, KekUnavailable. ``secret`` stays the caller's to wipe.
+    """
+    tenant_id, key_id = place.tenant_id, place.row_id
+    try:
+        a, b, tweak = split.new_halves_for(secret)
+        with a, b, Keypair.from_secret(a) as first, Keypair.from_secret(b) as second:
+            half_a, half_b = first.public_key, second.public_key
+            made = KeyAggregate(b"\x02" + half_a, b"\x02" + half_b, tweak)
+            if made.public_key.hex() != place.public_key:
+                raise KeyDamaged
+            place_a, place_b = place_of(half_a, tenant_id, key_id), parting_place_of(half_b, tenant_id, key_id)
+            sealed_a, sealed_b = envelope.seal(a, place_a, kek), envelope.seal(b, place_b, kek)
+    except CryptoError:
+        raise KeyDamaged from None
+    for sealed, where in ((sealed_a, place_a), (sealed_b, place_b)):
+        unlock(sealed, where, kek).wipe()
+    return SplitKey(half_a, sealed_a, half_b, sealed_b, tweak)
