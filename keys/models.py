@@ -79,6 +79,13 @@ class PersonalKey(models.Model):
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
     destruction_due_at = models.DateTimeField(null=True, blank=True)
+    halves_refreshed_at = models.DateTimeField(null=True, blank=True)
+    replaced_by = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="replaces", help_text="Its successor."
+    )
+    replaced_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when it only reads: its successor was ready for use then."
+    )
 
     objects = ScopedManager(tenant="tenant")
 
@@ -153,6 +160,10 @@ class PersonalKey(models.Model):
                 condition=Q(state__in=["pending", "failed", "destroyed"]) | _HAS_PUBLIC_KEY,
             ),
             models.CheckConstraint(
+                name="personalkey_replaced_by_another",
+                condition=Q(replaced_at__isnull=True) | Q(replaced_by__isnull=False),
+            ),
+            models.CheckConstraint(
                 name="personalkey_destruction_has_date",
                 condition=~Q(state="destruction-scheduled") | Q(destruction_due_at__isnull=False),
             ),
@@ -178,6 +189,9 @@ class TransportKey(models.Model):
     shard = models.PositiveSmallIntegerField()
     is_current = models.BooleanField(default=True)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
+    ends_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a replaced key stops serving the apps that still use it; unset: never."
+    )
     retired_at = models.DateTimeField(null=True, blank=True)
 
     objects = ScopedManager(tenant="tenant")
@@ -323,3 +337,73 @@ class HsmOrphan(models.Model):
 
     def __str__(self) -> str:
         return self.name.rpartition("/")[2]
+
+
+class RotationState(models.TextChoices):
+    """How far a rotation has come; only pending and running ones are worked on."""
+
+    PENDING = "pending", "Not begun"
+    RUNNING = "running", "Running"
+    DONE = "done", "Done"
+    FAILED = "failed", "Ended with failures"
+    CANCELLED = "cancelled", "Cancelled"
+
+
+class Rotation(models.Model):
+    """One rotation of something, of one key, of a tenant or of everything: what keys.rotation works through.
+
+    ``scope`` is ``all``, ``tenant:<32 hex digits>`` or ``key:<32 hex digits>``, and ``tenant_id`` the tenant of the
+    last two. Two of one ``group`` never run on scopes that overlap. ``cursor`` is the last item of this pass that was
+    dealt with, ``moved`` how many this pass changed. ``owner``, ``fence`` and ``lease_until`` (Unix time in
+    milliseconds) say who works on it now; the fence grows with every change of owner. ``started_by`` is an audit actor.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    kind = models.CharField(max_length=32)
+    group = models.CharField(max_length=32)
+    scope = models.CharField(max_length=64)
+    tenant_id = models.UUIDField(null=True, blank=True, db_index=True)
+    state = models.CharField(max_length=16, choices=RotationState, default=RotationState.PENDING)
+    is_dry_run = models.BooleanField(default=False)
+    options = models.JSONField(default=dict, blank=True)
+    started_by = models.JSONField(default=dict)
+    total = models.PositiveIntegerField(default=0)
+    done = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    passes = models.PositiveSmallIntegerField(default=0)
+    moved = models.PositiveIntegerField(default=0)
+    cursor = models.CharField(max_length=64, blank=True)
+    rate = models.FloatField(default=0.0, help_text="Items a second, lately.")
+    problem = models.CharField(max_length=64, blank=True, help_text="Code of what it waits for.")
+    waits = models.PositiveSmallIntegerField(default=0)
+    not_before = models.DateTimeField(null=True, blank=True)
+    owner = models.CharField(max_length=64, blank=True)
+    fence = models.BigIntegerField(default=0)
+    lease_until = models.BigIntegerField(default=0)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+    started_at = models.DateTimeField(null=True, blank=True)
+    heartbeat_at = models.DateTimeField(null=True, blank=True, help_text="When it last came on.")
+    ended_at = models.DateTimeField(null=True, blank=True)
+    report = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        ordering = ("-created_at",)
+        indexes = (
+            models.Index(fields=["state"], name="rotation_unfinished", condition=Q(state__in=["pending", "running"])),
+        )
+        constraints = (
+            models.CheckConstraint(
+                name="rotation_state_known",
+                condition=Q(state__in=["pending", "running", "done", "failed", "cancelled"]),
+            ),
+            models.CheckConstraint(
+                name="rotation_dry_run_is_over",
+                condition=Q(is_dry_run=False) | Q(state__in=["done", "failed", "cancelled"]),
+            ),
+            models.UniqueConstraint(
+                name="rotation_one_per_scope", fields=["group", "scope"], condition=Q(state__in=["pending", "running"])
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.scope} {self.state}"
