@@ -48,9 +48,13 @@ class AuditRow(models.Model):
         constraints = (models.UniqueConstraint(name="audit_row_sequence", fields=["chain", "sequence"]),)
         # Each index that is not in order of writing costs a page of the disk for every row (docs/decisions/0041):
         # results by key for people, what people did by actor, and nothing else. An app's rows are found by its key.
+        # What became of a key beside its use is written rarely, and its index costs no signature anything.
         indexes = (
             models.Index(fields=["key_id", "id"], name="audit_row_key", condition=~models.Q(outcome="intent")),
             models.Index(fields=["actor_id", "id"], name="audit_row_actor", condition=models.Q(request_id="")),
+            models.Index(
+                fields=["key_id", "id"], name="audit_row_life", condition=models.Q(request_id="") & ~models.Q(key_id="")
+            ),
         )
 
     def __str__(self) -> str:
