@@ -191,3 +191,65 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.object_id}"
+
+
+class Traffic(models.Model):
+    """Requests of one tenant (or of EVERYONE) within one span: by outcome, and uses of keys by how long they took.
+
+    The columns are those of bunker.traffic.counts. There is no foreign key: figures outlive what they are about.
+    """
+
+    tenant_id = models.UUIDField()
+    signed = models.IntegerField(default=0)
+    used = models.IntegerField(default=0)
+    other = models.IntegerField(default=0)
+    refused = models.IntegerField(default=0)
+    failed = models.IntegerField(default=0)
+    ms_1 = models.IntegerField(default=0)
+    ms_2 = models.IntegerField(default=0)
+    ms_3 = models.IntegerField(default=0)
+    ms_5 = models.IntegerField(default=0)
+    ms_8 = models.IntegerField(default=0)
+    ms_12 = models.IntegerField(default=0)
+    ms_20 = models.IntegerField(default=0)
+    ms_30 = models.IntegerField(default=0)
+    ms_50 = models.IntegerField(default=0)
+    ms_80 = models.IntegerField(default=0)
+    ms_120 = models.IntegerField(default=0)
+    ms_200 = models.IntegerField(default=0)
+    ms_300 = models.IntegerField(default=0)
+    ms_500 = models.IntegerField(default=0)
+    ms_1000 = models.IntegerField(default=0)
+    ms_2000 = models.IntegerField(default=0)
+    ms_5000 = models.IntegerField(default=0)
+    ms_more = models.IntegerField(default=0)
+
+    class Meta:
+        abstract = True
+
+
+class TrafficMinute(Traffic):
+    """What one worker counted within one minute. Written once, after the minute's end or when the worker stops."""
+
+    minute = models.IntegerField(help_text="Unix time in minutes.")
+    worker = models.CharField(max_length=64)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(name="trafficminute_once", fields=["tenant_id", "minute", "worker"]),)
+        indexes = (models.Index(fields=["minute"], name="trafficminute_minute"),)
+
+    def __str__(self) -> str:
+        return f"minute {self.minute} of {self.tenant_id.hex}"
+
+
+class TrafficHour(Traffic):
+    """The sum of an hour's minutes over all workers."""
+
+    hour = models.IntegerField(help_text="Unix time in hours.")
+
+    class Meta:
+        constraints = (models.UniqueConstraint(name="traffichour_once", fields=["tenant_id", "hour"]),)
+        indexes = (models.Index(fields=["hour"], name="traffichour_hour"),)
+
+    def __str__(self) -> str:
+        return f"hour {self.hour} of {self.tenant_id.hex}"

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from bunker.methods import KeyUse, Subject, Verb
+from bunker.traffic.counts import FAILED, OTHER, REFUSED, SIGNED, USED
 from bunker.worker import crash
 from bunker.worker.batch import BatchWriter, Uncertain
 from bunker.worker.gate import Item
@@ -43,6 +44,10 @@ FINISH_PAUSES = (0.1, 0.3, 1.0, 2.0)
 REUSED_ID = "This request id was already used for another request."
 MALFORMED = "This is not a valid request."
 ENDED = "This app's access has ended."
+_USES = {
+    "sign_event": SIGNED,
+    **dict.fromkeys(("nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt"), USED),
+}
 _encode = msgspec.json.Encoder().encode
 
 T = TypeVar("T")
@@ -164,6 +169,7 @@ class Desk:
                 return True
             self._stats.fenced += 1
             return False
+        self._stats.tally.count(item.signer.tenant.chain, FAILED)
         await self._say(item, request_id, Unavailable.public_message)
         return False
 
@@ -251,6 +257,7 @@ class Desk:
         """Nothing was stored: say so, and let the same event in again."""
         self._forget(item.event.id)
         self._stats.refused["unavailable"] += 1
+        self._stats.tally.count(item.signer.tenant.chain, FAILED)
         await self._say(item, request_id, Unavailable.public_message)
 
     async def _say(self, item: Item, request_id: str, error: str) -> None:
@@ -299,7 +306,14 @@ class Desk:
         return self._publisher.state_for(() if item.connection is None else item.connection.relays, item.relay)
 
     def _count(self, item: Item, method: str, outcome: str) -> None:
-        self._stats.answer(method, outcome, time.monotonic() - item.received)
+        seconds = time.monotonic() - item.received
+        self._stats.answer(method, outcome, seconds)
+        if outcome == "refused":
+            self._stats.tally.count(item.signer.tenant.chain, REFUSED)
+            return
+        use = _USES.get(method)
+        kind = FAILED if outcome == "error" else OTHER if use is None else use
+        self._stats.tally.count(item.signer.tenant.chain, kind, None if use is None else seconds)
 
 
 def body_hash(request: Request) -> bytes:

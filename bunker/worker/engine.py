@@ -13,6 +13,7 @@ import structlog
 
 from bunker.methods import Answer, KeyUse, Operation, Verb, prepare
 from bunker.policy import Allow, Ask, Deny
+from bunker.traffic.counts import FAILED
 from bunker.worker import crash
 from bunker.worker.batch import Uncertain
 from bunker.worker.desk import ENDED, MALFORMED, body_hash
@@ -41,6 +42,7 @@ class Engine(Verbs):
             self._stats.errors["commit-outcome-unknown"] += 1
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
+            self._stats.tally.count(item.signer.tenant.chain, FAILED)
             log.error("request_failed", error=type(error).__name__)
 
     async def notify(self, item: Item, text: str) -> None:

@@ -16,6 +16,7 @@ from django.conf import settings
 from bunker.relays.budget import BucketMap
 from bunker.relays.intake import sole_recipient
 from bunker.relays.interfaces import Drop
+from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
 from bunker.worker.leases import Holding
 from bunker.worker.rates import Bucket, RecentIds
@@ -168,6 +169,7 @@ class Gate:
         connection = item.connection
         if connection is not None and connection.may_be_refused(item.received) and self._notices.take(item.received):
             self._start(item, self._notify(item, text))
+        self._stats.tally.count(item.signer.tenant.chain, REFUSED)
         return self._drop(reason)
 
     def _drop(self, reason: Drop) -> Drop:

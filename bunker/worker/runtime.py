@@ -35,6 +35,7 @@ from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.recovery import Recovery
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
+from bunker.worker.tally import TallyWriter
 from bunker.worker.threads import DatabaseThreads
 from keycast.nostr.events import Event, UnsignedEvent, id_of
 from keys.services import signing_service, transport_service
@@ -76,6 +77,7 @@ class BunkerWorker:
         self._port = port if port is not None else get_hub()
         self._pool = pool if pool is not None else RelayPool(_intake_of(self._port), authenticator=self)
         self.writer = BatchWriter(self.id, self.stats)
+        self._figures = TallyWriter(self.id, self.stats.tally, self._figure_work)
         self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
         self.engine = Engine(
@@ -146,6 +148,7 @@ class BunkerWorker:
             "relays": self._pool.run(),
             "housekeeping": self._keep_house(),
             "writer": self._watch_writer(),
+            "figures": self._figures.run(),
             "stop": stop.wait(),
         }
         tasks = {asyncio.create_task(_named(part), name=f"bunker {name}") for name, part in parts.items()}
@@ -170,6 +173,7 @@ class BunkerWorker:
         for task in getattr(self, "_parts", ()):
             task.cancel()
         if self.writer.is_started:
+            await self._figures.finish()
             await self.writer.stop()
         if isinstance(self._port, WorkerBridge):
             await self._port.flush()
@@ -195,6 +199,7 @@ class BunkerWorker:
     async def _beat(self, *, is_first: bool = False) -> leases.Turn:
         asked_at = time.monotonic()
         self._meter.flush()
+        self.stats.tally.turn()
         status = self.status()
         turn: leases.Turn = await self._lease_work(lambda: leases.beat(self.id, status))
         self.holding.hold_back(turn.gained | turn.excess)
@@ -211,6 +216,10 @@ class BunkerWorker:
     async def _lease_work(self, work: Callable[[], Any]) -> Any:
         """Where writers exclude each other (SQLite), leases are the writer's errand; else they have a thread."""
         return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._heartbeats(work))
+
+    async def _figure_work(self, work: Callable[[], Any]) -> Any:
+        """As leases: on SQLite the writer's errand. Elsewhere any thread will do, but not the heartbeats'."""
+        return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._threads(work))
 
     async def _take_over(self, turn: leases.Turn) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
@@ -326,7 +335,13 @@ class BunkerWorker:
             for row in self._pool.health()
         ]
         shards = len(self.holding.shards())
-        return {**self.stats.as_dict(), "signers": len(self.snapshot), "shards": shards, "relays": relays[:50]}
+        return {
+            **self.stats.as_dict(),
+            "signers": len(self.snapshot),
+            "shards": shards,
+            "relays": relays[:50],
+            "minutes": self.stats.tally.unwritten(),
+        }
 
 
 async def _named(part: Any) -> None:

@@ -6,12 +6,15 @@ import time
 from collections import Counter
 from typing import Any
 
+from bunker.worker.tally import Tally
+
 
 class Stats:
     """Numbers since the worker started. Written from the event loop and the writer thread, read by anyone.
 
     ``drops`` and ``refused`` count by reason (closed sets), ``answered`` by (method, outcome). ``seconds`` is told
     the latency of each durable answer by whoever exports histograms (``observe``).
+    ``tally`` keeps figures by minute and tenant.
     """
 
     __slots__ = (
@@ -31,6 +34,7 @@ class Stats:
         "refused",
         "signed",
         "started_at",
+        "tally",
     )
 
     def __init__(self) -> None:
@@ -50,6 +54,7 @@ class Stats:
         self.errors: Counter[str] = Counter()
         self.answered: Counter[tuple[str, str]] = Counter()
         self.observe: Any = None
+        self.tally = Tally()
 
     def answer(self, method: str, outcome: str, seconds: float) -> None:
         """Count one answer; ``seconds`` ran from receipt to durable reply."""
