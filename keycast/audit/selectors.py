@@ -117,13 +117,15 @@ def page_of_key(
     return _by_id(rows, filters, cursor, limit)
 
 
-def life_of_key(*, chain: str, key_id: str, cursor: str = "", limit: int = 50) -> Page:
+def life_of_key(
+    *, chain: str, key_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50
+) -> Page:
     """What became of one key and its apps beside its use: no requests, so it costs the same after a million of them.
 
     Raises BadCursor.
     """
     rows = AuditRow.objects.filter(chain=chain, key_id=key_id, request_id="").exclude(key_id="")
-    return _by_id(rows, None, cursor, limit)
+    return _by_id(rows, filters, cursor, limit)
 
 
 def page_of_person(
