@@ -1,0 +1,1 @@
+"""How Keycast's processes talk: frames over a stream, one line an event loop, many requests at once."""
