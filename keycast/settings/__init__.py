@@ -248,6 +248,14 @@ LOGGING = logging.configure(
     level=env.str("KEYCAST_LOG_LEVEL", default="INFO"),
 )
 
+# Bounds of a tenant where staff set none of its own (accounts.quotas)
+TENANT_QUOTAS: dict[str, int] = {
+    "relays": 25,
+    **env.dict("KEYCAST_TENANT_QUOTAS", cast={"value": int}, default={}),
+}
+if unknown_quotas := set(TENANT_QUOTAS) - {"members", "keys", "apps", "signatures", "relays"}:
+    raise ImproperlyConfigured(f"KEYCAST_TENANT_QUOTAS knows no {', '.join(sorted(unknown_quotas))}.")
+
 # Custody
 KEY_MODE = env.str("KEY_MODE", default="encrypted")
 KEK_PROVIDER = env.str("KEYCAST_KEK_PROVIDER", default="local")
@@ -256,6 +264,7 @@ OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
 NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
 KEYS_PER_USER = env.int("KEYCAST_KEYS_PER_USER", default=100)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
+ROTATION_LEASE_SECONDS = env.float("KEYCAST_ROTATION_LEASE_SECONDS", default=60.0)
 # The co-signer: signer B of split keys, a process of its own
 COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default="") or str(DATA_DIR / "cosigner.sock")
 COSIGNER_ADDRESS = env.str("KEYCAST_COSIGNER_ADDRESS", default="")
@@ -287,6 +296,19 @@ NETHSM_OPERATOR_PASSWORD = secret("KEYCAST_NETHSM_OPERATOR_PASSWORD", default=""
 NETHSM_ADMIN_USER = env.str("KEYCAST_NETHSM_ADMIN_USER", default="")
 NETHSM_ADMIN_PASSWORD = secret("KEYCAST_NETHSM_ADMIN_PASSWORD", default="")
 NETHSM_NAMESPACE_PASSWORD = secret("KEYCAST_NETHSM_NAMESPACE_PASSWORD", default="")
+
+# Audit log (docs/audit.md)
+AUDIT_CHECKPOINT_KEY = secret("KEYCAST_AUDIT_CHECKPOINT_KEY", default="")
+AUDIT_CHECKPOINT_KMS_KEY = env.str("KEYCAST_AUDIT_CHECKPOINT_KMS_KEY", default="")
+AUDIT_CHECKPOINT_PUBLIC_KEYS = env.list("KEYCAST_AUDIT_CHECKPOINT_PUBLIC_KEYS", default=[])
+AUDIT_CHECKPOINT_FILE = env.str("KEYCAST_AUDIT_CHECKPOINT_FILE", default="")
+AUDIT_CHECKPOINT_SECONDS = env.int("KEYCAST_AUDIT_CHECKPOINT_SECONDS", default=600)
+AUDIT_CHECKPOINT_ROWS = env.int("KEYCAST_AUDIT_CHECKPOINT_ROWS", default=10_000)
+AUDIT_RETENTION_DAYS = env.int("KEYCAST_AUDIT_RETENTION_DAYS", default=0)
+AUDIT_EXPORT_ROWS = env.int("KEYCAST_AUDIT_EXPORT_ROWS", default=100_000)
+
+# What must not come undone when an older database is restored (keycast.audit.endings)
+ENDINGS_FILE = env.str("KEYCAST_ENDINGS_FILE", default=str(DATA_DIR / "endings.jsonl") if IS_PRODUCTION else "")
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)

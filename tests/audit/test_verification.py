@@ -186,7 +186,7 @@ def test_the_command_warns_when_the_database_lets_history_be_changed() -> None:
     errors = io.StringIO()
     call_command("verify_audit", "--json", stdout=io.StringIO(), stderr=errors)
     assert "does not protect" in errors.getvalue()
-    assert len(triggers.missing(connection)) == 6
+    assert len(triggers.missing(connection)) == len(triggers.wanted(connection.vendor))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"heads": 1}', '{"heads": {"platform": {}}}', "no json"])

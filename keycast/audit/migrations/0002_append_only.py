@@ -6,7 +6,7 @@ from keycast.audit import triggers
 
 
 def install(apps, schema_editor):
-    triggers.install(schema_editor, schema_editor.connection.vendor)
+    triggers.install_without_cuts(schema_editor, schema_editor.connection.vendor)
 
 
 def remove(apps, schema_editor):
