@@ -1,4 +1,4 @@
-"""Figures of a span in equal steps, for charts: one query, whatever the span and however many tenants."""
+"""Figures of a span in equal steps, for charts: a few queries, whatever the span and however many tenants."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db.models import F, Sum
+from django.db.models import F, Max, Sum
 
 from bunker.models import TrafficHour, TrafficMinute
 from bunker.traffic.counts import COLUMNS, EVERYONE, FIRST_BUCKET, OUTCOMES, added, percentile
@@ -30,7 +30,7 @@ SPANS: Final = (
     Span("week", "Last week", 120, 84),
 )
 LATE_MINUTES: Final = 180
-"""The newest part is always read from the minutes: the hours are summed up by a job, which may be late."""
+"""The newest part is always read from the minutes, since hours are summed up by a job now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ Unwritten = Mapping[str, Sequence[Sequence[int]]]
 def series(
     span: Span, tenant_id: UUID = EVERYONE, unwritten: Unwritten | None = None, now: float | None = None
 ) -> Series:
-    """The figures of one tenant, or of all, up to ``now``. Two queries."""
+    """The figures of one tenant, or of all, up to ``now``. Three queries at most."""
     minute = int(time.time() if now is None else now) // 60
     last = minute // span.minutes
     first = last - span.steps + 1
@@ -95,8 +95,9 @@ def _rows(span: Span, tenant_id: UUID, first: int, last: int, unwritten: Unwritt
     """(minute, numbers): from the hours where they are precise enough, from the minutes, from what is not written."""
     from_minutes = first
     if span.minutes >= 60:
-        from_minutes = max(first, (last - LATE_MINUTES) // 60 * 60)
-        hours = TrafficHour.objects.filter(tenant_id=tenant_id, hour__gte=first // 60, hour__lt=from_minutes // 60)
+        hours = TrafficHour.objects.filter(tenant_id=tenant_id, hour__gte=first // 60)
+        from_minutes = _end_of_hours(hours.aggregate(newest=Max("hour"))["newest"], first, last)
+        hours = hours.filter(hour__lt=from_minutes // 60)
         for hour, *numbers in hours.order_by().values_list("hour", *COLUMNS):
             yield hour * 60, numbers
     minutes = TrafficMinute.objects.filter(tenant_id=tenant_id, minute__gte=from_minutes)
@@ -106,6 +107,13 @@ def _rows(span: Span, tenant_id: UUID, first: int, last: int, unwritten: Unwritt
         yield found["start"], [found[f"sum_{name}"] for name in COLUMNS]
     if tenant_id == EVERYONE and unwritten:
         yield from _unwritten(unwritten, last)
+
+
+def _end_of_hours(newest: int | None, first: int, last: int) -> int:
+    """Up to which minute the hours are read: not to the very end, and not where the job has not come yet."""
+    if newest is None:
+        return first
+    return max(first, min((newest + 1) * 60, (last - LATE_MINUTES) // 60 * 60))
 
 
 def _unwritten(unwritten: Unwritten, last: int) -> Iterator[tuple[int, list[int]]]:
