@@ -9,8 +9,10 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from keys import tenants
         from keys.cosigning import upkeep
         from keys.hsm import setup
 
         setup.register()
         upkeep.connect()
+        tenants.connect()

@@ -11,6 +11,7 @@ from django.db import IntegrityError, transaction
 from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
+from accounts.quotas import Quota, require_room
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.tags import Tag
 from keycast.crypto.secret import SecretBytes
@@ -37,8 +38,9 @@ class WantedKey:
 def add(actor: Actor, tenant: Tenant, backend: ModeBackend, wanted: Sequence[WantedKey]) -> list[PersonalKey]:
     """Store the wanted keys, their transport keys and their audit rows, inside the caller's transaction.
 
-    Raises KeyExists when any is known already: nothing is stored then.
+    Raises QuotaReached, and KeyExists when any is known already: nothing is stored then.
     """
+    require_room(tenant, Quota.KEYS, len(wanted))
     with scopes_disabled():
         keys = [_row(tenant, backend, item) for item in wanted]
         transports = [_transport(key) for key in keys]

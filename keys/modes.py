@@ -88,7 +88,7 @@ def register(backend: ModeBackend) -> None:
 def offers(tenant: Tenant) -> list[ModeOffer]:
     """What the tenant offers, its default first. A mode that nothing here serves is listed with its problem."""
     default = default_mode(tenant)
-    found = [offer for mode in tenant.key_modes for offer in _offers_of(mode)]
+    found = [offer for mode in tenant.key_modes for offer in offers_of_mode(mode)]
     return sorted(found, key=lambda offer: offer.key_mode != default)
 
 
@@ -115,7 +115,8 @@ def choose(tenant: Tenant, key_mode: str | None, provider: str | None, *, import
     return backend
 
 
-def _offers_of(mode: str) -> Iterator[ModeOffer]:
+def offers_of_mode(mode: str) -> Iterator[ModeOffer]:
+    """What this deployment has for a key mode, whoever offers it; what cannot be had comes with its problem."""
     backends = [backend for backend in _backends if backend.key_mode == mode]
     for backend in backends:
         yield ModeOffer(mode, backend.provider, backend.capabilities, backend.problem())

@@ -19,8 +19,9 @@ from django_scopes import scopes_disabled
 from accounts.addresses import origin
 from accounts.errors import Conflict, Invalid, InvitationInvalid
 from accounts.models import Invitation, Membership, Role, Tenant, User
-from accounts.permissions import Action, require
-from accounts.selectors import pending_invitations
+from accounts.permissions import Action, can, require
+from accounts.quotas import Quota, require_room
+from accounts.selectors import membership_of, pending_invitations
 from accounts.services._common import write
 from accounts.services.members import add_member
 from keycast.audit.entries import Actor
@@ -43,7 +44,7 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
     """Invite an e-mail address; the mail with the link leaves when the transaction commits.
 
     An earlier invitation of the same address ends. The answer is the same whether the address has an account
-    elsewhere or not. Raises NotPermitted, Invalid, Conflict if that person is a member already.
+    elsewhere or not. Raises NotPermitted, Invalid, QuotaReached, Conflict if that person is a member already.
     """
     email = _checked_email(email)
     if role not in Role.values:
@@ -79,8 +80,12 @@ def withdraw_invitation(*, actor: Actor, invitation: Invitation, by: Membership 
 
 
 def find_invitation(*, tenant: Tenant, token: str) -> Invitation | None:
-    """The pending invitation to this tenant that the token stands for."""
-    return pending_invitations(tenant).filter(token_hash=token_hash(token)).first()
+    """The pending invitation to this tenant that the token stands for, if whoever sent it still might."""
+    found = pending_invitations(tenant).filter(token_hash=token_hash(token)).first()
+    if found is None or found.invited_by is None:
+        return found
+    inviter = membership_of(found.invited_by, tenant)
+    return found if can(inviter, Action.INVITE, Role(found.role)) else None
 
 
 @transaction.atomic
@@ -118,8 +123,10 @@ def _make_room(tenant: Tenant, email: str) -> None:
             raise Conflict("This address was invited several times within the last hour. Please wait.")
         pending = pending_invitations(tenant)
         pending.filter(email=email).update(withdrawn_at=timezone.now())
-        if pending.count() >= MAX_PENDING:
+        waiting = pending.count()
+        if waiting >= MAX_PENDING:
             raise Conflict("Too many invitations are pending. Withdraw some first.")
+    require_room(tenant, Quota.MEMBERS, waiting + 1)
 
 
 def _send(invitation: Invitation, token: str) -> None:

@@ -7,11 +7,14 @@ management commands and the staff admin, which have checked already.
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
+from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.errors import Conflict, Invalid, LastOwner
-from accounts.models import Membership, Role, Tenant, User
-from accounts.permissions import Action, require
+from accounts.models import Invitation, Membership, Role, Tenant, User
+from accounts.permissions import Action, can, require
+from accounts.quotas import Quota, require_room
+from accounts.selectors import pending_invitations
 from accounts.services._common import write
 from accounts.signals import membership_changed
 from keycast.audit.entries import Actor
@@ -25,11 +28,12 @@ _State = Membership.State
 def add_member(
     *, actor: Actor, tenant: Tenant, user: User, role: str = Role.MEMBER, by: Membership | None = None
 ) -> Membership:
-    """Give somebody a place in the tenant. Raises Invalid, and Conflict if they have one."""
+    """Give somebody a place in the tenant. Raises Invalid, QuotaReached, and Conflict if they have one."""
     if role not in Role.values:
         raise Invalid("There is no such role.")
     if by is not None:
         require(by, Action.INVITE, Role(role))
+    require_room(tenant, Quota.MEMBERS)
     try:
         with transaction.atomic(), scopes_disabled():
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
@@ -54,6 +58,7 @@ def change_role(*, actor: Actor, membership: Membership, role: str, by: Membersh
     _keep_an_owner(membership)
     membership.role = role
     membership.save(update_fields=["role"])
+    _withdraw_invitations(actor, membership)
     _tell(Tag.MEMBERSHIP_ROLE_CHANGED, actor, membership, before=before, role=role)
     return membership
 
@@ -82,6 +87,8 @@ def remove_member(*, actor: Actor, membership: Membership, by: Membership | None
     """End somebody's place in the tenant; their keys stay, unusable. Raises NotPermitted, LastOwner."""
     membership = _checked(membership, Action.REMOVE_MEMBER, by)
     _keep_an_owner(membership)
+    membership.state = _State.SUSPENDED
+    _withdraw_invitations(actor, membership)
     _tell(Tag.MEMBERSHIP_REMOVED, actor, membership, reason=reason)
     membership.delete()
 
@@ -107,8 +114,20 @@ def _checked(membership: Membership, action: Action, by: Membership | None) -> M
 def _set_state(actor: Actor, membership: Membership, state: Membership.State, tag: Tag, reason: str) -> Membership:
     membership.state = state
     membership.save(update_fields=["state"])
+    _withdraw_invitations(actor, membership)
     _tell(tag, actor, membership, reason=reason)
     return membership
+
+
+def _withdraw_invitations(actor: Actor, membership: Membership) -> None:
+    """End the open invitations that somebody sent and, as they stand now, could not send any more."""
+    with scopes_disabled():
+        sent = pending_invitations(membership.tenant).filter(invited_by=membership.user_id)
+        void = [one for one in sent if not can(membership, Action.INVITE, Role(one.role))]
+        Invitation.objects.filter(id__in=[one.id for one in void]).update(withdrawn_at=timezone.now())
+    for one in void:
+        data = {"invitation": one.id.hex, "reason": "the inviter's role"}
+        write(Tag.INVITATION_WITHDRAWN, actor, tenant_id=one.tenant_id, **data)
 
 
 def _keep_an_owner(leaving: Membership) -> None:

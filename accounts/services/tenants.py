@@ -1,27 +1,48 @@
-"""Verbs on tenants and their host names."""
+"""Verbs on tenants. Those on their host names are in services.domains."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.db import IntegrityError, transaction
-from django.utils import timezone
-from django_scopes import scopes_disabled
 
+from accounts.approvals.kinds import Warrant
+from accounts.approvals.services import spend
+from accounts.colours import is_colour, is_readable
 from accounts.errors import Conflict, Invalid
-from accounts.hosts import domain_name
-from accounts.models import KeyMode, Tenant, TenantDomain
+from accounts.models import KeyMode, Membership, Tenant
+from accounts.permissions import Action, require
+from accounts.quotas import Quota
 from accounts.services._common import write
+from accounts.services.domains import add_domain
 from accounts.signals import tenant_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 
-_CHANGEABLE = frozenset({"name", "registration", "key_modes", "default_key_mode"})
+SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
+"""(tenant as it is to be, changed fields, the member who asks or None for an operator). Raises Invalid."""
+
+MAX_QUOTA = 2_000_000_000
+_CHANGEABLE = frozenset(
+    {
+        *("name", "registration", "key_modes", "default_key_mode"),
+        *("accent", "policies", "default_policy", "relays"),
+    }
+)
+_checks: list[SettingsCheck] = []
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _State = Tenant.State
+LOCK, UNLOCK, SUSPEND, RESUME = "lock-tenant", "unlock-tenant", "suspend-tenant", "resume-tenant"
+"""Kinds of requests (accounts.approvals) for the verbs of the same names."""
+_MOVES = {
+    LOCK: (Tag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED),
+    UNLOCK: (Tag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE),
+    SUSPEND: (Tag.TENANT_SUSPENDED, {_State.ACTIVE, _State.LOCKED}, _State.SUSPENDED),
+    RESUME: (Tag.TENANT_RESUMED, {_State.SUSPENDED}, _State.ACTIVE),
+}
 
 
 @transaction.atomic
@@ -43,7 +64,7 @@ def create_tenant(
     tenant = Tenant(slug=slug, name=name.strip(), registration=registration, key_modes=modes)
     tenant.default_key_mode = default_key_mode or modes[0]
     _check(tenant)
-    _insert(tenant, f"There is already a tenant {slug!r}.")
+    _insert(tenant)
     write(Tag.TENANT_CREATED, actor, tenant=tenant.id.hex, slug=slug)  # the platform remembers that this chain exists
     write(Tag.TENANT_CREATED, actor, tenant_id=tenant.id, slug=slug, registration=registration, key_modes=modes)
     add_domain(actor=actor, tenant=tenant, host=host, is_verified=True, is_primary=True)
@@ -51,109 +72,98 @@ def create_tenant(
 
 
 @transaction.atomic
-def change_tenant(*, actor: Actor, tenant: Tenant, **changes: Any) -> Tenant:
-    """Change name, registration, key_modes or default_key_mode. Raises Invalid; TypeError for any other field."""
+def change_tenant(*, actor: Actor, tenant: Tenant, by: Membership | None = None, **changes: Any) -> Tenant:
+    """Change what a tenant settles for itself; its state, host names and quotas have verbs of their own.
+
+    ``by`` as in services.members: what a member chooses must be within what the deployment has (``register_check``).
+    Raises NotPermitted, Invalid; TypeError for any other field.
+    """
     if unknown := set(changes) - _CHANGEABLE:
         raise TypeError(f"cannot change {', '.join(sorted(unknown))}")
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
+    if by is not None:
+        require(by, Action.CHANGE_TENANT, tenant)
+    before = {field: getattr(tenant, field) for field in changes}
+    changes = {field: value for field, value in changes.items() if before[field] != value}
+    if not changes:
+        return tenant
     for field, value in changes.items():
         setattr(tenant, field, value)
     _check(tenant)
+    for check in _checks:
+        check(tenant, changes.keys(), by)
     tenant.save(update_fields=list(changes))
-    write(Tag.TENANT_CHANGED, actor, tenant_id=tenant.id, **changes)
+    write(Tag.TENANT_CHANGED, actor, tenant_id=tenant.id, before={name: before[name] for name in changes}, **changes)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant
 
 
-def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "") -> Tenant:
+def register_check(check: SettingsCheck) -> None:
+    """Have an app above judge changes of settings that it knows more about; called once, when that app is ready."""
+    if check not in _checks:
+        _checks.append(check)
+
+
+def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
     """Stop all signing for the tenant's users at once; the portal stays open. Raises Conflict unless it is active."""
-    return _move(actor, tenant, Tag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED, reason)
+    return _move(actor, tenant, LOCK, reason, warrant)
 
 
-def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "") -> Tenant:
+def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
     """Undo lock_tenant. Raises Conflict unless it is locked."""
-    return _move(actor, tenant, Tag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE, reason)
+    return _move(actor, tenant, UNLOCK, reason, warrant)
 
 
-def suspend_tenant(*, actor: Actor, tenant: Tenant, reason: str = "") -> Tenant:
+def suspend_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
     """Close the tenant: no portal, no relay, no signing. Raises Conflict if it is suspended already."""
-    return _move(actor, tenant, Tag.TENANT_SUSPENDED, {_State.ACTIVE, _State.LOCKED}, _State.SUSPENDED, reason)
+    return _move(actor, tenant, SUSPEND, reason, warrant)
 
 
-def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "") -> Tenant:
+def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
     """Undo suspend_tenant. Raises Conflict unless it is suspended."""
-    return _move(actor, tenant, Tag.TENANT_RESUMED, {_State.SUSPENDED}, _State.ACTIVE, reason)
+    return _move(actor, tenant, RESUME, reason, warrant)
 
 
 @transaction.atomic
-def add_domain(
-    *, actor: Actor, tenant: Tenant, host: str, is_verified: bool = False, is_primary: bool = False
-) -> TenantDomain:
-    """Add a host name; it is served once verified. Raises BadHost, and Conflict if anybody has it already."""
-    domain = TenantDomain(tenant=tenant, host=domain_name(host))
-    domain.verified_at = timezone.now() if is_verified else None
-    if domain.host in settings.PLATFORM_HOSTS:
-        raise Conflict("This host name belongs to the platform itself.")
-    _insert(domain, f"The host name {domain.host} is taken.")
-    write(Tag.DOMAIN_ADDED, actor, tenant_id=tenant.id, host=domain.host, verified=is_verified)
-    if is_primary:
-        make_domain_primary(actor=actor, domain=domain)
+def set_quotas(*, actor: Actor, tenant: Tenant, reason: str = "", **limits: int | None) -> Tenant:
+    """Bound a tenant by names of accounts.quotas.Quota; None goes back to the deployment's own bound. For operators.
+
+    What is there already stays, also where it is more than fits now. Raises Invalid; TypeError for an unknown name.
+    """
+    if unknown := set(limits) - {quota.value for quota in Quota}:
+        raise TypeError(f"no such quota: {', '.join(sorted(unknown))}")
+    tenant = Tenant.objects.select_for_update().get(id=tenant.id)
+    for name, limit in limits.items():
+        if limit is not None and not 0 <= limit <= MAX_QUOTA:
+            raise Invalid(f"A quota is a number from 0 to {MAX_QUOTA}, or nothing.")
+        setattr(tenant, f"max_{name}", limit)
+    tenant.save(update_fields=[f"max_{name}" for name in limits])
+    write(Tag.TENANT_QUOTAS_CHANGED, actor, tenant_id=tenant.id, reason=reason, **limits)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
-    return domain
+    return tenant
 
 
 @transaction.atomic
-def verify_domain(*, actor: Actor, domain: TenantDomain) -> TenantDomain:
-    """Start serving a host name, because the actor has seen that it is the tenant's."""
-    domain.verified_at = timezone.now()
-    domain.save(update_fields=["verified_at"])
-    write(Tag.DOMAIN_VERIFIED, actor, tenant_id=domain.tenant_id, host=domain.host)
-    tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
-    return domain
-
-
-@transaction.atomic
-def make_domain_primary(*, actor: Actor, domain: TenantDomain) -> TenantDomain:
-    """Use this host name in addresses given out from now on. Raises Conflict while it is not verified."""
-    if domain.verified_at is None:
-        raise Conflict("Only a verified host name can be the primary one.")
-    with scopes_disabled():
-        TenantDomain.objects.filter(tenant_id=domain.tenant_id, is_primary=True).update(is_primary=False)
-    domain.is_primary = True
-    domain.save(update_fields=["is_primary"])
-    write(Tag.DOMAIN_MADE_PRIMARY, actor, tenant_id=domain.tenant_id, host=domain.host)
-    tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
-    return domain
-
-
-@transaction.atomic
-def remove_domain(*, actor: Actor, domain: TenantDomain) -> None:
-    """Stop serving a host name. Raises Conflict for the primary one."""
-    if domain.is_primary:
-        raise Conflict("Make another host name the primary one first.")
-    write(Tag.DOMAIN_REMOVED, actor, tenant_id=domain.tenant_id, host=domain.host)
-    tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
-    domain.delete()
-
-
-@transaction.atomic
-def _move(actor: Actor, tenant: Tenant, tag: Tag, allowed: set[Tenant.State], to: Tenant.State, reason: str) -> Tenant:
+def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: Warrant | None) -> Tenant:
+    """Staff need a second person for it: ``kind`` is the request (accounts.approvals) that ``warrant`` comes from."""
+    tag, allowed, to = _MOVES[kind]
+    proof = spend(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
     if tenant.state not in allowed:
         raise Conflict(f"This tenant is {tenant.get_state_display().lower()}.")
     tenant.state = to
     tenant.save(update_fields=["state"])
-    write(tag, actor, tenant_id=tenant.id, reason=reason)
+    write(tag, actor, tenant_id=tenant.id, reason=reason, **proof)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant
 
 
-def _insert(row: Tenant | TenantDomain, refusal: str) -> None:
+def _insert(tenant: Tenant) -> None:
     try:
         with transaction.atomic():
-            row.save(force_insert=True)
+            tenant.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(refusal) from None
+        raise Conflict(f"There is already a tenant {tenant.slug!r}.") from None
 
 
 def _check(tenant: Tenant) -> None:
@@ -166,3 +176,7 @@ def _check(tenant: Tenant) -> None:
     modes = tenant.key_modes
     if not modes or not set(modes) <= set(KeyMode.values) or tenant.default_key_mode not in modes:
         raise Invalid("A tenant offers at least one known key mode, the default among them.")
+    if tenant.accent and not is_colour(tenant.accent):
+        raise Invalid("A colour is written as # and six digits or letters a to f.")
+    if tenant.accent and not is_readable(tenant.accent):
+        raise Invalid("White letters on this colour could not be read. Choose a darker one.")

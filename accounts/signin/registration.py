@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.db import transaction
 from django.http import HttpRequest
 
 from accounts.models import Invitation, Tenant, User
+from accounts.quotas import Quota, QuotaReached, require_room
 from accounts.selectors import membership_of
 from accounts.services import accept_invitation, add_member, find_invitation
 from accounts.services._common import write
@@ -31,7 +33,9 @@ def may_sign_up(request: HttpRequest) -> bool:
     tenant = tenant_of(request)
     if tenant is None or tenant.registration == Tenant.Registration.CLOSED:
         return False
-    return tenant.registration == Tenant.Registration.OPEN or invitation_of(request) is not None
+    if invitation_of(request) is not None:
+        return True
+    return tenant.registration == Tenant.Registration.OPEN and _has_room(tenant)
 
 
 @transaction.atomic
@@ -44,7 +48,19 @@ def welcome(request: HttpRequest, user: User, *, is_new: bool) -> None:
     if is_new:
         write(Tag.USER_CREATED, Actor.user(user), user=user.id.hex, email=user.email)
     elif tenant is not None and membership_of(user, tenant) is None:
-        _join(request, tenant, user)
+        try:
+            _join(request, tenant, user)
+        except QuotaReached as full:  # signed in all the same, and told why there is nothing here for them
+            messages.error(request, full.public_message)
+
+
+@transaction.atomic
+def _has_room(tenant: Tenant) -> bool:
+    try:
+        require_room(tenant, Quota.MEMBERS)
+    except QuotaReached:
+        return False
+    return True
 
 
 def _join(request: HttpRequest, tenant: Tenant, user: User) -> None:
