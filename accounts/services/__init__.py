@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from accounts.services.domains import (
+    add_domain,
+    check_claims,
+    check_domain,
+    make_domain_primary,
+    remove_domain,
+    renew_claim,
+    verify_domain,
+)
 from accounts.services.invitations import accept_invitation, find_invitation, invite, withdraw_invitation
 from accounts.services.members import add_member, change_role, remove_member, resume_member, suspend_member
 from accounts.services.tenants import (
-    add_domain,
     change_tenant,
     create_tenant,
     lock_tenant,
-    make_domain_primary,
-    remove_domain,
+    register_check,
     resume_tenant,
+    set_quotas,
     suspend_tenant,
     unlock_tenant,
-    verify_domain,
 )
 from accounts.services.users import (
     create_user,
@@ -32,6 +39,8 @@ __all__ = [
     "add_member",
     "change_role",
     "change_tenant",
+    "check_claims",
+    "check_domain",
     "create_tenant",
     "create_user",
     "deactivate_user",
@@ -41,11 +50,14 @@ __all__ = [
     "lock_user",
     "make_domain_primary",
     "reactivate_user",
+    "register_check",
     "remove_domain",
     "remove_member",
     "rename_user",
+    "renew_claim",
     "resume_member",
     "resume_tenant",
+    "set_quotas",
     "set_staff",
     "suspend_member",
     "suspend_tenant",
