@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
@@ -11,6 +12,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
+from keys.hsm.pending import LIMIT
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.modes import ModeOffer, offers
 from keys.refs import Capabilities, KeyRef, TransportRef
@@ -27,6 +29,7 @@ __all__ = [
     "key_refs",
     "keys_of",
     "mode_offers",
+    "pending_until",
     "transport_of",
     "transport_ref",
     "transport_refs",
@@ -77,6 +80,11 @@ def key_by_public_key(text: str, tenant: Tenant | None = None) -> PersonalKey:
     if found is None:
         raise KeyNotFound
     return found
+
+
+def pending_until(key: PersonalKey) -> datetime:
+    """When the jobs give up a key that is being made."""
+    return key.created_at + LIMIT
 
 
 def transport_of(key: PersonalKey) -> TransportKey:

@@ -1,0 +1,8 @@
+"""Custody in the staff admin: keys, what HSMs hold, and the verbs for both. Never material, sealed or not."""
+
+from __future__ import annotations
+
+from keys.admin import personalkey
+from keys.admin.lookup import look_up
+
+__all__ = ["look_up", "personalkey"]

@@ -1,0 +1,97 @@
+"""The life of a key as the audit log tells it, newest first, a page at a time."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Final
+
+from keycast.audit.selectors import BadCursor, Filters, Line, Page, life_of_key
+from keycast.audit.services import chain_of
+from keycast.audit.tags import Outcome, Tag
+from keys.models import PersonalKey
+
+A_PAGE: Final = 20
+_WORDS: Final = {
+    "reason": "",
+    "due": "due",
+    "asked_by": "asked for by",
+    "mode": "mode",
+    "provider": "kept by",
+    "from_provider": "before",
+    "hsm_key": "HSM key",
+    "kek_version": "key-encryption key",
+    "from": "from",
+    "to": "to",
+}
+"""What is told of a row's details, and how; everything else is in the audit log."""
+_WHO: Final = {
+    "user": "",
+    "staff": "platform staff",
+    "client": "an app",
+    "system": "Keycast itself",
+    "command": "on the server",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One thing that happened to a key. ``is_bad`` marks what did not succeed."""
+
+    at: datetime.datetime
+    what: str
+    outcome: str
+    is_bad: bool
+    who: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """A page of it, and ``older``: the cursor of the next one, empty on the last."""
+
+    moments: list[Moment]
+    older: str
+    is_first: bool
+
+
+def life(key: PersonalKey, cursor: str = "") -> Life:
+    """What became of the key. An address that was never given out shows the first page."""
+    try:
+        found = _page(key, cursor)
+    except BadCursor:
+        cursor, found = "", _page(key, "")
+    return Life([moment(line) for line in found.lines], found.next_cursor, not cursor)
+
+
+def last_check(key: PersonalKey) -> Moment | None:
+    """When the key's stored material was last checked, and what came of it."""
+    wanted = Filters(tags=[Tag.KEY_CHECKED])
+    found = life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, filters=wanted, limit=1)
+    return moment(found.lines[0]) if found.lines else None
+
+
+def moment(line: Line) -> Moment:
+    """A row of the log for people to read."""
+    is_ok = line.outcome == Outcome.OK
+    return Moment(line.at, line.sentence, "" if is_ok else line.outcome_word, not is_ok, _who(line), _details(line))
+
+
+def _page(key: PersonalKey, cursor: str) -> Page:
+    return life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, cursor=cursor, limit=A_PAGE)
+
+
+def _who(line: Line) -> str:
+    kind = _WHO.get(line.actor_type, line.actor_type)
+    if line.actor_type == "system" or not line.actor_label:
+        return kind
+    return f"{line.actor_label} ({kind})" if kind else line.actor_label
+
+
+def _details(line: Line) -> str:
+    told = [
+        f"{word} {line.data[name]}".strip()
+        for name, word in _WORDS.items()
+        if isinstance(line.data.get(name), str | int) and line.data[name] != ""
+    ]
+    return "; ".join(told)
