@@ -7,13 +7,19 @@ from uuid import UUID
 
 from keys import services
 from keys.cosigning import upkeep
+from keys.rotation import jobs as rotation_jobs
+from keys.rotation import runner, selectors
 
 #: What is to run, and how often, in minutes: (name, dotted path, minutes). Schedules are registered from here alone.
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("destroy due keys", "keys.jobs.destroy_due_keys", 15),
     ("finish pending keys", "keys.jobs.finish_pending_keys", 1),
     ("keep up with the co-signer", "keys.jobs.keep_up_with_cosigner", 5),
+    ("bring rotations on", "keys.jobs.nudge_rotations", 1),
 )
+
+ROTATION_SECONDS: Final = 20.0
+"""How long one job works on rotations: the cluster has other things to do, too."""
 
 
 def destroy_due_keys() -> int:
@@ -39,3 +45,17 @@ def tell_cosigner(key_id: str) -> bool:
 def keep_up_with_cosigner() -> int:
     """Repeat what the co-signer has not heard, go on with broken-off refreshes, end finished ones; returns how many."""
     return upkeep.keep_up()
+
+
+def nudge_rotations() -> int:
+    """Bring every unfinished rotation on, oldest first; returns how many ended."""
+    return runner.step_all(list(selectors.unfinished().values_list("pk", flat=True)), seconds=ROTATION_SECONDS)
+
+
+def step_rotation(rotation_id: str) -> bool:
+    """Bring one rotation on, and ask to be called again if there is more to do; whether it has ended."""
+    before = runner.step(UUID(rotation_id), seconds=ROTATION_SECONDS)
+    goes_on = before.state in selectors.UNFINISHED
+    if goes_on and before.not_before is None and not before.owner:
+        rotation_jobs.nudge(before.id)
+    return not goes_on

@@ -1,0 +1,24 @@
+"""A seam for tests that kill a process with SIGKILL at a named step. Inert unless KEYCAST_ENVIRONMENT is ``test``.
+
+``KEYCAST_TEST_ROTATION_CRASH_AT=stored:3`` dies when the step ``stored`` is reached for the third time.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Final
+
+_at: Final = (
+    os.environ.get("KEYCAST_TEST_ROTATION_CRASH_AT", "") if os.environ.get("KEYCAST_ENVIRONMENT") == "test" else ""
+)
+_seen: dict[str, int] = {}
+
+
+def point(name: str) -> None:
+    """Die here and now if this is the step, and the time, that a test has chosen."""
+    if not _at:
+        return
+    _seen[name] = _seen.get(name, 0) + 1
+    if f"{name}:{_seen[name]}" == (_at if ":" in _at else f"{_at}:1"):
+        os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,196 @@
+"""The framework of all rotations: refusals, lease and fence, passes, progress, report."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from keycast.audit.entries import Actor
+from keycast.audit.models import AuditRow
+from keycast.errors import NotPermitted, Unavailable
+from keys.errors import KeyDamaged
+from keys.models import PersonalKey, Rotation, RotationState
+from keys.rotation import lease, runner, selectors, services
+from keys.rotation.errors import KeyRotationRunning, LostLease, NothingToRotate, RotationNotFound, WrongScope
+from keys.rotation.scope import Scope
+from tests.keys.conftest import make_tenant, make_user
+from tests.keys.rotation.conftest import OPERATOR
+
+
+def begin(scope="all", **options):
+    return services.start(actor=OPERATOR, kind="renaming", scope=scope, **options)
+
+
+def names():
+    with scopes_disabled():
+        return sorted(PersonalKey.objects.values_list("name", flat=True))
+
+
+def test_a_member_may_not_rotate(renaming, keys, user):
+    with pytest.raises(NotPermitted):
+        services.start(actor=Actor.user(user), kind="renaming", scope="all")
+    assert not Rotation.objects.exists()
+
+
+@pytest.mark.parametrize("scope", ["", "tenant:", "key:zz", "tenant:00000000000000000000000000000000", "user:1"])
+def test_a_scope_that_does_not_exist_is_refused(renaming, db, scope):
+    with pytest.raises(WrongScope):
+        begin(scope)
+
+
+def test_a_second_one_is_refused_wherever_their_scopes_overlap(renaming, keys, tenant):
+    key, other = Scope.of_key(keys[0]), Scope.of_key(keys[1])
+    for first, second in (
+        ("all", "all"),
+        ("all", Scope.of_tenant(tenant)),
+        (key, "all"),
+        (Scope.of_tenant(tenant), key),
+        (key, Scope.of_tenant(tenant)),
+        (key, key),
+    ):
+        running = begin(first)
+        with pytest.raises(KeyRotationRunning) as refused:
+            begin(second)
+        assert refused.value.http_status == 409
+        services.cancel(actor=OPERATOR, rotation=running)
+    begin(key)
+    begin(other)
+    begin(Scope.of_tenant(make_tenant()))
+
+
+def test_a_dry_run_changes_nothing_and_is_recorded(renaming, keys):
+    begin()
+    rehearsed = begin(dry_run=True)
+    assert (rehearsed.state, rehearsed.report) == (RotationState.DONE, {"would_change": 5})
+    assert names() == [f"old {number}" for number in range(5)]
+    assert AuditRow.objects.filter(tag="keys:rotation:rehearsed").count() == 1
+    assert renaming.rotated == []
+
+
+def test_it_changes_everything_once_and_reports(renaming, keys):
+    seen = []
+    rotation = runner.step(begin().id, observe=lambda row: seen.append(services.progress(row).done))
+    assert rotation.state == RotationState.DONE
+    assert (rotation.total, rotation.done, rotation.failed) == (5, 5, 0)
+    assert names() == ["new"] * 5
+    assert len(renaming.rotated) == 5
+    assert seen == sorted(seen)
+    assert rotation.report["failures"] == []
+    assert rotation.report["seconds"] >= 0
+    tags = list(AuditRow.objects.filter(tag__startswith="keys:rotation").values_list("tag", "outcome"))
+    assert sorted(tags) == [("keys:rotation:finished", "ok"), ("keys:rotation:started", "ok")]
+
+
+def test_it_stays_within_its_scope(renaming, keys):
+    runner.step(begin(Scope.of_key(keys[2])).id)
+    assert names() == ["new", "old 0", "old 1", "old 3", "old 4"]
+
+
+def test_what_fails_is_named_and_holds_up_nothing(renaming, keys):
+    renaming.failures["old 3"] = KeyDamaged()
+    rotation = runner.step(begin().id)
+    assert rotation.state == RotationState.FAILED
+    assert (rotation.done, rotation.failed) == (4, 1)
+    assert [(failure["key"], failure["code"]) for failure in rotation.report["failures"]] == [
+        (str(keys[3].id), "key-damaged")
+    ]
+    renaming.failures.clear()
+    again = services.resume(actor=OPERATOR, rotation=rotation)
+    assert runner.step(again.id).state == RotationState.DONE
+    assert names() == ["new"] * 5
+
+
+def test_it_waits_for_what_is_away_and_does_not_wait_for_ever(renaming, keys):
+    renaming.failures = {key.name: Unavailable() for key in keys}
+    rotation = runner.step(begin().id)
+    assert (rotation.state, rotation.problem, rotation.failed) == (RotationState.RUNNING, "temporarily-unavailable", 0)
+    assert rotation.not_before > timezone.now()
+    assert runner.step(rotation.id).waits == 1, "too early"
+    while rotation.state == RotationState.RUNNING:
+        Rotation.objects.filter(pk=rotation.pk).update(not_before=None)
+        rotation = runner.step(rotation.id)
+    assert (rotation.state, rotation.failed) == (RotationState.FAILED, 5)
+
+
+def test_one_that_was_away_is_tried_again(renaming, keys):
+    renaming.failures = {"old 1": Unavailable()}
+    rotation = runner.step(begin().id)
+    renaming.failures.clear()
+    Rotation.objects.filter(pk=rotation.pk).update(not_before=None)
+    assert runner.step(rotation.id).state == RotationState.DONE
+    assert names() == ["new"] * 5
+
+
+def test_a_runner_that_slept_through_its_lease_stores_nothing(renaming, keys):
+    rotation = begin()
+    taken = []
+
+    def sleep_and_wake(item):
+        if not taken:
+            Rotation.objects.update(lease_until=0)  # so long did it sleep
+            taken.append(lease.take(rotation.id))
+
+    renaming.on_rotate = sleep_and_wake
+    row = runner.step(rotation.id)
+    assert row.state == RotationState.RUNNING
+    assert row.done == 0
+    assert names() == [f"old {number}" for number in range(5)]
+    assert runner.step(rotation.id).done == 0, "the other one holds it"
+    taken[0].release()
+    assert runner.step(rotation.id).state == RotationState.DONE
+
+
+def test_one_that_was_cancelled_under_the_runner_stops_at_once(renaming, keys):
+    rotation = begin()
+    renaming.on_rotate = lambda item: services.cancel(actor=OPERATOR, rotation=rotation)
+    row = runner.step(rotation.id)
+    assert row.state == RotationState.CANCELLED
+    assert names() == [f"old {number}" for number in range(5)]
+    with pytest.raises(RotationNotFound):
+        services.cancel(actor=OPERATOR, rotation=rotation)
+    renaming.on_rotate = lambda item: None
+    assert runner.step(services.resume(actor=OPERATOR, rotation=row).id).state == RotationState.DONE
+
+
+def test_a_lost_lease_holds_nothing(renaming, keys):
+    rotation = begin()
+    held = lease.take(rotation.id)
+    assert lease.take(rotation.id) is None
+    Rotation.objects.update(lease_until=0)
+    assert lease.take(rotation.id) is not None
+    with pytest.raises(LostLease):
+        held.hold()
+
+
+def test_what_appears_meanwhile_is_done_too(renaming, keys, tenant):
+    late = []
+
+    def make_one(item):
+        if not late:
+            late.append(make_user(tenant))
+            with scopes_disabled():
+                PersonalKey.objects.filter(pk=min(key.id for key in keys)).update(name="old again")
+
+    renaming.on_rotate = make_one
+    rotation = runner.step(begin().id)
+    assert rotation.state == RotationState.DONE
+    assert names() == ["new"] * 5
+
+
+def test_a_stalled_one_is_found(renaming, keys):
+    begin()
+    assert selectors.stalled() == []
+    assert len(selectors.stalled(timezone.now() + timedelta(minutes=6))) == 1
+
+
+def test_a_kind_can_refuse_before_anything_is_stored(renaming, keys, monkeypatch):
+    def refuse(scope, options):
+        raise NothingToRotate
+
+    monkeypatch.setattr(renaming, "check", refuse)
+    with pytest.raises(NothingToRotate):
+        begin()
+    assert not Rotation.objects.exists()
