@@ -1,4 +1,7 @@
-"""What a co-signed signature costs both signers together, the HSM not counted."""
+"""What a co-signed signature costs both signers together, the HSM not counted, by the measure of this machine.
+
+In milliseconds: ``make bench`` (docs/performance.md).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import time
 
 import pytest
 
+from keycast.crypto import schnorr
+from keycast.crypto.schnorr import Keypair
 from keycast.nostr.events import id_of
 from keys.signing.cosigned import CosignedSigner
 from keys.signing.service import SigningService
@@ -16,7 +21,7 @@ from tests.keys.cosigning.support import FakeHsm, Process, kek_a, make_key, note
 
 SIGNATURES = 1000
 AT_ONCE = 10
-BUDGET_MS = 1.0
+MOST_TIMES_A_PLAIN_ONE = 40
 
 
 class Signed:
@@ -38,12 +43,21 @@ def seconds_of(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def plain_seconds():
+    """Processor time of as many plain signatures, made and verified, here and now."""
+    keypair, message = Keypair.generate()[0], bytes(32)
+    started = time.process_time()
+    for _ in range(SIGNATURES):
+        schnorr.verify(bytes.fromhex(keypair.public_key_hex), message, keypair.sign_unchecked(message))
+    return time.process_time() - started
+
+
 async def no_report(*_):
     raise AssertionError("no damage expected")
 
 
 @pytest.mark.slow
-async def test_both_signers_together_stay_within_a_millisecond(tmp_path, monkeypatch):
+async def test_both_signers_together_cost_a_bounded_number_of_plain_signatures(tmp_path, monkeypatch):
     process, hsm, signed = Process(tmp_path), FakeHsm(), Signed()
     client = process.client()
     try:
@@ -65,7 +79,7 @@ async def test_both_signers_together_stay_within_a_millisecond(tmp_path, monkeyp
         own, other = time.process_time(), seconds_of(process.process.pid)
         await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))
         total = time.process_time() - own + seconds_of(process.process.pid) - other
-        assert total / SIGNATURES * 1000 <= BUDGET_MS
+        assert total / plain_seconds() <= MOST_TIMES_A_PLAIN_ONE
     finally:
         await client.close()
         process.stop()
