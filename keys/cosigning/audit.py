@@ -37,6 +37,9 @@ class Tag(StrEnum):
     CREATED = "cosigner:half:created"
     ADOPTED = "cosigner:half:adopted"
     AUTHORISER_REGISTERED = "cosigner:authoriser:registered"
+    AUTHORISER_SUCCEEDED = "cosigner:authoriser:succeeded"
+    AUTHORISER_SETTLED = "cosigner:authoriser:settled"
+    AUTHORISER_REPLACED = "cosigner:authoriser:replaced"
     SIGNED = "cosigner:event:signed"
     CONTRIBUTED = "cosigner:ecdh:contributed"
     REFRESH_PREPARED = "cosigner:refresh:prepared"
@@ -65,7 +68,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     for statement in _SCHEMA:
         connection.execute(statement)
     connection.execute("INSERT INTO audit_auditchain VALUES (?, 0, ?)", (CHAIN, genesis(CHAIN)))
-    triggers.install(connection, "sqlite")
+    triggers.install_without_cuts(connection, "sqlite")
 
 
 def append(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:

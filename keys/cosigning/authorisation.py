@@ -33,6 +33,7 @@ class Purpose(StrEnum):
     ECDH = "ecdh"  # (the peer's x-only public key)
     REFRESH = "refresh"  # (signer A's new half, its x-only public key)
     ENABLE = "enable"  # (the personal key's public key)
+    SUCCEED = "succeed"  # (``succession`` of the present and the new authoriser)
 
 
 class Grant(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -51,6 +52,13 @@ def now() -> int:
 def fresh() -> tuple[int, bytes]:
     """The time and salt of a new authorisation."""
     return now(), os.urandom(16)
+
+
+def succession(old: bytes, new: bytes) -> bytes:
+    """The subject of a change of authoriser: SHA-256 of both compressed points, the present one first."""
+    if len(old) != 33 or len(new) != 33:
+        raise ValueError("an authoriser is a compressed point")
+    return sha256(old + new).digest()
 
 
 def digest(purpose: Purpose, tenant_id: UUID, key_id: UUID, subject: bytes, at: int, salt: bytes) -> bytes:

@@ -1,6 +1,6 @@
 """What signer A and the co-signer say to each other: MessagePack arrays, strict, one frame each.
 
-A frame is its length (4 bytes, big-endian) and as many bytes. Every request carries a number that its reply repeats;
+Every request carries a number that its reply repeats;
 replies may come in another order. Halves and nonces are named by public values; ``half_a`` (x-only, 32 bytes) tells
 which pair of halves is meant while a refresh is under way.
 """
@@ -16,15 +16,13 @@ from msgspec import Meta
 from keycast.nostr.events import KindNumber, Tags, Timestamp, UnsignedEvent
 from keys.cosigning.authorisation import Grant
 
-MAX_FRAME: Final = 1024 * 1024
-HEADER: Final = 4
-
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 B32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 B33 = Annotated[bytes, Meta(min_length=33, max_length=33)]
 B64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 B66 = Annotated[bytes, Meta(min_length=66, max_length=66)]
 Tweak = Annotated[bytes, Meta(max_length=32)]
+Point = Annotated[bytes, Meta(max_length=33)]
 Number = Annotated[int, Meta(ge=0, lt=2**32)]
 Hex32 = Annotated[str, Meta(min_length=64, max_length=64)]
 
@@ -96,7 +94,24 @@ class Adopt(Request, frozen=True, tag="adopt"):
 
 
 class Register(Request, frozen=True, tag="register"):
-    """From now on sign what this ECDSA key authorises; once, for ever."""
+    """From now on sign what this ECDSA key authorises; once for a key (``Succeed`` for another one)."""
+
+    authoriser: B33
+
+
+class Authorisers(Request, frozen=True, tag="authorisers"):
+    """Whose authorisations hold for this key?"""
+
+
+class Succeed(Request, frozen=True, tag="succeed"):
+    """Accept this ECDSA key beside the present one, which has signed for it."""
+
+    authoriser: B33
+    grant: Grant
+
+
+class Settle(Request, frozen=True, tag="settle"):
+    """Of two authorisers, accept this one alone."""
 
     authoriser: B33
 
@@ -188,6 +203,13 @@ class StateIs(Reply, frozen=True, tag="state-is"):
     state: str
 
 
+class AuthorisersAre(Reply, frozen=True, tag="authorisers-are"):
+    """The present one, and one that is to take its place; empty for none."""
+
+    authoriser: Point
+    coming: Point
+
+
 class Signed(Reply, frozen=True, tag="signed"):
     """The co-signer's public nonce and its partial signature."""
 
@@ -208,8 +230,10 @@ class Prepared(Reply, frozen=True, tag="prepared"):
     difference: B32
 
 
-AnyRequest = Ping | Create | Adopt | Register | Sign | Ecdh | Prepare | Commit | Finish | State | Stop | Enable | Forget
-AnyReply = Done | Refused | Made | StateIs | Signed | Contribution | Prepared
+_OfLife = Ping | Create | Adopt | State | Stop | Enable | Forget
+_OfUse = Sign | Ecdh | Prepare | Commit | Finish
+AnyRequest = _OfLife | _OfUse | Register | Authorisers | Succeed | Settle
+AnyReply = Done | Refused | Made | StateIs | AuthorisersAre | Signed | Contribution | Prepared
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_request: Final = msgspec.msgpack.Decoder(AnyRequest).decode

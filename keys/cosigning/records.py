@@ -51,6 +51,12 @@ class Record:
     state: str
     authoriser: bytes | None
     halves: dict[bytes, Half]
+    coming_authoriser: bytes | None = None
+
+    @cached_property
+    def authorisers(self) -> tuple[bytes, ...]:
+        """Whose authorisations hold: two, while one takes the other's place."""
+        return tuple(found for found in (self.authoriser, self.coming_authoriser) if found is not None)
 
     @property
     def current(self) -> Half:
@@ -76,7 +82,8 @@ def place_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> Place:
 def load(writing: Writing, key_id: UUID) -> Record | None:
     """The key as it is now."""
     row = writing.execute(
-        "SELECT tenant_id, public_key, state, authoriser FROM cosigner_key WHERE key_id = ?", (key_id.bytes,)
+        "SELECT tenant_id, public_key, state, authoriser, coming_authoriser FROM cosigner_key WHERE key_id = ?",
+        (key_id.bytes,),
     ).fetchone()
     if row is None:
         return None
@@ -88,14 +95,25 @@ def load(writing: Writing, key_id: UUID) -> Record | None:
             (key_id.bytes,),
         )
     }
-    return Record(key_id, tenant_id, row[1], row[2], row[3], halves)
+    return Record(key_id, tenant_id, row[1], row[2], row[3], halves, row[4])
 
 
 def add_key(writing: Writing, half: Half, public_key: bytes, now: int) -> None:
     """A new key with its first half; IntegrityError when id or public key is known."""
     writing.execute(
-        "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, ?)",
+        "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, NULL, ?)",
         (half.key_id.bytes, half.tenant_id.bytes, public_key, now),
+    )
+    add_half(writing, half)
+
+
+def begin_anew(writing: Writing, half: Half) -> None:
+    """A key that never came into use, or was given up, with another first half and no authoriser."""
+    writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (half.key_id.bytes,))
+    writing.execute(
+        "UPDATE cosigner_key SET state = 'pending', authoriser = NULL, coming_authoriser = NULL "
+        "WHERE key_id = ? AND state IN ('pending', 'forgotten')",
+        (half.key_id.bytes,),
     )
     add_half(writing, half)
 
@@ -147,6 +165,25 @@ def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
     writing.execute(
         "UPDATE cosigner_key SET authoriser = ?, state = CASE state WHEN 'pending' THEN 'active' ELSE state END "
         "WHERE key_id = ? AND authoriser IS NULL",
+        (authoriser, key_id.bytes),
+    )
+
+
+def add_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+    """Accept another HSM key too. Raises Refusal when it is some key's already, or the key has two."""
+    taken = writing.execute("SELECT 1 FROM cosigner_key WHERE authoriser = ?", (authoriser,)).fetchone()
+    changed = writing.execute(
+        "UPDATE cosigner_key SET coming_authoriser = ? WHERE key_id = ? AND coming_authoriser IS NULL",
+        (authoriser, key_id.bytes),
+    ).rowcount
+    if taken or changed != 1:
+        raise Refusal(Code.KEY_EXISTS)
+
+
+def settle_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+    """This HSM key alone, of the two."""
+    writing.execute(
+        "UPDATE cosigner_key SET authoriser = ?, coming_authoriser = NULL WHERE key_id = ?",
         (authoriser, key_id.bytes),
     )
 

@@ -21,15 +21,20 @@ from keys.cosigning.audit import Note
 from keys.cosigning.messages import Code
 
 T = TypeVar("T")
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_WAITING: Final = 4096
 MAX_GROUP: Final = 256
-_SCHEMA: Final = (
+_KEY: Final = (
     """CREATE TABLE cosigner_key (
-        key_id BLOB PRIMARY KEY, tenant_id BLOB NOT NULL, public_key BLOB NOT NULL UNIQUE,
+        key_id BLOB PRIMARY KEY, tenant_id BLOB NOT NULL, public_key BLOB NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'locked', 'disabled', 'forgotten')),
-        authoriser BLOB UNIQUE, created_at INTEGER NOT NULL,
+        authoriser BLOB UNIQUE, coming_authoriser BLOB UNIQUE, created_at INTEGER NOT NULL,
         CHECK (state IN ('pending', 'forgotten', 'locked', 'disabled') OR authoriser IS NOT NULL))""",
+    # A public key whose halves are gone may come back: imported again, or converted after all.
+    "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state <> 'forgotten'",
+)
+_SCHEMA: Final = (
+    *_KEY,
     """CREATE TABLE cosigner_half (
         key_id BLOB NOT NULL REFERENCES cosigner_key, half_a BLOB NOT NULL, half_b BLOB NOT NULL UNIQUE,
         status TEXT NOT NULL CHECK (status IN ('current', 'prepared', 'ready')),
@@ -39,6 +44,13 @@ _SCHEMA: Final = (
     "CREATE TABLE cosigner_used (digest BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID",
     """CREATE TABLE cosigner_signed (
         event_id BLOB PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID""",
+)
+_FROM_1: Final = (
+    "ALTER TABLE cosigner_key RENAME TO cosigner_key_1",
+    *_KEY,
+    "INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, NULL, created_at "
+    "FROM cosigner_key_1",
+    "DROP TABLE cosigner_key_1",
 )
 
 
@@ -187,16 +199,20 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON", "temp_store=MEMORY"):
+    # Foreign keys stay out of the way while a table is made anew (sqlite.org/lang_altertable.html, section 7).
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=OFF", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("BEGIN EXCLUSIVE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
+        connection.execute(statement)
     if version == 0:
-        for statement in _SCHEMA:
-            connection.execute(statement)
         audit.create_tables(connection)
+    if version in {0, 1}:
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
-    if version not in {0, VERSION}:
-        raise sqlite3.DatabaseError("the co-signer's database is of another version")
+    if version > VERSION:
+        raise sqlite3.DatabaseError("the co-signer's database is of a later version")
+    connection.execute("PRAGMA foreign_keys = ON")
     return connection
