@@ -89,7 +89,7 @@ def test_a_costly_ncryptsec_is_refused_before_any_work(log_n, monkeypatch):
     started = time.monotonic()
     with pytest.raises(ScryptTooCostly):
         parse_secret_input(costly(log_n), "password")
-    assert time.monotonic() - started < 0.5
+    assert time.monotonic() - started < 2.0
 
 
 def test_the_cap_is_a_setting(settings):

@@ -103,7 +103,7 @@ async def test_a_device_that_is_down_is_left_alone(device_key, settings, close_l
     started = time.monotonic()
     with pytest.raises(HsmUnavailable):
         await sign(signer, device_key)
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 1.0
     assert signer.breaker.is_open
 
 
