@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from keys.pulse import Pulse
+
 logger = logging.getLogger(__name__)
 
 FAILURES: Final = 5
@@ -32,6 +34,7 @@ class Breaker:
         self._rest = 0.0
         self._next_probe_at = 0.0
         self._is_probing = False
+        self._pulse = Pulse(name, lambda: self._rest > 0)
 
     @property
     def is_open(self) -> bool:
@@ -53,6 +56,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The service answered."""
+        self._pulse.good()
         if not self._failures and not self._rest:
             return
         with self._lock:
@@ -63,6 +67,7 @@ class Breaker:
 
     def failed(self) -> None:
         """The service did not answer, or answered nonsense."""
+        self._pulse.bad()
         with self._lock:
             self._failures += 1
             if self._rest and not self._is_probing:

@@ -1,0 +1,54 @@
+"""How the services that custody leans on answered this process: Cloud KMS, NetHSM, the co-signer, an isolated signer.
+
+Whoever calls such a service keeps a Pulse and tells it of each answer; processes publish what ``report`` says
+(WorkerSeat.status, keycast.operations), and the dashboard shows it. Names of services only: no key, tenant or address.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+
+class Pulse:
+    """One service as this process sees it. ``is_open`` tells whether calls are held back at present (a breaker)."""
+
+    __slots__ = ("__weakref__", "bad_at", "error", "good_at", "is_open", "name")
+
+    def __init__(self, name: str, is_open: Callable[[], bool] | None = None) -> None:
+        self.name = name
+        self.is_open = is_open
+        self.good_at = 0.0
+        self.bad_at = 0.0
+        self.error = ""
+        _pulses[name] = self
+
+    def good(self) -> None:
+        """The service answered."""
+        self.good_at = time.time()
+
+    def bad(self, error: str = "") -> None:
+        """It did not, or answered nonsense; ``error`` is the failure's class."""
+        self.bad_at = time.time()
+        self.error = error
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON values: times in Unix seconds, 0 for never."""
+        return {
+            "name": self.name,
+            "open": bool(self.is_open is not None and self.is_open()),
+            "good_at": round(self.good_at),
+            "bad_at": round(self.bad_at),
+            "error": self.error,
+        }
+
+
+_pulses: weakref.WeakValueDictionary[str, Pulse] = weakref.WeakValueDictionary()
+
+
+def report() -> list[dict[str, Any]]:
+    """What this process knows of each service it has called, by name."""
+    found = sorted(_pulses.copy().values(), key=lambda pulse: pulse.name)
+    return [pulse.as_dict() for pulse in found if pulse.good_at or pulse.bad_at]
