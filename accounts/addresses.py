@@ -19,3 +19,8 @@ def public_origin(host: str) -> str:
     """``https://host[:port]`` with the scheme and port that the outside world uses."""
     scheme, port = settings.PUBLIC_SCHEME, settings.PUBLIC_PORT
     return f"{scheme}://{host}" if port == _DEFAULT_PORTS[scheme] else f"{scheme}://{host}:{port}"
+
+
+def platform_origin() -> str:
+    """``https://host[:port]`` of the staff admin, for mails to staff; empty where no host of its own is configured."""
+    return public_origin(settings.PLATFORM_HOSTS[0]) if settings.PLATFORM_HOSTS else ""

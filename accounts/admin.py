@@ -10,8 +10,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import services
-from accounts.models import Membership, Tenant, TenantDomain, User
+from accounts.models import Membership, StaffRole, Tenant, TenantDomain, User
+from accounts.services.staff import SET_STAFF_ROLE
 from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
+from keycast.staff import Duty
 
 
 class DomainInline(ReadOnlyInline):
@@ -41,42 +43,68 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
             "lock",
             "Lock",
             "Nothing is signed for this tenant's people until it is unlocked. The portal stays open.",
-            lambda actor, tenant, reason: services.lock_tenant(actor=actor, tenant=tenant, reason=reason),
+            None,
             lambda tenant: tenant.state == Tenant.State.ACTIVE,
             is_dangerous=True,
+            duty=Duty.MANAGE_TENANTS,
+            step_up=True,
+            approval="lock-tenant",
         ),
         Verb(
             "unlock",
             "Unlock",
             "Signing goes on where it stopped.",
-            lambda actor, tenant, reason: services.unlock_tenant(actor=actor, tenant=tenant, reason=reason),
+            None,
             lambda tenant: tenant.state == Tenant.State.LOCKED,
+            duty=Duty.MANAGE_TENANTS,
+            step_up=True,
+            approval="unlock-tenant",
         ),
         Verb(
             "suspend",
             "Suspend",
             "Closes the tenant: no portal, no relay, no signing.",
-            lambda actor, tenant, reason: services.suspend_tenant(actor=actor, tenant=tenant, reason=reason),
+            None,
             lambda tenant: tenant.state != Tenant.State.SUSPENDED,
             is_dangerous=True,
+            duty=Duty.MANAGE_TENANTS,
+            step_up=True,
+            approval="suspend-tenant",
         ),
         Verb(
             "resume",
             "Resume",
             "Opens the tenant again.",
-            lambda actor, tenant, reason: services.resume_tenant(actor=actor, tenant=tenant, reason=reason),
+            None,
             lambda tenant: tenant.state == Tenant.State.SUSPENDED,
+            duty=Duty.MANAGE_TENANTS,
+            step_up=True,
+            approval="resume-tenant",
         ),
+    )
+
+
+def _role_verb(role: StaffRole) -> Verb[User]:
+    return Verb(
+        f"make-{role.value}",
+        f"Make {role.label.lower()}",
+        f"Platform staff in the role of {role.label.lower()}; what that may do is in the security model.",
+        None,
+        lambda user: user.is_active and user.staff_role != role.value,
+        duty=Duty.MANAGE_STAFF,
+        step_up=True,
+        approval=SET_STAFF_ROLE,
+        parameters={"role": role.value},
     )
 
 
 @admin.register(User)
 class UserAdmin(ReadOnlyAdmin[User]):
-    list_display = ("email", "name", "is_active", "is_staff", "locked_at", "date_joined")
-    list_filter = ("is_active", "is_staff")
+    list_display = ("email", "name", "is_active", "staff_role", "locked_at", "date_joined")
+    list_filter = ("is_active", "is_staff", "staff_role")
     search_fields = ("email__istartswith", "name__istartswith")
     fields = (
-        *("id", "email", "name", "is_active", "is_staff", "locked_at"),
+        *("id", "email", "name", "is_active", "is_staff", "staff_role", "locked_at"),
         *("second_factors", "date_joined", "last_login"),
     )
     inlines = (MembershipInline,)
@@ -103,6 +131,8 @@ class UserAdmin(ReadOnlyAdmin[User]):
             lambda actor, user, reason: services.deactivate_user(actor=actor, user=user, reason=reason),
             lambda user: user.is_active,
             is_dangerous=True,
+            duty=Duty.MANAGE_PEOPLE,
+            step_up=True,
         ),
         Verb(
             "reactivate",
@@ -110,6 +140,19 @@ class UserAdmin(ReadOnlyAdmin[User]):
             "Sign-in and signing work again.",
             lambda actor, user, reason: services.reactivate_user(actor=actor, user=user, reason=reason),
             lambda user: not user.is_active,
+            duty=Duty.MANAGE_PEOPLE,
+            step_up=True,
+        ),
+        *(_role_verb(role) for role in StaffRole),
+        Verb(
+            "end-staff",
+            "End staff",
+            "Takes the person off the staff at once. One security officer is enough for that.",
+            lambda actor, user, reason: services.end_staff(actor=actor, user=user, reason=reason),
+            lambda user: user.is_staff,
+            is_dangerous=True,
+            duty=Duty.MANAGE_STAFF,
+            step_up=True,
         ),
     )
 

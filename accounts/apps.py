@@ -20,8 +20,10 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from accounts.approvals import ours
         from accounts.signin import authenticators, history, takeover
 
+        ours.connect()
         authenticators.connect()
         history.connect()
         takeover.connect()

@@ -18,10 +18,13 @@ class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         if not email:
             raise ValueError("A user needs an e-mail address.")
+        if fields.get("is_staff"):
+            fields.setdefault("staff_role", "operator")  # the role that can approve nothing
         user = self.model(email=email.strip().lower(), **fields)
         user.set_password(password)
         user.save(using=self._db)
         return user
 
+    # Django's own createsuperuser ends here: an operator; the superuser flag itself counts for nothing.
     def create_superuser(self, email: str, password: str | None = None, **fields: Any) -> User:
         return self.create_user(email, password, **{"is_staff": True, "is_superuser": True, **fields})

@@ -131,14 +131,24 @@ class TenantDomain(models.Model):
         return self.host
 
 
+class StaffRole(models.TextChoices):
+    """What a member of platform staff may do (keycast.staff has the table)."""
+
+    OPERATOR = "operator", "Operator"
+    SECURITY_OFFICER = "security-officer", "Security officer"
+    AUDITOR = "auditor", "Auditor"
+    SUPPORT = "support", "Support"
+
+
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. What they may do in a tenant is a Membership; ``is_staff`` marks platform staff."""
+    """A person. What they may do in a tenant is a Membership; on the platform, ``staff_role`` says it."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(unique=True)
     name = models.CharField(max_length=100, blank=True)
     is_active = models.BooleanField(default=True)
     is_staff = models.BooleanField("platform staff", default=False)
+    staff_role = models.CharField(max_length=24, choices=StaffRole, blank=True, default="")
     locked_at = models.DateTimeField(null=True, blank=True, help_text="Set while nothing may be signed for this user.")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
@@ -150,7 +160,14 @@ class User(AbstractBaseUser, PermissionsMixin):
 
     class Meta:
         ordering = ("email",)
-        constraints = (models.UniqueConstraint(Lower("email"), name="user_email_unique_any_case"),)
+        constraints = (
+            models.UniqueConstraint(Lower("email"), name="user_email_unique_any_case"),
+            models.CheckConstraint(
+                name="staff_have_a_role",
+                condition=models.Q(is_staff=False, staff_role="")
+                | models.Q(is_staff=True, staff_role__in=["operator", "security-officer", "auditor", "support"]),
+            ),
+        )
 
     def __str__(self) -> str:
         return self.email
@@ -223,3 +240,8 @@ class Invitation(models.Model):
 
     def __str__(self) -> str:
         return f"invitation {self.id}"
+
+
+# Django looks for an app's models in this module alone.
+from accounts.approvals.models import Approval  # noqa: E402, F401
+from accounts.support.models import SupportView  # noqa: E402, F401

@@ -12,10 +12,11 @@ from uuid import UUID
 from django_scopes import scopes_disabled
 
 from accounts import permissions
-from accounts.models import Membership, User
+from accounts.models import Membership
 from accounts.permissions import Action
 from keycast.audit.entries import Actor
 from keycast.errors import NotPermitted
+from keycast.staff import Duty, actor_has
 from keys.models import PersonalKey, SetBy
 
 _RANK: Final = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}
@@ -36,7 +37,7 @@ def require(actor: Actor, action: Action, key: PersonalKey) -> None:
     if actor.type in {"system", "command"}:
         return
     if actor.type == "staff":
-        if action not in _STOPPING or not User.objects.filter(pk=actor.id, is_staff=True, is_active=True).exists():
+        if action not in _STOPPING or not actor_has(actor, Duty.LOCK):
             raise NotPermitted
         return
     if actor.type != "user":

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
 
-from django import forms
-from django.contrib import messages
 from django.contrib.admin import ModelAdmin, ShowFacets, TabularInline
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model
 from django.http import Http404, HttpRequest, HttpResponse
-from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from accounts.approvals.services import ask
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.confirmation import Step, confirmed
+from keycast.errors import NotPermitted
 from keycast.staff import Duty, may
 
 if TYPE_CHECKING:
@@ -50,29 +50,29 @@ class BoundedPaginator(_Paginator):
 class Verb(Generic[Row]):
     """Something staff can do to one row, through a service, with a reason.
 
-    ``fits`` says whether it makes sense in the row's present state; the service decides for good.
+    ``fits`` says whether it makes sense in the row's present state; the service decides for good. ``duty`` says whose
+    business it is (keycast.staff), and the service asks again. ``step_up``: the second factor is proved afresh first;
+    what was typed is kept meanwhile. ``approval`` names a kind of request (accounts.approvals): nothing is run, the
+    same thing is asked for with the row's id in hex and ``parameters``, and a second person decides.
     """
 
     slug: str
     title: str
     explanation: str
-    run: Callable[[Actor, Row, str], Any]
+    run: Callable[[Actor, Row, str], Any] | None
     fits: Callable[[Row], bool]
     is_dangerous: bool = False
-
-
-class ReasonForm(forms.Form):
-    reason = forms.CharField(
-        max_length=200,
-        widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
-        help_text="Written to the audit log.",
-    )
+    duty: Duty = Duty.LOCK
+    step_up: bool = False
+    approval: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ReadOnlyAdmin(_Admin, Generic[Row]):
     """Rows can be looked at; they change only by verbs. Fields are shown only if named: no new column slips in."""
 
     verbs: Sequence[Verb[Row]] = ()
+    view_duty = Duty.VIEW
     actions = None
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
@@ -90,10 +90,10 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in names
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return may(request.user, Duty.VIEW)
+        return may(request.user, self.view_duty)
 
     def has_view_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return may(request.user, Duty.VIEW)
+        return may(request.user, self.view_duty)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -113,59 +113,67 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        links = self._links(row) if row is not None and may(request.user, Duty.ACT) else []
+        links = self.verb_links(request, row) if row is not None else []
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "verb_links": links})
 
+    def verbs_for(self, request: HttpRequest, row: Row) -> list[Verb[Row]]:
+        """What this person may do to ``row`` in its present state."""
+        return [verb for verb in self.verbs if may(request.user, verb.duty) and verb.fits(row)]
+
+    def verb_links(self, request: HttpRequest, row: Row) -> list[dict[str, Any]]:
+        return [
+            {"title": verb.title, "url": f"{self.page_of(row).removesuffix('change/')}do/{verb.slug}/", "verb": verb}
+            for verb in self.verbs_for(request, row)
+        ]
+
     def verb_view(self, request: HttpRequest, object_id: str, slug: str) -> HttpResponse:
-        """Ask for the reason (GET), then do it (POST)."""
-        row = self.get_object(request, object_id)
+        """Ask for the reason (GET), then do it, or ask a second person for it (POST)."""
         verb = next((verb for verb in self.verbs if verb.slug == slug), None)
-        if row is None or verb is None or not may(request.user, Duty.ACT):
+        if verb is None:
             raise Http404
-        form = ReasonForm(request.POST if request.method == "POST" else None)
-        if request.method == "POST" and form.is_valid():
-            return self._perform(request, verb, row, form.cleaned_data["reason"])
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"{verb.title}: {row}",
-            "opts": self.opts,
-            "original": row,
-            "verb": verb,
-            "form": form,
-            "back": self._page_of(row),
-        }
-        return TemplateResponse(request, "admin/verb.html", context)
+        if not (may(request.user, self.view_duty) and may(request.user, verb.duty)):
+            raise PermissionDenied
+        row = self.get_object(request, object_id)
+        if row is None:
+            raise Http404
+        return confirmed(
+            request,
+            title=f"{verb.title}: {row}",
+            step=Step(verb.title, verb.explanation, verb.is_dangerous, verb.step_up, bool(verb.approval)),
+            do=lambda reason: self._perform(request, verb, row, reason),
+            back=self.page_of(row),
+            context={**self.admin_site.each_context(request), "opts": self.opts, "original": row, "verb": verb},
+        )
 
-    def _perform(self, request: HttpRequest, verb: Verb[Row], row: Row, reason: str) -> HttpResponse:
-        try:
-            verb.run(Actor.staff(request.user), row, reason)  # type: ignore[arg-type]
-        except KeycastError as error:
-            messages.error(request, error.public_message)
-        else:
-            messages.success(request, f"Done: {verb.title.lower()}, {row}.")
-        return redirect(self._page_of(row))
+    def _perform(self, request: HttpRequest, verb: Verb[Row], row: Row, reason: str) -> str:
+        actor = Actor.staff(request.user)  # type: ignore[arg-type]
+        if verb.approval:
+            ask(actor=actor, kind=verb.approval, target_id=_id_of(row), parameters=verb.parameters, reason=reason)
+            return f"Asked for approval: {verb.title.lower()}, {row}. Nothing happens before another person approves."
+        if verb.run is None:
+            raise NotPermitted
+        verb.run(actor, row, reason)
+        return f"Done: {verb.title.lower()}, {row}."
 
-    def _page_of(self, row: Row) -> str:
+    def page_of(self, row: Row) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
 
-    def _links(self, row: Row) -> list[dict[str, Any]]:
-        return [
-            {"title": verb.title, "url": f"{self._page_of(row).removesuffix('change/')}do/{verb.slug}/", "verb": verb}
-            for verb in self.verbs
-            if verb.fits(row)
-        ]
+
+def _id_of(row: Model) -> str:
+    return row.pk.hex if isinstance(row.pk, UUID) else str(row.pk)
 
 
 class ReadOnlyInline(_Inline):
     """Rows of another model on the page of the one they belong to: shown, never changed."""
 
+    view_duty = Duty.VIEW
     extra = 0
     max_num = 0
     can_delete = False
     show_change_link = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may(request.user, Duty.VIEW)
+        return may(request.user, self.view_duty)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

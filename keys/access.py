@@ -13,6 +13,7 @@ from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action
 from keycast.audit.entries import Actor
 from keycast.errors import NotPermitted
+from keycast.staff import Duty, actor_has
 from keys.errors import TooManyKeys
 from keys.models import KeyState, PersonalKey, SetBy
 
@@ -34,7 +35,7 @@ def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
     membership = _membership(user.id, tenant.id)
     if membership is None or user.locked_at is not None:
         raise NotPermitted("Only an active member can have a key here.")
-    if _platform_authority(actor) is None:
+    if _platform_authority(actor, Duty.OPERATE) is None:
         if not _is(actor, user.id):
             raise NotPermitted
         permissions.require(membership, Action.CREATE_KEY)
@@ -48,9 +49,15 @@ def _require_room(tenant: Tenant, user: User) -> None:
             raise TooManyKeys
 
 
-def require_manager(actor: Actor, key: PersonalKey) -> SetBy:
-    """The authority of who may rename or destroy this key. Raises NotPermitted, NotFound."""
-    platform = _platform_authority(actor)
+def require_platform(actor: Actor) -> None:
+    """Those who run the platform: commands, jobs, and staff. Raises NotPermitted."""
+    if _platform_authority(actor, Duty.OPERATE) is None:
+        raise NotPermitted
+
+
+def require_manager(actor: Actor, key: PersonalKey, duty: Duty = Duty.OPERATE) -> SetBy:
+    """The authority of who may rename or destroy this key, staff by ``duty``. Raises NotPermitted, NotFound."""
+    platform = _platform_authority(actor, duty)
     if platform is None:
         permissions.require(_membership_of(actor, key), Action.MANAGE_KEY, key)
     return platform or SetBy.OWNER
@@ -58,7 +65,7 @@ def require_manager(actor: Actor, key: PersonalKey) -> SetBy:
 
 def authority(actor: Actor, key: PersonalKey) -> SetBy:
     """The authority with which the actor can stop this key. Raises NotPermitted, NotFound."""
-    platform = _platform_authority(actor)
+    platform = _platform_authority(actor, Duty.LOCK)
     if platform is not None:
         return platform
     permissions.require(_membership_of(actor, key), Action.LOCK_KEY, key)
@@ -78,12 +85,10 @@ def higher(one: str, other: str) -> SetBy:
     return SetBy(max(one, other, key=lambda set_by: _RANK[set_by]))
 
 
-def _platform_authority(actor: Actor) -> SetBy | None:
+def _platform_authority(actor: Actor, duty: Duty) -> SetBy | None:
     if actor.type in {"system", "command"}:
         return SetBy.SYSTEM
-    if actor.type == "staff" and User.objects.filter(pk=actor.id, is_staff=True, is_active=True).exists():
-        return SetBy.STAFF
-    return None
+    return SetBy.STAFF if actor_has(actor, duty) else None
 
 
 def _is(actor: Actor, user_id: UUID) -> bool:

@@ -9,10 +9,11 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from keys import tenants
+        from keys import approvals, tenants
         from keys.cosigning import upkeep
         from keys.hsm import setup
 
+        approvals.connect()
         setup.register()
         upkeep.connect()
         tenants.connect()

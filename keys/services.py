@@ -13,11 +13,16 @@ from uuid import UUID
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
+from django_scopes import scopes_disabled
 
+from accounts.approvals.kinds import Warrant
+from accounts.approvals.services import spend
 from accounts.models import Tenant, User
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keycast.crypto.secret import SecretBytes
+from keycast.errors import NotPermitted
+from keycast.staff import Duty
 from keys import access, creation, destruction, journal, modes, states
 from keys.checks import KeyProblem, opens, self_test
 from keys.creation import WantedKey
@@ -37,6 +42,7 @@ __all__ = [
     "cancel_destruction",
     "create_key",
     "destroy_due_keys",
+    "destroy_restored_key",
     "disable_key",
     "enable_key",
     "finish_pending_key",
@@ -52,6 +58,9 @@ __all__ = [
     "transport_service",
     "unlock_key",
 ]
+
+DESTROY_KEY = "destroy-key"
+"""The kind of request (accounts.approvals) for schedule_destruction."""
 
 
 def create_key(
@@ -138,17 +147,21 @@ def enable_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
 
 
 @transaction.atomic
-def schedule_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
+def schedule_destruction(
+    *, actor: Actor, key: PersonalKey, reason: str = "", warrant: Warrant | None = None
+) -> PersonalKey:
     """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
 
-    Callers ask for a fresh re-authentication first.
+    Callers ask for a fresh re-authentication first. Staff need two persons: ``warrant`` comes from a request that
+    another one approved (keys.approvals), else ApprovalRequired.
     """
     row = locked_row(key)
-    held = access.require_manager(actor, row)
+    held = access.require_manager(actor, row, Duty.DESTROY)
+    proof = spend(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, warrant=warrant)
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
     _take(row, Step.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()
-    journal.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due)
+    journal.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due, **proof)
     return row
 
 
@@ -156,7 +169,7 @@ def schedule_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") ->
 def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     """Keep a key that was to be destroyed; it is disabled, and can be enabled. Raises InvalidTransition."""
     row = locked_row(key)
-    access.require_manager(actor, row)
+    access.require_manager(actor, row, Duty.DESTROY)
     row.destruction_due_at = None
     _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
     journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor)
@@ -178,6 +191,14 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:
     """Destroy every key whose day has come, each in its own transaction; returns how many. Safe to repeat."""
     return destruction.destroy_due(actor or Actor.system("jobs"), now or timezone.now())
+
+
+def destroy_restored_key(*, actor: Actor, key_id: UUID) -> bool:
+    """Destroy again what a restored backup brought back; whether it had. For ``manage.py after_restore`` alone."""
+    if actor.type != "command":
+        raise NotPermitted
+    with scopes_disabled():
+        return destruction.destroy_again(actor, key_id)
 
 
 def finish_pending_keys() -> int:

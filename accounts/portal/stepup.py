@@ -1,14 +1,11 @@
-"""Fresh re-authentication before what cannot be undone."""
+"""Fresh re-authentication before what cannot be undone, in the portal."""
 
 from __future__ import annotations
 
-from allauth.account.adapter import get_adapter
-from allauth.account.internal.flows.reauthentication import did_recently_reauthenticate
-from django.http import HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.http import urlencode
+from django.http import HttpResponse
 
 from accounts.portal.access import PortalRequest
+from accounts.stepup import is_fresh, is_possible, to_proof
 from keycast.errors import KeycastError
 
 
@@ -28,11 +25,6 @@ def step_up(request: PortalRequest, *, back_to: str) -> HttpResponse | None:
 
     allauth counts an account without any means of proof as proven; here that is a refusal.
     """
-    methods = get_adapter().get_reauthentication_methods(request.user)
-    if not methods:
+    if not is_possible(request.user):
         raise NothingToConfirmWith
-    if did_recently_reauthenticate(request):
-        return None
-    return HttpResponseRedirect(
-        f"{methods[0].get('url') or reverse('account_reauthenticate')}?{urlencode({'next': back_to})}"
-    )
+    return None if is_fresh(request, request.user) else to_proof(request.user, back_to)

@@ -13,6 +13,7 @@ from accounts.services.domains import (
 )
 from accounts.services.invitations import accept_invitation, find_invitation, invite, withdraw_invitation
 from accounts.services.members import add_member, change_role, remove_member, resume_member, suspend_member
+from accounts.services.staff import change_staff_role, end_staff, make_staff
 from accounts.services.tenants import (
     change_tenant,
     create_tenant,
@@ -29,7 +30,6 @@ from accounts.services.users import (
     lock_user,
     reactivate_user,
     rename_user,
-    set_staff,
     unlock_user,
 )
 
@@ -38,17 +38,20 @@ __all__ = [
     "add_domain",
     "add_member",
     "change_role",
+    "change_staff_role",
     "change_tenant",
     "check_claims",
     "check_domain",
     "create_tenant",
     "create_user",
     "deactivate_user",
+    "end_staff",
     "find_invitation",
     "invite",
     "lock_tenant",
     "lock_user",
     "make_domain_primary",
+    "make_staff",
     "reactivate_user",
     "register_check",
     "remove_domain",
@@ -58,7 +61,6 @@ __all__ = [
     "resume_member",
     "resume_tenant",
     "set_quotas",
-    "set_staff",
     "suspend_member",
     "suspend_tenant",
     "unlock_tenant",

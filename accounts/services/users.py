@@ -10,31 +10,39 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.errors import Conflict, Invalid
-from accounts.models import User
+from accounts.models import StaffRole, User
 from accounts.services._common import write
+from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.staff import Duty, require_actor
 
 
 @transaction.atomic
 def create_user(
-    *, actor: Actor, email: str, name: str = "", password: str | None = None, is_staff: bool = False
+    *,
+    actor: Actor,
+    email: str,
+    name: str = "",
+    password: str | None = None,
+    is_staff: bool = False,
+    staff_role: str = StaffRole.OPERATOR,
 ) -> User:
     """Make an account whose e-mail address the actor vouches for; without a password, sign-in is by e-mailed code.
 
-    Raises Invalid for an address or a password that will not do, Conflict if the address has an account.
+    With ``is_staff`` it is one of platform staff, in ``staff_role``. Raises Invalid for an address or a password that
+    will not do, Conflict if the address has an account; NotPermitted and ApprovalRequired for staff actors.
     """
+    require_actor(actor, Duty.MANAGE_PEOPLE)
     email = email.strip().lower()
     _check(email, password)
     if User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email__iexact=email).exists():
         raise Conflict("There is already an account with this e-mail address.")
-    user = User.objects.create_user(email, password, name=name.strip(), is_staff=is_staff)
+    user = User.objects.create_user(email, password, name=name.strip())
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     write(Tag.USER_CREATED, actor, user=user.id.hex, email=email)
-    if is_staff:
-        write(Tag.USER_MADE_STAFF, actor, user=user.id.hex)
-    return user
+    return make_staff(actor=actor, user=user, role=staff_role) if is_staff else user
 
 
 def _check(email: str, password: str | None) -> None:
@@ -50,6 +58,7 @@ def _check(email: str, password: str | None) -> None:
 def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
     """Stop all signing for the person, in every tenant, at once. Raises Conflict if locked already."""
     user = _fresh(user)
+    require_actor(actor, Duty.LOCK)
     if user.locked_at:
         raise Conflict("This account is locked already.")
     user.locked_at = timezone.now()
@@ -60,6 +69,7 @@ def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
 def unlock_user(*, actor: Actor, user: User, reason: str = "") -> User:
     """Undo lock_user. Raises Conflict unless locked."""
     user = _fresh(user)
+    require_actor(actor, Duty.LOCK)
     if not user.locked_at:
         raise Conflict("This account is not locked.")
     user.locked_at = None
@@ -79,16 +89,6 @@ def reactivate_user(*, actor: Actor, user: User, reason: str = "") -> User:
 
 
 @transaction.atomic
-def set_staff(*, actor: Actor, user: User, is_staff: bool, reason: str = "") -> User:
-    """Make somebody platform staff, or end it. Staff reach the admin with a second factor only."""
-    user = _fresh(user)
-    if user.is_staff == is_staff:
-        raise Conflict("Nothing to change.")
-    user.is_staff = is_staff
-    return _saved(user, "is_staff", Tag.USER_MADE_STAFF if is_staff else Tag.USER_STAFF_ENDED, actor, reason)
-
-
-@transaction.atomic
 def rename_user(*, actor: Actor, user: User, name: str) -> User:
     """Change the name shown to others. Raises Invalid."""
     user = _fresh(user)
@@ -103,6 +103,8 @@ def _fresh(user: User) -> User:
 
 
 def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) -> User:
+    require_actor(actor, Duty.MANAGE_PEOPLE)
+    require_staff_manager(actor, user)
     if user.is_active == is_active:
         raise Conflict("Nothing to change.")
     user.is_active = is_active

@@ -1,7 +1,8 @@
-"""Changing how one signs in needs a fresh proof, also of people who have nothing but e-mailed codes.
+"""Changing how one signs in needs a fresh proof: of the second factor by those who have one, and of everybody else.
 
 allauth asks for a password or a second factor again; an account without either it takes as proved, so a stolen session
-could set a password or another address and keep the account. Here such an account has to have signed in just now.
+could set a password or another address and keep the account. Here such an account has to have signed in just now. And
+allauth takes a password alone from those who have a second factor; here its page for that sends them on to prove it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 from allauth.account import app_settings
 from allauth.account.authentication import get_authentication_records
 from allauth.account.internal.flows.reauthentication import get_reauthentication_flows
+from allauth.mfa.utils import is_mfa_enabled
 from django.contrib import messages
 from django.contrib.auth import logout
 from django.contrib.auth.views import redirect_to_login
@@ -20,6 +22,8 @@ from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import User
+from accounts.staff import SECOND_FACTORS
+from accounts.stepup import to_proof
 
 GUARDED = frozenset(
     {
@@ -34,13 +38,20 @@ GUARDED = frozenset(
 
 
 class FreshSignInMiddleware(MiddlewareMixin):
-    """Sends people with an old session and no means of proof to sign in again, and then back."""
+    """Sends people with an old session and no means of proof to sign in again, and then back.
+
+    And people with a second factor from the page that asks for a password to the one that asks for the factor.
+    """
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         name = request.resolver_match.url_name if request.resolver_match else None
         changes_address = name == "account_email" and request.method == "POST"
         user = request.user
-        if not (name in GUARDED or changes_address) or not isinstance(user, User):
+        if not isinstance(user, User):
+            return None
+        if name == "account_reauthenticate" and is_mfa_enabled(user, SECOND_FACTORS):
+            return to_proof(user, request.GET.get("next") or request.POST.get("next") or "/")
+        if not (name in GUARDED or changes_address):
             return None
         if get_reauthentication_flows(user) or _signed_in_just_now(request, user):
             return None

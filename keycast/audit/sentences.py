@@ -118,6 +118,7 @@ _SENTENCES: Final[dict[Tag, str]] = {
     Tag.DEPLOYMENT_LOCKED: "Whole deployment locked",
     Tag.DEPLOYMENT_UNLOCKED: "Deployment unlocked",
     Tag.AUDIT_VERIFIED: "Audit log verified",
+    Tag.DATABASE_RESTORED: "Database brought up to date after a restore",
 }
 _OUTCOMES: Final[dict[Outcome, str]] = {
     Outcome.INTENT: "begun",

@@ -172,7 +172,7 @@ def test_locking_and_deactivating_a_user_tells_and_is_refused_twice(alice: User,
     with pytest.raises(Conflict):
         services.deactivate_user(actor=ACTOR, user=alice)
     assert services.reactivate_user(actor=ACTOR, user=alice).is_active
-    assert services.set_staff(actor=ACTOR, user=alice, is_staff=True).is_staff
+    assert services.make_staff(actor=ACTOR, user=alice).is_staff
     assert heard == [("user_changed", alice.id)] * 5
     assert tags("platform")[-5:] == [
         Tag.USER_LOCKED, Tag.USER_UNLOCKED, Tag.USER_DEACTIVATED, Tag.USER_REACTIVATED, Tag.USER_MADE_STAFF,

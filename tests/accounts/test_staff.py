@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 
 from accounts.models import Tenant, User
-from accounts.services import create_user, set_staff
+from accounts.services import create_user, end_staff
 from accounts.sessions import SessionStore
 from accounts.staff import is_admitted, to_second_factor
 
@@ -98,5 +98,5 @@ def test_staff_who_signed_in_with_password_and_code_are_admitted_until_either_en
     Authenticator.objects.all().delete()
     assert not is_admitted(request)
     TOTP.activate(officer, SECRET)
-    request.user = set_staff(actor=ACTOR, user=officer, is_staff=False)
+    request.user = end_staff(actor=ACTOR, user=officer)
     assert not is_admitted(request)

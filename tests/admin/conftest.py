@@ -122,8 +122,8 @@ def add_second_factor(user: User) -> None:
     Authenticator.objects.create(user=user, type=Authenticator.Type.TOTP, data={"secret": MARKER.hex()})
 
 
-def staff(email: str, *, second_factor: bool = True) -> User:
-    user = User.objects.create_user(email, "correct horse battery", is_staff=True)
+def staff(email: str, *, role: str = "operator", second_factor: bool = True) -> User:
+    user = User.objects.create_user(email, "correct horse battery", is_staff=True, staff_role=role)
     if second_factor:
         add_second_factor(user)
     return user

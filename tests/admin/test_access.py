@@ -80,7 +80,7 @@ def test_recovery_codes_alone_are_no_second_factor(world: World) -> None:
 
 def test_a_superuser_who_is_no_staff_is_refused(world: World) -> None:
     user = staff("former@platform.test")
-    user.is_staff, user.is_superuser = False, True
+    user.is_staff, user.staff_role, user.is_superuser = False, "", True
     user.save()
     assert signed_in(user).get("/admin/", follow=True).status_code == 403
 

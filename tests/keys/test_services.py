@@ -172,7 +172,7 @@ class TestStopping:
         assert fresh(key).state_set_by == SetBy.TENANT
 
     def test_staff_can_stop_any_key(self, key, db):
-        staff = User.objects.create(email="staff@example.org", is_staff=True)
+        staff = User.objects.create(email="staff@example.org", is_staff=True, staff_role="operator")
         assert services.disable_key(actor=Actor.staff(staff), key=key).state_set_by == SetBy.STAFF
 
     def test_the_owner_locks_and_unlocks(self, key, user, told):

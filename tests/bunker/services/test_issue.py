@@ -26,7 +26,7 @@ def test_another_member_cannot_connect_an_app_to_my_key(house: House) -> None:
 
 
 def test_platform_staff_cannot_connect_an_app(house: House) -> None:
-    house.other.is_staff = True
+    house.other.is_staff, house.other.staff_role = True, "security-officer"
     house.other.save()
     with pytest.raises(NotPermitted):
         house.issue(actor=Actor.staff(house.other))

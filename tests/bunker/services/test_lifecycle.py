@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accounts.services import add_member, create_user, set_staff
+from accounts.services import add_member, create_user, make_staff
 from bunker.errors import ConnectionEnded
 from bunker.models import Change, Connection, ConnectionState
 from bunker.services import (
@@ -47,7 +47,7 @@ def test_a_stranger_to_the_key_cannot_touch_its_apps(house: House, active: Conne
 
 
 def test_what_staff_locked_its_owner_cannot_unlock(house: House, active: Connection) -> None:
-    staff = Actor.staff(set_staff(actor=COMMAND, user=house.other, is_staff=True))
+    staff = Actor.staff(make_staff(actor=COMMAND, user=house.other))
     lock_connection(actor=staff, connection=active)
     with pytest.raises(NotPermitted, match="the platform's staff"):
         unlock_connection(actor=house.actor, connection=active)
@@ -58,14 +58,14 @@ def test_what_the_owner_locked_staff_and_administrators_cannot_unlock(house: Hou
     lock_connection(actor=house.actor, connection=active)
     leader = create_user(actor=COMMAND, email="lea@press.example")
     add_member(actor=COMMAND, tenant=house.tenant, user=leader, role="admin")
-    staff = Actor.staff(set_staff(actor=COMMAND, user=house.other, is_staff=True))
+    staff = Actor.staff(make_staff(actor=COMMAND, user=house.other))
     for actor in (staff, Actor.user(leader)):
         with pytest.raises(NotPermitted, match="its owner"):
             unlock_connection(actor=actor, connection=active)
 
 
 def test_a_lock_of_higher_rank_stays_when_the_owner_locks_too(house: House, active: Connection) -> None:
-    staff = Actor.staff(set_staff(actor=COMMAND, user=house.other, is_staff=True))
+    staff = Actor.staff(make_staff(actor=COMMAND, user=house.other))
     lock_connection(actor=house.actor, connection=active)
     lock_connection(actor=staff, connection=active)
     lock_connection(actor=house.actor, connection=active)

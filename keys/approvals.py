@@ -1,0 +1,58 @@
+"""What two persons decide about keys: the kinds of requests that this app brings to accounts.approvals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from django_scopes import scopes_disabled
+
+from accounts.approvals.kinds import ApprovalKind, Warrant, register
+from keycast.nostr.nip19 import encode_npub
+from keycast.staff import Duty
+from keys import states
+from keys.errors import KeyNotFound
+from keys.models import PersonalKey
+from keys.services import DESTROY_KEY, schedule_destruction
+from keys.states import Step
+
+
+def connect() -> None:
+    """Register them; called once, when the app is ready."""
+    register(
+        ApprovalKind(
+            slug=DESTROY_KEY,
+            title="Destroy a key",
+            run=_destroy,
+            describe=_describe,
+            duty_to_ask=Duty.DESTROY,
+            page=lambda target_id: reverse("admin:keys_personalkey_change", args=[UUID(target_id)]),
+        )
+    )
+
+
+def _destroy(warrant: Warrant) -> PersonalKey:
+    key = _key(warrant.target_id)
+    return schedule_destruction(actor=warrant.actor, key=key, reason=warrant.reason, warrant=warrant)
+
+
+def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
+    """Raises KeyNotFound, and InvalidTransition for a key in a state that does not allow it."""
+    key = _key(target_id)
+    states.after(key.state, Step.SCHEDULE_DESTRUCTION)
+    name = encode_npub(key.public_key) if key.public_key else key.id.hex
+    return f"Destroy the key {name} of {key.user.email} at {key.tenant.name}, for good, after the waiting time"
+
+
+def _key(target_id: str) -> PersonalKey:
+    try:
+        key_id = UUID(target_id)
+    except ValueError:
+        raise KeyNotFound from None
+    with scopes_disabled():
+        found: PersonalKey | None = PersonalKey.objects.select_related("user", "tenant").filter(pk=key_id).first()
+    if found is None:
+        raise KeyNotFound
+    return found
