@@ -7,7 +7,6 @@ A method raises ``LostReply`` when it cannot know whether the co-signer acted. A
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -24,6 +23,7 @@ from keys.cosigning.authorisation import Grant
 from keys.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
 from keys.cosigning.messages import (
     AnyReply,
+    AuthorisersAre,
     Contribution,
     Done,
     EventBody,
@@ -34,7 +34,8 @@ from keys.cosigning.messages import (
     Signed,
     StateIs,
 )
-from keys.cosigning.wire import Frames
+from keys.wire.frames import Frames
+from keys.wire.lines import Failures, Lines
 
 T = TypeVar("T")
 R = TypeVar("R", bound=messages.Reply)
@@ -48,50 +49,15 @@ class LostReply(CosignerUnavailable):
     """The connection ended or the time was up after the request was sent."""
 
 
-class _Line:
-    """One connection and who waits on it."""
-
-    def __init__(self) -> None:
-        self.waiting: dict[int, asyncio.Future[AnyReply]] = {}
-        self.frames = Frames(self._take, self._end)
-        self.is_open = True
-        self._next = 0
-
-    def ask(self, request: Request) -> tuple[int, asyncio.Future[AnyReply]]:
-        self._next = (self._next + 1) % 2**32
-        future: asyncio.Future[AnyReply] = asyncio.get_running_loop().create_future()
-        self.waiting[self._next] = future
-        body = messages.encode(msgspec.structs.replace(request, number=self._next))
-        self.frames.send(body)
-        return self._next, future
-
-    def _take(self, _: Frames, frame: bytes) -> None:
-        try:
-            reply = messages.decode_reply(frame)
-        except (msgspec.MsgspecError, RecursionError):
-            self.frames.abort()
-            return
-        finally:
-            wipe_bytes(frame)
-        future = self.waiting.pop(reply.number, None)
-        if future is not None and not future.done():
-            future.set_result(reply)
-
-    def _end(self, _: Frames) -> None:
-        self.is_open = False
-        waiting, self.waiting = self.waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(LostReply())
-
-
 class CosignerClient:
     """Everything that signer A asks of the co-signer. ``where`` is asked at each connection."""
 
     def __init__(self, where: Callable[[], Address] = addresses.from_settings, within: float = ANSWER_WITHIN) -> None:
         self._where, self._within = where, within
-        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line] = weakref.WeakKeyDictionary()
-        self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
+        failures = Failures(LostReply, CosignerBusy)
+        self._lines: Lines[AnyReply] = Lines(
+            self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE
+        )
 
     async def ping(self) -> None:
         """Raises CosignerUnavailable unless the co-signer answers."""
@@ -117,6 +83,19 @@ class CosignerClient:
     async def register_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
         """Tell the HSM's public key (33 bytes); from then on the key signs. Repeatable; never to another one."""
         await self._ask(messages.Register(0, tenant_id.bytes, key_id.bytes, authoriser), Done)
+
+    async def authorisers(self, tenant_id: UUID, key_id: UUID) -> tuple[bytes, bytes]:
+        """Whose authorisations hold: the present HSM key, and the one to take its place (33 bytes, or empty)."""
+        found = await self._ask(messages.Authorisers(0, tenant_id.bytes, key_id.bytes), AuthorisersAre)
+        return found.authoriser, found.coming
+
+    async def succeed_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes, grant: Grant) -> None:
+        """Have another HSM key's authorisations accepted too; the present one has signed the grant. Repeatable."""
+        await self._ask(messages.Succeed(0, tenant_id.bytes, key_id.bytes, authoriser, grant), Done)
+
+    async def settle_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
+        """Have this one's alone accepted, of the two. Repeatable."""
+        await self._ask(messages.Settle(0, tenant_id.bytes, key_id.bytes, authoriser), Done)
 
     async def sign(
         self,
@@ -177,51 +156,27 @@ class CosignerClient:
 
     async def close(self) -> None:
         """End this loop's connection."""
-        line = self._lines.pop(asyncio.get_running_loop(), None)
-        if line is not None:
-            line.frames.abort()
+        await self._lines.close()
 
     async def _ask(self, request: Request, expected: type[R]) -> R:
-        line = await self._line()
-        if len(line.waiting) >= MAX_AT_ONCE:
-            raise CosignerBusy
-        number, future = line.ask(request)
-        try:
-            reply = await asyncio.wait_for(future, self._within)
-        except TimeoutError:
-            raise LostReply from None
-        finally:
-            line.waiting.pop(number, None)
+        reply = await self._lines.ask(lambda number: msgspec.structs.replace(request, number=number), self._within)
         if isinstance(reply, Refused):
             raise error_of(reply.code)
         if not isinstance(reply, expected):
             raise CosignerMisbehaved
         return reply
 
-    async def _line(self) -> _Line:
-        loop = asyncio.get_running_loop()
-        line = self._lines.get(loop)
-        if line is not None and line.is_open:
-            return line
-        async with self._opening.setdefault(loop, asyncio.Lock()):
-            line = self._lines.get(loop)
-            if line is None or not line.is_open:
-                line = await self._connected(loop)
-                self._lines[loop] = line
-            return line
-
-    async def _connected(self, loop: asyncio.AbstractEventLoop) -> _Line:
-        line, where = _Line(), self._where()
+    async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], Frames]) -> None:
+        where = self._where()
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 if where.path is not None:
-                    await loop.create_unix_connection(lambda: line.frames, str(where.path))
+                    await loop.create_unix_connection(frames, str(where.path))
                 else:
                     tls = where.tls.context(server=False) if where.tls else None
-                    await loop.create_connection(lambda: line.frames, where.host, where.port, ssl=tls)
+                    await loop.create_connection(frames, where.host, where.port, ssl=tls)
         except (OSError, TimeoutError):  # ssl.SSLError is an OSError
             raise CosignerUnavailable from None
-        return line
 
 
 def blocking(work: Callable[[CosignerClient], Coroutine[Any, Any, T]], client: CosignerClient | None = None) -> T:
