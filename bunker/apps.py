@@ -10,8 +10,10 @@ class BunkerConfig(AppConfig):
 
     def ready(self) -> None:
         from bunker import signals
+        from bunker.services import tenants
 
         signals.connect()
+        tenants.connect()
         _add_panel()
 
 

@@ -12,6 +12,14 @@ class UnknownPolicy(KeycastError):
     public_message = "There is no policy of that name."
 
 
+class PolicyNotOffered(KeycastError):
+    """The tenant does not offer this policy to its people."""
+
+    code = "policy-not-offered"
+    public_message = "This community does not offer that policy. Choose one of those shown."
+    http_status = 403
+
+
 class InvalidConnection(KeycastError):
     """A field of a connection cannot be used as given."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bunker.policy import TEMPLATES, Allow, Call, Template, compile_policy, kind_name
@@ -42,9 +42,9 @@ def wishes(permissions: Sequence[Permission]) -> list[str]:
     return [phrase(permission) for permission in permissions if permission.method not in _ALWAYS]
 
 
-def offers(permissions: Sequence[Permission] = ()) -> list[Offer]:
+def offers(permissions: Sequence[Permission] = (), templates: Iterable[Template] = TEMPLATES.values()) -> list[Offer]:
     """Each template, with what it would grant and refuse of ``permissions``."""
-    return [_offer(template, permissions) for template in TEMPLATES.values()]
+    return [_offer(template, permissions) for template in templates]
 
 
 def _offer(template: Template, permissions: Sequence[Permission]) -> Offer:

@@ -22,7 +22,6 @@ from keys.models import KeyState, PersonalKey
 from keys.selectors import keys_of
 
 ONCE_SECONDS = 24 * 3600
-DEFAULT_POLICY = "social"
 
 
 @portal_view("GET", "POST", action=Action.CONNECT_APP)
@@ -31,7 +30,7 @@ def connect(request: PortalRequest) -> HttpResponse:
     keys = _active_keys(request)
     if request.method == "GET":
         return _connect_page(request, _fresh_form(request, keys), keys)
-    form = ConnectForm(request.POST, keys=keys)
+    form = ConnectForm(request.POST, keys=keys, policies=services.policies_of(request.tenant))
     if not form.is_valid():
         return _connect_page(request, form, keys, status=422)
     return _issue(request, form)
@@ -70,14 +69,16 @@ def _shown_already(request: PortalRequest, connection_id: str) -> HttpResponse:
 
 
 def _fresh_form(request: PortalRequest, keys: list[PersonalKey]) -> ConnectForm:
-    initial = {"key": request.GET.get("key", ""), "policy": DEFAULT_POLICY, "once": get_random_string(32)}
-    return ConnectForm(initial=initial, keys=keys)
+    policy = services.default_policy_of(request.tenant)
+    initial = {"key": request.GET.get("key", ""), "policy": policy, "once": get_random_string(32)}
+    return ConnectForm(initial=initial, keys=keys, policies=services.policies_of(request.tenant))
 
 
 def _connect_page(
     request: PortalRequest, form: ConnectForm, keys: list[PersonalKey], status: int = 200
 ) -> HttpResponse:
-    context = {"form": form, "keys": keys, "offers": offers(), "policy": form["policy"].value()}
+    offered = offers(templates=services.policies_of(request.tenant))
+    context = {"form": form, "keys": keys, "offers": offered, "policy": form["policy"].value()}
     return render(request, "apps/connect.html", context, status=status)
 
 
@@ -90,10 +91,12 @@ def approve(request: PortalRequest) -> HttpResponse:
     given = UriForm(request.POST)
     if not given.is_valid():
         return render(request, "apps/approve.html", {"form": given, "keys": keys}, status=422)
+    policies = services.policies_of(request.tenant)
     if "policy" not in request.POST:
-        initial = {"uri": given.cleaned_data["uri"], "name": given.parsed.name, "policy": DEFAULT_POLICY}
-        return _review_page(request, ApproveForm(initial=initial, keys=keys), given, keys)
-    form = ApproveForm(request.POST, keys=keys)
+        policy = services.default_policy_of(request.tenant)
+        initial = {"uri": given.cleaned_data["uri"], "name": given.parsed.name, "policy": policy}
+        return _review_page(request, ApproveForm(initial=initial, keys=keys, policies=policies), given, keys)
+    form = ApproveForm(request.POST, keys=keys, policies=policies)
     if not form.is_valid():
         return _review_page(request, form, given, keys, status=422)
     return _let_in(request, form)
@@ -123,7 +126,7 @@ def _review_page(
         "policy": form["policy"].value(),
         "app": {"name": uri.name, "url": uri.url, "client": client, "relays": uri.relays},
         "wishes": wishes(uri.permissions),
-        "offers": offers(uri.permissions),
+        "offers": offers(uri.permissions, services.policies_of(request.tenant)),
     }
     return render(request, "apps/review.html", context, status=status)
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
 from django.utils import timezone
 
-from bunker.policy import TEMPLATES
+from bunker.policy import TEMPLATES, Template
 from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
 from keys.models import PersonalKey
 
@@ -38,14 +38,17 @@ class GrantForm(NameForm):
     """What an app gets: a key, a policy, and until when."""
 
     key = forms.ChoiceField(label="Key")
-    policy = forms.ChoiceField(
-        label="What it may do", choices=[(slug, template.title) for slug, template in TEMPLATES.items()]
-    )
+    policy = forms.ChoiceField(label="What it may do")
     lifetime = forms.ChoiceField(label="For how long", choices=list(LIFETIMES.items()), required=False)
     field_order = ("key", "name", "policy", "lifetime")
 
-    def __init__(self, *args: Any, keys: Sequence[PersonalKey], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, keys: Sequence[PersonalKey], policies: Iterable[Template] = TEMPLATES.values(), **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.fields["policy"] = forms.ChoiceField(
+            label="What it may do", choices=[(template.slug, template.title) for template in policies]
+        )
         self._keys = {str(key.id): key for key in keys}
         self.fields["key"] = forms.ChoiceField(
             label="Key",

@@ -10,6 +10,7 @@ from bunker.services.lifecycle import (
 )
 from bunker.services.pairing import Bound, bind_connection, lapse_unused_secrets
 from bunker.services.relay_urls import built_in_relay_url, relays_for
+from bunker.services.tenants import checked_relays, default_policy_of, policies_of
 
 __all__ = [
     "Bound",
@@ -17,10 +18,13 @@ __all__ = [
     "approve_nostrconnect",
     "bind_connection",
     "built_in_relay_url",
+    "checked_relays",
     "create_bunker_url",
+    "default_policy_of",
     "lapse_unused_secrets",
     "lock_connection",
     "logout_connection",
+    "policies_of",
     "relays_for",
     "rename_connection",
     "revoke_connection",

@@ -9,10 +9,12 @@ from typing import Any
 
 from django.utils import timezone
 
+from accounts.quotas import Quota, require_room
 from bunker.changes import ChangeKind, publish
 from bunker.errors import InvalidConnection, TooManyConnections
 from bunker.models import Connection
 from bunker.services.relay_urls import relays_for
+from bunker.services.tenants import LIVE_STATES, require_relay_room
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
@@ -22,7 +24,6 @@ MAX_NAME = 100
 MAX_LIVE_CONNECTIONS = 200
 MAX_RELAYS_OF_A_PERSON = 20
 """Relays that all apps of one person may name in a tenant; connections to relays are shared by everybody."""
-LIVE_STATES = ("pending", "active", "locked")
 
 
 def clean_text(text: str, limit: int) -> str:
@@ -47,14 +48,16 @@ def check_room(key: PersonalKey) -> None:
     live = Connection.objects.filter(tenant_id=key.tenant_id, key=key, state__in=LIVE_STATES).count()
     if live >= MAX_LIVE_CONNECTIONS:
         raise TooManyConnections
+    require_room(key.tenant, Quota.APPS)
 
 
 def check_relays(key: PersonalKey, relays: Collection[str]) -> None:
-    """Refuse more different relays than one person may have the workers connect to."""
+    """Refuse more different relays than one person, or the tenant, may have the workers connect to."""
     live = Connection.objects.filter(tenant_id=key.tenant_id, key__user_id=key.user_id, state__in=LIVE_STATES)
     named = {url for urls in live.values_list("relays", flat=True) for url in urls}
     if len((named | set(relays)) - set(relays_for(key.tenant))) > MAX_RELAYS_OF_A_PERSON:
         raise InvalidConnection("Your apps use too many different relays. Revoke some that you no longer use.")
+    require_relay_room(key.tenant, relays)
 
 
 def write_down(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:

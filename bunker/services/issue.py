@@ -14,13 +14,14 @@ from django.utils import timezone
 
 from accounts.permissions import Action
 from bunker import access
-from bunker.errors import InvalidConnection, UnknownPolicy
+from bunker.errors import InvalidConnection, PolicyNotOffered, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, Template
 from bunker.services.answer import store_connect_answer
 from bunker.services.common import check_expiry, check_relays, check_room, clean_name, clean_text, write_down
 from bunker.services.lifecycle import supersede
 from bunker.services.relay_urls import relays_for
+from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keycast.nostr.nip46 import format_permissions
@@ -60,10 +61,11 @@ def create_bunker_url(
     """Make a connection that the first client with the secret may take (NIP-46, "initiated by the client").
 
     ``expires_at`` ends the app's access; ``secret_lifetime`` (setting, 10 minutes) ends the chance to pair.
-    Raises UnknownPolicy, InvalidConnection, TooManyConnections, KeyUnavailable, NotPermitted, NotFound.
+    Raises UnknownPolicy, PolicyNotOffered, InvalidConnection, TooManyConnections, QuotaReached, KeyUnavailable,
+    NotPermitted, NotFound.
     """
     access.require(actor, Action.CONNECT_APP, key)
-    template, transport = _ready(key, policy_slug, expires_at)
+    template, transport = _ready(actor, key, policy_slug, expires_at)
     lifetime = secret_lifetime or timedelta(seconds=settings.BUNKER_SECRET_LIFETIME)
     secret = secrets.token_hex(SECRET_BYTES)
     connection = Connection.objects.create(
@@ -100,7 +102,7 @@ def approve_nostrconnect(
     Raises as ``create_bunker_url``.
     """
     access.require(actor, Action.CONNECT_APP, key)
-    template, transport = _ready(key, policy_slug, expires_at)
+    template, transport = _ready(actor, key, policy_slug, expires_at)
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
     check_relays(key, uri.relays)
@@ -127,9 +129,13 @@ def approve_nostrconnect(
     return connection
 
 
-def _ready(key: PersonalKey, policy_slug: str, expires_at: datetime | None) -> tuple[Template, TransportKey]:
+def _ready(
+    actor: Actor, key: PersonalKey, policy_slug: str, expires_at: datetime | None
+) -> tuple[Template, TransportKey]:
     if policy_slug not in TEMPLATES:
         raise UnknownPolicy
+    if actor.type == "user" and TEMPLATES[policy_slug] not in policies_of(key.tenant):  # operators may go beyond
+        raise PolicyNotOffered
     if key.state != KeyState.ACTIVE:
         raise KeyUnavailable("This key is not active, so no app can be connected to it.")
     check_expiry(expires_at)

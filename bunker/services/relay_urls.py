@@ -21,7 +21,7 @@ def built_in_relay_url(tenant: Tenant) -> str | None:
 
 
 def relays_for(tenant: Tenant) -> list[str]:
-    """The built-in relay first, then the deployment's outbound relays; at most ten, each once."""
+    """The built-in relay first, then the tenant's own outbound relays and the deployment's; at most ten, each once."""
     own = built_in_relay_url(tenant)
-    urls = [own, *settings.OUTBOUND_RELAYS] if own else list(settings.OUTBOUND_RELAYS)
+    urls = [*([own] if own else ()), *tenant.relays, *settings.OUTBOUND_RELAYS]
     return list(dict.fromkeys(urls))[:10]

@@ -1,0 +1,117 @@
+"""What this app knows of tenants: policies and relays they offer, and how many apps and relays they have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from django.conf import settings
+from django_scopes import scopes_disabled
+
+from accounts import quotas
+from accounts.errors import Invalid
+from accounts.models import Membership, Tenant, TenantDomain
+from accounts.quotas import Quota, limit_of, refusal
+from accounts.services import register_check
+from bunker.models import Connection
+from bunker.policy import TEMPLATES, Template
+from keycast.nostr.uris import UriError, normalize_relay_url
+from keycast.outbound import GuardPolicy, RelayRefused, check_url
+
+LIVE_STATES = ("pending", "active", "locked")
+MAX_OWN_RELAYS = 8
+"""With the built-in relay these are about as many as a bunker URL should name."""
+FALLBACK_POLICY = "social"
+
+
+def policies_of(tenant: Tenant) -> list[Template]:
+    """The ready-made policies that the tenant's people may grant; all of them where it names none."""
+    return [template for slug, template in TEMPLATES.items() if not tenant.policies or slug in tenant.policies]
+
+
+def default_policy_of(tenant: Tenant) -> str:
+    """The policy offered first for a new app."""
+    offered = [template.slug for template in policies_of(tenant)]
+    for slug in (tenant.default_policy, FALLBACK_POLICY):
+        if slug in offered:
+            return slug
+    return offered[0]
+
+
+def app_count(tenant: Tenant) -> int:
+    """Connections that are live, bunker URLs that nobody has used yet among them."""
+    with scopes_disabled():
+        return Connection.objects.filter(tenant=tenant, state__in=LIVE_STATES).count()
+
+
+def own_relays(tenant: Tenant) -> set[str]:
+    """Outbound relays that only this tenant's settings and apps name: not the built-in one, nor the deployment's."""
+    with scopes_disabled():
+        live = Connection.objects.filter(tenant=tenant, state__in=LIVE_STATES).order_by()
+        named = {url for urls in live.values_list("relays", flat=True).distinct() for url in urls}
+    return not_shared(tenant, named | set(tenant.relays))
+
+
+def not_shared(tenant: Tenant, urls: Iterable[str]) -> set[str]:
+    """Those of ``urls`` that count as the tenant's own."""
+    with scopes_disabled():
+        hosts = set(TenantDomain.objects.filter(tenant=tenant).values_list("host", flat=True))
+    return {url for url in urls if not (_is_built_in(url, hosts) or url in settings.OUTBOUND_RELAYS)}
+
+
+def require_relay_room(tenant: Tenant, relays: Iterable[str]) -> None:
+    """Raise QuotaReached if these relays make more different ones than the tenant may have."""
+    limit = limit_of(tenant, Quota.RELAYS)
+    new = not_shared(tenant, relays)
+    if limit is None or not new:
+        return
+    Tenant.objects.select_for_update().get(id=tenant.id)
+    known = own_relays(tenant)
+    if not new <= known and len(known | new) > limit:
+        raise refusal(Quota.RELAYS, limit)
+
+
+def checked_relays(urls: Iterable[str]) -> list[str]:
+    """Relay URLs in their normal form, each once. Raises Invalid for one that could never be connected to."""
+    policy = GuardPolicy.from_settings()
+    found = []
+    for url in urls:
+        try:
+            found.append(check_url(normalize_relay_url(url), policy).url)
+        except (UriError, RelayRefused):
+            raise Invalid(
+                f"{url[:80]!r} is not the address of a public relay, such as wss://relay.example.org."
+            ) from None
+    return list(dict.fromkeys(found))
+
+
+def check_settings(tenant: Tenant, changed: Collection[str], by: Membership | None) -> None:
+    """Judge a change of a tenant's policies and relays. Raises Invalid, QuotaReached."""
+    if "policies" in changed or "default_policy" in changed:
+        _check_policies(tenant)
+    if "relays" in changed:
+        if tenant.relays != checked_relays(tenant.relays):
+            raise Invalid("A relay is written in its normal form, and once.")
+        if len(tenant.relays) > MAX_OWN_RELAYS:
+            raise Invalid(f"At most {MAX_OWN_RELAYS} relays of its own can be named for new apps.")
+        if by is not None:
+            require_relay_room(tenant, tenant.relays)
+
+
+def _check_policies(tenant: Tenant) -> None:
+    if not set(tenant.policies) <= set(TEMPLATES):
+        raise Invalid("There is no such policy.")
+    offered = {template.slug for template in policies_of(tenant)}
+    if tenant.default_policy and tenant.default_policy not in offered:
+        raise Invalid("The policy that is offered first has to be among those offered.")
+
+
+def _is_built_in(url: str, hosts: Collection[str]) -> bool:
+    host_and_port, _, path = url.partition("://")[2].partition("/")
+    return path.rstrip("/") == "relay" and host_and_port.partition(":")[0] in hosts
+
+
+def connect() -> None:
+    """Start answering; called once, when the app is ready."""
+    quotas.register(Quota.APPS, app_count)
+    quotas.register(Quota.RELAYS, lambda tenant: len(own_relays(tenant)))
+    register_check(check_settings)
