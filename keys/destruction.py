@@ -43,6 +43,22 @@ def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
     return True
 
 
+@transaction.atomic
+def destroy_again(actor: Actor, key_id: UUID) -> bool:
+    """Destroy a key that a restored backup brought back, whatever its state; whether there was anything to destroy."""
+    _wipe_freed_pages()
+    row = PersonalKey.objects.select_for_update().filter(pk=key_id).exclude(state=KeyState.DESTROYED).first()
+    if row is None:
+        return False
+    overwrite(row)
+    row.state, row.destruction_due_at = KeyState.DESTROYED, None
+    row.state_reason = "It had been destroyed before this backup was restored."
+    journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
+    forget_after_commit(row.id)
+    journal.write(row, Tag.KEY_DESTROYED, actor, public_key=row.public_key or "", reason=row.state_reason)
+    return True
+
+
 def _is_early(row: PersonalKey, now: datetime) -> bool:
     return row.destruction_due_at is None or row.destruction_due_at > now
 

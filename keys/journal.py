@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
 from django.utils import timezone
 
 from keycast.audit.entries import Actor, Entry
-from keycast.audit.services import append, chain_of, record
+from keycast.audit.services import chain_of, record, record_all
 from keycast.audit.tags import Outcome, Tag
 from keys import signals
 from keys.models import PersonalKey
@@ -30,8 +29,7 @@ def write(key: PersonalKey, tag: Tag, actor: Actor, outcome: Outcome = Outcome.O
 
 def write_added(entries: Sequence[Entry], keys: Sequence[PersonalKey]) -> None:
     """Record a batch of new keys and tell who listens once."""
-    with connection.cursor() as cursor:
-        append(cursor, entries)
+    record_all(entries)
     signals.keys_added.send(sender=PersonalKey, key_ids=[key.id for key in keys])
 
 

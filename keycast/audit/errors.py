@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import Unavailable
+from keycast.errors import KeycastError, Unavailable
 
 
 class AuditUnavailable(Unavailable):
@@ -10,3 +10,30 @@ class AuditUnavailable(Unavailable):
 
     code = "audit-unavailable"
     public_message = "This cannot be recorded right now, so it was not done. Please try again in a moment."
+
+
+class DatabaseOlder(AuditUnavailable):
+    """This database lacks what happened after it was dumped: nothing is done with it until that is made good."""
+
+    code = "database-older"
+    public_message = (
+        "This server's database was restored from a backup and has not been brought up to date. "
+        "Its operators have to run: manage.py after_restore"
+    )
+
+
+class ChainBroken(KeycastError):
+    """A chain was changed, so nothing is signed about it; ``sequence`` is its first bad row."""
+
+    code = "audit-chain-broken"
+
+    def __init__(self, chain: str, sequence: int) -> None:
+        super().__init__(f"Row {sequence} of the audit chain {chain} is not as it was written.")
+        self.chain, self.sequence = chain, sequence
+
+
+class NoCheckpointKey(KeycastError):
+    """This needs a signature, and this process has no key for it."""
+
+    code = "no-checkpoint-key"
+    public_message = "This server has no key for checkpoints (KEYCAST_AUDIT_CHECKPOINT_KEY)."

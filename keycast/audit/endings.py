@@ -1,0 +1,178 @@
+"""What must not come undone when an older database is restored: kept outside the database as well.
+
+A database dump knows nothing of what happened after it: a key destroyed since then comes back, a revoked app signs
+again, a used one-time secret opens again. So every audit row with one of the tags in LASTING is also appended to a file
+(``KEYCAST_ENDINGS_FILE``), one JSON object a line:
+
+    {"chain": …, "sequence": …, "hash": …, "at": …, "tag": …, "key": …, "connection": …, "data": {…}}
+
+``chain``, ``sequence``, ``hash`` (hex), ``at``, ``tag`` are the row's (keycast.audit.chain); ``key`` and ``connection``
+its ids; of its data only the ids in KEPT_DATA stay.
+
+The file tells a restored database by its chains: a row that it remembers is missing, or has another hash. What a
+restore lost stays lost, so lines before the last ``platform:database:restored`` row that the database has are settled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from keycast.audit.models import AuditRow
+from keycast.audit.tags import Outcome, Tag
+
+logger = logging.getLogger(__name__)
+
+LASTING: Final = frozenset(
+    {
+        *(Tag.KEY_CREATED, Tag.KEY_IMPORTED, Tag.KEY_CONVERTED, Tag.KEY_HALVES_REFRESHED, Tag.KEY_DESTROYED),
+        *(Tag.KEY_LOCKED, Tag.KEY_UNLOCKED, Tag.KEY_DISABLED, Tag.KEY_ENABLED, Tag.KEY_QUARANTINED),
+        *(Tag.KEY_DESTRUCTION_SCHEDULED, Tag.KEY_DESTRUCTION_CANCELLED),
+        *(Tag.CONNECTION_BOUND, Tag.CONNECTION_LOCKED, Tag.CONNECTION_UNLOCKED, Tag.CONNECTION_REVOKED),
+        *(Tag.CONNECTION_LOGGED_OUT, Tag.CONNECTION_EXPIRED, Tag.CONNECTION_LAPSED),
+        *(Tag.USER_LOCKED, Tag.USER_UNLOCKED, Tag.USER_DEACTIVATED, Tag.USER_REACTIVATED),
+        *(Tag.USER_MADE_STAFF, Tag.USER_STAFF_ENDED),
+        *(Tag.MEMBERSHIP_ADDED, Tag.MEMBERSHIP_SUSPENDED, Tag.MEMBERSHIP_RESUMED, Tag.MEMBERSHIP_REMOVED),
+        *(Tag.TENANT_LOCKED, Tag.TENANT_UNLOCKED, Tag.TENANT_SUSPENDED, Tag.TENANT_RESUMED),
+        *(Tag.DEPLOYMENT_LOCKED, Tag.DEPLOYMENT_UNLOCKED, Tag.DATABASE_RESTORED),
+    }
+)
+"""Stops, and what takes a stop back; and keys that came to be, so that a restore can say which ones it lost."""
+KEPT_DATA: Final = frozenset({"user", "public_key"})
+_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """One line of the file."""
+
+    chain: str
+    sequence: int
+    hash: str
+    at: int
+    tag: str
+    key: str = ""
+    connection: str = ""
+    data: dict[str, str] = field(default_factory=dict)
+
+
+def of_row(row: AuditRow) -> Ending:
+    """The line for a row of the log."""
+    said = {name: str(value) for name, value in json.loads(row.data).items() if name in KEPT_DATA}
+    return Ending(row.chain, row.sequence, bytes(row.hash).hex(), row.at, row.tag, row.key_id, row.connection_id, said)
+
+
+def rows(after: int = 0) -> Iterator[AuditRow]:
+    """The rows of the log that belong in the file, with an id above ``after``, in order."""
+    lasting = AuditRow.objects.filter(id__gt=after, tag__in=LASTING, outcome=Outcome.OK)
+    return lasting.order_by("id").iterator(chunk_size=2000)
+
+
+class EndingsFile:
+    """The file; safe for many processes of one machine. Raises OSError where the disk does."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def append(self, endings: Iterable[Ending]) -> None:
+        """Add lines, on the disk when this returns."""
+        self._write([asdict(ending) for ending in endings])
+
+    def read(self) -> list[Ending]:
+        """The lines in their order, each once; one that a crash cut off is passed over with a warning."""
+        found = (ending for line in self._lines() if (ending := _parsed(line)) is not None)
+        return list({(ending.chain, ending.sequence, ending.hash): ending for ending in found}.values())
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        try:
+            with self.path.open(encoding="utf-8", errors="replace") as file:
+                for line in file:
+                    try:
+                        value = json.loads(line)
+                    except (ValueError, RecursionError):
+                        logger.warning("A line of the file of endings cannot be read")
+                        continue
+                    if isinstance(value, dict):
+                        yield value
+                    else:
+                        logger.warning("A line of the file of endings is no object")
+        except FileNotFoundError:
+            return
+
+    def _write(self, lines: Sequence[dict[str, Any]]) -> None:
+        text = "".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines)
+        handle = os.open(self.path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            data = (_missing_line_end(handle) + text).encode()
+            if os.write(handle, data) != len(data):
+                raise OSError("The file of endings took only a part of what was written.")
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def unsettled(endings: Sequence[Ending]) -> list[Ending]:
+    """The lines after the last restore that this database knows of, all when it knows of none."""
+    restores = [number for number, ending in enumerate(endings) if ending.tag == Tag.DATABASE_RESTORED]
+    for number in reversed(restores):
+        if not unknown_to_database([endings[number]]):
+            return list(endings[number + 1 :])
+    return list(endings)
+
+
+def unknown_to_database(endings: Iterable[Ending]) -> list[Ending]:
+    """Those that this database has no row for, or another row: it is older than they are, or another one."""
+    waiting, missing = iter(endings), []
+    while batch := list(islice(waiting, _AT_ONCE)):
+        known = _hashes(batch)
+        missing += [ending for ending in batch if known.get((ending.chain, ending.sequence)) != ending.hash]
+    cut = {chain: _first_kept(chain) for chain in {ending.chain for ending in missing}}
+    return [ending for ending in missing if ending.sequence >= cut[ending.chain]]
+
+
+def newest_of_each_chain(endings: Iterable[Ending]) -> list[Ending]:
+    """The line with the highest sequence of every chain: enough to tell whether a database is older."""
+    newest: dict[str, Ending] = {}
+    for ending in endings:
+        if ending.chain not in newest or newest[ending.chain].sequence < ending.sequence:
+            newest[ending.chain] = ending
+    return list(newest.values())
+
+
+def _hashes(endings: Iterable[Ending]) -> dict[tuple[str, int], str]:
+    sequences: dict[str, list[int]] = {}
+    for ending in endings:
+        sequences.setdefault(ending.chain, []).append(ending.sequence)
+    return {
+        (row.chain, row.sequence): bytes(row.hash).hex()
+        for chain, numbers in sequences.items()
+        for row in AuditRow.objects.filter(chain=chain, sequence__in=numbers).only("chain", "sequence", "hash")
+    }
+
+
+def _first_kept(chain: str) -> int:
+    """The first sequence that a chain still has: retention takes older rows away, and those are not missed."""
+    row = AuditRow.objects.filter(chain=chain).order_by("sequence").only("sequence").first()
+    return row.sequence if row is not None else 0
+
+
+def _parsed(line: dict[str, Any]) -> Ending | None:
+    try:
+        return Ending(**line)
+    except TypeError:
+        logger.warning("A line of the file of endings has other fields than expected")
+        return None
+
+
+def _missing_line_end(handle: int) -> str:
+    """What a crash in the middle of a line makes necessary."""
+    size = os.fstat(handle).st_size
+    return "\n" if size and os.pread(handle, 1, size - 1) != b"\n" else ""
