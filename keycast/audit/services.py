@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from uuid import UUID
 
 from django.db import connection
 
+from keycast.audit import following
 from keycast.audit.entries import Entry
 from keycast.audit.verification import Report, verify
 from keycast.audit.writing import append
 
-__all__ = ["PLATFORM", "Report", "append", "chain_of", "record", "verify"]
+__all__ = ["PLATFORM", "Report", "append", "chain_of", "record", "record_all", "verify"]
 
 PLATFORM = "platform"
 
@@ -22,5 +24,11 @@ def chain_of(tenant_id: UUID | None) -> str:
 
 def record(entry: Entry) -> None:
     """Write one row inside the caller's atomic block. Raises AuditUnavailable, which must end that block."""
+    record_all([entry])
+
+
+def record_all(entries: Sequence[Entry]) -> None:
+    """Write several rows, as ``record`` does; what must not come undone is kept outside the database as well."""
+    following.require_current()
     with connection.cursor() as cursor:
-        append(cursor, [entry])
+        following.follow(append(cursor, entries))

@@ -42,25 +42,28 @@ _Row = tuple[str, int, int, str, str, str, str, str, str, str, str, str, bytes, 
 _encode_data = msgspec.json.Encoder(order="sorted").encode
 
 
-def append(cursor: Any, entries: Sequence[Entry]) -> None:
+def append(cursor: Any, entries: Sequence[Entry]) -> list[_Row]:
     """Write ``entries`` in their order, through a Django cursor, inside the transaction that its connection has open.
 
+    Returns the rows as they were written, columns in the order of _COLUMNS.
     The heads of their chains are locked in the order of their names until that transaction ends, so chains never
     fork and two writers never wait for each other in a circle; a missing head is created. Raises AuditUnavailable
     when the database refuses; the transaction is then marked for rollback, even if the caller swallows the error.
     """
     if not entries:
-        return
+        return []
     if not _in_transaction(cursor):
         raise TransactionManagementError("Audit rows are written inside the transaction of what they record.")
     try:
         heads = _locked_heads(cursor, sorted({entry.chain for entry in entries}))
-        _insert(cursor, _chained(heads, entries, time.time_ns() // 1000))
+        rows = _chained(heads, entries, time.time_ns() // 1000)
+        _insert(cursor, rows)
         cursor.executemany(_MOVE_HEAD, [(sequence, head, name) for name, (sequence, head) in heads.items()])
     except Error as error:
         if cursor.db.in_atomic_block:
             transaction.set_rollback(True, using=cursor.db.alias)
         raise AuditUnavailable from error
+    return rows
 
 
 def _in_transaction(cursor: Any) -> bool:
