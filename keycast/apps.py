@@ -11,7 +11,8 @@ class KeycastConfig(AppConfig):
     label = "keycast"
 
     def ready(self) -> None:
-        import keycast.checks  # noqa: F401  (registers the checks)
+        import keycast.backup.watch
+        import keycast.checks  # noqa: F401  (both register what they look at)
 
 
 class KeycastAdminConfig(AdminConfig):

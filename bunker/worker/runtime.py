@@ -37,7 +37,9 @@ from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
 from bunker.worker.tally import TallyWriter
 from bunker.worker.threads import DatabaseThreads
+from keycast.audit.following import require_current
 from keycast.nostr.events import Event, UnsignedEvent, id_of
+from keys import pulse
 from keys.services import signing_service, transport_service
 
 log = structlog.get_logger(__name__)
@@ -112,7 +114,10 @@ class BunkerWorker:
     # Life
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Serve until ``stop`` is set. Raises AnotherWorkerRuns, or the failure of whatever part ended first."""
+        """Serve until ``stop`` is set.
+
+        Raises AnotherWorkerRuns, DatabaseOlder, or the failure of whatever part ended first.
+        """
         collector.relax()
         exclusive = connection.vendor == "sqlite"
         await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
@@ -129,6 +134,7 @@ class BunkerWorker:
         self._hurry.set()
 
     async def _start(self) -> None:
+        await self._threads(require_current)
         self.writer.start()
         turn = await self._beat(is_first=True)
         await self.reconciler.start()
@@ -250,6 +256,7 @@ class BunkerWorker:
             try:
                 await self._recovery.recover(self.holding.shards(), older_than_ms=SWEEP_OLDER_MS)
                 if time.monotonic() - pruned_at > PRUNE_SECONDS:
+                    await self._threads(require_current)
                     await self._threads(prune)
                     pruned_at = time.monotonic()
             except Error as error:
@@ -341,6 +348,7 @@ class BunkerWorker:
             "shards": shards,
             "relays": relays[:50],
             "minutes": self.stats.tally.unwritten(),
+            "services": pulse.report(),
         }
 
 

@@ -13,6 +13,8 @@ from django.core.management.base import BaseCommand, CommandError
 from bunker.worker.leases import AnotherWorkerRuns
 from bunker.worker.runtime import BunkerWorker, default_port
 from keycast import metrics
+from keycast.audit.errors import DatabaseOlder
+from keycast.operations.watchdog import watch
 from keycast.startup import refuse_unsafe_start
 
 
@@ -29,6 +31,8 @@ class Command(BaseCommand):
                 runner.run(serve())
         except AnotherWorkerRuns as refusal:
             raise CommandError(str(refusal)) from None
+        except DatabaseOlder as refusal:
+            raise CommandError(refusal.public_message) from None
 
 
 async def serve() -> None:
@@ -44,4 +48,8 @@ async def serve() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    await worker.run(stop)
+    watchdog = asyncio.create_task(watch(stop, is_web=False))
+    try:
+        await worker.run(stop)
+    finally:
+        watchdog.cancel()
