@@ -8,7 +8,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from django.conf import settings
 
@@ -16,6 +16,9 @@ PR_SET_PDEATHSIG = 1
 PARENT_VARIABLE = "KEYCAST_PARENT_PID"
 STOP_WITHIN = 12.0
 """Seconds between SIGTERM and SIGKILL."""
+
+
+Watch = Callable[[asyncio.Event], Awaitable[None]]
 
 
 class ChildEnded(Exception):
@@ -32,10 +35,13 @@ def end_with_parent() -> None:
         raise SystemExit("The process that started this one is gone.")
 
 
-async def run_command(stop: asyncio.Event, *arguments: str, environment: Mapping[str, str] | None = None) -> None:
+async def run_command(
+    stop: asyncio.Event, *arguments: str, environment: Mapping[str, str] | None = None, watch: Watch | None = None
+) -> None:
     """Run ``manage.py ARGUMENTS`` until ``stop`` is set, then end it; raises ChildEnded when it ends by itself.
 
-    It inherits our environment unless it is given another one.
+    It inherits our environment unless it is given another one. ``watch`` raises when the child, though alive, is of no
+    use any more: the child is ended, and what was raised is raised here.
     """
     inherited = os.environ if environment is None else environment
     process = await asyncio.create_subprocess_exec(
@@ -47,12 +53,16 @@ async def run_command(stop: asyncio.Event, *arguments: str, environment: Mapping
         start_new_session=True,
     )
     ended, stopped = asyncio.ensure_future(process.wait()), asyncio.ensure_future(stop.wait())
+    watching = asyncio.ensure_future(watch(stop) if watch else stop.wait())
     try:
-        await asyncio.wait({ended, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({ended, stopped, watching}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
             raise ChildEnded(f"{arguments[0]} ended with exit code {process.returncode}")
+        if watching.done():
+            watching.result()
     finally:
         stopped.cancel()
+        watching.cancel()
         await asyncio.shield(_end(process))
 
 
@@ -65,5 +75,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
         await asyncio.wait_for(process.wait(), STOP_WITHIN)
     except TimeoutError:
         with contextlib.suppress(ProcessLookupError):
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # its own children too: nobody would end them any more
         await process.wait()

@@ -6,19 +6,23 @@ removed whenever the job cluster starts, and no admin shows them. Jobs take no a
 
 from __future__ import annotations
 
-import time
 from typing import Final
 
 import structlog
-from django.core.cache import cache
 from django.core.management import call_command
 from django.db import transaction
 from django_q.models import Schedule
 
+from accounts.approvals.services import expire as expire_approvals
 from bunker.services.pairing import lapse_unused_secrets
+from bunker.traffic import upkeep
 from bunker.worker.maintenance import prune
-from keycast.audit.verification import verify
+from keycast.audit import jobs as audit_jobs
+from keycast.audit import runs
+from keycast.audit.following import catch_up
+from keycast.operations import recording, signs
 from keys import jobs as key_jobs
+from keys import pulse
 
 log = structlog.get_logger(__name__)
 
@@ -28,16 +32,17 @@ DAY: Final = 24 * HOUR
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("heartbeat", "keycast.jobs.heartbeat", 1),
     ("close unused bunker URLs", "keycast.jobs.close_unused_bunker_urls", 5),
+    ("close overdue requests for approval", "keycast.jobs.close_overdue_approvals", 5),
     ("forget old requests", "keycast.jobs.forget_old_requests", 10),
+    ("sum up figures", "keycast.jobs.sum_up_figures", 10),
+    ("forget old runs of jobs", "keycast.jobs.forget_old_runs", HOUR),
+    ("carry endings", "keycast.jobs.carry_endings", 5),
     ("forget ended sessions", "keycast.jobs.forget_ended_sessions", DAY),
     ("verify the audit log", "keycast.jobs.verify_audit_log", DAY),
+    *audit_jobs.SCHEDULES,
     *key_jobs.SCHEDULES,
 )
 """Name, dotted path, minutes between runs."""
-
-HEARTBEAT: Final = "keycast:jobs:heartbeat"
-AUDIT_VERIFIED: Final = "keycast:jobs:audit-verified"
-KEPT_SECONDS: Final = 7 * 24 * 3600
 
 
 @transaction.atomic
@@ -53,8 +58,19 @@ def register_schedules() -> None:
 
 
 def heartbeat() -> None:
-    """Leave a sign that jobs run."""
-    cache.set(HEARTBEAT, time.time(), KEPT_SECONDS)
+    """Leave a sign that jobs run, and what the HSMs and other services answer them."""
+    signs.leave(signs.JOBS, {"services": pulse.report()})
+
+
+def sum_up_figures() -> int:
+    """Add up the figures of past minutes to hours, and forget old ones; returns how many rows were forgotten."""
+    upkeep.roll_up()
+    return upkeep.forget()
+
+
+def forget_old_runs() -> int:
+    """Forget old runs of background jobs and old incidents; returns how many."""
+    return recording.forget()
 
 
 def close_unused_bunker_urls() -> int:
@@ -62,9 +78,19 @@ def close_unused_bunker_urls() -> int:
     return lapse_unused_secrets()
 
 
+def close_overdue_approvals() -> int:
+    """Close requests for a second person's approval that nobody decided on in time."""
+    return expire_approvals()
+
+
 def forget_old_requests() -> int:
     """Drop requests and changes that have been remembered long enough."""
     return prune()
+
+
+def carry_endings() -> int:
+    """Write to the file of endings what a crash or a full disk kept from it; returns how many lines."""
+    return catch_up()
 
 
 def forget_ended_sessions() -> None:
@@ -73,21 +99,19 @@ def forget_ended_sessions() -> None:
 
 
 def verify_audit_log() -> bool:
-    """Check every chain from its beginning; a break is logged as critical and shown to staff."""
-    report = verify()
-    cache.set(AUDIT_VERIFIED, {"at": time.time(), **report.as_dict()}, KEPT_SECONDS)
-    for fault in report.faults:
-        log.critical("audit_chain_broken", chain=fault.chain, sequence=fault.sequence, problem=fault.problem)
-    return report.is_intact
+    """Check every chain, once a week from its beginning; False when one is broken or there is no result yet."""
+    run = audit_jobs.verify_daily()
+    return run is not None and run.state == run.State.INTACT
 
 
 def last_verification() -> dict[str, object] | None:
     """When the audit log was last verified (``at``, Unix seconds) and what was found; None when it never was."""
-    found = cache.get(AUDIT_VERIFIED)
-    return found if isinstance(found, dict) else None
+    run = runs.last_finished()
+    if run is None or run.finished_at is None:
+        return None
+    return {**run.report, "at": run.finished_at.timestamp(), "intact": run.state == run.State.INTACT}
 
 
 def seconds_since_heartbeat() -> float | None:
-    """How long ago a job last ran; None when none did within a week."""
-    at = cache.get(HEARTBEAT)
-    return max(time.time() - at, 0.0) if isinstance(at, float) else None
+    """How long ago a job last gave a sign; None when none ever did."""
+    return signs.seconds_since(signs.JOBS)

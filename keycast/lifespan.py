@@ -23,8 +23,20 @@ async def run_worker(stop: asyncio.Event) -> None:
 
 
 async def run_jobs(stop: asyncio.Event) -> None:
-    """Run the job cluster as a child process: django-q2 forks, which a process with threads must not do."""
-    await run_command(stop, "qcluster")
+    """Run the job cluster as a child process: django-q2 forks, which a process with threads must not do.
+
+    One that hangs is ended, and started again by the supervisor.
+    """
+    from keycast.operations.watchdog import wait_for_silence  # noqa: PLC0415  (its imports cost)
+
+    await run_command(stop, "qcluster", watch=wait_for_silence)
+
+
+async def run_watchdog(stop: asyncio.Event) -> None:
+    """Look after everything from outside the job cluster."""
+    from keycast.operations.watchdog import watch  # noqa: PLC0415  (as above)
+
+    await watch(stop)
 
 
 async def run_cosigner(stop: asyncio.Event) -> None:
@@ -49,12 +61,12 @@ async def run_relay_bridge(stop: asyncio.Event) -> None:
 
 def web_services() -> list[Service]:
     """What a web process of the scaled shape runs beside the web."""
-    return [Service("relay bridge", run_relay_bridge)]
+    return [Service("relay bridge", run_relay_bridge), Service("watchdog", run_watchdog)]
 
 
 def embedded_services() -> list[Service]:
     """What one process of the embedded shape runs beside the web."""
-    services = [Service("bunker worker", run_worker), Service("jobs", run_jobs)]
+    services = [Service("bunker worker", run_worker), Service("jobs", run_jobs), Service("watchdog", run_watchdog)]
     if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
         services.append(Service("co-signer", run_cosigner))
     if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:

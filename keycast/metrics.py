@@ -26,6 +26,19 @@ RELAY_CLIENTS = Gauge("keycast_relay_clients", "Open websockets of the built-in 
 SERVICE_RESTARTS = Counter(
     "keycast_service_restarts", "Restarts of the parts of an embedded process.", ("service",), registry=REGISTRY
 )
+FINDINGS = Gauge(
+    "keycast_finding_ok", "1 while a look at this is in order, 0 while it is not.", ("finding",), registry=REGISTRY
+)
+SERVICES = Gauge(
+    "keycast_service_ok",
+    "1 while a service that custody leans on answers this process.",
+    ("service",),
+    registry=REGISTRY,
+)
+JOBS_SILENT = Gauge("keycast_jobs_silent_seconds", "Since the last sign of a background job.", registry=REGISTRY)
+JOBS_WAITING = Gauge("keycast_jobs_waiting", "Background jobs that wait to begin.", registry=REGISTRY)
+JOBS_OLDEST = Gauge("keycast_jobs_oldest_seconds", "How long the first job in the queue has waited.", registry=REGISTRY)
+JOBS_FAILED = Gauge("keycast_jobs_failed", "Failed runs of jobs in the last 30 days.", registry=REGISTRY)
 HTTP_ERRORS = Counter(
     "keycast_http_errors", "Errors that reached the request's loop top.", ("error",), registry=REGISTRY
 )

@@ -42,6 +42,7 @@ METRICS_PORT = env.int("KEYCAST_METRICS_PORT", default=0)
 INSTALLED_APPS = [
     "keycast.apps.KeycastConfig",
     "keycast.audit",
+    "keycast.operations",
     "accounts",
     "keys",
     "bunker",
@@ -136,6 +137,8 @@ Q_CLUSTER = {
     "save_limit": 1000,
     "label": "Jobs",
 }
+# Longer than one job may take (timeout above), or a long job would look like a cluster that hangs.
+JOBS_SILENT_SECONDS = env.int("KEYCAST_JOBS_SILENT_SECONDS", default=420)
 
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
@@ -282,6 +285,7 @@ HSM_PROVIDERS = env.list("KEYCAST_HSM_PROVIDERS", default=[])
 GCP_KEY_RING = env.str("KEYCAST_GCP_KEY_RING", default="")
 GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
 KMS_ENDPOINT = env.str("KEYCAST_KMS_ENDPOINT", default="")
+HSM_INVENTORY_READS = env.int("KEYCAST_HSM_INVENTORY_READS", default=200)
 KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
 KMS_EMULATOR_PORT = env.int("KEYCAST_KMS_EMULATOR_PORT", default=9010)
 # Where no emulator is named, the server of the embedded shape runs one.

@@ -44,4 +44,4 @@ async def test_open_relay_connections_are_counted() -> None:
 
 def test_labels_are_from_closed_sets() -> None:
     labels = {name for family in metrics.REGISTRY.collect() for sample in family.samples for name in sample.labels}
-    assert labels <= {"method", "outcome", "reason", "service", "error", "le"}
+    assert labels <= {"method", "outcome", "reason", "service", "error", "le", "finding"}

@@ -1,0 +1,121 @@
+"""Looks at everything from outside the job cluster, a few times a minute: counts, logs, tells staff, leaves a sign.
+
+Runs beside the web in every process that serves it, and beside ``manage.py bunker``; they agree through the database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from typing import Any, Final
+
+import structlog
+from django.conf import settings
+from django.db import Error
+from django.utils import timezone
+from django_q.models import OrmQ
+
+from bunker.worker.threads import DatabaseThreads
+from keycast import health
+from keycast.metrics import FINDINGS, JOBS_FAILED, JOBS_OLDEST, JOBS_SILENT, JOBS_WAITING, SERVICES
+from keycast.operations import incidents, signs
+from keycast.operations.looks import is_away
+from keycast.operations.models import JobRun, RunOutcome
+from keys import pulse
+
+log = structlog.get_logger(__name__)
+
+LOOK_SECONDS: Final = 15.0
+QUEUE_COUNTED: Final = 1_000
+
+
+class ClusterSilent(Exception):
+    """The job cluster that we started has given no sign of life for too long."""
+
+
+async def watch(stop: asyncio.Event, *, is_web: bool = True) -> None:
+    """Look around until ``stop`` is set. Raises nothing that the database does."""
+    threads = DatabaseThreads("watchdog", 1)
+    try:
+        while not stop.is_set():
+            try:
+                await threads(lambda: look_around(is_web=is_web))
+            except Error as error:
+                log.warning("watchdog_blind", error=type(error).__name__)
+            await _wait(stop, LOOK_SECONDS)
+    finally:
+        threads.close()
+
+
+async def wait_for_silence(stop: asyncio.Event) -> None:
+    """End with ClusterSilent once the cluster, which starts now, says nothing for too long; return when ``stop`` is.
+
+    A database that does not answer is no silence: a new cluster would have the same trouble.
+    """
+    threads, started = DatabaseThreads("jobs-watch", 1), time.monotonic()
+    limit = settings.JOBS_SILENT_SECONDS
+    try:
+        while not stop.is_set():
+            await _wait(stop, min(limit / 4, LOOK_SECONDS))
+            try:
+                age = await threads(lambda: signs.seconds_since(signs.JOBS))
+            except Error as error:
+                log.warning("watchdog_blind", error=type(error).__name__)
+                continue
+            quiet = time.monotonic() - started
+            if not stop.is_set() and min(quiet, quiet if age is None else age) > limit:
+                log.error("job_cluster_silent", seconds=round(quiet if age is None else age))
+                raise ClusterSilent
+    finally:
+        threads.close()
+
+
+async def _wait(stop: asyncio.Event, seconds: float) -> None:
+    waiter = asyncio.ensure_future(stop.wait())
+    await asyncio.wait({waiter}, timeout=seconds)
+    waiter.cancel()
+
+
+def look_around(*, is_web: bool = True) -> None:
+    """One look: metrics, incidents, and a sign of our own. Blocks."""
+    report = health.report()
+    count(report)
+    if not any(finding.name == "database" and not finding.is_ok for finding in report.findings):
+        count_jobs()
+        incidents.follow(report.findings)
+        if is_web:
+            signs.leave(f"{signs.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
+
+
+def web_status() -> dict[str, Any]:
+    """What a web process says of itself."""
+    from bunker.relays.hub import get_hub  # noqa: PLC0415  (starts the built-in relay's hub where nobody did)
+
+    return {"relay_clients": get_hub().connections, "services": pulse.report()}
+
+
+def count(report: health.Report) -> None:
+    """Carry what was found over to the metrics."""
+    for finding in report.findings:
+        FINDINGS.labels(finding.name).set(int(finding.is_ok))
+    for one in pulse.report():
+        SERVICES.labels(one["name"]).set(int(not is_away(one)))
+
+
+def count_jobs() -> None:
+    """Carry the state of the queue over to the metrics."""
+    age = signs.seconds_since(signs.JOBS)
+    JOBS_SILENT.set(float("inf") if age is None else age)
+    waiting, oldest = queue()
+    JOBS_WAITING.set(waiting)
+    JOBS_OLDEST.set(oldest)
+    JOBS_FAILED.set(JobRun.objects.filter(outcome=RunOutcome.FAILED).count())
+
+
+def queue() -> tuple[int, float]:
+    """How many jobs wait to begin, and for how many seconds the first of them has. One query; no payload is read."""
+    now = timezone.now()
+    due = list(OrmQ.objects.filter(lock__lte=now).order_by("lock").values_list("lock", flat=True)[:QUEUE_COUNTED])
+    return len(due), (now - due[0]).total_seconds() if due else 0.0
