@@ -37,3 +37,11 @@ class NoCheckpointKey(KeycastError):
 
     code = "no-checkpoint-key"
     public_message = "This server has no key for checkpoints (KEYCAST_AUDIT_CHECKPOINT_KEY)."
+
+
+class VerificationRunning(KeycastError):
+    """The same verification is under way already."""
+
+    code = "verification-running"
+    public_message = "This is being verified already. The result will be on this page."
+    http_status = 409

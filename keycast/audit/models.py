@@ -1,4 +1,4 @@
-"""Audit rows, the head of each chain, and what is signed about chains. Triggers see to it that rows stay as they are."""
+"""Audit rows, the head of each chain, and what is signed about them. Triggers see to it that rows stay as they are."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
+from keycast.audit import signing
 from keys.hsm.protocol import HsmKeyKeeper
 from keys.models import PersonalKey, Provider
 
@@ -38,6 +39,8 @@ def register() -> None:
         factory.register_signer(("hsm", "nethsm"), _nethsm_signer)
     if settings.GCP_KEK:
         registry.register("google", _google_kek)
+    if settings.AUDIT_CHECKPOINT_KMS_KEY:
+        signing.register("google", _google_checkpoints)
 
 
 @cache
@@ -69,6 +72,12 @@ def others() -> Others:
             blocking(lambda client: client.forget(row.tenant_id, row.id))
 
     return Others(register_authoriser, forget)
+
+
+def _google_checkpoints() -> signing.Signer:
+    from keys.hsm.google.checkpoints import GoogleCheckpointSigner  # noqa: PLC0415
+
+    return GoogleCheckpointSigner.from_settings()
 
 
 def _google_kek() -> KekProvider:
