@@ -10,10 +10,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 
 from accounts import services
+from accounts.approvals.admin import ApprovalAdmin
 from accounts.models import Membership, StaffRole, Tenant, TenantDomain, User
 from accounts.services.staff import SET_STAFF_ROLE
 from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
 from keycast.staff import Duty
+
+__all__ = ["ApprovalAdmin", "TenantAdmin", "UserAdmin"]
 
 
 class DomainInline(ReadOnlyInline):

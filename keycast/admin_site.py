@@ -6,6 +6,7 @@ On which hosts it answers is decided before (accounts.middleware, KEYCAST_PLATFO
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import update_wrapper
 from typing import Any, Final, TypeVar, cast
 
 from allauth.account.decorators import secure_admin_login
@@ -14,13 +15,13 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.shortcuts import redirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.decorators import method_decorator
 
+from accounts.approvals.selectors import waiting_for
 from accounts.staff import to_second_factor
-from keycast import overview
-from keycast.staff import is_staff, proved_second_factor
+from keycast import admin_pages, overview
+from keycast.staff import Duty, is_staff, may, proved_second_factor
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
@@ -61,8 +62,20 @@ class KeycastAdminSite(AdminSite):
                 return to_second_factor(request, request.get_full_path())
             return inner(request, *args, **kwargs)
 
+        update_wrapper(guarded, inner)
         guarded.csrf_exempt = getattr(inner, "csrf_exempt", False)  # type: ignore[attr-defined]
         return cast("View", guarded)
+
+    def get_urls(self) -> list[Any]:
+        """Django's, and the pages that belong to no model."""
+        from keycast import support_pages  # noqa: F401, PLC0415 -- they name this site
+
+        return [*admin_pages.urls(self.admin_view), *super().get_urls()]
+
+    def each_context(self, request: HttpRequest) -> dict[str, Any]:
+        """Also how many requests wait for this person's decision."""
+        waiting = waiting_for(request.user) if self.has_permission(request) else 0
+        return {**super().each_context(request), "approvals_waiting": waiting}
 
     @method_decorator(secure_admin_login)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -81,5 +94,8 @@ class KeycastAdminSite(AdminSite):
     ) -> HttpResponse:
         return redirect("account_change_password")
 
-    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> TemplateResponse:
+    def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
+        """The overview; support, who may see nobody without saying why, start where they say it."""
+        if not may(request.user, Duty.VIEW):
+            return redirect("admin:support")
         return super().index(request, {**(extra_context or {}), "overview": overview.collect()})

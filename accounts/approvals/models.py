@@ -40,6 +40,8 @@ class Approval(models.Model):
     used_at = models.DateTimeField(null=True, blank=True, help_text="When the approval was spent; it is good for once.")
 
     class Meta:
+        verbose_name = "request for approval"
+        verbose_name_plural = "requests for approval"
         ordering = ("-asked_at",)
         constraints = (
             models.UniqueConstraint(

@@ -52,7 +52,7 @@ def ask(
     row = Approval(kind=kind, target_id=target_id, parameters=values, asked_by_id=UUID(actor.id))
     row.fingerprint = fingerprint(kind, target_id, values)
     row.description = wanted.describe(target_id, values)[:300]
-    row.reason = _clean(reason)
+    row.reason = clean_reason(reason)
     row.expires_at = timezone.now() + LIFETIME
     _insert(row)
     _write(row, Tag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
@@ -157,7 +157,8 @@ def _require_decider(actor: Actor, row: Approval, kind: ApprovalKind) -> None:
     require_actor(actor, kind.duty_to_approve)
 
 
-def _clean(reason: str) -> str:
+def clean_reason(reason: str) -> str:
+    """One printable line of at most 200 characters. Raises Invalid."""
     text = reason.strip()
     if not text or len(text) > 200 or not text.isprintable():
         raise Invalid("Give a reason of at most 200 characters.")
@@ -196,7 +197,7 @@ def _close(row: Approval, state: ApprovalState, actor: Actor | None, reason: str
     row.state = state
     row.decided_at = timezone.now()
     row.decided_by_id = UUID(actor.id) if actor else None
-    row.decision_reason = _clean(reason)
+    row.decision_reason = clean_reason(reason)
     row.save(update_fields=["state", "decided_at", "decided_by", "decision_reason"])
 
 

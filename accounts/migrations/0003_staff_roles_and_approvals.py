@@ -88,6 +88,8 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name": "request for approval",
+                "verbose_name_plural": "requests for approval",
                 "ordering": ("-asked_at",),
             },
         ),
