@@ -268,6 +268,12 @@ NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
 KEYS_PER_USER = env.int("KEYCAST_KEYS_PER_USER", default=100)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
 ROTATION_LEASE_SECONDS = env.float("KEYCAST_ROTATION_LEASE_SECONDS", default=60.0)
+# The signer: in every process that signs, or (with a socket) in one of its own, which alone has key-encryption keys
+SIGNER_IS_CHILD = env.bool("KEYCAST_SIGNER_CHILD", default=False)
+SIGNER_SOCKET = env.str("KEYCAST_SIGNER_SOCKET", default="") or (
+    str(DATA_DIR / "signer.sock") if SIGNER_IS_CHILD else ""
+)
+SIGNER_USERS = env.list("KEYCAST_SIGNER_USERS", default=[])
 # The co-signer: signer B of split keys, a process of its own
 COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default="") or str(DATA_DIR / "cosigner.sock")
 COSIGNER_ADDRESS = env.str("KEYCAST_COSIGNER_ADDRESS", default="")

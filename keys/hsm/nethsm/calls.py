@@ -28,7 +28,10 @@ PEM: Final = "application/x-pem-file"
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``method`` of ``path`` (below ``/api/v1``) as ``user``; ``answers`` are the statuses that the caller knows."""
+    """``method`` of ``path`` (below ``/api/v1``) as ``user``; ``answers`` are the statuses that the caller knows.
+
+    ``largest`` is how many bytes of an answer are read; one that is longer is refused.
+    """
 
     method: str
     path: str
@@ -36,6 +39,7 @@ class Call:
     answers: frozenset[int] = frozenset({200})
     body: Mapping[str, Any] | None = None
     accept: str = JSON
+    largest: int = MAX_ANSWER
 
     def arguments(self, config: Config, seconds: float) -> dict[str, Any]:
         """What httpx's ``stream`` takes."""
@@ -92,7 +96,7 @@ async def _try(client: httpx.AsyncClient, config: Config, tries: Tries, wanted: 
     try:
         async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
             async for part in response.aiter_raw():
-                _add(body, part)
+                _add(body, part, wanted.largest)
     except (httpx.HTTPError, TimeoutError) as error:
         return tries.failed(error)
     pause = tries.judge(response.status_code, response.headers)
@@ -117,7 +121,7 @@ def _try_blocking(client: httpx.Client, config: Config, tries: Tries, wanted: Ca
     try:
         with client.stream(**wanted.arguments(config, seconds)) as response:
             for part in response.iter_raw():
-                _add(body, part)
+                _add(body, part, wanted.largest)
                 if time.monotonic() > until:
                     raise TimeoutError
     except (httpx.HTTPError, TimeoutError) as error:
@@ -126,7 +130,7 @@ def _try_blocking(client: httpx.Client, config: Config, tries: Tries, wanted: Ca
     return Answer(response.status_code, bytes(body)) if pause is None else pause
 
 
-def _add(body: bytearray, part: bytes) -> None:
-    if len(body) + len(part) > MAX_ANSWER:
+def _add(body: bytearray, part: bytes, largest: int) -> None:
+    if len(body) + len(part) > largest:
         raise HsmAnswerRefused
     body += part

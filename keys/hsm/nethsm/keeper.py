@@ -50,7 +50,7 @@ class NetHsmKeeper:
         found = self._call(Call("GET", f"/keys/{key_id}", user, _FOUND))
         if found.status == 404:
             return HsmKeyStatus(HsmKeyPhase.MISSING)
-        if not _is_ours(found.json()):
+        if not is_ours(found.json()):
             return HsmKeyStatus(HsmKeyPhase.FAILED, name, reason="The HSM has a key of another kind under this name.")
         public_key = _public_key(self._call(Call("GET", f"/keys/{key_id}/public.pem", user, accept=PEM)))
         self._prove(user, key_id, public_key)
@@ -125,7 +125,7 @@ class NetHsmKeeper:
         return calls.call_blocking(self._config, self._breaker, wanted)
 
 
-def _is_ours(found: Any) -> bool:
+def is_ours(found: Any) -> bool:
     """Whether a key can do what ours do, and nothing else."""
     kind = found if isinstance(found, dict) else {}
     return (kind.get("type"), kind.get("mechanisms")) == (KEY_TYPE, [MECHANISM])
