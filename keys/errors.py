@@ -111,6 +111,20 @@ class InvalidTransition(CustodyError):
     public_message = "The key's present state does not allow this."
 
 
+class ConversionUnderWay(CustodyError):
+    """The key is being moved to another key mode, or such an attempt is being cleaned up."""
+
+    code = "conversion-under-way"
+    public_message = "This key is being moved to another way of being kept. Please try again later."
+
+
+class NotConverting(CustodyError):
+    """There is no conversion of this key to be given up."""
+
+    code = "not-converting"
+    public_message = "This key is not being moved to another way of being kept."
+
+
 class KeyExists(CustodyError):
     """The key cannot be added because it is known already; deliberately silent about where and whose."""
 

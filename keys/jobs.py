@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from keys import services
+from keys.conversion import course as conversion
 from keys.cosigning import upkeep
 from keys.rotation import jobs as rotation_jobs
 from keys.rotation import runner, selectors
@@ -14,6 +15,7 @@ from keys.rotation import runner, selectors
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("destroy due keys", "keys.jobs.destroy_due_keys", 15),
     ("finish pending keys", "keys.jobs.finish_pending_keys", 1),
+    ("go on with conversions", "keys.jobs.advance_conversions", 1),
     ("keep up with the co-signer", "keys.jobs.keep_up_with_cosigner", 5),
     ("bring rotations on", "keys.jobs.nudge_rotations", 1),
 )
@@ -35,6 +37,16 @@ def finish_pending_keys() -> int:
 def finish_pending_key(key_id: str) -> bool:
     """Finish one key soon after it was asked for; whether it is no longer pending."""
     return services.finish_pending_key(UUID(key_id))
+
+
+def advance_conversions() -> int:
+    """Bring every key that is being moved to another key mode one step on; returns how many ended."""
+    return conversion.advance_all()
+
+
+def advance_conversion(key_id: str) -> bool:
+    """Bring one on soon after it was asked for; whether it has ended."""
+    return conversion.advance_soon(UUID(key_id))
 
 
 def tell_cosigner(key_id: str) -> bool:

@@ -25,10 +25,11 @@ from keycast.errors import NotPermitted
 from keycast.staff import Duty
 from keys import access, creation, destruction, journal, modes, states
 from keys.checks import KeyProblem, opens, self_test
+from keys.conversion import verbs as conversion
 from keys.creation import WantedKey
 from keys.errors import KeyDamaged
 from keys.hsm import pending
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import Conversion, KeyState, PersonalKey, SetBy
 from keys.rows import locked_row
 from keys.runtime import forget_after_commit, signing_service, transport_service
 from keys.secret_input import check_secret, parse_secret_input
@@ -39,7 +40,9 @@ __all__ = [
     "KeyProblem",
     "WantedKey",
     "add_keys",
+    "cancel_conversion",
     "cancel_destruction",
+    "convert_key",
     "create_key",
     "destroy_due_keys",
     "destroy_restored_key",
@@ -186,6 +189,20 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
     journal.write(row, Tag.KEY_DESTROYED, actor, reason="It could not be made.")
     return row
+
+
+def convert_key(*, actor: Actor, key: PersonalKey) -> Conversion:
+    """Move an encrypted key to the split mode that Cloud KMS authorises, under the same public key; never back.
+
+    Begun here; jobs finish it, and the key signs as before until then. Callers ask for a fresh re-authentication
+    first. One that is under way is returned as it is. Raises as keys.conversion.verbs.begin.
+    """
+    return conversion.begin(actor=actor, key=key)
+
+
+def cancel_conversion(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
+    """Leave the key as it is, also after a failed attempt. Raises NotPermitted, NotConverting."""
+    conversion.give_up(actor=actor, key=key, reason=clean_reason(reason))
 
 
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:

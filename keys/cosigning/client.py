@@ -154,6 +154,10 @@ class CosignerClient:
         """Destroy the co-signer's halves. Repeatable."""
         await self._ask(messages.Forget(0, tenant_id.bytes, key_id.bytes), Done)
 
+    async def withdraw(self, tenant_id: UUID, key_id: UUID, half_b: bytes) -> None:
+        """Destroy this half (its public key, x-only) of a conversion that was given up, and no other. Repeatable."""
+        await self._ask(messages.Withdraw(0, tenant_id.bytes, key_id.bytes, half_b), Done)
+
     async def close(self) -> None:
         """End this loop's connection."""
         await self._lines.close()

@@ -91,6 +91,7 @@ def _handlers(desk: Desk) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]
         messages.Stop: life.stop,
         messages.Enable: life.enable,
         messages.Forget: life.forget,
+        messages.Withdraw: life.withdraw,
         messages.Sign: using.sign,
         messages.Ecdh: using.ecdh,
         messages.Prepare: renewing.prepare,

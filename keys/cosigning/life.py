@@ -98,6 +98,15 @@ class Life:
         crash.point("b-forgotten")
         return messages.Done(request.number)
 
+    async def withdraw(self, request: messages.Withdraw, peer: str) -> AnyReply:
+        """Destroy one half, and no other that took its place."""
+        record = await self._desk.find(request)
+        if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
+            note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex, data={"half": request.half_b.hex()})
+            await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
+        crash.point("b-forgotten")
+        return messages.Done(request.number)
+
     async def _add(self, half: Half, public_key: bytes, tag: Tag, peer: str) -> None:
         note = Note(tag, Outcome.OK, peer, half.key_id.hex, data={"public_key": public_key.hex()})
 

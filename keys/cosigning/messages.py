@@ -175,6 +175,12 @@ class Forget(Request, frozen=True, tag="forget"):
     """Destroy every half of this key; its id is never used again."""
 
 
+class Withdraw(Request, frozen=True, tag="withdraw"):
+    """Destroy this half, if it is the only one of its key: a conversion was given up."""
+
+    half_b: B32
+
+
 class Reply(_Message, frozen=True):
     """What every reply begins with: the number of its request."""
 
@@ -230,7 +236,7 @@ class Prepared(Reply, frozen=True, tag="prepared"):
     difference: B32
 
 
-_OfLife = Ping | Create | Adopt | State | Stop | Enable | Forget
+_OfLife = Ping | Create | Adopt | State | Stop | Enable | Forget | Withdraw
 _OfUse = Sign | Ecdh | Prepare | Commit | Finish
 AnyRequest = _OfLife | _OfUse | Register | Authorisers | Succeed | Settle
 AnyReply = Done | Refused | Made | StateIs | AuthorisersAre | Signed | Contribution | Prepared

@@ -1,0 +1,57 @@
+"""Ends what the HSM and the co-signer have of a conversion that was given up. Repeated until it is done."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.errors import KeycastError
+from keys import journal
+from keys.cosigning import crash
+from keys.cosigning.client import blocking
+from keys.hsm import setup
+from keys.hsm.errors import HsmKeyUnusable
+from keys.hsm.models import Conversion, ConversionStep
+from keys.models import Provider
+from keys.rows import locked_row
+
+logger = logging.getLogger(__name__)
+
+
+def clean(going: Conversion) -> bool:
+    """Whether nothing is left of it now."""
+    keeper, key, half_b = setup.keepers()[Provider.GOOGLE], going.key, bytes.fromhex(going.cosigner)
+    try:
+        # Named by the half: whatever the co-signer has of a later attempt is none of ours.
+        blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
+        crash.point("c-withdrawn")
+        versions = keeper.versions(going.kms_key_name)
+        for version in versions:
+            keeper.destroy(version)
+        crash.point("c-destroyed")
+    except HsmKeyUnusable:  # still being generated: it can be destroyed once it is there
+        return False
+    except KeycastError as error:
+        logger.warning("a conversion is not cleaned up yet", extra={"key_id": str(going.pk), "code": error.code})
+        return False
+    _forget(going, len(versions))
+    return True
+
+
+def _forget(going: Conversion, versions: int) -> None:
+    """A reason stays for its owner to read; without one there is nothing to say."""
+    with transaction.atomic():
+        row = locked_row(going.key)
+        now = Conversion.objects.select_for_update().filter(pk=going.pk, step=ConversionStep.CANCELLED).first()
+        if now is None:
+            return
+        if now.problem:
+            Conversion.objects.filter(pk=now.pk).update(step=ConversionStep.FAILED)
+        else:
+            now.delete()
+        if versions:
+            system = Actor.system("jobs")
+            journal.write(row, Tag.HSM_KEY_DESTROYED, system, hsm_key=now.kms_key_name, versions=versions)
