@@ -211,6 +211,12 @@ RULES: tuple[Rule, ...] = (
         "Make a key of its own for the co-signer, and refresh the halves (docs/hsm.md).",
         fatal=True,
     ),
+    Rule(
+        "keycast.W030",
+        dangers.no_file_of_endings,
+        "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",
+        "Name a file on another disk than the database's (docs/operations.md, Backup and restore).",
+    ),
 )
 
 

@@ -34,6 +34,10 @@ def secret_key_is_weak() -> Finding:
     return None
 
 
+def no_file_of_endings() -> Finding:
+    return None if settings.ENDINGS_FILE else "KEYCAST_ENDINGS_FILE is empty."
+
+
 def uses_memory_layer() -> bool:
     return "InMemory" in settings.CHANNEL_LAYERS["default"]["BACKEND"]
 
