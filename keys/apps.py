@@ -12,8 +12,10 @@ class KeysConfig(AppConfig):
         from keys import approvals, tenants
         from keys.cosigning import upkeep
         from keys.hsm import setup
+        from keys.rotation import kinds
 
         approvals.connect()
         setup.register()
         upkeep.connect()
+        kinds.register()
         tenants.connect()

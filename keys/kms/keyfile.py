@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
+import fcntl
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -58,11 +61,108 @@ def read(path: Path, *, strict_mode: bool) -> bytes:
 def write_new(path: Path, version: str = "1") -> None:
     """Write a fresh random key to a new file that only its owner can read. Raises FileExistsError."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _create(path, fresh_line(version))
+
+
+def write_line(path: Path, line: bytes) -> None:
+    """Keep one line in a new file that only its owner can read. Raises KekUnavailable."""
+    try:
+        _create(path, line)
+    except OSError as error:
+        raise KekUnavailable(f"{path} cannot be written: {error.strerror}.") from None
+
+
+def _create(path: Path, text: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file, SecretBytes.random(KEK_SIZE) as key:
-        file.write(version.encode() + b":" + base64.b64encode(key.view()) + b"\n")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
         file.flush()
         os.fsync(descriptor)
+
+
+def fresh_line(version: str) -> bytes:
+    """A line with a fresh random key."""
+    with SecretBytes.random(KEK_SIZE) as key:
+        return version.encode() + b":" + base64.b64encode(key.view()) + b"\n"
+
+
+def add_version(path: Path, version: str) -> None:
+    """Append a fresh key as the current one, unless there is one of this name. The old file stays whole until then."""
+    with _locked(path) as text:
+        if version not in parse(text):
+            _replace(path, text + (b"" if text.endswith(b"\n") else b"\n") + fresh_line(version))
+
+
+def remove_version(path: Path, version: str) -> None:
+    """Take an old key out; repeatable. Raises KekUnavailable for the current one."""
+    with _locked(path) as text:
+        known = list(parse(text))
+        if version not in known:
+            return
+        if known[-1] == version:
+            raise KekUnavailable("This is the current version of the key-encryption key.")
+        _replace(path, b"".join(_without(line, version) for line in text.splitlines(keepends=True)))
+
+
+def line_of(text: bytes, version: str) -> bytes:
+    """The line of one version, to be kept elsewhere. Raises KekUnavailable."""
+    for word in _lines(text):
+        if word.partition(b":")[0] == version.encode():
+            return word + b"\n"
+    raise KekUnavailable("There is no such version of the key-encryption key.")
+
+
+def _without(line: bytes, version: str) -> bytes:
+    if line.lstrip().startswith(b"#"):
+        return line
+    words = [word for word in line.split() if word.partition(b":")[0] != version.encode()]
+    return line if len(words) == len(line.split()) else b"".join(word + b"\n" for word in words)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bytes]:
+    """The content, with everybody else who would change the file waiting."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KekUnavailable(f"The key-encryption key file cannot be read: {type(error).__name__}.") from None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_ino != path.stat().st_ino:
+                continue  # it was replaced while we waited
+            yield read(path, strict_mode=False)
+            return
+        finally:
+            os.close(descriptor)
+
+
+def _replace(path: Path, text: bytes) -> None:
+    """Put a new file in its place in one step, with the old one's owner, readable by that owner alone."""
+    real = path.resolve()
+    beside = real.with_name(f"{real.name}.new")
+    try:
+        owner = real.stat()
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, 0o600)
+            if os.geteuid() == 0:
+                os.fchown(descriptor, owner.st_uid, owner.st_gid)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        beside.replace(real)
+        _sync(real.parent)
+    except OSError as error:
+        raise KekUnavailable(f"The key-encryption key file cannot be written: {type(error).__name__}.") from None
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _lines(text: bytes) -> list[bytes]:

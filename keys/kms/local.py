@@ -45,14 +45,10 @@ class LocalKekProvider:
     @classmethod
     def from_settings(cls) -> Self:
         """As ``KEYCAST_KEK``, ``KEYCAST_KEK_FILE`` or, outside production, the file ``kek`` of the data folder say."""
-        value, path = os.environ.get("KEYCAST_KEK", ""), os.environ.get("KEYCAST_KEK_FILE", "")
-        if value and path:
-            raise KekUnavailable("Set KEYCAST_KEK or KEYCAST_KEK_FILE, not both.")
-        if value:
+        path = key_file()
+        if path is None:
             return cls(lambda: os.environ.get("KEYCAST_KEK", "").encode())
-        if not path and settings.IS_PRODUCTION:
-            raise KekUnavailable("No key-encryption key: set KEYCAST_KEK_FILE (or KEYCAST_KEK).")
-        return cls.from_file(Path(path) if path else settings.DATA_DIR / "kek", strict_mode=settings.IS_PRODUCTION)
+        return cls.from_file(path, strict_mode=settings.IS_PRODUCTION)
 
     @classmethod
     def from_file(cls, path: Path, *, strict_mode: bool) -> Self:
@@ -105,6 +101,18 @@ class LocalKekProvider:
             # last call that uses them lets go.
             self._subkeys = {}
             self._keys, self._read_at = keys, revision
+
+
+def key_file() -> Path | None:
+    """The file that the keys are read from; None where they come from ``KEYCAST_KEK``. Raises KekUnavailable."""
+    value, path = os.environ.get("KEYCAST_KEK", ""), os.environ.get("KEYCAST_KEK_FILE", "")
+    if value and path:
+        raise KekUnavailable("Set KEYCAST_KEK or KEYCAST_KEK_FILE, not both.")
+    if value:
+        return None
+    if not path and settings.IS_PRODUCTION:
+        raise KekUnavailable("No key-encryption key: set KEYCAST_KEK_FILE (or KEYCAST_KEK).")
+    return Path(path) if path else Path(settings.DATA_DIR) / "kek"
 
 
 def _derive(kek: SecretBytes, tenant_id: UUID) -> SecretBytes:

@@ -89,9 +89,9 @@ class _Run:
         try:
             self._kind.prepare(self._job())
             crash.point("prepared")
-        except Unavailable as error:
-            return self._wait(error)
         except KeycastError as error:
+            if isinstance(error, Unavailable) and self._row.waits < MAX_WAITS:
+                return self._wait(error)
             self._end(RotationState.FAILED, {"error": error.code, "message": error.public_message})
             return False
         total = self._kind.count(self._job())
@@ -168,8 +168,9 @@ class _Run:
             row = self._lease.hold()
             row.cursor, row.moved, row.failed, row.passes = "", 0, 0, row.passes + 1
             row.report = {**row.report, "failures": []}
-            row.heartbeat_at = timezone.now()
-            if wait is not None:
+            if wait is None:
+                row.heartbeat_at = timezone.now()
+            else:
                 row.problem, row.not_before = SETTLING, timezone.now() + timedelta(seconds=wait.seconds)
             row.save()
         self._row = row

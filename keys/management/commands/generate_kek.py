@@ -1,4 +1,4 @@
-"""Write a fresh local key-encryption key to a file that only its owner can read."""
+"""Write a fresh local key-encryption key to a file that only its owner can read, or a new version into that file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,40 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.utils import timezone
 
+from keycast.errors import KeycastError
 from keys.kms import keyfile
+from keys.kms.file_versions import fresh_version
 
 
 class Command(BaseCommand):
+    """Touches no database, so it also runs on the machine of an isolated signer, or for the co-signer's file."""
+
     help = __doc__ or ""
     requires_system_checks: list[str] = []  # its absence is what the checks complain of
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--path", type=Path, default=settings.DATA_DIR / "kek", help="Default: the data folder.")
-        parser.add_argument("--if-missing", action="store_true", help="Leave a file that is there as it is.")
+        how = parser.add_mutually_exclusive_group()
+        how.add_argument("--if-missing", action="store_true", help="Leave a file that is there as it is.")
+        how.add_argument(
+            "--new-version",
+            action="store_true",
+            help="Add a new version to a file that is there; it is used at once. Then run: manage.py rewrap_keys --all",
+        )
+        how.add_argument("--print", action="store_true", help="Print a fresh line, for who keeps it elsewhere.")
 
-    def handle(self, *args: Any, path: Path, if_missing: bool, **options: Any) -> None:
+    def handle(self, *args: Any, path: Path, **options: Any) -> None:
+        if options["print"]:
+            self.stdout.write(keyfile.fresh_line(fresh_version()).decode().strip())
+        elif options["new_version"]:
+            self._add(path)
+        else:
+            self._write(path, if_missing=options["if_missing"])
+
+    def _write(self, path: Path, *, if_missing: bool) -> None:
         try:
-            keyfile.write_new(path, version())
+            keyfile.write_new(path, fresh_version())
         except FileExistsError:
             if not if_missing:
                 raise CommandError(f"{path} exists. A key-encryption key is never overwritten.") from None
@@ -31,8 +49,13 @@ class Command(BaseCommand):
             raise CommandError(f"{path} cannot be written: {error.strerror}.") from None
         self.stdout.write(f"Wrote {path}. Back it up apart from the database: without it no key can be opened.")
 
-
-def version() -> str:
-    """Today's date; outside production it says so, and production refuses keys sealed under it (keycast.E007)."""
-    today = timezone.now().strftime("%Y-%m-%d")
-    return today if settings.IS_PRODUCTION else f"development-{today}"
+    def _add(self, path: Path) -> None:
+        try:
+            version = fresh_version(tuple(keyfile.parse(keyfile.read(path, strict_mode=settings.IS_PRODUCTION))))
+            keyfile.add_version(path, version)
+        except KeycastError as refused:
+            raise CommandError(refused.public_message) from None
+        self.stdout.write(
+            f"Added {version} to {path}; what is sealed from now on is sealed under it. Back the file up, then run: "
+            "manage.py rewrap_keys --all"
+        )

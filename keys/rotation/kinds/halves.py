@@ -1,0 +1,61 @@
+"""Fresh halves for split keys, under the same public key (keys.cosigning.refresh has the steps)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from keys.cosigning import refresh, upkeep
+from keys.models import HalfRefresh, KeyState, PersonalKey, RefreshStep
+from keys.rotation.errors import NothingToRotate
+from keys.rotation.protocol import Item, Job, RotationKind, Wait
+from keys.rotation.scope import Scope
+
+SETTLE_SECONDS = 20.0
+
+
+class Halves(RotationKind):
+    """Each key takes an HSM operation and a word with the co-signer; both pairs of halves sign meanwhile."""
+
+    slug, group, title, command = "halves", "halves", "Renew the halves of split keys", "refresh_halves"
+    batch = 1
+
+    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not _split(scope).exists():
+            raise NothingToRotate("There is no such split key.")
+        return {}
+
+    def count(self, job: Job) -> int:
+        return _left(job).count()
+
+    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+        """A key whose last refresh is still settling comes later: ``finish`` waits for it."""
+        settling = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED).values("key_id")
+        found = _left(job).exclude(pk__in=settling)
+        if after:
+            found = found.filter(pk__gt=after)
+        return [Item(key.id.hex, key.id, key) for key in found[:limit]]
+
+    def rotate(self, job: Job, item: Item) -> None:
+        key: PersonalKey = item.row
+        refresh.refresh(actor=job.actor, key=key, authoriser=upkeep.authoriser_of(key.provider))
+
+    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+        if _left(job).filter(half_refresh__step=RefreshStep.SWITCHED).exists():
+            refresh.finish_due()
+            return Wait(SETTLE_SECONDS)
+        minutes = int(refresh.GRACE.total_seconds() // 60)
+        return {"notes": [f"The old halves are destroyed {minutes} minutes after the switch, by a job."]}
+
+
+def _split(scope: Scope) -> QuerySet[PersonalKey]:
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
+    return found.exclude(cosigner="").order_by("pk")
+
+
+def _left(job: Job) -> QuerySet[PersonalKey]:
+    """Those without a refresh since the rotation was asked for."""
+    before = Q(halves_refreshed_at__isnull=True) | Q(halves_refreshed_at__lt=job.created_at)
+    return _split(job.scope).filter(before)

@@ -1,0 +1,130 @@
+"""Sealing everything anew: under a fresh version of the key-encryption key, or under another keeper of it.
+
+Each secret is opened, checked against its public key and sealed again by whoever holds the key-encryption key
+(keys.signing); what is stored here replaces exactly what was read. Old and new both open until the old version is
+retired, so signing never notices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from keycast.audit.entries import Entry
+from keycast.audit.services import chain_of, record
+from keycast.audit.tags import Outcome, Tag
+from keys import journal
+from keys.errors import KekUnavailable
+from keys.kms import versions
+from keys.models import PersonalKey
+from keys.rotation import crash, sealed
+from keys.rotation.errors import RotationError
+from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
+from keys.rotation.scope import Scope
+from keys.rotation.sealed import SealedRow
+from keys.signing.factory import key_maker
+
+
+class KekNotCurrent(KekUnavailable):
+    """The signer still seals under another version than the one that everything is to be under."""
+
+    code = "kek-not-current"
+    public_message = "The signer does not use the new key-encryption key yet."
+
+
+class Rewrapping(RotationKind):
+    """Seal everything under what fresh secrets are sealed with now: after a change of version, or of its keeper."""
+
+    slug, group, title, command = "rewrap", "sealed", "Seal every secret under the current KEK", "rewrap_keys"
+    concurrency = 8
+    batch = 32
+
+    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"version": sealed.current().kek_version}
+
+    def count(self, job: Job) -> int:
+        return sealed.stale(job.scope, job.options["version"])
+
+    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+        found: list[Item] = []
+        number, _, last = after.partition(":")
+        for index, shelf in enumerate(sealed.shelves()):
+            if index < int(number or 0):
+                continue
+            rows = shelf.rows(job.scope).exclude(kek_version=job.options["version"])
+            if last and index == int(number):
+                rows = rows.filter(pk__gt=last)
+            if shelf.about != "pk":
+                rows = rows.select_related("key")
+            for row in rows[: limit - len(found)]:
+                key_id = row.pk if shelf.about == "pk" else row.key_id
+                found.append(Item(f"{index}:{row.pk.hex}", key_id, (shelf, row)))
+            if len(found) >= limit:
+                break
+        return found
+
+    def rotate(self, job: Job, item: Item) -> Change:
+        shelf, row = item.row
+        old: SealedRow = shelf.take(row)
+        new = key_maker().rewrap(old.sealed, old.place)
+        if new.kek_version != job.options["version"]:
+            raise KekNotCurrent
+
+        def change() -> bool:
+            if not shelf.store(old, new):
+                return False
+            key = PersonalKey.objects.get(pk=old.key_id)
+            seals: dict[str, Any] = {"what": shelf.name, "from": old.sealed.kek_version, "to": new.kek_version}
+            journal.write(key, Tag.KEY_REWRAPPED, job.actor, **seals)
+            return True
+
+        return change
+
+    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+        return {"version": job.options["version"]}
+
+
+class KekRotation(Rewrapping):
+    """Make a new version of the key-encryption key, then seal everything under it. The old version stays, until
+    ``retire_kek``.
+    """
+
+    slug, title, command = "kek", "Rotate the key-encryption key", "rotate_kek"
+
+    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """With a version to make, or, where it cannot be made from here but somebody made one, the one that is current.
+
+        Raises KekUnavailable, and RotationError that says what to do by hand.
+        """
+        keeper = versions.keeper()
+        if not (problem := keeper.problem()):
+            return {"plan": dict(keeper.plan()), "version": ""}
+        version = sealed.current().kek_version
+        if not sealed.stale(scope, version):
+            raise RotationError(problem, code="kek-not-writable")
+        return {"version": version}
+
+    def prepare(self, job: Job) -> None:
+        if job.options["version"]:
+            return
+        keeper = versions.keeper()
+        version = keeper.make(job.options["plan"])
+        crash.point("switched")
+        with transaction.atomic():
+            job.keep(version=version, settles=keeper.settle_seconds)
+            facts = {"version": version, "rotation": job.id.hex}
+            record(Entry(chain_of(None), Tag.KEK_ROTATED, Outcome.OK, job.actor, data=facts))
+
+    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+        """Processes may use the old version for a little while after the switch; what they made meanwhile is found."""
+        settles = float(job.options.get("settles", 0))
+        if settles:
+            job.keep(settles=0)
+            return Wait(settles)
+        older = sorted(set(sealed.references()) - {job.options["version"]})
+        notes = [f"{version} is still there: manage.py retire_kek {version}" for version in older]
+        unused = [version for version in versions.keeper().others() if version not in older]
+        notes += [f"Nothing is sealed under {version} any more: manage.py retire_kek {version}" for version in unused]
+        return {"version": job.options["version"], "notes": notes}

@@ -1,0 +1,171 @@
+"""Every column that holds something sealed under a key-encryption key, and how each is sealed anew.
+
+A shelf is one such column. Whoever adds a table with sealed secrets adds a shelf, and ``tests/keys/rotation`` fails for
+a model with a ``kek_version`` that no shelf knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+from django.db.models import Count, Model, Q, QuerySet
+
+from keys.models import HalfRefresh, PersonalKey, TransportKey
+from keys.refs import Purpose, SealedSecret
+from keys.rotation.scope import Scope
+from keys.signing.envelope import Place
+from keys.signing.factory import key_maker
+from keys.signing.half import SealedHalf
+
+
+@dataclass(frozen=True, slots=True)
+class SealedRow:
+    """One sealed secret as it was read: where it belongs, and which personal key it serves."""
+
+    shelf: Shelf
+    row_id: UUID
+    key_id: UUID
+    tenant_id: UUID
+    blob: bytes
+    sealed: SealedSecret
+    place: Place
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """One column. ``about`` names the personal key (path from the row), ``kept`` the rows that hold a secret.
+
+    ``read`` gives the sealed secret and its place; ``fields`` the columns to write for a secret sealed anew.
+    """
+
+    name: str
+    model: type[Model]
+    column: str
+    about: str
+    kept: Q
+    read: Callable[[Any], tuple[SealedSecret, Place]]
+    fields: Callable[[SealedRow, SealedSecret], dict[str, Any]]
+
+    def rows(self, scope: Scope | None = None) -> QuerySet[Any]:
+        """Every row of ``scope`` that holds a secret, by primary key."""
+        found = self.model._default_manager.filter(self.kept)
+        if scope is not None and scope.key_id is not None:
+            found = found.filter(**{self.about: scope.key_id})
+        elif scope is not None and scope.tenant_id is not None:
+            owner = "tenant_id" if self.about == "pk" else f"{self.about.removesuffix('_id')}__tenant_id"
+            found = found.filter(**{owner: scope.tenant_id})
+        return found.order_by("pk")
+
+    def take(self, row: Any) -> SealedRow:
+        """What there is to seal anew in a row. Raises KeyDamaged."""
+        sealed, place = self.read(row)
+        key_id = row.pk if self.about == "pk" else getattr(row, self.about)
+        return SealedRow(self, row.pk, key_id, place.tenant_id, bytes(getattr(row, self.column)), sealed, place)
+
+    def store(self, old: SealedRow, new: SealedSecret) -> bool:
+        """Put ``new`` in the place of exactly ``old``; False when the row has changed since it was read."""
+        unchanged = {"pk": old.row_id, self.column: old.blob, "kek_version": old.sealed.kek_version}
+        found = self.model._default_manager.filter(self.kept, **unchanged)
+        return bool(found.update(kek_version=new.kek_version, **self.fields(old, new)))
+
+
+def _read_personal(row: PersonalKey) -> tuple[SealedSecret, Place]:
+    sealed = SealedSecret(row.provider, row.kek_version, bytes(row.encrypted_secret_key or b""))
+    return sealed, Place(row.tenant_id, row.id, row.public_key or "", Purpose.PERSONAL_KEY)
+
+
+def _read_half(row: PersonalKey) -> tuple[SealedSecret, Place]:
+    half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+    return half.sealed, half.place(row.tenant_id, row.id)
+
+
+def _read_coming_half(row: HalfRefresh) -> tuple[SealedSecret, Place]:
+    half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+    return half.sealed, half.place(row.key.tenant_id, row.key_id)
+
+
+def _read_transport(row: TransportKey) -> tuple[SealedSecret, Place]:
+    sealed = SealedSecret(row.kek_provider, row.kek_version, bytes(row.encrypted_secret_key))
+    return sealed, Place(row.tenant_id, row.id, row.public_key, Purpose.TRANSPORT_KEY, row.key_id)
+
+
+def _half_fields(old: SealedRow, new: SealedSecret) -> dict[str, Any]:
+    half = SealedHalf.unpack(old.blob, old.sealed.kek_version)
+    return {"encrypted_half_key": replace(half, sealed=new).pack()}
+
+
+_shelves: Final[list[Shelf]] = [
+    Shelf(
+        "personal keys",
+        PersonalKey,
+        "encrypted_secret_key",
+        "pk",
+        Q(encrypted_secret_key__isnull=False),
+        _read_personal,
+        lambda old, new: {"encrypted_secret_key": new.blob, "provider": new.provider},
+    ),
+    Shelf(
+        "signer A's halves",
+        PersonalKey,
+        "encrypted_half_key",
+        "pk",
+        Q(encrypted_half_key__isnull=False),
+        _read_half,
+        _half_fields,
+    ),
+    Shelf(
+        "remote-signer keys",
+        TransportKey,
+        "encrypted_secret_key",
+        "key_id",
+        Q(retired_at__isnull=True),
+        _read_transport,
+        lambda old, new: {"encrypted_secret_key": new.blob, "kek_provider": new.provider},
+    ),
+    Shelf(
+        "halves being renewed",
+        HalfRefresh,
+        "encrypted_half_key",
+        "key_id",
+        Q(encrypted_half_key__isnull=False),
+        _read_coming_half,
+        _half_fields,
+    ),
+]
+
+
+def add(shelf: Shelf) -> None:
+    """Make another column known; called once, when the app is ready."""
+    _shelves.append(shelf)
+
+
+def shelves() -> tuple[Shelf, ...]:
+    """All of them, in the order in which a rotation goes over them."""
+    return tuple(_shelves)
+
+
+def references() -> dict[str, dict[str, int]]:
+    """How many secrets are sealed under each version of a key-encryption key: by version, then by shelf."""
+    found: dict[str, dict[str, int]] = {}
+    for shelf in _shelves:
+        for version, count in shelf.rows().order_by().values_list("kek_version").annotate(count=Count("pk")):
+            found.setdefault(version, {})[shelf.name] = count
+    return found
+
+
+def current() -> SealedSecret:
+    """The provider and version that fresh secrets are sealed with now, wherever the signer runs. Raises KekUnavailable.
+
+    Asked by having a throw-away key made: whoever can seal can tell, and nobody has to hold a key-encryption key here.
+    """
+    made = key_maker().generate(tenant_id=uuid4(), row_id=uuid4(), parent_id=None, purpose=Purpose.TRANSPORT_KEY)
+    return made.sealed
+
+
+def stale(scope: Scope, version: str) -> int:
+    """How many secrets of ``scope`` are not sealed under ``version``."""
+    counts: list[int] = [shelf.rows(scope).exclude(kek_version=version).count() for shelf in _shelves]
+    return sum(counts)
