@@ -45,3 +45,10 @@ class VerificationRunning(KeycastError):
     code = "verification-running"
     public_message = "This is being verified already. The result will be on this page."
     http_status = 409
+
+
+class RetentionTooShort(KeycastError):
+    """A tenant may keep its rows longer than the platform, never shorter."""
+
+    code = "retention-too-short"
+    public_message = "Rows are kept at least as long as the platform keeps them (KEYCAST_AUDIT_RETENTION_DAYS)."

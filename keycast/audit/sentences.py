@@ -120,9 +120,13 @@ _SENTENCES: Final[dict[Tag, str]] = {
     Tag.APPROVAL_DENIED: "Denied by a second person",
     Tag.APPROVAL_WITHDRAWN: "Request for approval withdrawn",
     Tag.APPROVAL_EXPIRED: "Request for approval expired",
+    Tag.JOB_RUN: "Background job run by hand",
     Tag.DEPLOYMENT_LOCKED: "Whole deployment locked",
     Tag.DEPLOYMENT_UNLOCKED: "Deployment unlocked",
     Tag.AUDIT_VERIFIED: "Audit log verified",
+    Tag.AUDIT_EXPORTED: "Audit log taken out",
+    Tag.AUDIT_CUT: "Old rows of the audit log removed, as its retention says",
+    Tag.AUDIT_RETENTION_CHANGED: "How long the audit log is kept was changed",
     Tag.DATABASE_RESTORED: "Database brought up to date after a restore",
 }
 _OUTCOMES: Final[dict[Outcome, str]] = {

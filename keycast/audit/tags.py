@@ -148,9 +148,13 @@ class Tag(StrEnum):
     APPROVAL_DENIED = "admin:approval:denied"
     APPROVAL_WITHDRAWN = "admin:approval:withdrawn"
     APPROVAL_EXPIRED = "admin:approval:expired"
+    JOB_RUN = "platform:job:run-asked"
     DEPLOYMENT_LOCKED = "platform:deployment:locked"
     DEPLOYMENT_UNLOCKED = "platform:deployment:unlocked"
     AUDIT_VERIFIED = "platform:audit:verified"
+    AUDIT_EXPORTED = "platform:audit:exported"
+    AUDIT_CUT = "platform:audit:cut"
+    AUDIT_RETENTION_CHANGED = "platform:audit:retention-changed"
     DATABASE_RESTORED = "platform:database:restored"
 
 

@@ -13,6 +13,12 @@ REVOKE ALL ON audit_auditrow, audit_auditchain FROM PUBLIC, {role};
 GRANT SELECT, INSERT ON audit_auditrow TO {role};
 GRANT USAGE ON SEQUENCE audit_auditrow_id_seq TO {role};
 GRANT SELECT, INSERT, UPDATE ON audit_auditchain TO {role};
+-- Checkpoints are added; cuts are the owner's alone (manage.py cut_audit).
+REVOKE ALL ON audit_auditcheckpoint, audit_auditcut, audit_auditretention FROM PUBLIC, {role};
+GRANT SELECT, INSERT, UPDATE (is_published) ON audit_auditcheckpoint TO {role};
+GRANT USAGE ON SEQUENCE audit_auditcheckpoint_id_seq TO {role};
+GRANT SELECT, UPDATE (is_published) ON audit_auditcut TO {role};
+GRANT SELECT ON audit_auditretention TO {role};
 """
 
 
