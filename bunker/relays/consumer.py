@@ -78,6 +78,10 @@ class Service:
         self._send = send
         self._code = GONE
         self._abort: Callable[[], None] | None = None
+        self._ended = asyncio.Event()
+        session.on_end = self._end
+        if session.has_ended:
+            self._end()
 
     async def run(self, scope: MutableMapping[str, Any], outbox: Outbox) -> None:
         """Serve by the direct way where the server offers it, else by the plain loops."""
@@ -91,6 +95,7 @@ class Service:
             outbox.on_overflow = writer.cancel
             tasks.add(writer)
         tasks.add(asyncio.create_task(self._read()))
+        tasks.add(asyncio.create_task(self._wait_for_end()))
         try:
             code = await self._first_end(tasks)
         finally:
@@ -101,8 +106,19 @@ class Service:
             with suppress(OSError):
                 await asyncio.wait_for(self._send({"type": "websocket.close", "code": code}), CLOSE_SECONDS)
 
+    def _end(self) -> None:
+        """The tenant was closed: nothing more is read, and the connection ends."""
+        self._code = POLICY_VIOLATION
+        self._ended.set()
+
+    async def _wait_for_end(self) -> int:
+        await self._ended.wait()
+        return POLICY_VIOLATION
+
     def handle(self, text: bytes) -> float:
         """Act on one text message. The relay's loop top: a fault of ours ends this connection and no other."""
+        if self._code != GONE:
+            return 0.0
         try:
             return self._session.handle(text)
         except Exception as error:

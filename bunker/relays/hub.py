@@ -49,6 +49,8 @@ class RelayHub:
         self._by_id: _Index = {}
         self._memory = Memory(self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock)
         self._lazy: set[Out] = set()
+        self._sessions: dict[str, set[Session]] = {}
+        self._closed: set[str] = set()
         self._patience = Patience(self._offer, self._give_up, self.limits.backlog_events)
 
     # The worker's side (ReplyPort)
@@ -91,24 +93,51 @@ class RelayHub:
     # The clients' side
 
     def open(self, scope: str, address: str, out: Out) -> Session | None:
-        """Start a session for a connection from ``address`` in tenant ``scope``; None when there are too many."""
-        if self.connections >= self.limits.connections:
+        """Start a session for a connection from ``address`` in tenant ``scope``.
+
+        None when there are too many, or while the tenant is closed.
+        """
+        if scope in self._closed or self.connections >= self.limits.connections:
             return None
         if self._addresses[address] >= self.limits.connections_per_ip:
             return None
         self.connections += 1
         self._addresses[address] += 1
         lane = Lane(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
-        return Session(self, scope, lane, out, self._clock)
+        session = Session(self, scope, lane, out, self._clock)
+        self._sessions.setdefault(scope, set()).add(session)
+        return session
 
     def close(self, session: Session, address: str) -> None:
         """End a session."""
         session.close()
+        known = self._sessions.get(session.scope, set())
+        known.discard(session)
+        if not known:
+            self._sessions.pop(session.scope, None)
         self._lazy.discard(session.out)
         self.connections -= 1
         self._addresses[address] -= 1
         if not self._addresses[address]:
             del self._addresses[address]
+
+    @property
+    def closed(self) -> frozenset[str]:
+        """The tenants that are closed here."""
+        return frozenset(self._closed)
+
+    def set_closed(self, scope: str, *, is_closed: bool) -> None:
+        """Close tenant ``scope``, or open it again: closing ends its connections and refuses new ones."""
+        if not is_closed:
+            self._closed.discard(scope)
+            return
+        self._closed.add(scope)
+        for session in list(self._sessions.get(scope, ())):
+            session.end()
+
+    def open_all(self) -> None:
+        """Open every tenant that was closed."""
+        self._closed.clear()
 
     def accept(self, event: Event, raw: bytes, session: Session) -> Drop | None:
         """Take an admitted event: to the worker when it is for a served key, to subscribers in any case."""

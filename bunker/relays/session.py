@@ -65,7 +65,7 @@ class Subscription:
 class Session:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
-    __slots__ = ("_events", "_frames", "_hub", "lane", "out", "scope", "subscriptions")
+    __slots__ = ("_events", "_frames", "_hub", "has_ended", "lane", "on_end", "out", "scope", "subscriptions")
 
     def __init__(self, hub: RelayHub, scope: str, lane: Lane, out: Out, clock: Callable[[], float]) -> None:
         limits = hub.limits
@@ -73,6 +73,8 @@ class Session:
         self.scope = scope
         self.lane = lane
         self.out = out
+        self.has_ended = False
+        self.on_end: Callable[[], object] = lambda: None
         self.subscriptions: dict[str, Subscription] = {}
         self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
         self._frames = TokenBucket(limits.frames_per_second, 2 * limits.frames_per_second, clock)
@@ -91,6 +93,12 @@ class Session:
     def is_idle(self, seconds: float) -> bool:
         """Whether it waits for nothing and has said nothing for ``seconds``."""
         return not self.subscriptions and self._frames.idle_for() > seconds
+
+    def end(self) -> None:
+        """Take nothing more and send nothing more, then have the connection closed (``on_end``)."""
+        self.has_ended = True
+        self.close()
+        self.on_end()
 
     def close(self) -> None:
         """End every subscription; the connection is gone."""

@@ -20,6 +20,7 @@ from bunker.methods import KeyUse, Subject, Verb
 from bunker.traffic.counts import FAILED, OTHER, REFUSED, SIGNED, USED
 from bunker.worker import crash
 from bunker.worker.batch import BatchWriter, Uncertain
+from bunker.worker.days import Days
 from bunker.worker.gate import Item
 from bunker.worker.jobs import STORED, Claim, Finish, Known
 from bunker.worker.leases import Holding
@@ -72,6 +73,7 @@ class Desk:
         reload: Reload,
         forget: Callable[[str], None],
         offered_relays: Callable[[SignerRecord, ConnectionRecord], list[str] | None],
+        days: Days,
     ) -> None:
         self._snapshot = snapshot
         self._holding = holding
@@ -84,6 +86,7 @@ class Desk:
         self._reload = reload
         self._forget = forget
         self._offered_relays = offered_relays
+        self._days = days
         self._verbs = asyncio.Semaphore(4)
         self.is_stale: Callable[[], bool] = lambda: False
 

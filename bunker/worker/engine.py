@@ -30,6 +30,11 @@ from keycast.nostr.nip46 import Request, RequestError
 
 log = structlog.get_logger(__name__)
 
+DAY_IS_FULL = (
+    "This community has signed as much as it may today. It goes on at midnight UTC; "
+    "its administrators can ask the operator for more."
+)
+
 
 class Engine(Verbs):
     """Everything between an admitted event and its published reply."""
@@ -148,25 +153,38 @@ class Engine(Verbs):
             and not connection.minute.take(time.monotonic())
         ):
             decision = Deny("This app has used the key as often as it may within a minute.")
+        is_signature = operation.name == "sign_event"
+        if isinstance(decision, Allow) and is_signature and not self._days.take(item.signer.tenant):
+            await self._refuse(item, request.id, request.method, body, DAY_IS_FULL, "quota-reached", operation.facts)
+            return
         if not isinstance(decision, Allow):
             reason = decision.reason
             if isinstance(decision, Ask):
                 reason = f"{reason} Ask the owner to allow it in Keycast."
             await self._refuse(item, request.id, request.method, body, reason, "policy", operation.facts)
             return
-        connection.uses += 1
-        if not await self._claim(item, connection, request, body, operation):
-            connection.uses -= 1
-            return
-        if not connection.is_counted:
-            self._writer.used(connection.hex)
-        crash.point("after-claim")
-        await self._execute(item, connection, request.id, operation, self._holding.fence_to_finish(item.signer.shard))
+        tenant, is_signed = item.signer.tenant, False
+        try:
+            connection.uses += 1
+            if not await self._claim(item, connection, request, body, operation):
+                connection.uses -= 1
+                return
+            if not connection.is_counted:
+                self._writer.used(connection.hex)
+            crash.point("after-claim")
+            fence = self._holding.fence_to_finish(item.signer.shard)
+            is_signed = await self._execute(item, connection, request.id, operation, fence)
+        finally:
+            if is_signature:
+                self._days.settle(tenant, is_signed=is_signed)
 
     async def _execute(
         self, item: Item, connection: ConnectionRecord, request_id: str, operation: KeyUse, fence: int
-    ) -> None:
-        """Use the key once and store what came of it; release it if the connection still stands (C11)."""
+    ) -> bool:
+        """Use the key once and store what came of it; release it if the connection still stands (C11).
+
+        Whether the key was used, whatever became of the reply.
+        """
         result, error, outcome, code = (
             None,
             standing(item.signer, self._current(item, connection), time.time()),
@@ -185,12 +203,12 @@ class Engine(Verbs):
         reply = await self._reply(item, text)
         crash.point("after-encrypt")
         entry = self._entry(item, operation.tag, outcome, facts)
-        if not await self._finish(item, reply, fence, (entry,), request_id):
-            return
-        if result is not None:
-            self._stats.signed += operation.name == "sign_event"
-        self._count(item, operation.name, "ok" if error is None else "error")
-        await self._release(item, connection, request_id, reply)
+        is_used = result is not None
+        if await self._finish(item, reply, fence, (entry,), request_id):
+            self._stats.signed += is_used and operation.name == "sign_event"
+            self._count(item, operation.name, "ok" if error is None else "error")
+            await self._release(item, connection, request_id, reply)
+        return is_used
 
     async def _release(self, item: Item, connection: ConnectionRecord, request_id: str, reply: Reply) -> None:
         """Let the reply out, unless the connection ended while it was made."""
@@ -223,7 +241,9 @@ class Engine(Verbs):
         if isinstance(operation, Verb):
             await self._perform(item, connection, request.id, operation, fence)
         elif isinstance(operation, KeyUse) and await self._reopen(item, operation, fence):
-            await self._execute(item, connection, request.id, operation, fence)
+            is_used = await self._execute(item, connection, request.id, operation, fence)
+            if is_used and operation.name == "sign_event":
+                self._days.add(item.signer.tenant)
         self._stats.recovered += 1
 
     async def _reopen(self, item: Item, operation: KeyUse, fence: int) -> bool:

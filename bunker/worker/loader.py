@@ -19,6 +19,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Tenant, TenantDomain
+from accounts.quotas import Quota, bound
 from bunker.models import Connection, ConnectionState
 from bunker.policy import CompiledPolicy, PolicyError, compile_policy
 from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
@@ -117,7 +118,8 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
     )
     columns = (
         "id", "tenant_id", "key_id", "public_key", "encrypted_secret_key", "kek_provider", "kek_version", "shard",
-        "tenant__state", "key__public_key", "key__key_mode", "key__provider", "key__state",
+        "tenant__state", "tenant__max_signatures", "tenant__max_relays",
+        "key__public_key", "key__key_mode", "key__provider", "key__state",
         "key__encrypted_secret_key", "key__encrypted_half_key", "key__kek_version", "key__kms_key_name",
         "key__kms_key_version", "key__kms_public_key", "key__key_tweak", "key__cosigner", "key__user_id",
         "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
@@ -141,7 +143,9 @@ def _signer(loaded: Loaded, row: dict[str, Any]) -> SignerRecord:
     tenant = loaded.tenants.get(row["tenant_id"])
     if tenant is None:
         refusal = tenant_refusal(row["tenant__state"])
-        tenant = TenantRecord(row["tenant_id"], chain_of(row["tenant_id"]), refusal)
+        signatures = bound(row["tenant__max_signatures"], Quota.SIGNATURES)
+        relays = bound(row["tenant__max_relays"], Quota.RELAYS)
+        tenant = TenantRecord(row["tenant_id"], chain_of(row["tenant_id"]), refusal, signatures, relays)
         loaded.tenants[tenant.id] = tenant
     transport = TransportRef(
         row["tenant_id"],

@@ -18,6 +18,7 @@ from django.db import Error
 from django_scopes import scopes_disabled
 
 from accounts.models import Tenant
+from accounts.quotas import Quota, bound
 from bunker.changes import ChangeKind
 from bunker.models import Change, Connection
 from bunker.worker.loader import built_in_hosts, load, tenant_refusal
@@ -59,6 +60,7 @@ class Reconciler:
         self._seen: dict[int, int] = {}
         self._looked_at = 0.0
         self.on_connection: Callable[[], None] = lambda: None
+        self.on_tenant: Callable[[UUID, bool], None] = lambda tenant_id, is_suspended: None
 
     def hint(self) -> None:
         """Look at the outbox now rather than at the next poll."""
@@ -71,7 +73,9 @@ class Reconciler:
     async def start(self) -> None:
         """Read everything; from here on only changes are read."""
         self._low = await self._in_thread(_newest)
-        loaded, hosts = await self._in_thread(lambda: (load(), built_in_hosts()))
+        loaded, hosts, suspended = await self._in_thread(lambda: (load(), built_in_hosts(), _suspended()))
+        for tenant_id in suspended:
+            self.on_tenant(tenant_id, True)
         self._snapshot.hosts = hosts
         self._snapshot.merge(loaded)
         self._looked_at = time.monotonic()
@@ -129,11 +133,15 @@ class Reconciler:
 
     async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
-        states: dict[UUID, str] = await self._in_thread(lambda: _tenant_states(tenant_ids))
+        rows: dict[UUID, tuple[str, int | None, int | None]] = await self._in_thread(lambda: _tenants(tenant_ids))
         for tenant_id in tenant_ids:
+            state, signatures, relays = rows.get(tenant_id, (Tenant.State.SUSPENDED.value, None, None))
+            self.on_tenant(tenant_id, state == Tenant.State.SUSPENDED)
             record = self._snapshot.tenants.get(tenant_id)
             if record is not None:
-                record.refusal = tenant_refusal(states.get(tenant_id, Tenant.State.SUSPENDED))
+                record.refusal = tenant_refusal(state)
+                record.max_signatures = bound(signatures, Quota.SIGNATURES)
+                record.max_relays = bound(relays, Quota.RELAYS)
                 if record.refusal:
                     for signer in self._snapshot.of_tenant(tenant_id):
                         self._forget(signer.key.key_id, signer.transport.transport_id)
@@ -184,8 +192,14 @@ def _ids(changes: Iterable[_Seen], kind: ChangeKind) -> set[UUID]:
     return {change.object_id for change in changes if change.kind == kind}
 
 
-def _tenant_states(tenant_ids: Collection[UUID]) -> dict[UUID, str]:
-    return dict(Tenant.objects.filter(id__in=list(tenant_ids)).values_list("id", "state"))
+def _suspended() -> list[UUID]:
+    return list(Tenant.objects.filter(state=Tenant.State.SUSPENDED).values_list("id", flat=True))
+
+
+def _tenants(tenant_ids: Collection[UUID]) -> dict[UUID, tuple[str, int | None, int | None]]:
+    """State, signatures a day and relays of its own, by id."""
+    rows = Tenant.objects.filter(id__in=list(tenant_ids))
+    return {row[0]: row[1:] for row in rows.values_list("id", "state", "max_signatures", "max_relays")}
 
 
 def _transports_of(changes: Collection[_Seen]) -> set[UUID]:

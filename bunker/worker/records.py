@@ -16,11 +16,23 @@ CONNECTS_AT_ONCE = 10.0
 
 
 class TenantRecord:
-    """A tenant as far as signing cares. Shared by its signers, so that locking it is one assignment."""
+    """A tenant as far as signing cares. Shared by its signers, so that locking it is one assignment.
 
-    __slots__ = ("chain", "id", "refusal")
+    ``max_signatures`` a day and ``max_relays`` of its own are None where there is no bound.
+    """
 
-    def __init__(self, tenant_id: UUID, chain: str, refusal: str | None) -> None:
+    __slots__ = ("chain", "id", "max_relays", "max_signatures", "refusal")
+
+    def __init__(
+        self,
+        tenant_id: UUID,
+        chain: str,
+        refusal: str | None,
+        max_signatures: int | None = None,
+        max_relays: int | None = None,
+    ) -> None:
+        self.max_signatures = max_signatures
+        self.max_relays = max_relays
         self.id = tenant_id
         self.chain = chain
         self.refusal = refusal

@@ -18,12 +18,14 @@ from django.conf import settings
 from django.db import Error, connection
 
 from bunker.relays.bridge import WorkerBridge
-from bunker.relays.hub import get_hub
+from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.intake import Intake
+from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
 from bunker.worker import collector, leases
 from bunker.worker.batch import BatchWriter
 from bunker.worker.control import ControlListener
+from bunker.worker.days import Days
 from bunker.worker.engine import Engine
 from bunker.worker.gate import Gate, GateLimits
 from bunker.worker.leases import Holding
@@ -33,11 +35,13 @@ from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.recovery import Recovery
+from bunker.worker.shares import shared_out
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
 from bunker.worker.tally import TallyWriter
 from bunker.worker.threads import DatabaseThreads
 from keycast.audit.following import require_current
+from keycast.audit.services import chain_of
 from keycast.nostr.events import Event, UnsignedEvent, id_of
 from keys import pulse
 from keys.services import signing_service, transport_service
@@ -80,6 +84,7 @@ class BunkerWorker:
         self._pool = pool if pool is not None else RelayPool(_intake_of(self._port), authenticator=self)
         self.writer = BatchWriter(self.id, self.stats)
         self._figures = TallyWriter(self.id, self.stats.tally, self._figure_work)
+        self._days = Days(self.snapshot.tenants.values, self._figure_work)
         self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
         self.engine = Engine(
@@ -94,6 +99,7 @@ class BunkerWorker:
             reload=self.reconciler.reload,
             forget=self._forget_event,
             offered_relays=self._offered_relays,
+            days=self._days,
         )
         self.engine.is_stale = self.reconciler.is_stale
         self.gate = Gate(self.snapshot, self.holding, self.stats, self.engine.handle, self.engine.notify, limits)
@@ -106,6 +112,7 @@ class BunkerWorker:
             stats=self.stats,
             in_thread=self._threads,
         )
+        self.reconciler.on_tenant = self._tenant_changed
         self.reconciler.on_connection = lambda: self._in_background(self._publish_new_answers())
         self._background: set[asyncio.Task[None]] = set()
         self._relay_plan_due = False
@@ -137,7 +144,10 @@ class BunkerWorker:
         await self._threads(require_current)
         self.writer.start()
         turn = await self._beat(is_first=True)
+        if isinstance(self._port, RelayHub):  # what a worker before this one closed may be open again
+            self._port.open_all()
         await self.reconciler.start()
+        await self._days.flush()
         self.holding.admit(turn.gained)
         self._port.served = self
         self._port.attach(self.gate)
@@ -155,6 +165,7 @@ class BunkerWorker:
             "housekeeping": self._keep_house(),
             "writer": self._watch_writer(),
             "figures": self._figures.run(),
+            "days": self._days.run(),
             "stop": stop.wait(),
         }
         tasks = {asyncio.create_task(_named(part), name=f"bunker {name}") for name, part in parts.items()}
@@ -180,6 +191,7 @@ class BunkerWorker:
             task.cancel()
         if self.writer.is_started:
             await self._figures.finish()
+            await self._days.finish()
             await self.writer.stop()
         if isinstance(self._port, WorkerBridge):
             await self._port.flush()
@@ -306,6 +318,12 @@ class BunkerWorker:
         signing_service().forget(key_id)
         transport_service().forget(transport_id)
 
+    def _tenant_changed(self, tenant_id: UUID, is_suspended: bool) -> None:
+        """End or allow connections to the built-in relay of this process; other processes follow by themselves."""
+        if isinstance(self._port, RelayHub):
+            self._port.set_closed(chain_of(tenant_id), is_closed=is_suspended)
+        self._plan_relays()
+
     def _plan_relays(self) -> None:
         """Tell the pool which keys are waited for on which relay, once for many changes."""
         if not self._relay_plan_due:
@@ -315,13 +333,16 @@ class BunkerWorker:
     def _set_wanted(self) -> None:
         self._relay_plan_due = False
         held = set(self.holding.shards())
-        wanted: dict[str, set[str]] = {}
+        wanted: dict[UUID, dict[str, set[str]]] = {}
         now = time.time()
         for signer in self.snapshot.signers.values():
             if signer.shard in held:
                 for url in self._relays_of(signer, now):
-                    wanted.setdefault(url, set()).add(signer.public_key)
-        self._pool.set_wanted(wanted)
+                    wanted.setdefault(signer.tenant.id, {}).setdefault(url, set()).add(signer.public_key)
+        limits = {tenant_id: self.snapshot.tenants[tenant_id].max_relays for tenant_id in wanted}
+        served, left_out = shared_out(wanted, limits, settings.OUTBOUND_RELAYS, OutboundLimits().relays)
+        self.stats.drops["relay-over-share"] += left_out
+        self._pool.set_wanted(served)
 
     def _relays_of(self, signer: SignerRecord, now: float) -> set[str]:
         urls = {url for client in signer.clients.values() if client.refusal is None for url in client.relays}

@@ -44,6 +44,7 @@ class Snapshot:
         for tenant_id, tenant in loaded.tenants.items():
             known = self.tenants.setdefault(tenant_id, tenant)
             known.refusal = tenant.refusal
+            known.max_signatures, known.max_relays = tenant.max_signatures, tenant.max_relays
         for signer in loaded.signers.values():
             signer.tenant = self.tenants[signer.tenant.id]
             stale.discard(signer.transport.transport_id)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Collection
+from functools import partial
 from uuid import UUID
 
 import structlog
@@ -11,6 +13,7 @@ from django.db import Error
 from django.db.models import Q
 from django_scopes import scopes_disabled
 
+from accounts.models import Tenant
 from bunker.changes import ChangeKind
 from bunker.models import Change
 from bunker.relays.bridge import WebBridge
@@ -21,7 +24,7 @@ from keys.models import TransportKey
 
 log = structlog.get_logger(__name__)
 
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 OVERLAP_MS = 10_000
 """How far back each poll looks: a transaction may commit later than one that began after it."""
 FULL_SECONDS = 300.0
@@ -33,6 +36,7 @@ class ServedDirectory:
     def __init__(self) -> None:
         self._scopes: dict[str, str] = {}
         self._seen: dict[int, int] = {}
+        self._closed: dict[str, bool] = {}
 
     def __len__(self) -> int:
         return len(self._scopes)
@@ -42,24 +46,43 @@ class ServedDirectory:
         found = self._scopes.get(public_key)
         return found is not None and (scope is None or scope == found)
 
-    def load(self) -> None:
-        """Read every transport key that may be asked."""
+    def load(self, closed: Collection[str] = ()) -> None:
+        """Read every transport key that may be asked; ``closed``: tenants that may have been opened again meanwhile."""
         self._scopes = self._read(Q())
+        suspended = Tenant.objects.filter(state=Tenant.State.SUSPENDED).values_list("pk", flat=True)
+        self._closed = {**dict.fromkeys(closed, False), **{chain_of(tenant): True for tenant in suspended}}
 
     def look(self) -> None:
         """Read the keys that changed lately."""
         since = time.time_ns() // 1_000_000 - OVERLAP_MS
         self._seen = {number: at for number, at in self._seen.items() if at >= since - OVERLAP_MS}
         wanted = Q()
+        tenants: set[UUID] = set()
         with scopes_disabled():
-            rows = Change.objects.filter(at__gte=since, kind__in=(ChangeKind.KEY, ChangeKind.TRANSPORT))
+            kinds = (ChangeKind.KEY, ChangeKind.TRANSPORT, ChangeKind.TENANT)
+            rows = Change.objects.filter(at__gte=since, kind__in=kinds)
             for change in rows.order_by("pk"):
                 if change.pk not in self._seen:
                     self._seen[change.pk] = change.at
+                    if change.kind == ChangeKind.TENANT:
+                        tenants.add(UUID(change.object_id))
+                        continue
                     field = "key_id" if change.kind == ChangeKind.KEY else "pk"
                     wanted |= Q(**{field: UUID(change.object_id)})
+            if tenants:
+                self._note_closed(tenants)
         if wanted:
             self._scopes.update(self._read(wanted))
+
+    def closed(self) -> dict[str, bool]:
+        """Tenants looked at since the last call, and whether each is suspended."""
+        found, self._closed = self._closed, {}
+        return found
+
+    def _note_closed(self, tenants: set[UUID]) -> None:
+        states = dict(Tenant.objects.filter(pk__in=tenants).values_list("pk", "state"))
+        suspended = Tenant.State.SUSPENDED
+        self._closed |= {chain_of(tenant): states.get(tenant, suspended) == suspended for tenant in tenants}
 
     def _read(self, wanted: Q) -> dict[str, str]:
         with scopes_disabled():
@@ -73,10 +96,13 @@ async def follow(directory: ServedDirectory, in_thread: DatabaseThreads) -> None
     while True:
         try:
             if time.monotonic() - loaded_at > FULL_SECONDS:
-                await in_thread(directory.load)
+                closed = get_hub().closed
+                await in_thread(partial(directory.load, closed))
                 loaded_at = time.monotonic()
             else:
                 await in_thread(directory.look)
+            for scope, is_closed in directory.closed().items():
+                get_hub().set_closed(scope, is_closed=is_closed)
         except Error as error:
             log.warning("served_keys_not_read", error=type(error).__name__)
         await asyncio.sleep(POLL_SECONDS)

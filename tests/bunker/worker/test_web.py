@@ -9,11 +9,12 @@ import pytest
 from asgiref.sync import sync_to_async
 from django_scopes import scopes_disabled
 
+from accounts.services import resume_tenant, suspend_tenant
 from bunker.changes import ChangeKind, publish
 from bunker.worker.web import ServedDirectory, serve_relay
 from keys.models import TransportKey
 from tests.bunker.relays.support import eventually, make_hub
-from tests.bunker.support import make_home
+from tests.bunker.support import ACTOR, make_home
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -65,3 +66,25 @@ async def test_it_runs_until_told_to_stop(monkeypatch: Any) -> None:
     stop.set()
     await asyncio.wait_for(task, 5)
     assert hub._sink is None
+
+
+def test_it_notices_that_a_tenant_was_suspended_and_is_back() -> None:
+    home = make_home()
+    directory = ServedDirectory()
+    directory.load()
+    assert directory.closed() == {}
+    suspend_tenant(actor=ACTOR, tenant=home.tenant)
+    directory.look()
+    assert directory.closed() == {home.tenant.id.hex: True}
+    assert directory.closed() == {}
+    resume_tenant(actor=ACTOR, tenant=home.tenant)
+    directory.look()
+    assert directory.closed() == {home.tenant.id.hex: False}
+
+
+def test_a_full_reading_makes_up_for_what_was_missed() -> None:
+    closed, open_again = make_home(), make_home()
+    suspend_tenant(actor=ACTOR, tenant=closed.tenant)
+    directory = ServedDirectory()
+    directory.load({open_again.tenant.id.hex})
+    assert directory.closed() == {closed.tenant.id.hex: True, open_again.tenant.id.hex: False}
