@@ -13,6 +13,7 @@ from django.utils import timezone
 from django_scopes import ScopedManager
 
 from accounts.managers import UserManager
+from accounts.panic.models import HeldBy
 
 
 class KeyMode(models.TextChoices):
@@ -43,6 +44,7 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=100)
     state = models.CharField(max_length=16, choices=State, default=State.ACTIVE)
+    state_set_by = models.CharField(max_length=16, choices=HeldBy, blank=True, default="")
     registration = models.CharField(max_length=16, choices=Registration, default=Registration.INVITATION)
     key_modes = models.JSONField(default=default_key_modes, help_text="Key modes its users may choose from.")
     default_key_mode = models.CharField(max_length=16, choices=KeyMode, default=KeyMode.ENCRYPTED)
@@ -150,6 +152,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField("platform staff", default=False)
     staff_role = models.CharField(max_length=24, choices=StaffRole, blank=True, default="")
     locked_at = models.DateTimeField(null=True, blank=True, help_text="Set while nothing may be signed for this user.")
+    locked_by = models.CharField(max_length=16, choices=HeldBy, blank=True, default="")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = UserManager()
@@ -244,4 +247,5 @@ class Invitation(models.Model):
 
 # Django looks for an app's models in this module alone.
 from accounts.approvals.models import Approval  # noqa: E402, F401
+from accounts.panic.models import DeploymentLock, Release  # noqa: E402, F401
 from accounts.support.models import SupportView  # noqa: E402, F401
