@@ -5,22 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from keycast.crypto import split
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
-from keycast.crypto.points import even_half
-from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.cosigning import authorisation, crash
 from keys.cosigning.authorisation import Grant, Purpose
 from keys.cosigning.client import CosignerClient, blocking
 from keys.cosigning.errors import CosignerMisbehaved
-from keys.errors import KeyDamaged, SecretRefused
+from keys.errors import KeyDamaged
 from keys.hsm.protocol import Authoriser
-from keys.kms import registry
 from keys.models import KeyState, PersonalKey
 from keys.refs import HsmRef
-from keys.signing.half import seal_half
+from keys.signing import factory
+from keys.signing.half import SealedHalf
+from keys.signing.protocol import KeyMaker
 
 _COSIGNER_STATES: Final[dict[str, str]] = {
     KeyState.ACTIVE: "active",
@@ -36,12 +34,10 @@ def create(row: PersonalKey, client: CosignerClient | None = None) -> None:
     Sets public_key, encrypted_half_key, kek_version and cosigner; the state stays the caller's. Signing begins with
     ``register``. Raises KekUnavailable, CosignerUnavailable, KeyExists.
     """
-    keypair, secret = even_half()
-    with keypair, secret:
-        _keep(row, keypair, secret)
-        half_b = blocking(lambda b: b.create(row.tenant_id, row.id, keypair.public_key), client)
-        crash.point("a-created")
-        _complete(row, keypair, half_b, None)
+    half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
+    half_b = blocking(lambda b: b.create(row.tenant_id, row.id, half.public), client)
+    crash.point("a-created")
+    _complete(row, half, half_b, None)
 
 
 def adopt(row: PersonalKey, secret: SecretBytes, client: CosignerClient | None = None) -> None:
@@ -49,20 +45,19 @@ def adopt(row: PersonalKey, secret: SecretBytes, client: CosignerClient | None =
 
     Raises as ``create``, and SecretRefused.
     """
-    try:
-        a, b, tweak = split.new_halves_for(secret)
-        with Keypair.from_secret(secret) as whole:
-            public_key = whole.public_key
-    except CryptoError:
-        raise SecretRefused from None
-    with a, b, Keypair.from_secret(a) as keypair:
-        _keep(row, keypair, a)
-        half_a = keypair.public_key
-        half_b = blocking(lambda c: c.adopt_half(row.tenant_id, row.id, half_a, b, tweak, public_key), client)
-        crash.point("a-adopted")
-        _complete(row, keypair, half_b, tweak)
-        if row.public_key != public_key.hex():
-            raise CosignerMisbehaved
+    maker = maker_for(client)
+    made = maker.split_secret(secret, tenant_id=row.tenant_id, key_id=row.id)
+    public_key = maker.public_key_of(secret)
+    maker.hand_over(made, tenant_id=row.tenant_id, key_id=row.id, public_key=public_key)
+    crash.point("a-adopted")
+    _complete(row, SealedHalf(made.half_a, made.sealed_a), b"\x02" + made.half_b, made.tweak)
+    if row.public_key != public_key:
+        raise CosignerMisbehaved
+
+
+def maker_for(client: CosignerClient | None) -> KeyMaker:
+    """Who seals and opens halves: the deployment's maker, or one that talks to this co-signer."""
+    return factory.key_maker() if client is None else factory.own_key_maker(client)
 
 
 def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
@@ -106,15 +101,11 @@ async def granted(row: PersonalKey, authoriser: Authoriser, purpose: Purpose, su
     return Grant(at, salt, await authoriser.authorise(hsm, digest))
 
 
-def _keep(row: PersonalKey, keypair: Keypair, secret: SecretBytes) -> None:
-    half = seal_half(keypair, secret, row.tenant_id, row.id, registry.default_provider())
-    row.encrypted_half_key, row.kek_version = half.pack(), half.sealed.kek_version
-
-
-def _complete(row: PersonalKey, keypair: Keypair, half_b: bytes, tweak: bytes | None) -> None:
+def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | None) -> None:
     try:
-        aggregate = KeyAggregate(b"\x02" + keypair.public_key, half_b, tweak)
+        aggregate = KeyAggregate(b"\x02" + half.public, half_b, tweak)
     except CryptoError:
         raise CosignerMisbehaved from None
+    row.encrypted_half_key, row.kek_version = half.pack(), half.sealed.kek_version
     row.public_key = aggregate.public_key.hex()
     row.cosigner, row.key_tweak = half_b[1:].hex(), (tweak or b"").hex()

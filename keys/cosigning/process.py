@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import os
-import resource
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -14,6 +11,7 @@ from typing import Final
 from django.conf import settings
 
 from keycast.audit.tags import Outcome
+from keys import hardening
 from keys.cosigning import address, authorisation, records
 from keys.cosigning.audit import Note, Tag
 from keys.cosigning.cosigner import Cosigner, Limits
@@ -39,7 +37,6 @@ _STAND_INS: Final = {
     "EMAIL_URL": "consolemail://",
 }
 PRUNE_SECONDS: Final = 3600.0
-_PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 4, 38
 
 
 class Foreign(Exception):
@@ -75,18 +72,9 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **dict.fromkeys(FOREIGN, ""), **_STAND_INS}
 
 
-def harden() -> None:
-    """No core dumps, no reading of our memory by others of the same user, no new privileges (Linux)."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform.startswith("linux"):
-        libc = ctypes.CDLL(None, use_errno=True)
-        libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
-        libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
 async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serve until ``stop`` is set. Raises KekUnavailable, StoreInUse, Foreign."""
-    harden()
+    hardening.harden()
     if settings.IS_PRODUCTION and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
         raise Foreign("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.from_settings()

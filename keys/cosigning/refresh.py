@@ -29,27 +29,18 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.crypto import split
-from keycast.crypto.errors import CryptoError
-from keycast.crypto.musig import KeyAggregate
-from keycast.crypto.points import even_half
-from keycast.crypto.schnorr import Keypair
-from keycast.crypto.secret import SecretBytes
 from keycast.errors import KeycastError
 from keys import access, journal
 from keys.cosigning import crash
 from keys.cosigning.authorisation import Purpose
 from keys.cosigning.client import CosignerClient, blocking
-from keys.cosigning.errors import CosignerMisbehaved
-from keys.cosigning.halves import granted
+from keys.cosigning.halves import granted, maker_for
 from keys.errors import KeyDamaged, NoCapability
 from keys.hsm.protocol import Authoriser
-from keys.kms import registry
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
-from keys.rows import locked_row
+from keys.rows import key_ref, locked_row
 from keys.runtime import forget_after_commit
-from keys.signing.half import SealedHalf, aggregate_of, seal_half
-from keys.signing.vault import unlock
+from keys.signing.half import SealedHalf
 from keys.states import require_active
 
 logger = logging.getLogger(__name__)
@@ -63,7 +54,7 @@ def refresh(*, actor: Actor, key: PersonalKey, authoriser: Authoriser, client: C
     One HSM operation. Raises NotPermitted, NoCapability, KeyUnavailable, KekUnavailable, CosignerUnavailable and what
     the HSM raises; the key stays usable whatever happens.
     """
-    going = _begin(actor, key)
+    going = _begin(actor, key, client)
     crash.point("a-drawn")
     if going.step == RefreshStep.DRAWN:
         _agree(going, authoriser, client)
@@ -115,7 +106,7 @@ def _finish(key_id: UUID, tenant_id: UUID, new_half: bytes, client: CosignerClie
 
 
 @transaction.atomic
-def _begin(actor: Actor, key: PersonalKey) -> HalfRefresh:
+def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> HalfRefresh:
     row = locked_row(key)
     access.require_manager(actor, row)
     require_active(row.state)
@@ -124,9 +115,7 @@ def _begin(actor: Actor, key: PersonalKey) -> HalfRefresh:
         return going
     if not row.cosigner:
         raise NoCapability("Only a split key has halves to refresh.")
-    keypair, secret = even_half()
-    with keypair, secret:
-        half = seal_half(keypair, secret, row.tenant_id, row.id, registry.default_provider())
+    half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
     return HalfRefresh.objects.create(
         key=row,
         old_half=_half_of(row).public.hex(),
@@ -137,37 +126,13 @@ def _begin(actor: Actor, key: PersonalKey) -> HalfRefresh:
 
 
 def _agree(going: HalfRefresh, authoriser: Authoriser, client: CosignerClient | None) -> None:
-    row = going.key
-    old, new = bytes.fromhex(going.old_half), bytes.fromhex(going.new_half)
-
-    async def ask(b: CosignerClient) -> tuple[bytes, SecretBytes]:
-        grant = await granted(row, authoriser, Purpose.REFRESH, new)
-        return await b.prepare_refresh(row.tenant_id, row.id, old, new, grant)
-
-    half_b, difference_b = blocking(ask, client)
-    crash.point("a-prepared")
-    with difference_b, _opened(row, _half_of(row)) as old_pair, _opened(row, _new_half_of(going)) as new_pair:
-        before = aggregate_of(old, row.cosigner, row.key_tweak, row.public_key or "")
-        tweak = _tweak(before, old_pair, new_pair, half_b, difference_b)
+    """Opening halves is the signer's business; the two differences stay with it and with the co-signer."""
+    row, new = going.key, _new_half_of(going)
+    grant = blocking(lambda _: granted(row, authoriser, Purpose.REFRESH, new.public), client)
+    half_b, tweak = maker_for(client).agree(key_ref(row), new, grant)
     going.cosigner, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
     changed = HalfRefresh.objects.filter(pk=going.pk, step=RefreshStep.DRAWN, new_half=going.new_half)
     changed.update(cosigner=going.cosigner, key_tweak=going.key_tweak, step=going.step)
-
-
-def _tweak(
-    before: KeyAggregate, old_pair: Keypair, new_pair: Keypair, half_b: bytes, difference_b: SecretBytes
-) -> bytes:
-    """The new tweak, if with it the new halves make the same key. Raises CosignerMisbehaved."""
-    try:
-        untweaked = KeyAggregate(b"\x02" + new_pair.public_key, b"\x02" + half_b)
-        with split.refresh_difference(old_pair, before, new_pair, untweaked, "A") as difference_a:
-            tweak = split.refreshed_tweak(before.tweak, difference_a, difference_b)
-        made = KeyAggregate(untweaked.keys["A"], untweaked.keys["B"], tweak)
-    except CryptoError:
-        raise CosignerMisbehaved from None
-    if made.public_key != before.public_key:
-        raise CosignerMisbehaved
-    return tweak
 
 
 def _switch(actor: Actor, going: HalfRefresh) -> None:
@@ -183,7 +148,8 @@ def _switch(actor: Actor, going: HalfRefresh) -> None:
             raise KeyDamaged
         row.encrypted_half_key, row.kek_version = found.encrypted_half_key, found.kek_version
         row.cosigner, row.key_tweak = found.cosigner, found.key_tweak
-        row.save(update_fields=["encrypted_half_key", "kek_version", "cosigner", "key_tweak"])
+        row.halves_refreshed_at = timezone.now()
+        row.save(update_fields=["encrypted_half_key", "kek_version", "cosigner", "key_tweak", "halves_refreshed_at"])
         found.step, found.encrypted_half_key, found.switched_at = RefreshStep.SWITCHED, None, timezone.now()
         found.save(update_fields=["step", "encrypted_half_key", "switched_at"])
         forget_after_commit(row.id)
@@ -196,7 +162,3 @@ def _half_of(row: PersonalKey) -> SealedHalf:
 
 def _new_half_of(going: HalfRefresh) -> SealedHalf:
     return SealedHalf.unpack(bytes(going.encrypted_half_key or b""), going.kek_version)
-
-
-def _opened(row: PersonalKey, half: SealedHalf) -> Keypair:
-    return unlock(half.sealed, half.place(row.tenant_id, row.id), registry.provider(half.sealed.provider))

@@ -8,13 +8,25 @@ from collections.abc import Callable
 
 from django.conf import settings
 
-from keys.errors import ProviderNotConfigured
+from keys.errors import KekUnavailable, ProviderNotConfigured
 from keys.kms.local import LocalKekProvider
 from keys.kms.protocol import KekProvider
 
 _factories: dict[str, Callable[[], KekProvider]] = {"local": LocalKekProvider.from_settings}
 _providers: dict[str, KekProvider] = {}
 _lock = threading.Lock()
+_is_signer = False
+
+
+def be_the_signer() -> None:
+    """From now on this process keeps key-encryption keys, whatever the settings say; called by the signer alone."""
+    global _is_signer  # noqa: PLW0603 -- what a process is does not change
+    _is_signer = True
+
+
+def is_elsewhere() -> bool:
+    """Whether key-encryption keys are with a signer outside (``KEYCAST_SIGNER_SOCKET``), and so none is to be here."""
+    return bool(settings.SIGNER_SOCKET) and not _is_signer
 
 
 def register(name: str, factory: Callable[[], KekProvider]) -> None:
@@ -25,7 +37,12 @@ def register(name: str, factory: Callable[[], KekProvider]) -> None:
 
 
 def provider(name: str) -> KekProvider:
-    """The provider of that name; ``ProviderNotConfigured`` when this deployment has none."""
+    """The provider of that name; ``ProviderNotConfigured`` when this deployment has none.
+
+    Raises ``KekUnavailable`` where the signer is a process of its own and this is another.
+    """
+    if is_elsewhere():
+        raise KekUnavailable("Key-encryption keys are with the signer, not in this process.")
     ready = _providers.get(name)
     if ready is not None:
         return ready

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 
+from keys.cosigning.client import CosignerClient
 from keys.errors import KekUnavailable
 from keys.kms import registry
 from keys.signing.cache import LeasedCache
@@ -21,6 +22,7 @@ from keys.signing.vault import Vault
 
 CONVERSATIONS_PER_KEY: Final = 128
 CONVERSATIONS_PER_TRANSPORT: Final = 256
+ENCRYPTED: Final = (("encrypted", "local"), ("encrypted", "google"))
 _signers: dict[tuple[str, str], Callable[[], Signer]] = {}
 
 
@@ -32,7 +34,12 @@ def lease() -> float:
 @cache
 def key_maker() -> KeyMaker:
     """What makes and adopts keys."""
-    return LocalKeyMaker(registry.default_provider, registry.provider)
+    return _remote().key_maker() if registry.is_elsewhere() else own_key_maker()
+
+
+def own_key_maker(cosigner: CosignerClient | None = None) -> KeyMaker:
+    """One that works in this process, and talks to this co-signer if it is given one."""
+    return LocalKeyMaker(registry.default_provider, registry.provider, cosigner)
 
 
 def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signer]) -> None:
@@ -40,8 +47,8 @@ def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signe
     _signers[mode_and_provider] = make
 
 
-def make_signing_service(report: DamageReport) -> SigningService:
-    """A service over every signer this deployment has."""
+def own_signers() -> dict[tuple[str, str], Signer]:
+    """Every signer of this deployment, working in this process, by key mode and provider."""
     local = LocalSigner(
         Vault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, CONVERSATIONS_PER_KEY),
@@ -49,27 +56,40 @@ def make_signing_service(report: DamageReport) -> SigningService:
             LeasedCache(lease, settings.OPEN_KEYS_KEPT),
         )
     )
-    signers: dict[tuple[str, str], Signer] = {("encrypted", "local"): local, ("encrypted", "google"): local}
-    signers.update((served, make()) for served, make in _signers.items())
-    return SigningService(signers, report)
+    signers: dict[tuple[str, str], Signer] = dict.fromkeys(ENCRYPTED, local)
+    return signers | {served: make() for served, make in _signers.items()}
+
+
+def make_signing_service(report: DamageReport) -> SigningService:
+    """A service over every signer this deployment has."""
+    if registry.is_elsewhere():
+        return SigningService(_remote().signers([*ENCRYPTED, *_signers]), report)
+    return SigningService(own_signers(), report)
 
 
 def make_transport_service(report: DamageReport) -> TransportService:
-    """A service over transport keys sealed for this process."""
-    return TransportService(
-        Vault(
-            lambda keypair, tenant_id: OpenTransportKey(keypair, tenant_id, CONVERSATIONS_PER_TRANSPORT),
-            registry.provider,
-            LeasedCache(lease, settings.OPEN_KEYS_KEPT),
-        ),
-        report,
+    """A service over transport keys, which are open in this process wherever the signer is."""
+    kind = _remote().TransportVault if registry.is_elsewhere() else Vault[OpenTransportKey]
+    vault = kind(
+        lambda keypair, tenant_id: OpenTransportKey(keypair, tenant_id, CONVERSATIONS_PER_TRANSPORT),
+        registry.provider,
+        LeasedCache(lease, settings.OPEN_KEYS_KEPT),
     )
+    return TransportService(vault, report)
 
 
 def kek_problem() -> str:
     """Why nothing can be sealed now, in plain words; empty when something can."""
+    if registry.is_elsewhere():
+        return str(_remote().kek_problem())
     try:
         registry.default_provider()
     except KekUnavailable as error:
         return error.public_message
     return ""
+
+
+def _remote() -> Any:
+    from keys.signing.remote import access  # noqa: PLC0415 -- only where the signer is a process of its own
+
+    return access

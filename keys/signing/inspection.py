@@ -5,6 +5,7 @@ from __future__ import annotations
 from keys.kms import registry
 from keys.refs import KeyRef, TransportRef
 from keys.signing import local, transport
+from keys.signing.remote import access
 from keys.signing.vault import unlock
 
 
@@ -13,10 +14,15 @@ def check_personal(key: KeyRef) -> None:
 
     A key whose secret lies in an HSM or in halves has nothing that can be compared here, and passes.
     """
-    if key.sealed is not None and key.hsm is None:
+    if registry.is_elsewhere():
+        access.check_personal(key)
+    elif key.sealed is not None and key.hsm is None:
         unlock(key.sealed, local.place(key), registry.provider(key.sealed.provider)).wipe()
 
 
 def check_transport(ref: TransportRef) -> None:
     """Like ``check_personal``, for a transport key."""
+    if registry.is_elsewhere():
+        access.check_transport(ref)
+        return
     unlock(ref.sealed, transport.place(ref), registry.provider(ref.sealed.provider)).wipe()

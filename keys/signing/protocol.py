@@ -12,9 +12,11 @@ from uuid import UUID
 
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.events import UnsignedEvent
+from keys.cosigning.authorisation import Grant
 from keys.errors import KeyDamaged
 from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
 from keys.signing.envelope import Place
+from keys.signing.half import SealedHalf
 
 #: Told of stored material that failed its check: the personal key's id, and how it failed.
 DamageReport = Callable[[UUID, KeyDamaged], Awaitable[None]]
@@ -109,6 +111,14 @@ class SplitKey(NamedTuple):
     tweak: bytes
 
 
+class KekState(NamedTuple):
+    """A provider of key-encryption keys, as one tenant's secrets see it: current version, and all that it can open."""
+
+    provider: str
+    current: str
+    known: tuple[str, ...]
+
+
 class KeyMaker(Protocol):
     """Makes and adopts secrets, and hands back only sealed ones. May block: call it from a thread, not the loop."""
 
@@ -148,4 +158,27 @@ class KeyMaker(Protocol):
         ``public_key`` (64 hex digits) is the whole key's. Needs a way to the co-signer, as signing does; waits for it.
         Raises as ``split``, and keys.cosigning.errors.
         """
+        ...
+
+    def split_secret(self, secret: SecretBytes, *, tenant_id: UUID, key_id: UUID) -> SplitKey:
+        """Like ``split``, for a key that is being imported. The caller still owns, and wipes, ``secret``.
+
+        Raises ``SecretRefused``, ``KekUnavailable``.
+        """
+        ...
+
+    def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
+        """A fresh half A, sealed for ``keys.signing.half.place_of``; its point has an even Y."""
+        ...
+
+    def agree(self, key: KeyRef, new: SealedHalf, grant: Grant) -> tuple[bytes, bytes]:
+        """Have the co-signer draw its new half beside ``new``: its public half (x-only), and the tweak (32 bytes).
+
+        With both, the new halves make ``key``'s public key. ``grant`` authorises it; repeatable with a new one. Opens
+        the half that ``key`` has and the new one. Raises as ``hand_over``, ``KeyDamaged``.
+        """
+        ...
+
+    def kek_state(self, tenant_id: UUID, provider: str = "") -> KekState:
+        """A provider's versions for this tenant; by default the one's that seals now. Raises ``KekUnavailable``."""
         ...

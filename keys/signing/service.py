@@ -27,6 +27,11 @@ class SigningService:
         self._signers = dict(signers)
         self._report = report
 
+    @property
+    def served(self) -> tuple[tuple[str, str], ...]:
+        """The key modes and providers that it has signers for."""
+        return tuple(self._signers)
+
     def capabilities(self, key: KeyRef) -> Capabilities:
         """What this key can do."""
         return self._signer(key).capabilities(key)

@@ -1,4 +1,4 @@
-"""Splits an opened key into two sealed halves. Nothing is told to anybody yet."""
+"""The arithmetic of opened halves: splitting a key into two sealed ones, and the tweak that fresh ones need."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
+from keys.cosigning.errors import CosignerMisbehaved
 from keys.errors import KeyDamaged
 from keys.kms.protocol import KekProvider
 from keys.signing import envelope
@@ -36,3 +37,20 @@ def split_key(secret: SecretBytes, place: Place, kek: KekProvider) -> SplitKey:
     for sealed, where in ((sealed_a, place_a), (sealed_b, place_b)):
         unlock(sealed, where, kek).wipe()
     return SplitKey(half_a, sealed_a, half_b, sealed_b, tweak)
+
+
+def tweak_of_fresh(before: KeyAggregate, old: Keypair, new: Keypair, half_b: bytes, difference_b: SecretBytes) -> bytes:
+    """The tweak with which fresh halves make the same key; ``old`` and ``new`` are halves A, ``half_b`` is x-only.
+
+    ``difference_b`` is the co-signer's. Raises CosignerMisbehaved when they do not make the same key.
+    """
+    try:
+        untweaked = KeyAggregate(b"\x02" + new.public_key, b"\x02" + half_b)
+        with split.refresh_difference(old, before, new, untweaked, "A") as difference_a:
+            tweak = split.refreshed_tweak(before.tweak, difference_a, difference_b)
+        made = KeyAggregate(untweaked.keys["A"], untweaked.keys["B"], tweak)
+    except CryptoError:
+        raise CosignerMisbehaved from None
+    if made.public_key != before.public_key:
+        raise CosignerMisbehaved
+    return tweak

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Final, Generic, TypeVar
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from keycast.crypto import aead
@@ -57,7 +58,10 @@ class Vault(Generic[V]):
         provider = self._providers(sealed.provider)
         if not provider.blocking:
             return self.open_now(sealed, place, provider)
-        return await self._open_in_thread(sealed, place, provider)
+        opening = partial(asyncio.to_thread, self.open_now, provider=provider)
+        if not self._cache.keeps:
+            return await opening(sealed, place)
+        return await self._in_flight(opening, sealed, place)
 
     def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
@@ -67,9 +71,7 @@ class Vault(Generic[V]):
         except KeyDamaged:
             self._cache.forget(place.row_id)  # what was opened before the damage is not to be trusted longer
             raise
-        opened = self._make(keypair, place.tenant_id)
-        opened.is_kept = self._cache.put(place.row_id, opened, ticket)
-        return opened
+        return self._keep(keypair, place, ticket)
 
     def forget(self, row_id: UUID) -> None:
         """Wipe one key now."""
@@ -79,13 +81,19 @@ class Vault(Generic[V]):
         """Wipe every key now."""
         self._cache.forget_all()
 
-    async def _open_in_thread(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
-        if not self._cache.keeps:
-            return await asyncio.to_thread(self.open_now, sealed, place, provider)
+    def _keep(self, keypair: Keypair, place: Place, ticket: tuple[int, int]) -> V:
+        opened = self._make(keypair, place.tenant_id)
+        opened.is_kept = self._cache.put(place.row_id, opened, ticket)
+        return opened
+
+    async def _in_flight(
+        self, opening: Callable[[SealedSecret, Place], Coroutine[Any, Any, V]], sealed: SealedSecret, place: Place
+    ) -> V:
+        """One opening for all who wait for the same key."""
         flight = (id(asyncio.get_running_loop()), place, sealed.blob)
         task = self._opening.get(flight)
         if task is None:
-            task = asyncio.create_task(asyncio.to_thread(self.open_now, sealed, place, provider))
+            task = asyncio.create_task(opening(sealed, place))
             self._opening[flight] = task
             task.add_done_callback(lambda done: self._landed(flight, done))
         return await asyncio.shield(task)

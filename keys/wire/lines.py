@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import weakref
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -88,8 +89,11 @@ class Lines(Generic[A]):
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line[A]] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
-    async def ask(self, request: Callable[[int], Any], within: float) -> A:
-        """Send the request that ``request`` makes of a number; its reply, in ``within`` seconds after that."""
+    async def ask(self, request: Callable[[int], Any], within: float, until: float = math.inf) -> A:
+        """Send the request that ``request`` makes of a number; its reply, in ``within`` seconds after that.
+
+        ``until``, by the event loop's clock, bounds connecting as well.
+        """
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None or not line.is_open:
@@ -98,7 +102,7 @@ class Lines(Generic[A]):
             raise self._failures.busy()
         number, future = line.number(), loop.create_future()
         line.waiting[number] = future
-        timer = loop.call_later(within, _expire, future, self._failures.lost)
+        timer = loop.call_at(min(loop.time() + within, until), _expire, future, self._failures.lost)
         try:
             line.frames.send(self._encode(request(number)))
             return await future

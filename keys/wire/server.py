@@ -43,6 +43,9 @@ class FrameServer(Generic[Q]):
         """The reply to one request too many."""
         raise NotImplementedError
 
+    def sent(self, reply: Any) -> None:
+        """A reply was encoded and is on its way: whatever is secret in it can be wiped."""
+
     def new_connection(self) -> Frames:
         """What a listening server makes of each connection."""
         return _Served(self)
@@ -102,6 +105,7 @@ class FrameServer(Generic[Q]):
     async def _answer(self, connection: Frames, request: Q) -> None:
         reply = await self.answer(request, self._connections.get(connection, ""))
         connection.send(self._encode(reply))
+        self.sent(reply)
 
 
 class _Served(Frames):
