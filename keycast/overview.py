@@ -1,26 +1,36 @@
-"""What the admin's first page shows: what needs attention, keys by mode and state, workers, relays, recent refusals."""
+"""What the admin's first page shows: what needs attention, figures over time, keys, the health of every part, refusals.
+
+Everything is read in a fixed number of queries, however many tenants, keys and rows there are: the page asks again
+every few seconds.
+"""
 
 from __future__ import annotations
 
 import datetime
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from django.db.models import Count, Max
+from django_scopes import scopes_disabled
 
 from accounts.models import KeyMode, Tenant, User
 from bunker.models import Connection, ConnectionState, WorkerSeat
+from bunker.traffic.counts import EVERYONE, FAILED, FIRST_BUCKET, REFUSED, SIGNED, USED, percentile
+from bunker.traffic.series import SPANS, Series, series, span_of
 from keycast import health
 from keycast.audit.models import AuditRow
 from keycast.audit.sentences import outcome_word, sentence
 from keycast.audit.tags import Outcome
+from keycast.operations.charts import charts, milliseconds
+from keycast.operations.parts import parts
 from keys.models import KeyState, PersonalKey
 
-REFUSALS_SHOWN = 10
-ROWS_LOOKED_AT = 20_000
+REFUSALS_SHOWN: Final = 10
+TENANTS_SHOWN: Final = 8
+ROWS_LOOKED_AT: Final = 20_000
 """Refusals are looked for in the newest rows only, so that the page costs the same however long the log is."""
 
 
@@ -47,18 +57,69 @@ class Refusal:
     reason: str
 
 
-def collect() -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class View:
+    """What was asked for: a span by its slug, a tenant by its short name (empty for all)."""
+
+    span: str = ""
+    tenant: str = ""
+
+    @classmethod
+    def of(cls, given: Mapping[str, str]) -> View:
+        """Read a query string; whatever is not a known span becomes the first."""
+        return cls(span_of(given.get("span", "")).slug, given.get("tenant", "").strip()[:63])
+
+
+def collect(view: View | None = None) -> dict[str, Any]:
     """Everything the page needs, in a fixed number of queries."""
-    workers = list(worker_rows())
-    return {
-        "attention": [finding for finding in health.report().findings if not finding.is_ok],
-        "keys": key_table(),
-        "states": [state for state in KeyState if state != KeyState.DESTROYED],
-        "totals": totals(),
-        "workers": workers,
-        "relays": relays_of(workers),
-        "refusals": list(refusals()),
-    }
+    view = view or View.of({})
+    with scopes_disabled():
+        workers = list(worker_rows())
+        report = health.report()
+        modes = key_table()
+        return {
+            "at": datetime.datetime.now(datetime.UTC),
+            "view": view,
+            "spans": SPANS,
+            "attention": report.attention,
+            "figures": figures(view, workers),
+            "keys": modes,
+            "states": [state for state in KeyState if state != KeyState.DESTROYED],
+            "tenants": tenants(sum(row["sum"] for row in modes)),
+            "totals": totals(),
+            "parts": parts(workers),
+            "workers": workers,
+            "relays": relays_of(workers),
+            "refusals": list(refusals()),
+        }
+
+
+def figures(view: View, workers: list[Worker]) -> dict[str, Any]:
+    """Charts and sums of one tenant, or of all."""
+    tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant else None
+    if view.tenant and tenant is None:
+        return {"unknown": view.tenant}
+    unwritten = {worker.id: worker.status.get("minutes", []) for worker in workers}
+    found = series(span_of(view.span), tenant.id if tenant else EVERYONE, unwritten)
+    return {"tenant": tenant, "charts": charts(found), "sums": sums(found), "is_empty": found.is_empty}
+
+
+def sums(found: Series) -> list[tuple[str, str]]:
+    """The span in a few numbers."""
+    whole = found.whole
+    asked = sum(whole.outcome(kind) for kind in (SIGNED, USED, REFUSED, FAILED))
+    share = f"{100 * (whole.outcome(REFUSED) + whole.outcome(FAILED)) / asked:.1f} %" if asked else "-"
+    buckets = whole.numbers[FIRST_BUCKET:]
+    return [
+        ("signatures", f"{whole.outcome(SIGNED):,}"),
+        ("other uses", f"{whole.outcome(USED):,}"),
+        ("refused", f"{whole.outcome(REFUSED):,}"),
+        ("failed", f"{whole.outcome(FAILED):,}"),
+        ("refused or failed", share),
+        ("p50", milliseconds(percentile(buckets, 0.5))),
+        ("p95", milliseconds(percentile(buckets, 0.95))),
+        ("p99", milliseconds(percentile(buckets, 0.99))),
+    ]
 
 
 def key_table() -> list[dict[str, Any]]:
@@ -69,18 +130,33 @@ def key_table() -> list[dict[str, Any]]:
     }
     table = []
     for mode in KeyMode:
-        numbers = [counts.get((mode.value, state.value), 0) for state in KeyState if state != KeyState.DESTROYED]
-        table.append({"mode": mode.label, "counts": numbers, "sum": sum(numbers)})
+        states = [
+            (state, counts.get((mode.value, state.value), 0)) for state in KeyState if state != KeyState.DESTROYED
+        ]
+        numbers = [{"state": state.value, "count": count} for state, count in states]
+        table.append({"mode": mode, "counts": numbers, "sum": sum(count for _, count in states)})
     return table
+
+
+def tenants(everywhere: int) -> list[dict[str, Any]]:
+    """The tenants with most keys, and a row for all others together; destroyed keys are not counted."""
+    rows = PersonalKey.objects.exclude(state=KeyState.DESTROYED).values("tenant_id").order_by()
+    most = list(rows.annotate(count=Count("id")).order_by("-count", "tenant_id")[:TENANTS_SHOWN])
+    names = Tenant.objects.in_bulk([row["tenant_id"] for row in most])
+    found: list[dict[str, Any]] = [{"tenant": names[row["tenant_id"]], "count": row["count"]} for row in most]
+    rest = everywhere - sum(row["count"] for row in most)
+    return [*found, {"tenant": None, "count": rest}] if rest > 0 else found
 
 
 def totals() -> list[tuple[str, int]]:
     """Numbers worth one line each."""
+    live = Connection.objects.filter(state__in=[ConnectionState.ACTIVE, ConnectionState.PENDING])
+    counts = dict(live.order_by().values_list("state").annotate(count=Count("id")))
     return [
         ("Tenants", Tenant.objects.count()),
         ("People", User.objects.count()),
-        ("Connected apps", Connection.objects.filter(state=ConnectionState.ACTIVE).count()),
-        ("Unused bunker URLs", Connection.objects.filter(state=ConnectionState.PENDING).count()),
+        ("Connected apps", counts.get(ConnectionState.ACTIVE.value, 0)),
+        ("Unused bunker URLs", counts.get(ConnectionState.PENDING.value, 0)),
     ]
 
 
