@@ -18,6 +18,7 @@ from keycast.audit.sentences import outcome_word, sentence
 from keycast.audit.services import chain_of
 from keycast.audit.tags import Outcome, Tag
 from keycast.nostr.nip19 import Nip19Error, public_key_of
+from keycast.staff import Duty
 from keys.models import PersonalKey
 
 ACTOR_TYPES = ("user", "staff", "client", "system", "command")
@@ -78,6 +79,7 @@ class ActorFilter(admin.SimpleListFilter):
 
 @admin.register(AuditRow)
 class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
+    view_duty = Duty.VIEW_AUDIT
     list_display = ("moment", "what", "outcome", "actor_type", "actor_label", "chain", "sequence")
     list_display_links = ("moment", "what")
     list_filter = (ChainFilter, OutcomeFilter, ActorFilter, TagFilter)
@@ -120,6 +122,7 @@ class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
 
 @admin.register(AuditChain)
 class AuditChainAdmin(ReadOnlyAdmin[AuditChain]):
+    view_duty = Duty.VIEW_AUDIT
     list_display = ("name", "sequence", "head_hex")
     fields = ("name", "sequence", "head_hex")
 

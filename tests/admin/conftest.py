@@ -6,6 +6,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -14,7 +15,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 from pytest_django import Settings
 
-from accounts.models import Membership, Tenant, TenantDomain, User
+from accounts.models import Approval, Membership, Tenant, TenantDomain, User
 from bunker.models import Connection, ShardLease, WorkerSeat
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
@@ -104,9 +105,23 @@ def make_world() -> World:
             data={"reason": "because-of-a-test"},
         )
     )
+    make_request(member, tenant)
     WorkerSeat.objects.create(id="w1", host="box", pid=7, seen_at=time.time_ns() // 1_000_000, status=STATUS)
     ShardLease.objects.create(shard=3, owner="w1", fence=1, expires_at=time.time_ns() // 1_000_000)
     return World(tenant, member, key, connection)
+
+
+def make_request(asker: User, tenant: Tenant) -> Approval:
+    """A request for approval as it stands in the database, so that its pages have something to show."""
+    return Approval.objects.create(
+        kind="lock-tenant",
+        target_id=tenant.pk.hex,
+        fingerprint="f" * 64,
+        description="Lock the tenant News",
+        reason="a drill",
+        asked_by=asker,
+        expires_at=timezone.now() + timedelta(hours=1),
+    )
 
 
 STATUS = {
@@ -154,3 +169,26 @@ def operator(world: World) -> User:
 @pytest.fixture
 def operator_client(operator: User) -> Client:
     return signed_in(operator)
+
+
+@pytest.fixture
+def officer(world: World) -> User:
+    """One who decides on what others ask for."""
+    return staff("officer@platform.test", role="security-officer")
+
+
+@pytest.fixture
+def officer_client(officer: User) -> Client:
+    """Signed in, and proved again a moment ago."""
+    client = signed_in(officer)
+    prove_again(client)
+    return client
+
+
+def prove_again(client: Client, method: str = "mfa") -> None:
+    """What allauth notes when somebody proves again who they are."""
+    session = client.session
+    steps = session.get("account_authentication_methods", [])
+    session["account_authentication_methods"] = [*steps, {"method": method, "at": time.time(), "reauthenticated": True}]
+    session["account_authentication_methods_user"] = session["_auth_user_id"]
+    session.save()

@@ -8,12 +8,12 @@ import pytest
 from django.test import Client
 
 from bunker.models import Connection, WorkerSeat
-from keycast import overview
+from keycast import jobs
 from keycast.admin_tools import BoundedPaginator
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
 from keys.models import PersonalKey
-from tests.admin.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World
+from tests.admin.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World, prove_again
 
 KEYS = "/admin/keys/personalkey/"
 CONNECTIONS = "/admin/bunker/connection/"
@@ -82,6 +82,7 @@ def test_rows_are_counted_up_to_a_limit_only(world: World, monkeypatch: pytest.M
 
 
 def test_the_overview_shows_keys_workers_relays_and_refusals(operator_client: Client) -> None:
+    jobs.heartbeat()
     page = operator_client.get("/admin/").content.decode()
     for text in ("Encrypted", "box:7", "wss://relay.test", "because-of-a-test", "Nothing. Database"):
         assert text in page
@@ -92,13 +93,6 @@ def test_the_overview_says_what_needs_attention(operator_client: Client) -> None
     page = operator_client.get("/admin/").content.decode()
     assert "0 alive of 1 known" in page
     assert "silent" in page
-
-
-def test_the_overview_costs_a_fixed_number_of_queries(
-    operator_client: Client, django_assert_max_num_queries: Any
-) -> None:
-    with django_assert_max_num_queries(20):
-        overview.collect()
 
 
 # --- verbs ---
@@ -152,16 +146,14 @@ def test_only_verbs_that_fit_the_state_are_offered(operator_client: Client, worl
 
 
 def test_a_refusal_of_the_service_is_shown(operator_client: Client, world: World) -> None:
-    address = f"/admin/accounts/tenant/{world.tenant.pk}/do/unlock/"
+    address = f"/admin/accounts/user/{world.member.pk}/do/unlock/"
     page = operator_client.post(address, {"reason": "x"}, follow=True).content.decode()
-    assert "This tenant is active." in page
+    assert "This account is not locked." in page
 
 
 @pytest.mark.parametrize(
     ("address", "tag"),
     [
-        ("/admin/accounts/tenant/{tenant}/do/lock/", Tag.TENANT_LOCKED),
-        ("/admin/accounts/tenant/{tenant}/do/suspend/", Tag.TENANT_SUSPENDED),
         ("/admin/accounts/user/{member}/do/lock/", Tag.USER_LOCKED),
         ("/admin/accounts/user/{member}/do/deactivate/", Tag.USER_DEACTIVATED),
         ("/admin/keys/personalkey/{key}/do/lock/", Tag.KEY_LOCKED),
@@ -173,6 +165,7 @@ def test_every_verb_ends_in_the_log_with_its_reason(
     operator_client: Client, world: World, address: str, tag: Tag
 ) -> None:
     ids = {name: getattr(world, name).pk for name in ("tenant", "member", "key", "connection")}
+    prove_again(operator_client)
     response = operator_client.post(address.format(**ids), {"reason": "drill"}, follow=True)
     assert "Done: " in response.content.decode()
     assert "drill" in AuditRow.objects.get(tag=tag).data
