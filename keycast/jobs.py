@@ -15,6 +15,7 @@ from django_q.models import Schedule
 
 from accounts.approvals.services import expire as expire_approvals
 from bunker.services.pairing import lapse_unused_secrets
+from bunker.services.transports import retire_transports
 from bunker.traffic import upkeep
 from bunker.worker.maintenance import prune
 from keycast.audit import jobs as audit_jobs
@@ -33,6 +34,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("heartbeat", "keycast.jobs.heartbeat", 1),
     ("close unused bunker URLs", "keycast.jobs.close_unused_bunker_urls", 5),
     ("close overdue requests for approval", "keycast.jobs.close_overdue_approvals", 5),
+    ("retire replaced remote-signer keys", "keycast.jobs.retire_replaced_signers", 1),
     ("forget old requests", "keycast.jobs.forget_old_requests", 10),
     ("sum up figures", "keycast.jobs.sum_up_figures", 10),
     ("forget old runs of jobs", "keycast.jobs.forget_old_runs", HOUR),
@@ -81,6 +83,11 @@ def close_unused_bunker_urls() -> int:
 def close_overdue_approvals() -> int:
     """Close requests for a second person's approval that nobody decided on in time."""
     return expire_approvals()
+
+
+def retire_replaced_signers() -> int:
+    """End apps on replaced remote-signer keys when their grace period is over, and then those keys."""
+    return retire_transports()
 
 
 def forget_old_requests() -> int:

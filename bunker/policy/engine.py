@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from bunker.policy import replaced
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
 from bunker.policy.document import KEY_METHODS, Limits, PolicyDocument, Rule, parse_document
@@ -35,10 +36,11 @@ class Call(msgspec.Struct, frozen=True):
 class CompiledPolicy:
     """A policy ready to decide. Immutable; equal documents share one instance (compile_policy)."""
 
-    __slots__ = ("_asks_for", "_rules", "limits")
+    __slots__ = ("_asks_for", "_is_replaced", "_rules", "limits")
 
-    def __init__(self, document: PolicyDocument, requested: Requested | None) -> None:
+    def __init__(self, document: PolicyDocument, requested: Requested | None, *, is_replaced: bool = False) -> None:
         self.limits: Limits = document.limits
+        self._is_replaced = is_replaced
         self._asks_for = requested
         by_weight = {"deny": 0, "ask": 1, "allow": 2}
         rules = sorted(document.rules, key=lambda rule: by_weight[rule.effect])
@@ -51,6 +53,8 @@ class CompiledPolicy:
             return Deny(f"No policy knows the method {call.method[:32]}.")
         if call.kind in FORBIDDEN_KINDS:
             return Deny(f"Kind {call.kind} is never signed.")
+        if self._is_replaced and not replaced.STILL_DONE.covers(call.method, call.kind):
+            return Deny(replaced.REFUSAL)
         if self._asks_for is not None and not self._asks_for.covers(call.method, call.kind):
             return Deny(f"{_subject(call)} was not among the permissions the app asked for when it connected.")
         limit = self.limits.total_uses
@@ -123,16 +127,18 @@ def _subject(call: Call) -> str:
     return f"{verb} with {call.method.partition('_')[0].upper().replace('NIP', 'NIP-')}"
 
 
-def compile_policy(document: Mapping[str, Any] | str, requested_permissions: str = "") -> CompiledPolicy:
-    """Compile a policy document, narrowed to what the app asked for at connect.
+def compile_policy(
+    document: Mapping[str, Any] | str, requested_permissions: str = "", *, is_replaced: bool = False
+) -> CompiledPolicy:
+    """Compile a policy document, narrowed to what the app asked for at connect, and to reading on a replaced key.
 
     Equal inputs give the same object, so ten thousand connections on one template cost one policy.
     Raises PolicyError for a document that does not parse: the caller must then deny.
     """
     text = document if isinstance(document, str) else json.dumps(document, sort_keys=True)
-    return _compile(text, requested_permissions)
+    return _compile(text, requested_permissions, is_replaced)
 
 
 @lru_cache(maxsize=4096)
-def _compile(text: str, requested_permissions: str) -> CompiledPolicy:
-    return CompiledPolicy(parse_document(text), parse_requested(requested_permissions))
+def _compile(text: str, requested_permissions: str, is_replaced: bool) -> CompiledPolicy:
+    return CompiledPolicy(parse_document(text), parse_requested(requested_permissions), is_replaced=is_replaced)

@@ -15,8 +15,10 @@ from bunker.models import Connection, ConnectionState
 from bunker.services.common import LIVE_STATES, clean_name, clean_text, write_down
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keys.models import TransportKey
 
 REPLACED = "Replaced: the app connected again with a newer bunker URL."
+SIGNER_REPLACED = "Its remote-signer key was replaced. Connect the app again with a new bunker URL."
 
 
 @transaction.atomic
@@ -86,13 +88,24 @@ def logout_connection(*, connection_id: UUID, client_public_key: str) -> Connect
 
 
 def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
-    """End whatever live connection this client already holds on this signer: one client, one grant."""
+    """End whatever live connection this client already holds on this signer: one client, one grant.
+
+    Also on an earlier remote-signer key of the same key: that is how an app moves to a new one.
+    """
     with scopes_disabled():
+        key_id = TransportKey.objects.values_list("key_id", flat=True).get(pk=transport_id)
         older = Connection.objects.select_for_update().filter(
-            transport_id=transport_id, client_public_key=client_public_key, state__in=("active", "locked")
+            key_id=key_id, client_public_key=client_public_key, state__in=("active", "locked")
         )
         for connection in older:
             _end(connection, ConnectionState.REVOKED, REPLACED, Tag.CONNECTION_REVOKED, actor)
+
+
+def end_with_its_signer(connection: Connection, actor: Actor) -> None:
+    """Revoke a live connection because its replaced remote-signer key's time is over; inside a transaction."""
+    current = _locked(connection.id)
+    if current.state in LIVE_STATES:
+        _end(current, ConnectionState.REVOKED, SIGNER_REPLACED, Tag.CONNECTION_REVOKED, actor)
 
 
 def _locked(connection_id: UUID) -> Connection:

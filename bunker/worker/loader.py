@@ -122,7 +122,7 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
         "key__public_key", "key__key_mode", "key__provider", "key__state",
         "key__encrypted_secret_key", "key__encrypted_half_key", "key__kek_version", "key__kms_key_name",
         "key__kms_key_version", "key__kms_public_key", "key__key_tweak", "key__cosigner", "key__user_id",
-        "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
+        "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
     )  # fmt: skip
     rows = (
         transports.annotate(is_member=Exists(member), closed_until=F("guard__closed_until"))
@@ -130,12 +130,13 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
         .values(*columns)
         .iterator(chunk_size=2000)
     )
-    policies = _Policies()
+    policies, policies_of_replaced = _Policies(), _Policies(is_replaced=True)
     relays = _Relays()
     for row in rows:
         signer = _signer(loaded, row)
+        granted = policies_of_replaced if row["key__replaced_at"] else policies
         for connection in by_transport.get(row["id"], ()):
-            _add_connection(signer, connection, policies, relays)
+            _add_connection(signer, connection, granted, relays)
         loaded.signers[signer.public_key] = signer
 
 
@@ -214,14 +215,15 @@ def _add_connection(signer: SignerRecord, row: Any, policies: _Policies, relays:
 class _Policies:
     """Compiled policies by their text: ten thousand grants of one template share one. None stands for "deny"."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_replaced: bool = False) -> None:
+        self._is_replaced = is_replaced
         self._known: dict[tuple[str, str], CompiledPolicy | None] = {}
 
     def get(self, text: str, requested: str) -> CompiledPolicy | None:
         key = (text, requested)
         if key not in self._known:
             try:
-                self._known[key] = compile_policy(text, requested)
+                self._known[key] = compile_policy(text, requested, is_replaced=self._is_replaced)
             except PolicyError:
                 log.error("policy_unreadable")
                 self._known[key] = None

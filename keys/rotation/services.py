@@ -48,7 +48,7 @@ def start(
     Raises NotPermitted, WrongScope, UnknownRotation, KeyRotationRunning, and what the kind refuses with.
     """
     chosen, where = kind_of(kind), scope if isinstance(scope, Scope) else Scope.parse(scope)
-    chosen.authorise(actor, where)
+    _authorise(chosen, actor, where)
     if where.kind not in chosen.scopes:
         raise WrongScope
     row = Rotation(
@@ -67,7 +67,7 @@ def resume(*, actor: Actor, rotation: Rotation) -> Rotation:
     """Work on one that failed or was cancelled again; nothing that is done is done twice. Raises as ``start``."""
     with transaction.atomic():
         row = _locked(rotation)
-        kind_of(row.kind).authorise(actor, scope_of(row))
+        _authorise(kind_of(row.kind), actor, scope_of(row))
         if row.state in UNFINISHED or row.is_dry_run or row.state == RotationState.DONE:
             raise RotationNotFound("There is no rotation here that could go on.")
         _refuse_second(row)
@@ -84,7 +84,7 @@ def cancel(*, actor: Actor, rotation: Rotation) -> Rotation:
     """End it where it is; what it has done stays done, and every key stays usable. Raises RotationNotFound."""
     with transaction.atomic():
         row = _locked(rotation)
-        kind_of(row.kind).authorise(actor, scope_of(row))
+        _authorise(kind_of(row.kind), actor, scope_of(row))
         if row.state not in UNFINISHED:
             raise RotationNotFound("This rotation has ended already.")
         row.state, row.ended_at, row.owner, row.lease_until = RotationState.CANCELLED, timezone.now(), "", 0
@@ -184,6 +184,11 @@ def _refuse_second(row: Rotation) -> None:
                 f"A rotation of the same things is already running ({other.kind}, {other.scope}, {other.id}). "
                 "Wait for it, or cancel it."
             )
+
+
+def _authorise(kind: RotationKind, actor: Actor, scope: Scope) -> None:
+    with scopes_disabled():
+        kind.authorise(actor, scope)
 
 
 def _locked(rotation: Rotation) -> Rotation:

@@ -74,6 +74,8 @@ class Identity(RotationKind):
                 raise SuccessorFailed
             if heir is None or heir.state in _NEVER_CAME:
                 heir = old.replaced_by = _make(job.actor, old)
+                if heir.state in _NEVER_CAME:
+                    raise SuccessorFailed
                 old.save(update_fields=["replaced_by"])
             return _succeed(job.actor, old, heir) if heir.state != KeyState.PENDING else False
 
@@ -81,9 +83,11 @@ class Identity(RotationKind):
 
     def finish(self, job: Job) -> Mapping[str, Any] | Wait:
         old = PersonalKey.objects.select_related("replaced_by").get(job.scope.keys())
-        if old.replaced_at is None and old.replaced_by is not None and old.replaced_by.state == KeyState.PENDING:
+        heir = old.replaced_by
+        is_coming = heir is not None and heir.state not in _NEVER_CAME
+        if old.replaced_at is None and old.state in _REPLACEABLE and is_coming:
             return Wait(POLL_SECONDS)
-        return {"successor": str(old.replaced_by_id or ""), "public_key": getattr(old.replaced_by, "public_key", "")}
+        return {"successor": str(old.replaced_by_id or ""), "public_key": heir.public_key if heir else ""}
 
 
 def _key(scope: Scope) -> PersonalKey:
