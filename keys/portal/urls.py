@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import views
+from keys.portal import converting, views
 
 app_name = "keys"
 urlpatterns = [
@@ -19,5 +19,8 @@ urlpatterns = [
     path("keys/<uuid:key_id>/unlock/", views.unlock, name="unlock"),
     path("keys/<uuid:key_id>/enable/", views.enable, name="enable"),
     path("keys/<uuid:key_id>/destroy/", views.destroy, name="destroy"),
+    path("keys/<uuid:key_id>/convert/", converting.convert, name="convert"),
+    path("keys/<uuid:key_id>/convert/progress/", converting.progress, name="convert_progress"),
+    path("keys/<uuid:key_id>/convert/stop/", converting.give_up, name="convert_stop"),
     path("keys/<uuid:key_id>/keep/", views.keep, name="keep"),
 ]

@@ -16,7 +16,7 @@ from keys import services
 from keys.errors import CustodyError, KeyNotFound
 from keys.models import KeyState, PersonalKey
 from keys.modes import ModeOffer
-from keys.portal import panels
+from keys.portal import converting, panels
 from keys.portal.choices import Choice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm
 from keys.portal.presenting import present
@@ -114,6 +114,7 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         "rename_form": NameForm(initial={"name": key.name}),
         "panels": panels.rendered(request, key),
         "days": settings.KEY_DESTRUCTION_DAYS,
+        **converting.shown(key),
     }
     return render(request, "keys/detail.html", context)
 

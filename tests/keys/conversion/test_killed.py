@@ -21,8 +21,16 @@ from tests.keys.cosigning.rows import again
 from tests.keys.cosigning.support import note
 from tests.keys.hsm.google.conftest import misbehave
 
-OF_SIGNER_A = ["c-created", "c-made", "c-handed-over", "c-adopted", "c-registered", "c-proven", "c-switched"]
-OF_THE_COSIGNER = ["b-adopted", "b-registered", "b-before-sign", "b-after-sign"]
+ALWAYS = {"c-handed-over", "c-switched", "b-adopted"}
+
+
+def steps(*names):
+    """Every step in a full run, the hardest ones in every run."""
+    return [pytest.param(name, marks=() if name in ALWAYS else pytest.mark.slow) for name in names]
+
+
+OF_SIGNER_A = steps("c-created", "c-made", "c-handed-over", "c-adopted", "c-registered", "c-proven", "c-switched")
+OF_THE_COSIGNER = steps("b-adopted", "b-registered", "b-before-sign", "b-after-sign")
 SYSTEM = Actor.system("test")
 
 
@@ -56,7 +64,7 @@ def test_the_co_signer_killed_while_a_key_is_converted_leaves_it_usable(deployme
     assert "intact" in deployment.process.verify_audit().stdout
 
 
-@pytest.mark.parametrize("step", ["c-withdrawn", "c-destroyed"])
+@pytest.mark.parametrize("step", steps("c-withdrawn", "c-destroyed"))
 def test_a_process_killed_while_it_cleans_up_leaves_the_rest_to_the_next(deployment, step):
     key = deployment.key()
     name = deployment.converting(key).kms_key_name
