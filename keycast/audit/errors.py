@@ -52,3 +52,9 @@ class RetentionTooShort(KeycastError):
 
     code = "retention-too-short"
     public_message = "Rows are kept at least as long as the platform keeps them (KEYCAST_AUDIT_RETENTION_DAYS)."
+
+
+class ExportTooLarge(KeycastError):
+    """More rows than a browser may take out at once."""
+
+    code = "export-too-large"

@@ -71,9 +71,15 @@ class Filters:
     request_id: str = ""
     since: datetime.datetime | None = None
     until: datetime.datetime | None = None
+    actor_type: str = ""
+    key_id: str = ""
+    connection_id: str = ""
 
     def as_query(self) -> Q:
         query = Q()
+        for name in ("actor_type", "key_id", "connection_id"):
+            if value := getattr(self, name):
+                query &= Q(**{name: value})
         if self.tags:
             query &= Q(tag__in=list(self.tags))
         if self.outcomes:
@@ -83,9 +89,9 @@ class Filters:
         if self.request_id:
             query &= Q(request_id=self.request_id)
         if self.since:
-            query &= Q(at__gte=_microseconds(self.since))
+            query &= Q(at__gte=microseconds(self.since))
         if self.until:
-            query &= Q(at__lt=_microseconds(self.until))
+            query &= Q(at__lt=microseconds(self.until))
         return query
 
 
@@ -94,7 +100,7 @@ def page(*, chain: str, filters: Filters | None = None, cursor: str = "", limit:
     filters = filters or Filters()
     rows = _within(AuditRow.objects.filter(chain=chain), chain, filters).filter(filters.as_query())
     if cursor:
-        rows = rows.filter(sequence__lt=_parse(cursor))
+        rows = rows.filter(sequence__lt=parse_cursor(cursor))
     return _cut(rows.order_by("-sequence"), "sequence", limit)
 
 
@@ -117,9 +123,7 @@ def page_of_key(
     return _by_id(rows, filters, cursor, limit)
 
 
-def life_of_key(
-    *, chain: str, key_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50
-) -> Page:
+def life_of_key(*, chain: str, key_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
     """What became of one key and its apps beside its use: no requests, so it costs the same after a million of them.
 
     Raises BadCursor.
@@ -143,16 +147,16 @@ def page_of_all_chains(*, filters: Filters | None = None, cursor: str = "", limi
 def _by_id(rows: QuerySet[AuditRow], filters: Filters | None, cursor: str, limit: int) -> Page:
     rows = rows.filter((filters or Filters()).as_query())
     if cursor:
-        rows = rows.filter(id__lt=_parse(cursor))
+        rows = rows.filter(id__lt=parse_cursor(cursor))
     return _cut(rows.order_by("-id"), "id", limit)
 
 
 def _within(rows: QuerySet[AuditRow], chain: str, filters: Filters) -> QuerySet[AuditRow]:
     """The stretch of the chain in which the time range can lie, so that nothing outside it is read."""
     if filters.since:
-        rows = rows.filter(sequence__gte=_first_since(chain, _microseconds(filters.since) - _CLOCK_STEP))
+        rows = rows.filter(sequence__gte=_first_since(chain, microseconds(filters.since) - _CLOCK_STEP))
     if filters.until:
-        rows = rows.filter(sequence__lt=_first_since(chain, _microseconds(filters.until) + _CLOCK_STEP))
+        rows = rows.filter(sequence__lt=_first_since(chain, microseconds(filters.until) + _CLOCK_STEP))
     return rows
 
 
@@ -175,16 +179,16 @@ def _cut(rows: QuerySet[AuditRow], order: str, limit: int) -> Page:
     size = max(1, min(limit, MAX_LIMIT))
     found = list(rows[: size + 1])
     shown = found[:size]
-    return Page([_line(row) for row in shown], str(getattr(shown[-1], order)) if len(found) > size else "")
+    return Page([line_of(row) for row in shown], str(getattr(shown[-1], order)) if len(found) > size else "")
 
 
-def _parse(cursor: str) -> int:
+def parse_cursor(cursor: str) -> int:
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
         raise BadCursor
     return int(cursor)
 
 
-def _line(row: AuditRow) -> Line:
+def line_of(row: AuditRow) -> Line:
     return Line(
         chain=row.chain,
         sequence=row.sequence,
@@ -204,5 +208,5 @@ def _line(row: AuditRow) -> Line:
     )
 
 
-def _microseconds(moment: datetime.datetime) -> int:
+def microseconds(moment: datetime.datetime) -> int:
     return (moment - datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)) // datetime.timedelta(microseconds=1)
