@@ -124,8 +124,10 @@ class UserAdmin(ReadOnlyAdmin[User]):
             "unlock",
             "Unlock",
             "Signing goes on for this person.",
-            lambda actor, user, reason: services.unlock_user(actor=actor, user=user, reason=reason),
+            None,
             lambda user: user.locked_at is not None,
+            step_up=True,
+            approval="unlock-user",
         ),
         Verb(
             "deactivate",

@@ -21,9 +21,11 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.approvals import ours
+        from accounts.panic import kinds
         from accounts.signin import authenticators, history, takeover
 
         ours.connect()
+        kinds.connect()
         authenticators.connect()
         history.connect()
         takeover.connect()

@@ -12,6 +12,8 @@ from django.dispatch import Signal
 tenant_changed = Signal()
 #: A user was locked, unlocked, deactivated or reactivated; ``object_id`` is their UUID.
 user_changed = Signal()
+#: Signing on the whole deployment was locked or unlocked (accounts.panic); no object.
+deployment_changed = Signal()
 #: A membership was made, suspended, resumed, ended or given another role; ``object_id`` is the user's UUID,
 #: and ``tenant_id`` comes with it.
 membership_changed = Signal()

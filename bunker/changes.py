@@ -26,6 +26,7 @@ class ChangeKind(StrEnum):
     KEY = "key"
     USER = "user"
     TENANT = "tenant"
+    DEPLOYMENT = "deployment"
 
 
 def publish(kind: ChangeKind, object_id: UUID) -> None:

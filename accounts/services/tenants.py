@@ -14,6 +14,7 @@ from accounts.approvals.services import spend
 from accounts.colours import is_colour, is_readable
 from accounts.errors import Conflict, Invalid
 from accounts.models import KeyMode, Membership, Tenant
+from accounts.panic.authority import RANK, over_tenant
 from accounts.permissions import Action, require
 from accounts.quotas import Quota
 from accounts.services._common import write
@@ -21,6 +22,7 @@ from accounts.services.domains import add_domain
 from accounts.signals import tenant_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.errors import NotPermitted
 
 SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
 """(tenant as it is to be, changed fields, the member who asks or None for an operator). Raises Invalid."""
@@ -105,12 +107,16 @@ def register_check(check: SettingsCheck) -> None:
 
 
 def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
-    """Stop all signing for the tenant's users at once; the portal stays open. Raises Conflict unless it is active."""
+    """Stop all signing for the tenant's users at once; the portal stays open.
+
+    By two persons of staff, by one owner or administrator, or on the server. Raises Conflict unless it is active, or
+    locked with less authority; ApprovalRequired, NotPermitted.
+    """
     return _move(actor, tenant, LOCK, reason, warrant)
 
 
 def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
-    """Undo lock_tenant. Raises Conflict unless it is locked."""
+    """Undo lock_tenant; its own people ask for a release (accounts.panic). Raises Conflict unless it is locked."""
     return _move(actor, tenant, UNLOCK, reason, warrant)
 
 
@@ -144,15 +150,28 @@ def set_quotas(*, actor: Actor, tenant: Tenant, reason: str = "", **limits: int 
 
 
 @transaction.atomic
+def lift_lock(*, actor: Actor, tenant: Tenant, reason: str, proof: dict[str, str]) -> Tenant:
+    """For the two-person rules alone, which have decided and give their ``proof``. Raises Conflict unless locked."""
+    return _go(actor, Tenant.objects.select_for_update().get(id=tenant.id), UNLOCK, "", reason, proof)
+
+
+@transaction.atomic
 def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: Warrant | None) -> Tenant:
     """Staff need a second person for it: ``kind`` is the request (accounts.approvals) that ``warrant`` comes from."""
-    tag, allowed, to = _MOVES[kind]
     proof = spend(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
-    tenant = Tenant.objects.select_for_update().get(id=tenant.id)
-    if tenant.state not in allowed:
+    held = over_tenant(actor, tenant)
+    if actor.type == "user" and kind != LOCK:
+        raise NotPermitted("Ask for it to be unlocked; another person decides.")
+    return _go(actor, Tenant.objects.select_for_update().get(id=tenant.id), kind, held, reason, proof)
+
+
+def _go(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: dict[str, str]) -> Tenant:
+    tag, allowed, to = _MOVES[kind]
+    takes_over = kind == LOCK and tenant.state == _State.LOCKED and RANK[held] > RANK[tenant.state_set_by]
+    if tenant.state not in allowed and not takes_over:
         raise Conflict(f"This tenant is {tenant.get_state_display().lower()}.")
-    tenant.state = to
-    tenant.save(update_fields=["state"])
+    tenant.state, tenant.state_set_by = to, "" if to == _State.ACTIVE else held
+    tenant.save(update_fields=["state", "state_set_by"])
     write(tag, actor, tenant_id=tenant.id, reason=reason, **proof)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant

@@ -9,14 +9,21 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
+from accounts.approvals.kinds import Warrant
+from accounts.approvals.services import spend
 from accounts.errors import Conflict, Invalid
 from accounts.models import StaffRole, User
+from accounts.panic.authority import RANK, over_person
 from accounts.services._common import write
 from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.errors import NotPermitted
 from keycast.staff import Duty, require_actor
+
+UNLOCK = "unlock-user"
+"""Kind of request (accounts.approvals) for ``unlock_user``."""
 
 
 @transaction.atomic
@@ -56,24 +63,40 @@ def _check(email: str, password: str | None) -> None:
 
 @transaction.atomic
 def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
-    """Stop all signing for the person, in every tenant, at once. Raises Conflict if locked already."""
+    """Stop all signing for the person, in every tenant, at once: by themselves, staff, or on the server.
+
+    Raises Conflict if locked already with the same or a higher authority, NotPermitted.
+    """
     user = _fresh(user)
     require_actor(actor, Duty.LOCK)
-    if user.locked_at:
+    held = over_person(actor, user)
+    if user.locked_at and RANK[held] <= RANK[user.locked_by]:
         raise Conflict("This account is locked already.")
-    user.locked_at = timezone.now()
-    return _saved(user, "locked_at", Tag.USER_LOCKED, actor, reason)
+    user.locked_at, user.locked_by = user.locked_at or timezone.now(), held
+    return _saved(user, Tag.USER_LOCKED, actor, "locked_at", "locked_by", reason=reason, locked_by=held)
 
 
 @transaction.atomic
-def unlock_user(*, actor: Actor, user: User, reason: str = "") -> User:
-    """Undo lock_user. Raises Conflict unless locked."""
-    user = _fresh(user)
+def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: Warrant | None = None) -> User:
+    """Undo lock_user: two persons for staff; members ask for a release (accounts.panic). Raises Conflict unless locked.
+
+    Raises ApprovalRequired, NotPermitted.
+    """
     require_actor(actor, Duty.LOCK)
+    if actor.type == "user":
+        raise NotPermitted("Ask for it to be unlocked; another person decides.")
+    proof = spend(actor=actor, kind=UNLOCK, target_id=user.id.hex, warrant=warrant)
+    return lift_lock(actor=actor, user=user, reason=reason, proof=proof)
+
+
+@transaction.atomic
+def lift_lock(*, actor: Actor, user: User, reason: str, proof: dict[str, str]) -> User:
+    """For the two-person rules alone, which have decided and give their ``proof``. Raises Conflict unless locked."""
+    user = _fresh(user)
     if not user.locked_at:
         raise Conflict("This account is not locked.")
-    user.locked_at = None
-    return _saved(user, "locked_at", Tag.USER_UNLOCKED, actor, reason)
+    user.locked_at, user.locked_by = None, ""
+    return _saved(user, Tag.USER_UNLOCKED, actor, "locked_at", "locked_by", reason=reason, **proof)
 
 
 @transaction.atomic
@@ -95,7 +118,7 @@ def rename_user(*, actor: Actor, user: User, name: str) -> User:
     user.name = name.strip()
     if len(user.name) > 100 or not user.name.isprintable():
         raise Invalid("A name has at most 100 characters.")
-    return _saved(user, "name", Tag.USER_CHANGED, actor, "")
+    return _saved(user, Tag.USER_CHANGED, actor, "name", reason="")
 
 
 def _fresh(user: User) -> User:
@@ -108,11 +131,11 @@ def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) 
     if user.is_active == is_active:
         raise Conflict("Nothing to change.")
     user.is_active = is_active
-    return _saved(user, "is_active", tag, actor, reason)
+    return _saved(user, tag, actor, "is_active", reason=reason)
 
 
-def _saved(user: User, field: str, tag: Tag, actor: Actor, reason: str) -> User:
-    user.save(update_fields=[field])
-    write(tag, actor, user=user.id.hex, reason=reason)
+def _saved(user: User, tag: Tag, actor: Actor, *fields: str, **data: str) -> User:
+    user.save(update_fields=fields)
+    write(tag, actor, user=user.id.hex, **data)
     user_changed.send(sender=User, object_id=user.id)
     return user

@@ -18,7 +18,7 @@ from django.db.models.functions import Cast
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.models import Membership, Tenant, TenantDomain
+from accounts.models import DeploymentLock, Membership, Tenant, TenantDomain
 from accounts.quotas import Quota, bound
 from bunker.models import Connection, ConnectionState
 from bunker.policy import CompiledPolicy, PolicyError, compile_policy
@@ -123,9 +123,10 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
         "key__encrypted_secret_key", "key__encrypted_half_key", "key__kek_version", "key__kms_key_name",
         "key__kms_key_version", "key__kms_public_key", "key__key_tweak", "key__cosigner", "key__user_id",
         "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
+        "is_all_locked",
     )  # fmt: skip
     rows = (
-        transports.annotate(is_member=Exists(member), closed_until=F("guard__closed_until"))
+        transports.annotate(is_member=Exists(member), closed_until=F("guard__closed_until"), is_all_locked=all_locked())
         .order_by()
         .values(*columns)
         .iterator(chunk_size=2000)
@@ -143,7 +144,7 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
 def _signer(loaded: Loaded, row: dict[str, Any]) -> SignerRecord:
     tenant = loaded.tenants.get(row["tenant_id"])
     if tenant is None:
-        refusal = tenant_refusal(row["tenant__state"])
+        refusal = tenant_refusal(row["tenant__state"], is_all_locked=row["is_all_locked"])
         signatures = bound(row["tenant__max_signatures"], Quota.SIGNATURES)
         relays = bound(row["tenant__max_relays"], Quota.RELAYS)
         tenant = TenantRecord(row["tenant_id"], chain_of(row["tenant_id"]), refusal, signatures, relays)
@@ -160,8 +161,15 @@ def _signer(loaded: Loaded, row: dict[str, Any]) -> SignerRecord:
     return signer
 
 
-def tenant_refusal(state: str) -> str | None:
-    """Why nothing is signed for a tenant in ``state``; None when it is active."""
+def all_locked() -> Exists:
+    """Whether the deployment itself is locked, beside any other row."""
+    return Exists(DeploymentLock.objects.filter(locked_at__isnull=False))
+
+
+def tenant_refusal(state: str, *, is_all_locked: bool) -> str | None:
+    """Why nothing is signed for a tenant in ``state``; None when it is active, and the deployment is not locked."""
+    if is_all_locked:
+        return "Signing is locked on this whole server at the moment."
     return None if state == Tenant.State.ACTIVE else _TENANT_REFUSALS.get(Tenant.State(state), "Not available.")
 
 

@@ -21,7 +21,7 @@ from accounts.models import Tenant
 from accounts.quotas import Quota, bound
 from bunker.changes import ChangeKind
 from bunker.models import Change, Connection
-from bunker.worker.loader import built_in_hosts, load, tenant_refusal
+from bunker.worker.loader import all_locked, built_in_hosts, load, tenant_refusal
 from bunker.worker.records import SignerRecord
 from bunker.worker.snapshot import Snapshot
 from keys.models import TransportKey
@@ -33,6 +33,9 @@ OVERLAP_MS = 15_000
 PAGE = 5_000
 STALE_SECONDS = 5.0
 """Without a successful look for this long, nothing more is signed: a revocation might be among what was not seen."""
+
+IDS_AT_ONCE = 5_000
+_GONE = (Tenant.State.SUSPENDED.value, None, None, False)
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -122,6 +125,8 @@ class Reconciler:
         self._forget_keys(changes)
         async with self._lock:
             tenants = {change.object_id for change in changes if change.kind == ChangeKind.TENANT}
+            if _ids(changes, ChangeKind.DEPLOYMENT):
+                tenants |= set(self._snapshot.tenants)
             if tenants:
                 await self._apply_tenants(tenants)
         ids: set[UUID] = await self._in_thread(lambda: _transports_of(changes))
@@ -133,13 +138,13 @@ class Reconciler:
 
     async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
-        rows: dict[UUID, tuple[str, int | None, int | None]] = await self._in_thread(lambda: _tenants(tenant_ids))
+        rows: dict[UUID, tuple[str, int | None, int | None, bool]] = await self._in_thread(lambda: _tenants(tenant_ids))
         for tenant_id in tenant_ids:
-            state, signatures, relays = rows.get(tenant_id, (Tenant.State.SUSPENDED.value, None, None))
+            state, signatures, relays, is_all_locked = rows.get(tenant_id, _GONE)
             self.on_tenant(tenant_id, state == Tenant.State.SUSPENDED)
             record = self._snapshot.tenants.get(tenant_id)
             if record is not None:
-                record.refusal = tenant_refusal(state)
+                record.refusal = tenant_refusal(state, is_all_locked=is_all_locked)
                 record.max_signatures = bound(signatures, Quota.SIGNATURES)
                 record.max_relays = bound(relays, Quota.RELAYS)
                 if record.refusal:
@@ -196,10 +201,17 @@ def _suspended() -> list[UUID]:
     return list(Tenant.objects.filter(state=Tenant.State.SUSPENDED).values_list("id", flat=True))
 
 
-def _tenants(tenant_ids: Collection[UUID]) -> dict[UUID, tuple[str, int | None, int | None]]:
-    """State, signatures a day and relays of its own, by id."""
-    rows = Tenant.objects.filter(id__in=list(tenant_ids))
-    return {row[0]: row[1:] for row in rows.values_list("id", "state", "max_signatures", "max_relays")}
+def _tenants(tenant_ids: Collection[UUID]) -> dict[UUID, tuple[str, int | None, int | None, bool]]:
+    """State, signatures a day, relays of its own, and whether the deployment is locked, by id."""
+    rows = Tenant.objects.annotate(is_all_locked=all_locked())
+    found: dict[UUID, tuple[str, int | None, int | None, bool]] = {}
+    ids = list(tenant_ids)
+    for start in range(0, len(ids), IDS_AT_ONCE):
+        wanted = rows.filter(id__in=ids[start : start + IDS_AT_ONCE]).values_list(
+            "id", "state", "max_signatures", "max_relays", "is_all_locked"
+        )
+        found |= {row[0]: row[1:] for row in wanted}
+    return found
 
 
 def _transports_of(changes: Collection[_Seen]) -> set[UUID]:

@@ -12,6 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from accounts.models import Membership
+from accounts.panic.services import lock_deployment
 from accounts.services import deactivate_user, lock_tenant, lock_user, suspend_member, suspend_tenant
 from bunker import services
 from bunker.models import Connection
@@ -48,6 +49,7 @@ STOPS: dict[str, Callable[[Home], Any]] = {
         actor=ACTOR, membership=Membership.objects.get(user=home.user), by=None
     ),
     "tenant locked": lambda home: lock_tenant(actor=ACTOR, tenant=home.tenant),
+    "deployment locked": lambda home: lock_deployment(actor=ACTOR, reason="drill"),
     "tenant suspended": lambda home: suspend_tenant(actor=ACTOR, tenant=home.tenant),
 }
 

@@ -1,0 +1,63 @@
+"""On whose authority somebody locks a person or a tenant, and whether that is enough to lift what stands."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+from django_scopes import scopes_disabled
+
+from accounts.models import Membership, Tenant, User
+from accounts.panic.models import HeldBy
+from accounts.permissions import Action, require
+from keycast.audit.entries import Actor
+from keycast.errors import NotPermitted
+
+RANK: Final[dict[str, int]] = {"": 0, HeldBy.OWNER: 0, HeldBy.TENANT: 1, HeldBy.STAFF: 2, HeldBy.SYSTEM: 3}
+_BY_WHOM: Final[dict[str, str]] = {
+    HeldBy.STAFF: "the platform's staff",
+    HeldBy.SYSTEM: "the server's operators",
+}
+
+
+def over_person(actor: Actor, user: User) -> HeldBy:
+    """Members lock themselves alone; suspending others is accounts.services.members'. Raises NotPermitted."""
+    if actor.type == "user" and actor.id != user.id.hex:
+        raise NotPermitted
+    return _platform(actor) or HeldBy.OWNER
+
+
+def over_tenant(actor: Actor, tenant: Tenant) -> HeldBy:
+    """Owners and administrators of the tenant, and the platform. Raises NotPermitted."""
+    held = _platform(actor)
+    if held is None:
+        require(membership_of(actor, tenant), Action.LOCK_TENANT)
+    return held or HeldBy.TENANT
+
+
+def require_liftable_here(locked_by: str) -> None:
+    """A tenant's own people lift what they locked themselves. Raises NotPermitted, saying who can."""
+    if RANK[locked_by] > RANK[HeldBy.TENANT]:
+        raise NotPermitted(f"Only {_BY_WHOM[locked_by]} can lift this lock.")
+
+
+def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
+    """The actor's active place in the tenant."""
+    if actor.type != "user":
+        return None
+    with scopes_disabled():
+        return (
+            Membership.objects.select_related("tenant", "user")
+            .filter(tenant=tenant, user_id=UUID(hex=actor.id), user__is_active=True, state=Membership.State.ACTIVE)
+            .first()
+        )
+
+
+def _platform(actor: Actor) -> HeldBy | None:
+    if actor.type in {"system", "command"}:
+        return HeldBy.SYSTEM
+    if actor.type == "staff":
+        return HeldBy.STAFF
+    if actor.type != "user":
+        raise NotPermitted
+    return None

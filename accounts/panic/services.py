@@ -1,0 +1,209 @@
+"""Locking the deployment, and lifting what a tenant's own people locked: one asks, another decides."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Final
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from accounts.approvals.kinds import Warrant
+from accounts.approvals.services import clean_reason, spend
+from accounts.errors import Conflict
+from accounts.models import Membership, Tenant, User
+from accounts.panic import notices
+from accounts.panic.authority import membership_of, require_liftable_here
+from accounts.panic.models import DeploymentLock, Release
+from accounts.permissions import Action, require
+from accounts.services import tenants, users
+from accounts.services._common import write
+from accounts.signals import deployment_changed
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.errors import NotFound, NotPermitted
+from keycast.staff import Duty, require_actor
+
+UNLOCK_DEPLOYMENT: Final = "unlock-deployment"
+LIFETIME: Final = datetime.timedelta(hours=24)
+
+
+def deployment_lock() -> DeploymentLock:
+    """The lock as it stands; a row that was never written means that nothing is locked."""
+    return DeploymentLock.objects.filter(id=1).first() or DeploymentLock()
+
+
+@transaction.atomic
+def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
+    """Stop all signing on this deployment at once: one person is enough. Raises Conflict, Invalid, NotPermitted."""
+    _require_platform(actor)
+    require_actor(actor, Duty.PANIC)
+    row = _locked_row()
+    if row.locked_at is not None:
+        raise Conflict("The deployment is locked already.")
+    row.locked_at, row.locked_by, row.reason = timezone.now(), actor.label[:200], clean_reason(reason)
+    row.save()
+    write(Tag.DEPLOYMENT_LOCKED, actor, reason=row.reason)
+    deployment_changed.send(sender=DeploymentLock)
+    notices.deployment_locked(row)
+    return row
+
+
+@transaction.atomic
+def unlock_deployment(*, actor: Actor, reason: str, warrant: Warrant | None = None) -> DeploymentLock:
+    """Let signing go on. Staff need two persons (accounts.approvals). Raises Conflict, ApprovalRequired."""
+    _require_platform(actor)
+    proof = spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)
+    row = _locked_row()
+    if row.locked_at is None:
+        raise Conflict("The deployment is not locked.")
+    row.locked_at, row.locked_by, row.reason = None, "", ""
+    row.save()
+    write(Tag.DEPLOYMENT_UNLOCKED, actor, reason=reason, **proof)
+    deployment_changed.send(sender=DeploymentLock)
+    return row
+
+
+@transaction.atomic
+def ask_release(*, actor: Actor, tenant: Tenant, reason: str, user: User | None = None) -> Release:
+    """Ask another owner or administrator to lift the tenant's lock, or that of ``user``: one's own, or a member's.
+
+    Raises NotPermitted, Conflict (nothing is locked, or it has been asked for), Invalid without a reason.
+    """
+    place = membership_of(actor, tenant)
+    if user is None or place is None or user.id != place.user_id:
+        require(place, Action.LOCK_TENANT)
+    _require_locked(tenant, user)
+    _expire_open(tenant, user)
+    row = Release(tenant=tenant, user=user, asked_by_id=UUID(hex=actor.id), reason=clean_reason(reason))
+    row.expires_at = timezone.now() + LIFETIME
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict("This has been asked for already and waits for a decision.") from None
+    write(Tag.RELEASE_ASKED, actor, tenant_id=tenant.id, release=row.id.hex, reason=row.reason, **_whose(row))
+    notices.release_asked(row, decidable_by(row))
+    return row
+
+
+@transaction.atomic
+def grant_release(*, actor: Actor, release: Release) -> Release:
+    """Lift the lock, as a second person. Raises NotPermitted for who asked, Conflict once it is closed."""
+    row = _decided(actor, release, Release.State.GRANTED)
+    write(Tag.RELEASE_GRANTED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    proof = {"release": row.id.hex, "asked_by": row.asked_by.email}
+    _require_locked(row.tenant, row.user)
+    if row.user is None:
+        tenants.lift_lock(actor=actor, tenant=row.tenant, reason=row.reason, proof=proof)
+    else:
+        users.lift_lock(actor=actor, user=row.user, reason=row.reason, proof=proof)
+    return row
+
+
+@transaction.atomic
+def refuse_release(*, actor: Actor, release: Release) -> Release:
+    """Leave the lock where it is. Raises NotPermitted, Conflict."""
+    row = _decided(actor, release, Release.State.REFUSED)
+    write(Tag.RELEASE_REFUSED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    return row
+
+
+@transaction.atomic
+def withdraw_release(*, actor: Actor, release: Release) -> Release:
+    """Take one's own request back. Raises NotPermitted, Conflict."""
+    row = _open_row(release)
+    if actor.type != "user" or row.asked_by_id.hex != actor.id:
+        raise NotPermitted("Only who asked can withdraw a request.")
+    row.state, row.decided_at = Release.State.WITHDRAWN, timezone.now()
+    row.save(update_fields=["state", "decided_at"])
+    write(Tag.RELEASE_WITHDRAWN, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    return row
+
+
+def decidable_by(release: Release) -> list[User]:
+    """Who may decide: the tenant's owners and administrators, but never who asked."""
+    with scopes_disabled():
+        places = Membership.objects.filter(
+            tenant_id=release.tenant_id,
+            state=Membership.State.ACTIVE,
+            role__in=["owner", "admin"],
+            user__is_active=True,
+        )
+        return [place.user for place in places.exclude(user_id=release.asked_by_id).select_related("user")]
+
+
+def open_releases(tenant: Tenant) -> list[Release]:
+    """What waits for a decision in a tenant, oldest first."""
+    with scopes_disabled():
+        rows = Release.objects.filter(tenant=tenant, state=Release.State.OPEN, expires_at__gt=timezone.now())
+        return list(rows.select_related("asked_by", "user").order_by("asked_at"))
+
+
+def expire_releases() -> int:
+    """Close requests whose time is over; returns how many. For a job; safe to repeat."""
+    with scopes_disabled():
+        overdue = Release.objects.filter(state=Release.State.OPEN, expires_at__lte=timezone.now())
+        return overdue.update(state=Release.State.EXPIRED, decided_at=timezone.now())
+
+
+def _require_platform(actor: Actor) -> None:
+    if actor.type not in {"staff", "command", "system"}:
+        raise NotPermitted
+
+
+def _locked_row() -> DeploymentLock:
+    DeploymentLock.objects.get_or_create(id=1)
+    return DeploymentLock.objects.select_for_update().get(id=1)
+
+
+def _require_locked(tenant: Tenant, user: User | None) -> None:
+    """There is a lock, and the tenant's own people may lift it."""
+    if user is not None:
+        fresh = User.objects.select_for_update().get(pk=user.pk)
+        if fresh.locked_at is None:
+            raise Conflict("This account is not locked.")
+        require_liftable_here(fresh.locked_by)
+        return
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    if row.state != Tenant.State.LOCKED:
+        raise Conflict(f"This tenant is {row.get_state_display().lower()}.")
+    require_liftable_here(row.state_set_by)
+
+
+def _expire_open(tenant: Tenant, user: User | None) -> None:
+    with scopes_disabled():
+        Release.objects.filter(
+            tenant=tenant, user=user, state=Release.State.OPEN, expires_at__lte=timezone.now()
+        ).update(state=Release.State.EXPIRED, decided_at=timezone.now())
+
+
+def _open_row(release: Release) -> Release:
+    with scopes_disabled():
+        row = (
+            Release.objects.select_for_update(of=("self",))
+            .select_related("tenant", "user", "asked_by")
+            .filter(pk=release.pk)
+            .first()
+        )
+    if row is None:
+        raise NotFound
+    if row.state != Release.State.OPEN or row.expires_at <= timezone.now():
+        raise Conflict("This request is closed.")
+    return row
+
+
+def _decided(actor: Actor, release: Release, state: Release.State) -> Release:
+    row = _open_row(release)
+    require(membership_of(actor, row.tenant), Action.LOCK_TENANT)
+    if row.asked_by_id.hex == actor.id:
+        raise NotPermitted("You asked for this yourself. Another person has to decide; you can withdraw it.")
+    row.state, row.decided_at, row.decided_by_id = state, timezone.now(), UUID(hex=actor.id)
+    row.save(update_fields=["state", "decided_at", "decided_by"])
+    return row
+
+
+def _whose(row: Release) -> dict[str, str]:
+    return {"user": row.user_id.hex} if row.user_id else {}
