@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from itertools import islice
 
 from asgiref.sync import sync_to_async
@@ -14,7 +15,7 @@ from django.utils import timezone
 
 from keycast.audit import checkpoints, exporting, signing
 from keycast.audit.entries import Actor, Entry
-from keycast.audit.errors import ChainBroken, ExportTooLarge
+from keycast.audit.errors import ExportTooLarge
 from keycast.audit.exporting import Range
 from keycast.audit.selectors import Filters
 from keycast.audit.services import record
@@ -37,15 +38,13 @@ def begin(*, actor: Actor, chain: str, filters: Filters, reason: str = "") -> Ra
     The chain gets a checkpoint first where this process can sign one, so that every row can be proven; where it
     cannot, or the chain is broken, rows since the last checkpoint are exported without a proof.
     """
-    try:
+    with suppress(KeycastError):
         checkpoints.make_all(chain, signing.current())
-    except (KeycastError, ChainBroken):
-        pass
     within = exporting.range_of(chain, filters)
     if within.size > settings.AUDIT_EXPORT_ROWS:
         raise ExportTooLarge(
-            f"There are {within.size} rows in this time range; at most {settings.AUDIT_EXPORT_ROWS} can be taken out at "
-            "once. Choose a shorter one."
+            f"There are {within.size} rows in this time range, and at most {settings.AUDIT_EXPORT_ROWS} can be taken "
+            "out at once. Choose a shorter one."
         )
     with transaction.atomic():
         note(actor=actor, chain=chain, filters=filters, within=within, reason=reason)

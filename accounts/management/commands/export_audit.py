@@ -23,7 +23,7 @@ ACTOR = Actor.command("export_audit")
 
 
 class Command(BaseCommand):
-    """Exit code 0: written. 1: it could not be. 2: asked wrongly. Check it: ``verify_audit --export FILE --key KEY``."""
+    """Exit code 0: written. 1: it could not be. 2: asked wrongly. ``verify_audit --export FILE`` checks it."""
 
     help = __doc__ or ""
 
