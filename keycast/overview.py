@@ -25,6 +25,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.sentences import outcome_word, sentence
 from keycast.audit.tags import Outcome
 from keycast.operations.charts import charts, milliseconds
+from keycast.operations.looks import listed
 from keycast.operations.parts import parts
 from keys.models import KeyState, PersonalKey
 
@@ -99,7 +100,7 @@ def figures(view: View, workers: list[Worker]) -> dict[str, Any]:
     tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant else None
     if view.tenant and tenant is None:
         return {"unknown": view.tenant}
-    unwritten = {worker.id: worker.status.get("minutes", []) for worker in workers}
+    unwritten = {worker.id: listed(worker.status, "minutes") for worker in workers}
     found = series(span_of(view.span), tenant.id if tenant else EVERYONE, unwritten)
     return {"tenant": tenant, "charts": charts(found), "sums": sums(found), "is_empty": found.is_empty}
 
@@ -174,7 +175,7 @@ def relays_of(workers: list[Worker]) -> list[dict[str, Any]]:
         {**relay, "worker": worker.place}
         for worker in workers
         if worker.is_alive
-        for relay in worker.status.get("relays", [])
+        for relay in listed(worker.status, "relays")
     ]
 
 

@@ -130,5 +130,7 @@ def _unwritten(unwritten: Unwritten, last: int) -> Iterator[tuple[int, list[int]
 
 
 def _sound(rows: Iterable[Sequence[int]]) -> Iterator[Sequence[int]]:
-    """Rows of the right length: another version of Keycast may have published them."""
-    return (row for row in rows if len(row) == 1 + len(COLUMNS))
+    """Rows of whole numbers of the right length: another version of Keycast may have published them."""
+    for row in rows:
+        if isinstance(row, list) and len(row) == 1 + len(COLUMNS) and all(isinstance(number, int) for number in row):
+            yield row

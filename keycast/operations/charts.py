@@ -67,6 +67,7 @@ class Chart:
     bars: Sequence[Bar] = ()
     lines: Sequence[Line] = ()
     is_empty: bool = False
+    has_lines: bool = False
     width: int = field(default=WIDTH)
     height: int = field(default=HEIGHT)
     left: int = field(default=LEFT)
@@ -159,6 +160,7 @@ def curves(slug: str, title: str, series: Series, percentiles: Sequence[Curve]) 
         across=_times(series),
         up=[Tick(height_of(value, ticks[-1]), short(value)) for value in ticks],
         lines=lines,
+        has_lines=True,
         is_empty=not lines,
     )
 

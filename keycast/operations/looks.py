@@ -92,11 +92,16 @@ def pulses() -> Iterator[tuple[str, dict[str, Any]]]:
 
 def sound(status: Any) -> Iterator[dict[str, Any]]:
     """The pulses in a published status that are as keys.pulse makes them."""
-    found = status.get("services", []) if isinstance(status, dict) else []
     wanted = {"name": str, "open": bool, "good_at": int, "bad_at": int, "error": str}
-    for pulse in found:
+    for pulse in listed(status, "services"):
         if isinstance(pulse, dict) and all(isinstance(pulse.get(name), kind) for name, kind in wanted.items()):
             yield pulse
+
+
+def listed(status: Any, name: str) -> list[Any]:
+    """A list in a published status; empty where it is missing: another version of Keycast may have published it."""
+    found = status.get(name) if isinstance(status, dict) else None
+    return found if isinstance(found, list) else []
 
 
 def spoken(seconds: float) -> str:

@@ -78,7 +78,7 @@ def built_in_relay(web: Sequence[Sign]) -> Part:
 
 
 def outbound_relays(alive: Sequence[Seat]) -> Part:
-    rows = [row for worker in alive for row in worker.status.get("relays", [])]
+    rows = [row for worker in alive for row in looks.listed(worker.status, "relays")]
     if not rows:
         return Part("Outbound relays", QUIET, "None in use: the built-in relay carries everything.")
     live = sum(row.get("status") == RelayStatus.LIVE.value for row in rows)

@@ -91,7 +91,8 @@ def test_what_is_not_written_yet_is_added_and_counted_once() -> None:
 
 
 def test_what_another_version_has_not_written_is_left_out() -> None:
-    assert series(HOUR, unwritten={"a": [[NOW_MINUTE, 1, 2], []]}, now=NOW).is_empty
+    strange: Any = {"a": [[NOW_MINUTE, 1, 2], [], 7, None, [NOW_MINUTE, *["x"] * len(COLUMNS)]]}
+    assert series(HOUR, unwritten=strange, now=NOW).is_empty
 
 
 def test_one_tenants_figures_take_nothing_from_what_is_not_written() -> None:
