@@ -49,9 +49,9 @@ def _require_room(tenant: Tenant, user: User) -> None:
             raise TooManyKeys
 
 
-def require_platform(actor: Actor) -> None:
-    """Those who run the platform: commands, jobs, and staff. Raises NotPermitted."""
-    if _platform_authority(actor, Duty.OPERATE) is None:
+def require_platform(actor: Actor, duty: Duty = Duty.OPERATE) -> None:
+    """Those who run the platform: commands, jobs, and staff by ``duty``. Raises NotPermitted."""
+    if _platform_authority(actor, duty) is None:
         raise NotPermitted
 
 

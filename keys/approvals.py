@@ -14,7 +14,8 @@ from keycast.nostr.nip19 import encode_npub
 from keycast.staff import Duty
 from keys import states
 from keys.errors import KeyNotFound
-from keys.models import PersonalKey
+from keys.inventory import DESTROY_ORPHAN, condemn, orphan_of
+from keys.models import HsmOrphan, PersonalKey, Provider
 from keys.services import DESTROY_KEY, schedule_destruction
 from keys.states import Step
 
@@ -31,6 +32,16 @@ def connect() -> None:
             page=lambda target_id: reverse("admin:keys_personalkey_change", args=[UUID(target_id)]),
         )
     )
+    register(
+        ApprovalKind(
+            slug=DESTROY_ORPHAN,
+            title="Destroy a key in the HSM that no row names",
+            run=_condemn,
+            describe=_describe_orphan,
+            duty_to_ask=Duty.DESTROY,
+            page=lambda target_id: reverse("admin:keys_hsmorphan_change", args=[UUID(target_id)]),
+        )
+    )
 
 
 def _destroy(warrant: Warrant) -> PersonalKey:
@@ -44,6 +55,18 @@ def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
     states.after(key.state, Step.SCHEDULE_DESTRUCTION)
     name = encode_npub(key.public_key) if key.public_key else key.id.hex
     return f"Destroy the key {name} of {key.user.email} at {key.tenant.name}, for good, after the waiting time"
+
+
+def _condemn(warrant: Warrant) -> HsmOrphan:
+    orphan = orphan_of(warrant.target_id)
+    return condemn(actor=warrant.actor, orphan=orphan, reason=warrant.reason, warrant=warrant)
+
+
+def _describe_orphan(target_id: str, parameters: Mapping[str, Any]) -> str:
+    """Raises KeyNotFound."""
+    orphan = orphan_of(target_id)
+    how = "at once and for good" if orphan.provider == Provider.NETHSM else "after Google's own waiting time"
+    return f"Destroy the key {orphan.name[-120:]} in {Provider(orphan.provider).label}, {how}"
 
 
 def _key(target_id: str) -> PersonalKey:

@@ -175,6 +175,13 @@ class TooBusy(Unavailable):
     public_message = "Another encrypted key is being opened. Please try again in a moment."
 
 
+class CheckFailed(CustodyError):
+    """A check of what is stored of a key found something wrong; the text says what."""
+
+    code = "check-failed"
+    public_message = "This key did not pass its check."
+
+
 class InvalidText(CustodyError):
     """A name or another text that a person typed cannot be kept."""
 

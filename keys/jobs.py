@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from keys import services
+from keys import inventory, services
 from keys.conversion import course as conversion
 from keys.cosigning import upkeep
 from keys.rotation import jobs as rotation_jobs
@@ -18,6 +18,8 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("go on with conversions", "keys.jobs.advance_conversions", 1),
     ("keep up with the co-signer", "keys.jobs.keep_up_with_cosigner", 5),
     ("bring rotations on", "keys.jobs.nudge_rotations", 1),
+    ("compare HSMs with the database", "keys.jobs.take_inventories", 24 * 60),
+    ("go on with inventories", "keys.jobs.go_on_with_inventories", 1),
 )
 
 ROTATION_SECONDS: Final = 20.0
@@ -71,3 +73,18 @@ def step_rotation(rotation_id: str) -> bool:
     if goes_on and before.not_before is None and not before.owner:
         rotation_jobs.nudge(before.id)
     return not goes_on
+
+
+def take_inventories() -> int:
+    """Begin to compare every HSM with the database; returns how many HSMs there are."""
+    return inventory.take_all()
+
+
+def go_on_with_inventories() -> int:
+    """Bring inventories on, and end orphans that two persons gave up; returns how many."""
+    return inventory.go_on()
+
+
+def step_inventory(inventory_id: str) -> bool:
+    """Bring one inventory on soon after it was asked for; whether it has ended."""
+    return inventory.is_over(inventory.step(UUID(inventory_id)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -139,14 +140,14 @@ def disable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> Personal
     return _stop(actor, key, Step.DISABLE, Tag.KEY_DISABLED, reason)
 
 
-def unlock_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+def unlock_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Bring a locked key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
-    return _bring_back(actor, key, Step.UNLOCK, Tag.KEY_UNLOCKED)
+    return _bring_back(actor, key, Step.UNLOCK, Tag.KEY_UNLOCKED, reason)
 
 
-def enable_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+def enable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Bring a disabled key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
-    return _bring_back(actor, key, Step.ENABLE, Tag.KEY_ENABLED)
+    return _bring_back(actor, key, Step.ENABLE, Tag.KEY_ENABLED, reason)
 
 
 @transaction.atomic
@@ -169,25 +170,25 @@ def schedule_destruction(
 
 
 @transaction.atomic
-def cancel_destruction(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+def cancel_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Keep a key that was to be destroyed; it is disabled, and can be enabled. Raises InvalidTransition."""
     row = locked_row(key)
     access.require_manager(actor, row, Duty.DESTROY)
     row.destruction_due_at = None
     _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
-    journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor)
+    journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
     return row
 
 
 @transaction.atomic
-def remove_failed_key(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+def remove_failed_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Put a key that could not be made out of sight; a job ends what its HSM has of it. Raises InvalidTransition."""
     row = locked_row(key)
     access.require_manager(actor, row)
     row.state = states.after(row.state, Step.REMOVE)
     destruction.overwrite(row)
     journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
-    journal.write(row, Tag.KEY_DESTROYED, actor, reason="It could not be made.")
+    journal.write(row, Tag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
     return row
 
 
@@ -247,7 +248,7 @@ def _stop(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> 
     return row
 
 
-def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag) -> PersonalKey:
+def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> PersonalKey:
     with transaction.atomic():
         row = locked_row(key)
         held = access.require_reversible(actor, row)
@@ -255,8 +256,13 @@ def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag) -> Persona
         if not opens(row):
             raise KeyDamaged
         _take(row, step, held, "")
-        journal.write(row, tag, actor)
+        journal.write(row, tag, actor, **_said(reason))
         return row
+
+
+def _said(reason: str) -> dict[str, Any]:
+    """The reason for the audit row, where one was given."""
+    return {"reason": clean_reason(reason)} if reason else {}
 
 
 def _take(row: PersonalKey, step: Step, set_by: SetBy, reason: str) -> None:

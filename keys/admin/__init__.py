@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keys.admin import personalkey
+from keys.admin import inventory, personalkey
 from keys.admin.lookup import look_up
 
-__all__ = ["look_up", "personalkey"]
+__all__ = ["inventory", "look_up", "personalkey"]

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from keys import selectors
-from keys.admin import life
+from keys.admin import life, work
 from keys.models import KeyState, PersonalKey, Provider
 
 SHOWN: Final = 20
@@ -31,6 +31,7 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
         "life": life.life(key, request.GET.get("life", "")),
         "last_check": life.last_check(key),
         "trouble": trouble(key),
+        "work": work.under_way(key),
         "hsm": hsm_facts(key),
         "apps": apps[:SHOWN],
         "has_more_apps": len(apps) > SHOWN,

@@ -15,7 +15,9 @@ A_PAGE: Final = 20
 _WORDS: Final = {
     "reason": "",
     "due": "due",
+    "found": "found:",
     "asked_by": "asked for by",
+    "rotation": "rotation",
     "mode": "mode",
     "provider": "kept by",
     "from_provider": "before",

@@ -48,7 +48,7 @@ class KeyList(ChangeList):
         used = dict(rows.annotate(used=Max("connections__last_used_at")).values_list("pk", "used"))
         for key in shown:
             key.used_at = used.get(key.pk)
-        self.result_list = shown  # type: ignore[assignment]
+        self.result_list = shown
 
 
 @admin.register(PersonalKey)

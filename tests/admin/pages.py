@@ -86,7 +86,8 @@ def arguments(world: World, walker: User) -> dict[str, Any]:
     view = SupportView.objects.filter(staff=walker).first() or SupportView.objects.create(
         staff=walker, person=world.member, reason="ticket 1", closes_at=timezone.now() + timedelta(hours=1)
     )
-    return {"view_id": view.pk, "key_id": world.key.pk, "tenant_id": world.tenant.pk, "slug": "heartbeat"}
+    ids = {"view_id": view.pk, "key_id": world.key.pk, "tenant_id": world.tenant.pk}
+    return {**ids, "slug": "heartbeat", "provider": "google"}
 
 
 def pages(world: World, walker: User) -> list[AdminPage]:

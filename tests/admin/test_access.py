@@ -44,6 +44,8 @@ def test_only_our_own_models_are_there() -> None:
         "bunker.Connection",
         "bunker.ShardLease",
         "bunker.WorkerSeat",
+        "keys.HsmInventory",
+        "keys.HsmOrphan",
         "keys.PersonalKey",
     }
 

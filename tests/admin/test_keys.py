@@ -186,7 +186,7 @@ def test_a_page_costs_the_same_however_much_happened(
     for number in range(60):
         live(world.key, Tag.KEY_RENAMED)
         live(world.key, Tag.SIGN_EVENT, request_id=f"{number:064x}")
-    with django_assert_max_num_queries(16):
+    with django_assert_max_num_queries(24):
         page_of(operator_client, world.key)
 
 

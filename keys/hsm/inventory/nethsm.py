@@ -14,7 +14,7 @@ from keys.hsm.breaker import Breaker
 from keys.hsm.errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory.stock import Held, Page, Version, VersionState
 from keys.hsm.nethsm import access, calls, names
-from keys.hsm.nethsm.calls import PEM, Answer, Call
+from keys.hsm.nethsm.calls import JSON, PEM, Answer, Call
 from keys.hsm.nethsm.config import Config
 from keys.hsm.nethsm.keeper import is_ours
 from keys.models import PersonalKey, Provider
@@ -87,9 +87,8 @@ class NetHsmStock:
         except ValueError:
             raise HsmMisconfigured("This is not the name of a key in the HSM.") from None
         user = access.administrator(self._config, namespace)
-        accept = {"accept": PEM} if what else {}
         try:
-            return self._call(Call("GET", f"/keys/{key_id}{what}", user, _FOUND, **accept))
+            return self._call(Call("GET", f"/keys/{key_id}{what}", user, _FOUND, accept=PEM if what else JSON))
         except HsmForbidden:
             if namespace not in self._namespaces():  # nobody can sign in to a namespace that is not there
                 return Answer(404, b"")

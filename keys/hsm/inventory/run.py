@@ -50,12 +50,13 @@ _COLUMNS: Final = (
 )
 
 
-def start(*, actor: Actor, provider: str) -> HsmInventory:
-    """Begin an inventory, or give the one that is under way. Raises KeyError for an HSM that is not set up."""
-    stocks()[provider]
+def start(*, actor: Actor, provider: str, reason: str = "") -> HsmInventory:
+    """Begin an inventory, or give the one that is under way."""
     try:
         with transaction.atomic():
-            return HsmInventory.objects.create(provider=provider, asked_by=actor.label or actor.id)
+            return HsmInventory.objects.create(
+                provider=provider, asked_by=(actor.label or actor.id)[:200], report={"why": reason} if reason else {}
+            )
     except IntegrityError:
         return HsmInventory.objects.get(provider=provider, state=InventoryState.RUNNING)
 
@@ -157,7 +158,8 @@ def _look_at_unnamed(run: HsmInventory, stock: Stock, name: str) -> None:
 
 def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     rows = list(_rows(run).only(*_COLUMNS)[:A_BATCH])
-    seen = {row.pk: _seen(stock, row, budget) for row in rows}
+    found = {row.pk: seen(stock, row) for row in rows}
+    budget.took(2 * len(rows))
     with scopes_disabled():
         again = PersonalKey.objects.only(*_COLUMNS).in_bulk([row.pk for row in rows])
         # While a key's HSM key is being replaced there are two, and both are right.
@@ -166,7 +168,7 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     for row in rows:
         after = again.get(row.pk)
         if after is not None and _is_same(row, after) and row.pk not in changing:
-            _add(run, compare(row, *seen[row.pk], now))
+            _add(run, compare(row, *found[row.pk], now))
     run.done += len(rows)
     if len(rows) < A_BATCH:
         _finish(run)
@@ -175,13 +177,12 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     _save(run)
 
 
-def _seen(stock: Stock, row: PersonalKey, budget: _Budget) -> tuple[Held | None, bytes | None]:
+def seen(stock: Stock, row: PersonalKey) -> tuple[Held | None, bytes | None]:
+    """What the HSM holds of a row's key, and its public key where it can tell one. Up to two reads."""
     held = stock.look(row.kms_key_name)
-    budget.took(1)
     version = row.kms_key_version or row.kms_key_name
     if row.state == KeyState.PENDING or held is None or not _can_tell(held, version):
         return held, None
-    budget.took(1)
     return held, stock.public_key(version)
 
 
@@ -252,7 +253,7 @@ def _end(run: HsmInventory, state: InventoryState, problem: str) -> HsmInventory
 
 
 def _numbers(run: HsmInventory) -> dict[str, Any]:
-    return {"keys": run.done, "findings": run.report.get("counts", {})}
+    return {"keys": run.done, "findings": run.report.get("counts", {}), "why": run.report.get("why", "")}
 
 
 def _save(run: HsmInventory) -> None:

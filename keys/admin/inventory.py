@@ -1,0 +1,173 @@
+"""What HSMs hold, for staff: inventories with their findings, and keys there that no row names."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+from uuid import UUID
+
+from django.contrib import admin
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from keycast.admin_pages import staff_page
+from keycast.admin_tools import ReadOnlyAdmin, Verb
+from keycast.audit.entries import Actor
+from keycast.confirmation import Step, confirmed
+from keycast.staff import Duty, may
+from keys import inventory
+from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, Provider
+
+SHOWN: Final = 200
+"""So many findings of a kind are on the page; the command's JSON has all that were kept."""
+
+
+@admin.register(HsmInventory)
+class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
+    list_display = ("started_at", "provider", "stands", "progress", "wants_a_look", "asked_by")
+    list_filter = ("provider", "state")
+    sortable_by = ()
+    ordering = ("-started_at",)
+    change_list_template = "admin/keys/inventories.html"
+    change_form_template = "admin/keys/inventory.html"
+    fields = ("provider", "stands", "progress", "problem", "asked_by", "started_at", "finished_at")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        more = {"hsms": [_summary(provider) for provider in inventory.providers()]}
+        more["may_take"] = may(request.user, Duty.OPERATE)
+        return super().changelist_view(request, {**more, **(extra_context or {})})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        taken = self.get_object(request, object_id)
+        more = {} if taken is None else _details(taken)
+        return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})
+
+    @admin.display(description="state")
+    def stands(self, taken: HsmInventory) -> SafeString:
+        looks = {InventoryState.DONE: "good", InventoryState.FAILED: "bad"}
+        state = InventoryState(taken.state)
+        return format_html('<span class="{}">{}</span>', looks.get(state, "warn"), state.label)
+
+    @admin.display(description="keys looked at")
+    def progress(self, taken: HsmInventory) -> str:
+        if taken.state == InventoryState.RUNNING and taken.phase == "hsm":
+            return f"reading the HSM: {taken.report.get('in_hsm', 0)} of ours so far"
+        return f"{taken.done} of {taken.total}"
+
+    @admin.display(description="to be looked at")
+    def wants_a_look(self, taken: HsmInventory) -> int:
+        return inventory.needs_a_look(taken)
+
+
+@admin.register(HsmOrphan)
+class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
+    list_display = ("short_name", "provider", "state", "first_seen_at", "last_seen_at", "decided_by", "reason")
+    list_filter = ("state", "provider")
+    search_fields = ("name__exact",)
+    search_help_text = "HSM key name"
+    sortable_by = ()
+    fields = (
+        *("provider", "name", "version_list", "state", "reason", "decided_by", "decided_at", "problem"),
+        *("first_seen_at", "last_seen_at"),
+    )
+    verbs = (
+        Verb(
+            "ignore",
+            "Leave as it is",
+            "For instance because it is another deployment's. Inventories do not tell of it any more.",
+            lambda actor, row, reason: inventory.ignore(actor=actor, orphan=row, reason=reason),
+            lambda row: row.state == OrphanState.OPEN,
+            duty=Duty.OPERATE,
+        ),
+        Verb(
+            "reopen",
+            "Look at it again",
+            "Takes back what was decided, as long as nothing has been done in the HSM.",
+            lambda actor, row, reason: inventory.reopen(actor=actor, orphan=row, reason=reason),
+            lambda row: row.state in {OrphanState.IGNORED, OrphanState.DOOMED},
+            duty=Duty.OPERATE,
+        ),
+        Verb(
+            "destroy",
+            "Destroy in the HSM…",
+            "Asks a second person. When they approve, a job looks once more that no row names it, and destroys it: in "
+            "Cloud KMS after Google's waiting time, in a NetHSM at once. If it belongs to another deployment, or to a "
+            "newer state of a database that was restored, its owner loses the key.",
+            None,
+            lambda row: row.state in {OrphanState.OPEN, OrphanState.IGNORED},
+            is_dangerous=True,
+            duty=Duty.DESTROY,
+            step_up=True,
+            approval=inventory.DESTROY_ORPHAN,
+        ),
+    )
+
+    @admin.display(description="HSM key")
+    def short_name(self, row: HsmOrphan) -> str:
+        return str(row)
+
+    @admin.display(description="versions")
+    def version_list(self, row: HsmOrphan) -> str:
+        return ", ".join(str(name).rpartition("/")[2] for name in row.versions)
+
+
+@staff_page("hsm/<slug:provider>/compare/", "hsm_compare", Duty.OPERATE)
+def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
+    """Begin an inventory. It changes nothing in the HSM; why it is made is kept with it."""
+
+    def begin(reason: str) -> str:
+        inventory.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
+        return "The comparison has begun. Its page shows how far it is."
+
+    step = Step(
+        "Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it."
+    )
+    label = dict(Provider.choices).get(provider, provider)
+    context = {**admin.site.each_context(request), "opts": HsmInventory._meta, "original": label}
+    title, back = f"Compare with the database: {label}", reverse("admin:keys_hsminventory_changelist")
+    return confirmed(request, title=title, step=step, do=begin, back=back, context=context)
+
+
+def _summary(provider: str) -> dict[str, Any]:
+    """Where things stand with one HSM: the newest result, and a newer try that is under way or went wrong."""
+    done, newer = None, None
+    for each in inventory.latest(provider):
+        done, newer = (each, newer) if each.state == InventoryState.DONE else (done, each)
+    return {
+        "provider": provider,
+        "label": Provider(provider).label,
+        "done": done,
+        "newer": newer,
+        "age": timezone.now() - done.started_at if done else None,
+        "is_old": done is not None and inventory.is_old(done),
+        "wants_a_look": inventory.needs_a_look(done) if done else 0,
+    }
+
+
+def _details(taken: HsmInventory) -> dict[str, Any]:
+    orphans = {row.name: row for row in HsmOrphan.objects.filter(provider=taken.provider)[:SHOWN]}
+    groups = []
+    for group in inventory.groups(taken):
+        shown = [{**finding, "url": _page_of(finding, orphans)} for finding in group.findings[:SHOWN]]
+        groups.append({"group": group, "shown": shown, "more": group.count - len(shown)})
+    foreign: list[str] = taken.report.get("foreign", [])
+    return {
+        "groups": groups,
+        "foreign": foreign[:SHOWN],
+        "foreign_count": taken.report.get("foreign_count", 0),
+        "in_hsm": taken.report.get("in_hsm", 0),
+        "is_running": taken.state == InventoryState.RUNNING,
+        "is_old": inventory.is_old(taken),
+    }
+
+
+def _page_of(finding: dict[str, Any], orphans: dict[str, HsmOrphan]) -> str:
+    """The page on which something can be done about it; empty where there is none."""
+    if finding["key_id"]:
+        return reverse("admin:keys_personalkey_change", args=[UUID(finding["key_id"])])
+    orphan = orphans.get(finding["name"])
+    return reverse("admin:keys_hsmorphan_change", args=[orphan.pk]) if orphan else ""

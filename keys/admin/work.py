@@ -1,0 +1,70 @@
+"""What jobs are doing to a key just now: rotations, a conversion, a change of its HSM key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from django.core.exceptions import ObjectDoesNotExist
+
+from keys.models import PersonalKey, Rotation, RotationState
+from keys.rotation.errors import UnknownRotation
+from keys.rotation.registry import kind_of
+from keys.rotation.selectors import latest, unfinished
+from keys.rotation.services import progress
+
+_OF_ONE_KEY: Final = ("rewrap", "halves", "transport")
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One thing that is going on. ``percent`` is None where steps cannot be counted."""
+
+    title: str
+    stands: str
+    percent: int | None = None
+    problem: str = ""
+
+
+def under_way(key: PersonalKey) -> list[Work]:
+    """Everything that is, and what ended with failures last."""
+    return [*_rotations(key), *_failures(key), *_changes(key)]
+
+
+def _rotations(key: PersonalKey) -> Iterator[Work]:
+    scopes = ["all", f"tenant:{key.tenant_id.hex}", f"key:{key.id.hex}"]
+    for row in unfinished().filter(scope__in=scopes):
+        now = progress(row)
+        left = "" if now.seconds_left is None else f", about {now.seconds_left:.0f} s left"
+        yield Work(title_of(row), f"{now.done} of {now.total} done{left}", now.percent, row.problem)
+
+
+def _failures(key: PersonalKey) -> Iterator[Work]:
+    for kind in _OF_ONE_KEY:
+        row = latest(kind, f"key:{key.id.hex}")
+        if row is not None and row.state == RotationState.FAILED:
+            yield Work(title_of(row), "It failed; start it again when the cause is gone.", None, row.problem)
+
+
+def _changes(key: PersonalKey) -> Iterator[Work]:
+    for name, title in (("conversion", "Conversion to a split key"), ("succession", "Change of the HSM key")):
+        try:
+            row = getattr(key, name)
+        except ObjectDoesNotExist:
+            continue
+        yield Work(title, f"{row.get_step_display()}.", None, row.problem)
+    try:
+        refresh = key.half_refresh
+    except ObjectDoesNotExist:
+        return
+    yield Work("Renewal of the halves", f"{refresh.get_step_display()}.")
+
+
+def title_of(rotation: Rotation) -> str:
+    """What a rotation does, in plain words."""
+    try:
+        title = kind_of(rotation.kind).title
+    except UnknownRotation:
+        title = rotation.kind
+    return title if rotation.scope.startswith("key:") else f"{title} ({rotation.scope.partition(':')[0]})"
