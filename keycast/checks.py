@@ -212,6 +212,20 @@ RULES: tuple[Rule, ...] = (
         fatal=True,
     ),
     Rule(
+        "keycast.E027",
+        dangers.key_beside_the_signer,
+        "KEYCAST_SIGNER_SOCKET is there to keep key-encryption keys out of it.",
+        "Give them to manage.py signer alone; with KEYCAST_SIGNER_CHILD=1 in a file (KEYCAST_KEK_FILE).",
+        fatal=True,
+    ),
+    Rule(
+        "keycast.E028",
+        dangers.nobody_runs_the_signer,
+        "Only the server of the embedded shape runs the signer as its child.",
+        "Run manage.py signer as a service, and name its socket in KEYCAST_SIGNER_SOCKET.",
+        fatal=True,
+    ),
+    Rule(
         "keycast.W030",
         dangers.no_file_of_endings,
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",

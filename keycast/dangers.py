@@ -131,9 +131,27 @@ def clear_text_relays() -> Finding:
 
 
 def no_key_encryption_key() -> Finding:
-    if settings.KEK_PROVIDER != "local" or named("KEYCAST_KEK"):
+    """Where the signer is a process of its own, it alone needs one, and refuses by itself."""
+    is_elsewhere = settings.SIGNER_SOCKET and not settings.SIGNER_IS_CHILD
+    if settings.KEK_PROVIDER != "local" or named("KEYCAST_KEK") or is_elsewhere:
         return None
     return "No key-encryption key: neither KEYCAST_KEK nor KEYCAST_KEK_FILE is set."
+
+
+def key_beside_the_signer() -> Finding:
+    """The server that runs the signer as its child may know where the key lies, and hands that on; it reads none."""
+    if not settings.SIGNER_SOCKET:
+        return None
+    if os.environ.get("KEYCAST_KEK"):
+        return "KEYCAST_KEK is set in a process that is not the signer."
+    if os.environ.get("KEYCAST_KEK_FILE") and not settings.SIGNER_IS_CHILD:
+        return "KEYCAST_KEK_FILE is set in a process that is not the signer."
+    return None
+
+
+def nobody_runs_the_signer() -> Finding:
+    is_left_alone = settings.SIGNER_IS_CHILD and not settings.EMBEDDED
+    return "KEYCAST_SIGNER_CHILD=1 with KEYCAST_EMBEDDED=0." if is_left_alone else None
 
 
 def no_field_key() -> Finding:

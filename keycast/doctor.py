@@ -19,7 +19,7 @@ from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.health import Finding, Look
 from keys import SHARDS
-from keys.checks import hsm_reports, self_test
+from keys.checks import hsm_reports, self_test, signer_report
 
 LEAST_DISK = 500 * 1024 * 1024
 """Bytes."""
@@ -60,6 +60,12 @@ def database_mode() -> Finding:
             values.append(f"{name} {cursor.fetchone()[0]}")
     is_ok = not any(value.endswith(" off") for value in values)
     return Finding("durability", is_ok, ", ".join(values) + ".", "An audit row must survive a crash: switch these on.")
+
+
+def signer() -> Finding:
+    """Whoever has the key-encryption keys can seal and open, and serves what is configured here."""
+    report = signer_report()
+    return Finding(report.name, report.is_ok, report.detail, report.fix)
 
 
 def keys_open() -> Finding:
@@ -146,6 +152,7 @@ LOOKS: tuple[Look, ...] = (
     libraries,
     *health.LOOKS,
     database_mode,
+    signer,
     keys_open,
     audit_log,
     leases,

@@ -28,8 +28,17 @@ async def run_jobs(stop: asyncio.Event) -> None:
     One that hangs is ended, and started again by the supervisor.
     """
     from keycast.operations.watchdog import wait_for_silence  # noqa: PLC0415  (its imports cost)
+    from keys.signing.remote.process import without_kek  # noqa: PLC0415  (as above)
 
-    await run_command(stop, "qcluster", watch=wait_for_silence)
+    environment = without_kek(os.environ) if settings.SIGNER_SOCKET else None
+    await run_command(stop, "qcluster", environment=environment, watch=wait_for_silence)
+
+
+async def run_signer(stop: asyncio.Event) -> None:
+    """Run the signer as a child process, which alone reads the key-encryption keys."""
+    from keys.signing.remote.process import environment  # noqa: PLC0415  (as above)
+
+    await run_command(stop, "signer", environment=environment(os.environ))
 
 
 async def run_watchdog(stop: asyncio.Event) -> None:
@@ -67,6 +76,8 @@ def web_services() -> list[Service]:
 def embedded_services() -> list[Service]:
     """What one process of the embedded shape runs beside the web."""
     services = [Service("bunker worker", run_worker), Service("jobs", run_jobs), Service("watchdog", run_watchdog)]
+    if settings.SIGNER_IS_CHILD:
+        services.append(Service("signer", run_signer))
     if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
         services.append(Service("co-signer", run_cosigner))
     if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:

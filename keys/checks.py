@@ -13,6 +13,7 @@ from keys.hsm import inspection
 from keys.hsm.inspection import HsmReport
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.rows import key_ref, transport_ref
+from keys.signing import signer
 from keys.signing.inspection import check_personal, check_transport
 
 KEPT_STATES = (KeyState.ACTIVE, KeyState.LOCKED, KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED)
@@ -31,6 +32,11 @@ class KeyProblem:
 def hsm_reports() -> list[HsmReport]:
     """How the HSMs and the co-signer look from here; empty where none is set up."""
     return list(inspection.reports())
+
+
+def signer_report() -> HsmReport:
+    """How whoever has the key-encryption keys looks from here: this process, or the signer."""
+    return signer.report()
 
 
 def opens(key: PersonalKey) -> bool:

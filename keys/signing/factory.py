@@ -47,6 +47,11 @@ def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signe
     _signers[mode_and_provider] = make
 
 
+def served() -> tuple[tuple[str, str], ...]:
+    """The key modes and providers of this deployment, as its settings have them."""
+    return (*ENCRYPTED, *_signers)
+
+
 def own_signers() -> dict[tuple[str, str], Signer]:
     """Every signer of this deployment, working in this process, by key mode and provider."""
     local = LocalSigner(
@@ -63,7 +68,7 @@ def own_signers() -> dict[tuple[str, str], Signer]:
 def make_signing_service(report: DamageReport) -> SigningService:
     """A service over every signer this deployment has."""
     if registry.is_elsewhere():
-        return SigningService(_remote().signers([*ENCRYPTED, *_signers]), report)
+        return SigningService(_remote().signers(served()), report)
     return SigningService(own_signers(), report)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
@@ -58,10 +57,11 @@ class Vault(Generic[V]):
         provider = self._providers(sealed.provider)
         if not provider.blocking:
             return self.open_now(sealed, place, provider)
-        opening = partial(asyncio.to_thread, self.open_now, provider=provider)
-        if not self._cache.keeps:
-            return await opening(sealed, place)
-        return await self._in_flight(opening, sealed, place)
+
+        def opening() -> Coroutine[Any, Any, V]:
+            return asyncio.to_thread(self.open_now, sealed, place, provider)
+
+        return await (self._in_flight(opening, sealed, place) if self._cache.keeps else opening())
 
     def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
@@ -86,14 +86,12 @@ class Vault(Generic[V]):
         opened.is_kept = self._cache.put(place.row_id, opened, ticket)
         return opened
 
-    async def _in_flight(
-        self, opening: Callable[[SealedSecret, Place], Coroutine[Any, Any, V]], sealed: SealedSecret, place: Place
-    ) -> V:
+    async def _in_flight(self, opening: Callable[[], Coroutine[Any, Any, V]], sealed: SealedSecret, place: Place) -> V:
         """One opening for all who wait for the same key."""
         flight = (id(asyncio.get_running_loop()), place, sealed.blob)
         task = self._opening.get(flight)
         if task is None:
-            task = asyncio.create_task(opening(sealed, place))
+            task = asyncio.create_task(opening())
             self._opening[flight] = task
             task.add_done_callback(lambda done: self._landed(flight, done))
         return await asyncio.shield(task)

@@ -100,7 +100,8 @@ class Lines(Generic[A]):
             line = await self._opened(loop)
         if len(line.waiting) >= self._at_once:
             raise self._failures.busy()
-        number, future = line.number(), loop.create_future()
+        number = line.number()
+        future: asyncio.Future[A] = loop.create_future()
         line.waiting[number] = future
         timer = loop.call_at(min(loop.time() + within, until), _expire, future, self._failures.lost)
         try:

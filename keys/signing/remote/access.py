@@ -186,7 +186,7 @@ class TransportVault(Vault[OpenTransportKey]):
         """See Vault; raises SignerUnavailable too. One question for all who wait for the same key."""
         if not self._cache.keeps:
             return await self._fetched(sealed, place)
-        return await self._in_flight(self._fetched, sealed, place)
+        return await self._in_flight(lambda: self._fetched(sealed, place), sealed, place)
 
     async def _fetched(self, sealed: SealedSecret, place: Place) -> OpenTransportKey:
         ticket = self._cache.ticket(place.row_id)

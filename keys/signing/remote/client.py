@@ -19,6 +19,7 @@ from django.conf import settings
 
 from keycast.crypto.secret import wipe_bytes
 from keys.errors import InvalidOperand
+from keys.pulse import Pulse
 from keys.signing.remote import messages
 from keys.signing.remote.errors import SignerBusy, SignerFailed, SignerUnavailable, error_of
 from keys.signing.remote.messages import AnyReply, Refused, Reply
@@ -69,6 +70,7 @@ class SignerClient:
     def __init__(self, path: Callable[[], str] = lambda: settings.SIGNER_SOCKET, at_once: int = MAX_AT_ONCE) -> None:
         self._path = path
         self._grace = Grace()
+        self.pulse = Pulse("signer")
         failures = Failures(_Lost, SignerBusy)
         self._lines: Lines[AnyReply] = Lines(self._connect, _encoded, messages.decode_reply, failures, at_once)
         self._idle: list[socket.socket] = []
@@ -86,11 +88,12 @@ class SignerClient:
             reply = await self._lines.ask(make, within, end)
         except _Lost:
             if end - now() < _LEAST:
-                raise SignerUnavailable from None
+                raise self._unavailable() from None
             try:
                 reply = await self._lines.ask(make, within, end)
             except _Lost:
-                raise SignerUnavailable from None
+                raise self._unavailable() from None
+        self.pulse.good()
         return _checked(reply, expected)
 
     def ask_now(self, make: Make, expected: type[R], within: float = WITHIN) -> R:
@@ -117,9 +120,14 @@ class SignerClient:
             reply = _received(connection, end)
         except (OSError, EOFError, msgspec.MsgspecError):
             connection.close()
-            raise SignerUnavailable from None
+            raise self._unavailable() from None
         self._give_back(connection)
+        self.pulse.good()
         return reply
+
+    def _unavailable(self) -> SignerUnavailable:
+        self.pulse.bad(SignerUnavailable.__name__)
+        return SignerUnavailable()
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], Frames]) -> None:
         end = loop.time() + self._grace.seconds()
@@ -130,7 +138,7 @@ class SignerClient:
             except (OSError, TimeoutError):
                 if loop.time() + _PAUSE > end:
                     self._grace.missed()
-                    raise SignerUnavailable from None
+                    raise self._unavailable() from None
                 await asyncio.sleep(_PAUSE)
             else:
                 self._grace.met()
@@ -147,7 +155,7 @@ class SignerClient:
                 connection.close()
                 if time.monotonic() + _PAUSE > end:
                     self._grace.missed()
-                    raise SignerUnavailable from None
+                    raise self._unavailable() from None
                 time.sleep(_PAUSE)
             else:
                 self._grace.met()
@@ -212,7 +220,8 @@ def _received(connection: socket.socket, end: float) -> AnyReply:
         raise EOFError
     frame = _exactly(connection, size, end)
     try:
-        return messages.decode_reply(frame)
+        reply: AnyReply = messages.decode_reply(frame)
+        return reply
     finally:
         frame[:] = bytes(len(frame))
 

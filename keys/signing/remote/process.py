@@ -47,7 +47,8 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 def without_kek(given: Mapping[str, str]) -> dict[str, str]:
     """What any other child process inherits where the signer is one: not even where the key-encryption key lies."""
-    return {**given, **dict.fromkeys(KEK_VARIABLES, "")}
+    here = {"KEYCAST_SIGNER_CHILD": "0", "KEYCAST_SIGNER_SOCKET": settings.SIGNER_SOCKET}
+    return {**given, **dict.fromkeys(KEK_VARIABLES, ""), **here}
 
 
 async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:

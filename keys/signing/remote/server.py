@@ -18,6 +18,11 @@ from keys.wire import sockets
 from keys.wire.server import FrameServer
 
 MAX_AT_ONCE: Final = 2048
+LINGER: Final = 8.0
+"""Seconds for which a signer that was told to stop still answers at most,"""
+QUIET: Final = 1.0
+"""and without a request for so long, no longer."""
+_LOOK: Final = 0.1
 
 
 class SocketRefused(Exception):
@@ -31,6 +36,7 @@ class SignerServer(FrameServer[AnyRequest]):
         super().__init__(what="the signer", decode=messages.decode_request, encode=messages.encode)
         self._desk, self._path, self._users = desk, path, users
         self.at_once = MAX_AT_ONCE
+        self._asked_at = 0.0
 
     async def start(self) -> None:
         """Listen. Raises SocketRefused when another signer does, or others could put a socket of theirs there."""
@@ -41,7 +47,12 @@ class SignerServer(FrameServer[AnyRequest]):
         self.serve_on(await loop.create_unix_server(self.new_connection, sock=listener))
 
     async def stop(self) -> None:
-        """Stop listening, finish what was begun, close."""
+        """Go last: whoever ends with us finishes its own requests first. Then finish what was begun, and close."""
+        loop = asyncio.get_running_loop()
+        for _ in range(int(LINGER / _LOOK)):
+            if not self.connections or loop.time() - self._asked_at >= QUIET:
+                break
+            await asyncio.sleep(_LOOK)
         await super().stop()
         sockets.remove(self._path)
 
@@ -52,6 +63,7 @@ class SignerServer(FrameServer[AnyRequest]):
 
     async def answer(self, request: AnyRequest, name: str) -> Any:
         """What the desk says."""
+        self._asked_at = asyncio.get_running_loop().time()
         return await self._desk.answer(request)
 
     def sent(self, reply: Any) -> None:
