@@ -135,7 +135,7 @@ class _Teller:
 def _pause(rotation: Rotation) -> float:
     """How long until it is worth asking again: its own time, or a moment while somebody else works on it."""
     if rotation.not_before is None:
-        return 0.5
+        return 0.2
     return min(max((rotation.not_before - timezone.now()).total_seconds(), 0.05), 5.0)
 
 

@@ -9,10 +9,15 @@ import os
 import signal
 from typing import Final
 
-_at: Final = (
-    os.environ.get("KEYCAST_TEST_ROTATION_CRASH_AT", "") if os.environ.get("KEYCAST_ENVIRONMENT") == "test" else ""
-)
+_IS_TEST: Final = os.environ.get("KEYCAST_ENVIRONMENT") == "test"
+_at = os.environ.get("KEYCAST_TEST_ROTATION_CRASH_AT", "") if _IS_TEST else ""
 _seen: dict[str, int] = {}
+
+
+def arm(step: str) -> None:
+    """Choose the step in this process; for a test's own processes."""
+    global _at  # noqa: PLW0603 -- armed once, after a fork
+    _at = step if _IS_TEST else ""
 
 
 def point(name: str) -> None:

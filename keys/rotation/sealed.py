@@ -13,12 +13,12 @@ from uuid import UUID, uuid4
 
 from django.db.models import Count, Model, Q, QuerySet
 
-from keys.models import HalfRefresh, PersonalKey, TransportKey
+from keys.models import Conversion, HalfRefresh, PersonalKey, TransportKey
 from keys.refs import Purpose, SealedSecret
 from keys.rotation.scope import Scope
 from keys.signing.envelope import Place
 from keys.signing.factory import key_maker
-from keys.signing.half import SealedHalf
+from keys.signing.half import SealedHalf, parting_place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,8 @@ class SealedRow:
 class Shelf:
     """One column. ``about`` names the personal key (path from the row), ``kept`` the rows that hold a secret.
 
-    ``read`` gives the sealed secret and its place; ``fields`` the columns to write for a secret sealed anew.
+    ``read`` gives the sealed secret and its place; ``fields`` the columns to write for a secret sealed anew, beside
+    ``version``, the one that names the key-encryption key.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Shelf:
     kept: Q
     read: Callable[[Any], tuple[SealedSecret, Place]]
     fields: Callable[[SealedRow, SealedSecret], dict[str, Any]]
+    version: str = "kek_version"
 
     def rows(self, scope: Scope | None = None) -> QuerySet[Any]:
         """Every row of ``scope`` that holds a secret, by primary key."""
@@ -59,6 +61,11 @@ class Shelf:
             found = found.filter(**{owner: scope.tenant_id})
         return found.order_by("pk")
 
+    def stale(self, scope: Scope, version: str) -> QuerySet[Any]:
+        """Those of them that are not sealed under ``version``, with their keys."""
+        found = self.rows(scope).exclude(**{self.version: version})
+        return found if self.about == "pk" else found.select_related("key")
+
     def take(self, row: Any) -> SealedRow:
         """What there is to seal anew in a row. Raises KeyDamaged."""
         sealed, place = self.read(row)
@@ -67,9 +74,9 @@ class Shelf:
 
     def store(self, old: SealedRow, new: SealedSecret) -> bool:
         """Put ``new`` in the place of exactly ``old``; False when the row has changed since it was read."""
-        unchanged = {"pk": old.row_id, self.column: old.blob, "kek_version": old.sealed.kek_version}
+        unchanged = {"pk": old.row_id, self.column: old.blob, self.version: old.sealed.kek_version}
         found = self.model._default_manager.filter(self.kept, **unchanged)
-        return bool(found.update(kek_version=new.kek_version, **self.fields(old, new)))
+        return bool(found.update(**{self.version: new.kek_version}, **self.fields(old, new)))
 
 
 def _read_personal(row: PersonalKey) -> tuple[SealedSecret, Place]:
@@ -87,6 +94,16 @@ def _read_coming_half(row: HalfRefresh) -> tuple[SealedSecret, Place]:
     return half.sealed, half.place(row.key.tenant_id, row.key_id)
 
 
+def _read_half_a(row: Conversion) -> tuple[SealedSecret, Place]:
+    half = SealedHalf.unpack(bytes(row.half_a or b""), row.half_a_kek_version)
+    return half.sealed, half.place(row.key.tenant_id, row.key_id)
+
+
+def _read_half_b(row: Conversion) -> tuple[SealedSecret, Place]:
+    half = SealedHalf.unpack(bytes(row.half_b or b""), row.half_b_kek_version)
+    return half.sealed, parting_place_of(half.public, row.key.tenant_id, row.key_id)
+
+
 def _read_transport(row: TransportKey) -> tuple[SealedSecret, Place]:
     sealed = SealedSecret(row.kek_provider, row.kek_version, bytes(row.encrypted_secret_key))
     return sealed, Place(row.tenant_id, row.id, row.public_key, Purpose.TRANSPORT_KEY, row.key_id)
@@ -94,7 +111,7 @@ def _read_transport(row: TransportKey) -> tuple[SealedSecret, Place]:
 
 def _half_fields(old: SealedRow, new: SealedSecret) -> dict[str, Any]:
     half = SealedHalf.unpack(old.blob, old.sealed.kek_version)
-    return {"encrypted_half_key": replace(half, sealed=new).pack()}
+    return {old.shelf.column: replace(half, sealed=new).pack()}
 
 
 _shelves: Final[list[Shelf]] = [
@@ -134,6 +151,26 @@ _shelves: Final[list[Shelf]] = [
         _read_coming_half,
         _half_fields,
     ),
+    Shelf(
+        "halves A of keys being converted",
+        Conversion,
+        "half_a",
+        "key_id",
+        Q(half_a__isnull=False),
+        _read_half_a,
+        _half_fields,
+        "half_a_kek_version",
+    ),
+    Shelf(
+        "halves B of keys being converted",
+        Conversion,
+        "half_b",
+        "key_id",
+        Q(half_b__isnull=False),
+        _read_half_b,
+        _half_fields,
+        "half_b_kek_version",
+    ),
 ]
 
 
@@ -151,7 +188,7 @@ def references() -> dict[str, dict[str, int]]:
     """How many secrets are sealed under each version of a key-encryption key: by version, then by shelf."""
     found: dict[str, dict[str, int]] = {}
     for shelf in _shelves:
-        for version, count in shelf.rows().order_by().values_list("kek_version").annotate(count=Count("pk")):
+        for version, count in shelf.rows().order_by().values_list(shelf.version).annotate(count=Count("pk")):
             found.setdefault(version, {})[shelf.name] = count
     return found
 
@@ -167,5 +204,5 @@ def current() -> SealedSecret:
 
 def stale(scope: Scope, version: str) -> int:
     """How many secrets of ``scope`` are not sealed under ``version``."""
-    counts: list[int] = [shelf.rows(scope).exclude(kek_version=version).count() for shelf in _shelves]
+    counts: list[int] = [shelf.stale(scope, version).count() for shelf in _shelves]
     return sum(counts)

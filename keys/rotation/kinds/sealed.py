@@ -53,11 +53,9 @@ class Rewrapping(RotationKind):
         for index, shelf in enumerate(sealed.shelves()):
             if index < int(number or 0):
                 continue
-            rows = shelf.rows(job.scope).exclude(kek_version=job.options["version"])
+            rows = shelf.stale(job.scope, job.options["version"])
             if last and index == int(number):
                 rows = rows.filter(pk__gt=last)
-            if shelf.about != "pk":
-                rows = rows.select_related("key")
             for row in rows[: limit - len(found)]:
                 key_id = row.pk if shelf.about == "pk" else row.key_id
                 found.append(Item(f"{index}:{row.pk.hex}", key_id, (shelf, row)))

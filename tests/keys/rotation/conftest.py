@@ -6,6 +6,8 @@ import pytest
 from django.db.models import Q
 
 from keycast.audit.entries import Actor
+from keys.kms import keyfile
+from keys.kms import registry as providers
 from keys.models import PersonalKey
 from keys.rotation import registry
 from keys.rotation.protocol import Item, RotationKind
@@ -43,6 +45,16 @@ class Renaming(RotationKind):
             return bool(PersonalKey.objects.filter(pk=item.key_id, name=item.row.name).update(name="new"))
 
         return change
+
+
+@pytest.fixture
+def kek_file(tmp_path, monkeypatch):
+    path = tmp_path / "kek"
+    keyfile.write_new(path, "first")
+    monkeypatch.delenv("KEYCAST_KEK", raising=False)
+    monkeypatch.setenv("KEYCAST_KEK_FILE", str(path))
+    providers.reset()
+    return path
 
 
 @pytest.fixture
