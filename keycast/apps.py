@@ -12,7 +12,8 @@ class KeycastConfig(AppConfig):
 
     def ready(self) -> None:
         import keycast.backup.watch
-        import keycast.checks  # noqa: F401  (both register what they look at)
+        import keycast.checks
+        import keycast.officers  # noqa: F401  (they register what they look at)
 
 
 class KeycastAdminConfig(AdminConfig):

@@ -1,4 +1,4 @@
-"""Who and what the demo shows: one tenant, one operator, one user with a key of each mode, and fresh bunker URLs."""
+"""Who and what the demo shows: a tenant, two security officers, a user with a key of each mode, fresh bunker URLs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from django.db import transaction
 
-from accounts.models import KeyMode, Role, Tenant, User
-from accounts.services import add_member, create_tenant, create_user
+from accounts.models import KeyMode, Role, StaffRole, Tenant, User
+from accounts.services import add_member, change_staff_role, create_tenant, create_user
 from accounts.services.tenants import change_tenant
 from bunker.models import Connection, ConnectionState
 from bunker.services import create_bunker_url, revoke_connection
@@ -24,6 +24,8 @@ from keys.services import create_key, finish_pending_key
 
 TENANT: Final = "demo"
 OPERATOR: Final = "operator@example.com"
+OFFICER: Final = "officer@example.com"
+"""The second person: what the operator asks for, this one decides on."""
 USER: Final = "alice@example.com"
 HOURS: Final = 24
 """How long an address in var/demo.json waits to be used; outside the demo it is ten minutes."""
@@ -37,13 +39,15 @@ ACTOR: Final = Actor.command("demo")
 def settle() -> dict[str, Any]:
     """Make what is missing, keep what is there, and issue new addresses. For var/demo.json and for the screen."""
     tenant = Tenant.objects.filter(slug=TENANT).first() or _tenant()
-    operator = User.objects.filter(email=OPERATOR).first() or _operator()
+    operator = _officer(OPERATOR, "Operator", "OPERATOR")
+    officer = _officer(OFFICER, "Second officer", "OFFICER")
     user = User.objects.filter(email=USER).first() or _user(tenant)
     key = _key(tenant, user, KeyMode.ENCRYPTED) or create_key(actor=ACTOR, tenant=tenant, user=user, name="Alice")
     return {
         "users": [
             {"email": user.email, "password": _secret("USER_PASSWORD"), "role": "owner of the tenant"},
-            {"email": operator.email, "password": _secret("OPERATOR_PASSWORD"), "role": "platform staff", **_second()},
+            _signing_in(operator, "OPERATOR"),
+            _signing_in(officer, "OFFICER"),
         ],
         "keys": [_shown(key)],
         "hours": HOURS,
@@ -94,12 +98,17 @@ def _tenant() -> Tenant:
     return create_tenant(actor=ACTOR, slug=TENANT, name="Demo", host=PORTAL_HOST, registration=Tenant.Registration.OPEN)
 
 
-def _operator() -> User:
-    user = create_user(
-        actor=ACTOR, email=OPERATOR, name="Operator", password=_secret("OPERATOR_PASSWORD"), is_staff=True
-    )
+def _officer(email: str, name: str, secrets: str) -> User:
+    """A security officer with a second factor; made one where an earlier version of the demo made something less."""
+    role = StaffRole.SECURITY_OFFICER
+    user = User.objects.filter(email=email).first()
+    if user is None:
+        password = _secret(f"{secrets}_PASSWORD")
+        user = create_user(actor=ACTOR, email=email, name=name, password=password, is_staff=True, staff_role=role)
+    elif user.staff_role != role:
+        user = change_staff_role(actor=ACTOR, user=user, role=role)
     if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
-        TOTP.activate(user, _secret("OPERATOR_TOTP"))
+        TOTP.activate(user, _secret(f"{secrets}_TOTP"))
     return user
 
 
@@ -109,9 +118,15 @@ def _user(tenant: Tenant) -> User:
     return user
 
 
-def _second() -> dict[str, str]:
-    secret = _secret("OPERATOR_TOTP")
-    return {"totp_secret": secret, "otpauth_url": f"otpauth://totp/Keycast:{OPERATOR}?secret={secret}&issuer=Keycast"}
+def _signing_in(user: User, secrets: str) -> dict[str, str]:
+    secret = _secret(f"{secrets}_TOTP")
+    return {
+        "email": user.email,
+        "password": _secret(f"{secrets}_PASSWORD"),
+        "role": "platform staff, security officer",
+        "totp_secret": secret,
+        "otpauth_url": f"otpauth://totp/Keycast:{user.email}?secret={secret}&issuer=Keycast",
+    }
 
 
 def _withdraw_unused(key: PersonalKey) -> None:

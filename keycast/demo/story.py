@@ -74,7 +74,7 @@ def _signed_note(environment: dict[str, str], bunker_url: str, how: str) -> str:
 
 
 def _summary(surroundings: Surroundings, made: dict[str, Any]) -> str:
-    user, operator = made["users"]
+    user, operator, officer = made["users"]
     key, hsm = made["keys"]
     return "\n".join(
         (
@@ -85,6 +85,8 @@ def _summary(surroundings: Surroundings, made: dict[str, Any]) -> str:
             f"         authenticator code {made['totp_code']} (for {made['totp_seconds']} s more), from the secret",
             f"         {operator['totp_secret']}",
             f"         {operator['otpauth_url']}",
+            f"         second person for approvals: {officer['email']}, password {officer['password']},",
+            f"         {officer['otpauth_url']}",
             f"Relay    {surroundings.relay_url}",
             f"Keys     {key['npub']}",
             "         encrypted",

@@ -33,6 +33,8 @@ def _fresh_secrets() -> dict[str, str]:
         "KEYCAST_FIELD_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "KEYCAST_DEMO_OPERATOR_PASSWORD": secrets.token_urlsafe(12),
         "KEYCAST_DEMO_OPERATOR_TOTP": base64.b32encode(secrets.token_bytes(20)).decode(),
+        "KEYCAST_DEMO_OFFICER_PASSWORD": secrets.token_urlsafe(12),
+        "KEYCAST_DEMO_OFFICER_TOTP": base64.b32encode(secrets.token_bytes(20)).decode(),
         "KEYCAST_DEMO_USER_PASSWORD": secrets.token_urlsafe(12),
     }
 

@@ -13,7 +13,7 @@ from keycast.admin_tools import BoundedPaginator
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
 from keys.models import PersonalKey
-from tests.admin.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World, prove_again
+from tests.admin.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World, prove_again, staff
 
 KEYS = "/admin/keys/personalkey/"
 CONNECTIONS = "/admin/bunker/connection/"
@@ -83,6 +83,8 @@ def test_rows_are_counted_up_to_a_limit_only(world: World, monkeypatch: pytest.M
 
 def test_the_overview_shows_keys_workers_relays_and_refusals(operator_client: Client) -> None:
     jobs.heartbeat()
+    for email in ("one@platform.test", "two@platform.test"):
+        staff(email, role="security-officer")
     page = operator_client.get("/admin/").content.decode()
     for text in ("Encrypted", "box:7", "wss://relay.test", "because-of-a-test", "Nothing. Database"):
         assert text in page
@@ -146,9 +148,9 @@ def test_only_verbs_that_fit_the_state_are_offered(operator_client: Client, worl
 
 
 def test_a_refusal_of_the_service_is_shown(operator_client: Client, world: World) -> None:
-    address = f"/admin/accounts/user/{world.member.pk}/do/unlock/"
+    address = f"/admin/keys/personalkey/{world.key.pk}/do/enable/"
     page = operator_client.post(address, {"reason": "x"}, follow=True).content.decode()
-    assert "This account is not locked." in page
+    assert "A key that is active does not allow this." in page
 
 
 @pytest.mark.parametrize(

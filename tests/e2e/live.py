@@ -26,7 +26,7 @@ Beside = Callable[[dict[str, str]], AbstractContextManager[None]]
 class LiveServer:
     """A running server: one tenant on localhost, open for registration, with one user; the admin on 127.0.0.1.
 
-    ``user`` and ``operator`` are dictionaries with email and password (and totp_secret), as in var/demo.json.
+    ``user``, ``operator`` and ``officer`` are dictionaries with email, password (and totp_secret), as in var/demo.json.
     """
 
     portal_url: str
@@ -36,6 +36,7 @@ class LiveServer:
     environment: dict[str, str] = field(repr=False)
     user: dict[str, str] = field(repr=False)
     operator: dict[str, str] = field(repr=False)
+    officer: dict[str, str] = field(repr=False)
     npub: str = ""
     pid: int = 0
 

@@ -9,11 +9,13 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from allauth.mfa.models import Authenticator
 from django.core.cache import cache
 from django.core.management import call_command
 from django.db import DatabaseError, connection
 from pytest_django import Settings
 
+from accounts.models import User
 from bunker.models import ShardLease, WorkerSeat
 from keycast import doctor, health, jobs
 from keycast.audit.verification import Fault, Report
@@ -32,8 +34,11 @@ def examine() -> dict[str, Finding]:
 
 @pytest.fixture
 def healthy() -> None:
-    """Signs of life of a worker, its leases and the jobs."""
+    """Signs of life of a worker, its leases and the jobs; two who can decide together."""
     cache.clear()
+    for name in ("one", "two"):
+        officer = User.objects.create_user(f"{name}@example.org", is_staff=True, staff_role="security-officer")
+        Authenticator.objects.create(user=officer, type=Authenticator.Type.TOTP, data={})
     now = time.time_ns() // 1_000_000
     WorkerSeat.objects.create(id="w", host="h", pid=1, seen_at=now)
     ShardLease.objects.bulk_create(
@@ -51,10 +56,10 @@ def run(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_a_fresh_installation_lacks_a_worker_and_jobs() -> None:
+def test_a_fresh_installation_lacks_a_worker_jobs_and_two_officers() -> None:
     cache.clear()
     failing = {name for name, finding in examine().items() if not finding.is_ok}
-    assert failing - FOR_TESTS == {"workers", "leases", "jobs"}
+    assert failing - FOR_TESTS == {"workers", "leases", "jobs", "security officers"}
 
 
 def test_every_failing_line_says_what_to_do() -> None:
