@@ -123,9 +123,7 @@ def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
         inventory.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
         return "The comparison has begun. Its page shows how far it is."
 
-    step = Step(
-        "Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it."
-    )
+    step = Step("Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it.")
     label = dict(Provider.choices).get(provider, provider)
     context = {**admin.site.each_context(request), "opts": HsmInventory._meta, "original": label}
     title, back = f"Compare with the database: {label}", reverse("admin:keys_hsminventory_changelist")

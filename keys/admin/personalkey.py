@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, link_to
 from keycast.nostr.nip19 import Nip19Error, encode_npub
-from keys.admin import detail
+from keys.admin import bulk, detail
 from keys.admin.filters import TenantFilter
 from keys.admin.lookup import HELP, look_up
 from keys.admin.verbs import VERBS
@@ -73,6 +73,9 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
     def get_queryset(self, request: HttpRequest) -> QuerySet[PersonalKey]:
         """Without anything sealed, and without people's password hashes."""
         return super().get_queryset(request).select_related("user", "tenant").defer(*SEALED, "user__password")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return bulk.actions_for(request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return KeyList
