@@ -97,7 +97,8 @@ def collect(view: View | None = None) -> dict[str, Any]:
 
 def figures(view: View, workers: list[Worker]) -> dict[str, Any]:
     """Charts and sums of one tenant, or of all."""
-    tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant else None
+    is_text = view.tenant.isprintable()  # PostgreSQL takes no NUL
+    tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant and is_text else None
     if view.tenant and tenant is None:
         return {"unknown": view.tenant}
     unwritten = {worker.id: listed(worker.status, "minutes") for worker in workers}
