@@ -8,7 +8,7 @@ import json
 import pytest
 from websockets.asyncio.server import serve
 
-from tests.bench import primitives, server, steps
+from tests.bench import hsm, primitives, server, steps
 from tests.bench.load import Client, Target
 from tests.bench.websocket import Socket, frame
 from tests.client.fake_bunker import FakeBunker
@@ -81,6 +81,28 @@ def test_the_yardstick_has_every_step_both_ways(monkeypatch):
     monkeypatch.setattr(primitives, "CLIENTS", 3)
     costs = primitives.measure()
     assert all(set(costs[way]) == {*primitives.STEPS, "sum"} for way in ("plain", "as called"))
+
+
+def test_a_split_key_is_judged_by_what_the_same_processes_can_do():
+    def runs(fast, slow, cost):
+        one = {"way": "cosigned", "clients": 100, "both_ms": cost}
+        return [{**one, "latency": 0.0, "per_second": fast}, {**one, "latency": hsm.LATENCY, "per_second": slow}]
+
+    assert [row[3] for row in hsm.targets(runs(800, 719, 1.01))] == [False, False]
+    assert [row[3] for row in hsm.targets(runs(800, 721, 0.99))] == [True, True]
+    assert [row[3] for row in hsm.targets(runs(9000, 1499, 0.5))] == [True, False]
+    assert [row[3] for row in hsm.targets(runs(9000, 1501, 0.5))] == [True, True]
+
+
+@pytest.mark.slow
+def test_every_way_of_keeping_a_key_is_measured(monkeypatch):
+    monkeypatch.setattr(hsm, "CLIENTS", (1, 5))
+    runs = hsm.section(quick=True)
+    assert {run["way"] for run in runs} == {"encrypted", "cosigned", "nethsm"}
+    for run in runs:
+        assert run["signatures"] > 0
+        assert 0 < run["p50_ms"] <= run["p99_ms"]
+        assert (run["b_ms"] > 0) is (run["way"] == "cosigned")
 
 
 @pytest.mark.slow

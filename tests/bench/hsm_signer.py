@@ -1,0 +1,153 @@
+"""Signer A for the benchmark, in a process of its own: many clients that each have one event signed after the other.
+
+Standard input: one JSON plan a line. Standard output: ``ready``, then for each plan ``began``, ``ended`` and the
+figures as one JSON line. Keys and signing service are the product's; there is no database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+from uuid import UUID, uuid4
+
+import django
+import uvloop
+
+Step = Callable[[Any], Awaitable[None]]
+Until = tuple[float, list[float]]
+TENANT = UUID(int=1)
+KEYS = 10
+WARM_UP = 30
+
+
+def main() -> None:
+    django.setup()
+    print("ready", flush=True)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        subject = Subject(sys.argv[1])
+        runner.run(subject.prepare())
+        for line in sys.stdin:
+            runner.run(subject.work(**json.loads(line)))
+
+
+class Subject:
+    """Keys of one way of keeping, and the two things to be measured: signing, and asking the HSM alone."""
+
+    def __init__(self, way: str) -> None:
+        from keys.damage import report_damage
+        from keys.signing import factory
+
+        self.service = factory.make_signing_service(report_damage)
+        self.keys = [MAKERS[way]() for _ in range(KEYS)]
+        self.numbers = itertools.count()
+
+    async def prepare(self) -> None:
+        for key in self.keys:
+            await self.sign(key)
+
+    async def work(self, clients: int, seconds: float, method: str) -> None:
+        """``clients`` at once for so long; tells the driver when the clock runs, so that it can look at others' CPU."""
+        step: Step = getattr(self, method)
+        await asyncio.gather(*(self._client(number, step, WARM_UP // clients + 1, None) for number in range(clients)))
+        print("began", flush=True)
+        latencies: list[float] = []
+        cpu, began = time.process_time(), time.perf_counter()
+        end = began + seconds
+        await asyncio.gather(*(self._client(number, step, None, (end, latencies)) for number in range(clients)))
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        print("ended", flush=True)
+        latencies.sort()
+        figures = {
+            "clients": clients,
+            "signatures": len(latencies),
+            "per_second": len(latencies) / took,
+            "p50_ms": 1000 * latencies[len(latencies) // 2],
+            "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
+            "own_ms": 1000 * cpu / len(latencies),
+        }
+        print(json.dumps(figures), flush=True)
+
+    async def _client(
+        self, number: int, step: Step, count: int | None, until: tuple[float, list[float]] | None
+    ) -> None:
+        key = self.keys[number % KEYS]
+        if until is None:
+            for _ in range(count or 0):
+                await step(key)
+            return
+        end, latencies = until
+        while (began := time.perf_counter()) < end:
+            await step(key)
+            latencies.append(time.perf_counter() - began)
+
+    async def sign(self, key: Any) -> None:
+        """One event; the service verifies its signature before it lets go of it."""
+        from keycast.nostr.events import UnsignedEvent
+
+        content = f"a note of usual length, number {next(self.numbers)}: " + "words " * 12
+        await self.service.sign_event(key, UnsignedEvent(key.public_key, int(time.time()), 1, [], content))
+
+    async def authorise(self, key: Any) -> None:
+        """What Google's client and the check of its answer cost, without any signature of ours."""
+        from keys.cosigning import upkeep
+
+        await upkeep.authoriser_of("google").authorise(key.hsm, next(self.numbers).to_bytes(32, "big"))
+
+
+def encrypted() -> Any:
+    from keys.refs import KeyRef, Purpose
+    from keys.signing.factory import key_maker
+
+    key_id = uuid4()
+    made = key_maker().generate(tenant_id=TENANT, row_id=key_id, parent_id=None, purpose=Purpose.PERSONAL_KEY)
+    return KeyRef(TENANT, key_id, made.public_key, "encrypted", made.sealed.provider, made.sealed)
+
+
+def cosigned() -> Any:
+    from django.conf import settings
+
+    from keycast.crypto.musig import KeyAggregate
+    from keycast.crypto.points import even_half
+    from keys.cosigning.client import blocking
+    from keys.hsm.setup import keepers
+    from keys.kms import registry
+    from keys.refs import HsmRef, KeyRef, SealedSecret
+    from keys.signing.half import seal_half
+
+    key_id, keeper = uuid4(), keepers()["google"]
+    keypair, secret = even_half()
+    half_a = keypair.public_key
+    half_b = blocking(lambda b: b.create(TENANT, key_id, half_a))
+    half = seal_half(keypair, secret, TENANT, key_id, registry.default_provider())
+    keeper.create(f"user-{key_id}")
+    name = f"{settings.GCP_KEY_RING}/cryptoKeys/user-{key_id}"
+    made = keeper.check(name)
+    blocking(lambda b: b.register_authoriser(TENANT, key_id, made.public_key))
+    public_key = KeyAggregate(b"\x02" + half_a, half_b).public_key.hex()
+    hsm = HsmRef(name, made.version, made.public_key.hex(), "", half_b[1:].hex())
+    sealed = SealedSecret("google", half.sealed.kek_version, half.pack())
+    return KeyRef(TENANT, key_id, public_key, "hsm", "google", sealed, hsm)
+
+
+def nethsm() -> Any:
+    from keys.hsm.nethsm import names
+    from keys.hsm.setup import keepers
+    from keys.refs import HsmRef, KeyRef
+
+    key_id, keeper = uuid4(), keepers()["nethsm"]
+    name = names.key_name(TENANT, key_id)
+    keeper.create(name)
+    public_key = keeper.check(name).public_key[1:].hex()
+    return KeyRef(TENANT, key_id, public_key, "hsm", "nethsm", hsm=HsmRef(name, name))
+
+
+MAKERS: dict[str, Callable[[], Any]] = {"encrypted": encrypted, "cosigned": cosigned, "nethsm": nethsm}
+
+
+if __name__ == "__main__":
+    main()
