@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from django.db import transaction
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor, Entry
@@ -87,5 +88,6 @@ def _refuse_if_needed(version: str) -> None:
         raise KekInUse(f"{version} is current: fresh secrets are sealed under it.")
 
 
+@transaction.atomic
 def _note(actor: Actor, version: str, outcome: Outcome) -> None:
     record(Entry(chain_of(None), Tag.KEK_RETIRED, outcome, actor, data={"version": version}))
