@@ -17,6 +17,7 @@ from uuid import UUID
 
 from keycast.crypto import aead
 from keycast.crypto.secret import SecretBytes
+from keycast.nostr.types import is_hex
 from keys.errors import KeyDamaged
 from keys.kms.protocol import KekProvider
 from keys.refs import Purpose, SealedSecret
@@ -45,9 +46,9 @@ class Place:
     def binding(self) -> bytes:
         """The associated data: every field at a fixed offset but the last."""
         parent = self.parent_id.bytes if self.parent_id else _NO_PARENT
-        public_key = bytes.fromhex(self.public_key)
-        if len(public_key) != 32:
+        if not is_hex(self.public_key, 32):
             raise KeyDamaged
+        public_key = bytes.fromhex(self.public_key)
         return _DOMAIN + self.tenant_id.bytes + self.row_id.bytes + parent + public_key + self.purpose.value.encode()
 
 

@@ -23,7 +23,6 @@ from keys.errors import InvalidOperand, KeyDamaged
 from keys.kms import registry
 from keys.refs import KeyRef
 from keys.signing import factory, inspection, transport
-from keys.signing.envelope import Place
 from keys.signing.protocol import KeyMaker
 from keys.signing.remote import messages
 from keys.signing.remote.errors import SignerBusy, SignerFailed, name_of
@@ -136,11 +135,6 @@ def _require_sound(public_key: str) -> None:
         raise KeyDamaged
 
 
-def _sound(place: Place) -> Place:
-    _require_sound(place.public_key)
-    return place
-
-
 def _generate(maker: KeyMaker, asked: messages.Generate) -> AnyReply:
     made = maker.generate(tenant_id=asked.tenant, row_id=asked.row, parent_id=asked.parent, purpose=asked.purpose)
     return messages.NewKeyIs(asked.number, made.public_key, made.sealed)
@@ -153,11 +147,11 @@ def _adopt(maker: KeyMaker, asked: messages.Adopt) -> AnyReply:
 
 
 def _rewrap(maker: KeyMaker, asked: messages.Rewrap) -> AnyReply:
-    return messages.SealedIs(asked.number, maker.rewrap(asked.sealed, _sound(asked.place)))
+    return messages.SealedIs(asked.number, maker.rewrap(asked.sealed, asked.place))
 
 
 def _split(maker: KeyMaker, asked: messages.Split) -> AnyReply:
-    return messages.SplitIs(asked.number, maker.split(asked.sealed, _sound(asked.place)))
+    return messages.SplitIs(asked.number, maker.split(asked.sealed, asked.place))
 
 
 def _split_secret(maker: KeyMaker, asked: messages.SplitSecret) -> AnyReply:
