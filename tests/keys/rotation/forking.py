@@ -49,8 +49,11 @@ class Zygote:
         return self.wait(self.start(*command, step=step))
 
     def kill(self, pid: int) -> int:
-        os.kill(pid, signal.SIGKILL)
+        self.signal(pid, signal.SIGKILL)
         return self.wait(pid)
+
+    def signal(self, pid: int, number: int) -> None:
+        os.kill(pid, number)
 
     def close(self) -> None:
         self._process.kill()
