@@ -98,4 +98,6 @@ class KeycastAdminSite(AdminSite):
         """The overview; support, who may see nobody without saying why, start where they say it."""
         if not may(request.user, Duty.VIEW):
             return redirect("admin:support")
-        return super().index(request, {**(extra_context or {}), "overview": overview.collect()})
+        return super().index(
+            request, {**(extra_context or {}), "overview": overview.collect(overview.View.of(request.GET))}
+        )
