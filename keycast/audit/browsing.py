@@ -19,7 +19,9 @@ from keycast.audit.selectors import Filters, Line, line_of, microseconds, parse_
 from keycast.audit.tags import Outcome
 
 WINDOW: Final = 25_000
-"""Rows in a row of one chain, or of all, that one page looks through."""
+"""Rows that one page looks through, of all chains together: they lie side by side."""
+CHAIN_WINDOW: Final = 10_000
+"""The same for one chain, whose rows lie among those of others."""
 SCATTERED_WINDOW: Final = 2_500
 """The same for the rows of one key or person, each of which may lie on another page of the disk."""
 MOST: Final = 200
@@ -132,7 +134,7 @@ def _floor(path: _Path, start: int, low: int) -> int:
     if not path.has_rest:
         return low
     if not path.is_scattered:
-        return start - WINDOW
+        return start - (CHAIN_WINDOW if path.chain else WINDOW)
     below = path.rows.filter(**{f"{path.position}__lt": start, f"{path.position}__gte": low})
     return _nth(below.order_by(f"-{path.position}"), path.position, low)
 
@@ -141,7 +143,7 @@ def _ceiling(path: _Path, start: int, high: int) -> int:
     if not path.has_rest:
         return high
     if not path.is_scattered:
-        return start + WINDOW
+        return start + (CHAIN_WINDOW if path.chain else WINDOW)
     above = path.rows.filter(**{f"{path.position}__gt": start, f"{path.position}__lte": high})
     return _nth(above.order_by(path.position), path.position, high)
 

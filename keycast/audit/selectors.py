@@ -48,6 +48,7 @@ class Line:
     request_id: str
     data: dict[str, Any]
     hash: str
+    id: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +206,7 @@ def line_of(row: AuditRow) -> Line:
         request_id=row.request_id,
         data=json.loads(row.data),
         hash=bytes(row.hash).hex(),
+        id=row.id,
     )
 
 

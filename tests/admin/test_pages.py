@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.test import Client
 
 from bunker.models import Connection, WorkerSeat
 from keycast import jobs
 from keycast.admin_tools import BoundedPaginator
+from keycast.audit.entries import Actor, Entry
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.services import chain_of, record
+from keycast.audit.tags import Outcome, Tag
 from keys.models import PersonalKey
 from tests.admin.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World, prove_again, staff
 
@@ -22,6 +25,10 @@ AUDIT = "/admin/audit/auditrow/"
 
 def found(client: Client, address: str, query: str) -> int:
     return int(client.get(address, {"q": query}).context["cl"].result_count)
+
+
+def audit_rows(client: Client, **query: str) -> int:
+    return len(client.get(AUDIT, query).context["rows"])
 
 
 @pytest.mark.parametrize("query", ["nobody@", "npub1nonsense", "f" * 64, "zz", "%", "' OR 1=1 --", "0" * 32])
@@ -42,14 +49,33 @@ def test_a_key_is_found_by_its_id_and_an_app_by_its_public_key(operator_client: 
 
 
 def test_the_log_is_searched_by_event_id_npub_key_id_and_person(operator_client: Client, world: World) -> None:
-    for query in (EVENT_ID, NPUB, world.key.id.hex, str(world.key.id), world.member.id.hex):
-        assert found(operator_client, AUDIT, query) == 1, query
-    assert found(operator_client, AUDIT, "ab" * 32) == 0
+    deed = Entry(chain_of(world.tenant.id), Tag.KEY_RENAMED, Outcome.OK, Actor.user(world.member))
+    with transaction.atomic():
+        record(deed)
+    for query in (EVENT_ID, NPUB, world.key.id.hex, str(world.key.id), world.member.id.hex, "MEMBER@news.test"):
+        assert audit_rows(operator_client, q=query) == 1, query
+    for query in ("ab" * 32, "ab" * 16, CLIENT, world.connection.id.hex):
+        assert audit_rows(operator_client, q=query) == 0, query
+
+
+@pytest.mark.parametrize("query", ["nobody@news.test", "npub1nonsense", "zz", "%", "' OR 1=1 --", "\u0661" * 32, "abc"])
+def test_a_search_for_what_can_be_nothing_says_so(operator_client: Client, query: str) -> None:
+    page = operator_client.get(AUDIT, {"q": query})
+    assert page.context["rows"] == []
+    assert "There is no person, key or app" in page.content.decode()
+
+
+@pytest.mark.parametrize(
+    "query", [{"before": "x"}, {"after": "-1"}, {"chain": "ab"}, {"tag": "x"}, {"outcome": "%"}, {"since": "x"}]
+)
+def test_an_address_that_makes_no_sense_shows_nothing(operator_client: Client, query: dict[str, str]) -> None:
+    answer = operator_client.get(AUDIT, query)
+    assert (answer.status_code, answer.context["rows"]) == (200, [])
 
 
 def test_the_log_is_narrowed_by_chain_tag_outcome_and_actor(operator_client: Client, world: World) -> None:
     def count(**query: str) -> int:
-        return int(operator_client.get(AUDIT, query).context["cl"].result_count)
+        return audit_rows(operator_client, **query)
 
     assert count(chain=world.tenant.id.hex, tag=Tag.KEY_CREATED, outcome="denied", actor="user") == 1
     assert count(chain="ab" * 16) == count(outcome="failed") == 0

@@ -71,6 +71,7 @@ def test_every_row_is_found_once_both_ways_by_every_filter(
     window: int, limit: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(browsing, "WINDOW", window)
+    monkeypatch.setattr(browsing, "CHAIN_WINDOW", window)
     monkeypatch.setattr(browsing, "SCATTERED_WINDOW", window)
     numbers = itertools.count()
     wanted: dict[str, list[int]] = {name: [] for name in ("key", "app", "person", "denied", "tag", "client", "all")}
@@ -101,7 +102,7 @@ def test_every_row_is_found_once_both_ways_by_every_filter(
 
 
 def test_a_page_says_when_it_looked_through_a_stretch_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(browsing, "WINDOW", 4)
+    monkeypatch.setattr(browsing, "CHAIN_WINDOW", 4)
     write(entry(data={"n": 0}, outcome=Outcome.DENIED), at=1_000)
     write(*[entry(data={"n": n}) for n in range(1, 7)], at=2_000)
     sheet = browse(filters=Filters(outcomes=[Outcome.DENIED]), chain=MINE)

@@ -13,7 +13,7 @@ from keycast import jobs
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import record
 from keycast.audit.tags import Outcome, Tag
-from keycast.audit.verification import Fault, Report
+from tests.audit.conftest import tamper
 
 pytestmark = pytest.mark.django_db
 
@@ -58,13 +58,10 @@ def test_a_heartbeat_is_seen() -> None:
     assert (jobs.seconds_since_heartbeat() or 0) < 5
 
 
-def test_a_broken_chain_is_remembered_and_logged(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
     assert jobs.verify_audit_log() is True
-    broken = Report(1, 5, [Fault("platform", 3, "hash", "")])
-    monkeypatch.setattr(jobs, "verify", lambda: broken)
+    tamper("UPDATE audit_auditrow SET data = '{}' WHERE sequence = 1")
     assert jobs.verify_audit_log() is False
     last = jobs.last_verification()
     assert last is not None

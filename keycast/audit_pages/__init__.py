@@ -1,0 +1,1 @@
+"""The audit log in the staff admin: browsing, verification, taking it out."""
