@@ -193,9 +193,7 @@ class Walk:
         left = AuditRow.objects.filter(chain=self.chain, sequence__lte=cut.through).order_by("sequence")
         row = None if self.is_done else left.values_list("sequence", flat=True).first()
         if row is not None:
-            detail = (
-                f"It stands below the cut at {cut.through}: cut_audit was interrupted, or somebody put it there."
-            )
+            detail = f"It stands below the cut at {cut.through}: cut_audit was interrupted, or somebody put it there."
             self._stop(row, "below-the-cut", detail)
 
     def _end_without_head(self) -> None:

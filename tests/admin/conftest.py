@@ -21,6 +21,7 @@ from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
 from keys.models import HsmInventory, HsmOrphan, PersonalKey, TransportKey
+from tests.audit.conftest import signer  # noqa: F401  (a fixture)
 
 PLATFORM = "admin.test"
 MARKER = b"\xc4material-that-no-page-may-show\xc4"

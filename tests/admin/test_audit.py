@@ -20,7 +20,7 @@ from keycast.audit.services import chain_of, record
 from keycast.audit.statements import Keyring
 from keycast.audit.tags import Outcome, Tag
 from tests.admin.conftest import World, prove_again, signed_in, staff
-from tests.audit.conftest import KEY, signer, tamper  # noqa: F401  (a fixture)
+from tests.audit.conftest import KEY, tamper
 
 LOG, VERIFICATION = "/admin/audit/auditrow/", "/admin/audit/verification/"
 START, EXPORT = "/admin/audit/verification/start/", "/admin/audit/export/"
