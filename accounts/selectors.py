@@ -71,6 +71,15 @@ def domains_of(tenant: Tenant) -> list[TenantDomain]:
         return list(TenantDomain.objects.filter(tenant=tenant))
 
 
+def get_domain(tenant: Tenant, domain_id: int) -> TenantDomain:
+    """One of the tenant's host names, proved or claimed. Raises NotFound, for another tenant's too."""
+    with scopes_disabled():
+        found = TenantDomain.objects.filter(tenant=tenant, id=domain_id).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
 def primary_host(tenant: Tenant) -> str:
     """The host name in addresses given out for this tenant, such as its built-in relay's. Raises NotFound."""
     with scopes_disabled():

@@ -5,12 +5,14 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from accounts.portal.branding import stylesheet
 from bunker.relays.nip11 import relay_information
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("account/", include("accounts.urls")),
     path("relay", relay_information, name="relay"),
+    path("tenant.css", stylesheet, name="tenant_stylesheet"),
     path("", include("accounts.portal.urls")),
     path("", include("keys.portal.urls")),
     path("", include("bunker.portal.urls")),

@@ -65,6 +65,8 @@ class Frame:
         return [self._item(label, reverse(name)) for label, name in entries]
 
     def _item(self, label: str, url: str) -> NavigationItem:
+        if can(self.membership, Action.CHANGE_TENANT):
+            entries.append(("Settings", "portal:settings"))
         path = self._request.path
         is_account = label == "Account" and path.startswith("/account/")
         return NavigationItem(label, url, is_current=path.startswith(url) or is_account)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.portal import people, views
+from accounts.portal import domains, people, tenant, views
 
 app_name = "portal"
 urlpatterns = [
     path("", views.home, name="home"),
     path("security/", views.security, name="security"),
+    path("settings/", tenant.overview, name="settings"),
+    path("settings/look/", tenant.look, name="settings_look"),
+    path("settings/registration/", tenant.registration, name="settings_registration"),
+    path("settings/host-names/", domains.domains, name="domains"),
+    path("settings/host-names/<int:domain_id>/", domains.domain, name="domain"),
+    path("settings/host-names/<int:domain_id>/check/", domains.check, name="domain_check"),
+    path("settings/host-names/<int:domain_id>/renew/", domains.renew, name="domain_renew"),
+    path("settings/host-names/<int:domain_id>/primary/", domains.make_primary, name="domain_primary"),
+    path("settings/host-names/<int:domain_id>/remove/", domains.remove, name="domain_remove"),
     path("people/", people.people, name="people"),
     path("people/invite/", people.invite_person, name="invite"),
     path("people/<int:membership_id>/role/", people.set_role, name="person_role"),

@@ -25,6 +25,7 @@ _OUTCOMES = {
 # The log keeps codes, which stay short and mean the same for ever; these are their words.
 _REASONS = {
     "policy": "Not among the things this app may do, or used more often than it may.",
+    "quota-reached": "The community had signed as much as it may on that day.",
     "no-access": "The app or the key was locked, or the app's access had ended.",
     "bad-parameters": "The app sent a request that makes no sense.",
     "unknown-method": "The app asked for something that remote signing does not know.",

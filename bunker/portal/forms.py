@@ -10,6 +10,8 @@ from django import forms
 from django.utils import timezone
 
 from bunker.policy import TEMPLATES, Template
+from bunker.services import checked_relays
+from keycast.errors import KeycastError
 from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
 from keys.models import PersonalKey
 
@@ -105,3 +107,52 @@ class ApproveForm(GrantForm, UriForm):
     """The second step: the address again, hidden, and what the owner grants."""
 
     uri = forms.CharField(max_length=MAX_URI, widget=forms.HiddenInput)
+
+
+class PoliciesForm(forms.Form):
+    """Which ready-made policies a tenant's people may grant, and which is offered first."""
+
+    policies = forms.MultipleChoiceField(
+        label="Policies that are offered",
+        choices=[(slug, template.title) for slug, template in TEMPLATES.items()],
+        widget=forms.CheckboxSelectMultiple,
+        error_messages={"required": "Offer at least one policy, or nobody could connect an app."},
+    )
+    default_policy = forms.ChoiceField(
+        label="Offered first",
+        choices=[(slug, template.title) for slug, template in TEMPLATES.items()],
+        widget=forms.RadioSelect,
+    )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        first = cleaned.get("default_policy")
+        if first and cleaned.get("policies") and first not in cleaned["policies"]:
+            self.add_error("default_policy", "What is offered first has to be among what is offered.")
+        return cleaned
+
+
+class RelaysForm(forms.Form):
+    """Relay URLs, one a line."""
+
+    relays = forms.CharField(
+        label="Relays of our own",
+        required=False,
+        max_length=5000,
+        widget=forms.Textarea(
+            attrs={
+                "rows": 5,
+                "autocomplete": "off",
+                "autocapitalize": "none",
+                "spellcheck": "false",
+                "placeholder": "wss://relay.example.org",
+            }
+        ),
+        help_text="One address a line. New bunker URLs name them beside the built-in relay.",
+    )
+
+    def clean_relays(self) -> list[str]:
+        try:
+            return checked_relays(line.strip() for line in self.cleaned_data["relays"].splitlines() if line.strip())
+        except KeycastError as refused:
+            raise forms.ValidationError(refused.public_message) from None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from django.urls import path
 
-from bunker.portal import connecting, views
+from bunker.portal import connecting, tenant, views
 
 app_name = "apps"
 urlpatterns = [
+    path("settings/policies/", tenant.policies, name="settings_policies"),
+    path("settings/relays/", tenant.relays, name="settings_relays"),
     path("apps/", views.app_list, name="list"),
     path("apps/connect/", connecting.connect, name="connect"),
     path("apps/approve/", connecting.approve, name="approve"),

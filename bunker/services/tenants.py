@@ -64,8 +64,7 @@ def require_relay_room(tenant: Tenant, relays: Iterable[str]) -> None:
     new = not_shared(tenant, relays)
     if limit is None or not new:
         return
-    Tenant.objects.select_for_update().get(id=tenant.id)
-    known = own_relays(tenant)
+    known = own_relays(Tenant.objects.select_for_update().get(id=tenant.id))
     if not new <= known and len(known | new) > limit:
         raise refusal(Quota.RELAYS, limit)
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 
+from keys.portal.choices import Choice
+
 _SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
 
@@ -81,3 +83,34 @@ class DestroyForm(forms.Form):
         if typed != self._key_name:
             raise forms.ValidationError("This is not the name of the key. Nothing was changed.")
         return typed
+
+
+class ModesForm(forms.Form):
+    """Which key modes a tenant offers, and which first: those that the deployment has, or that are offered ``now``."""
+
+    key_modes = forms.MultipleChoiceField(label="Ways of keeping keys that are offered")
+    default_key_mode = forms.ChoiceField(label="Offered first")
+
+    def __init__(self, *args: Any, choices: Sequence[Choice], now: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        names: dict[str, list[str]] = {}
+        for choice in choices:
+            if choice.offer.is_available or choice.offer.key_mode in now:
+                names.setdefault(choice.offer.key_mode, []).append(choice.name)
+        options = [(mode, " or ".join(dict.fromkeys(known))) for mode, known in names.items()]
+        self.fields["key_modes"] = forms.MultipleChoiceField(
+            label="Ways of keeping keys that are offered",
+            choices=options,
+            widget=forms.CheckboxSelectMultiple,
+            error_messages={"required": "Offer at least one way, or nobody could make a key."},
+        )
+        self.fields["default_key_mode"] = forms.ChoiceField(
+            label="Offered first", choices=options, widget=forms.RadioSelect
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or {}
+        first = cleaned.get("default_key_mode")
+        if first and cleaned.get("key_modes") and first not in cleaned["key_modes"]:
+            self.add_error("default_key_mode", "What is offered first has to be among what is offered.")
+        return cleaned

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import converting, views
+from keys.portal import converting, tenant, views
 
 app_name = "keys"
 urlpatterns = [
+    path("settings/keys/", tenant.modes, name="settings"),
     path("keys/", views.key_list, name="list"),
     path("keys/new/", views.create, name="create"),
     path("keys/import/", views.import_secret, name="import"),

@@ -84,7 +84,7 @@ def make_person() -> MakePerson:
         user = create_user(actor=OPERATOR, email=email, password=PASSWORD)
         if is_member:
             add_member(actor=OPERATOR, tenant=tenant, user=user, role=role)
-        browser = Client(headers={"host": tenant.domains.get().host})
+        browser = Client(headers={"host": tenant.domains.get(is_primary=True).host})
         sign_in(browser, user, tenant)
         return Person(user, tenant, browser)
 

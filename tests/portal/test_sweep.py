@@ -15,7 +15,8 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.models import Invitation, Membership
+from accounts.models import Invitation, Membership, Tenant, TenantDomain
+from accounts.services.domains import add_domain
 from accounts.services.invitations import invite
 from bunker.models import Connection
 from keycast.audit.entries import Actor
@@ -51,6 +52,7 @@ def victim_ids(bob: Any, owner: Any) -> dict[str, Any]:
         "connection_id": bob.app(key).id,
         "membership_id": Membership.objects.get(user=bob.user).id,
         "invitation_id": invitation.id,
+        "domain_id": add_domain(actor=Actor.command("test"), tenant=owner.tenant, host="soon.example.org").id,
     }
 
 
@@ -62,7 +64,7 @@ def address(name: str, ids: dict[str, Any]) -> str:
 
 
 def everything() -> str:
-    models = (PersonalKey, Connection, Membership, Invitation)
+    models = (PersonalKey, Connection, Membership, Invitation, Tenant, TenantDomain)
     return serializers.serialize("json", [row for model in models for row in model.objects.order_by("pk")])
 
 

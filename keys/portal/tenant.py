@@ -1,0 +1,30 @@
+"""Which ways of keeping keys a tenant offers, chosen by its owners and administrators among those there are."""
+
+from __future__ import annotations
+
+from django.http import HttpResponse
+
+from accounts.permissions import Action
+from accounts.portal.access import PortalRequest, portal_view
+from accounts.portal.stepup import step_up
+from accounts.portal.tenant import change, page, saved
+from keys.portal.choices import Choice, table_rows
+from keys.portal.forms import ModesForm
+from keys.tenants import deployment_offers
+
+
+@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+def modes(request: PortalRequest) -> HttpResponse:
+    """Offered and default key modes; keys that exist stay as they are."""
+    detour = step_up(request, back_to=request.path)
+    if detour is not None:
+        return detour
+    tenant = request.tenant
+    choices = [Choice(f"{offer.key_mode}:{offer.provider}", offer) for offer in deployment_offers()]
+    initial = {"key_modes": tenant.key_modes, "default_key_mode": tenant.default_key_mode}
+    form = ModesForm(request.POST or None, initial=initial, choices=choices, now=tenant.key_modes)
+    if request.method == "POST" and form.is_valid():
+        data = form.cleaned_data
+        if change(request, form, key_modes=data["key_modes"], default_key_mode=data["default_key_mode"]):
+            return saved(request, "keys:settings")
+    return page(request, "tenant/modes.html", form, choices=choices, table=table_rows(choices))
