@@ -12,6 +12,7 @@ from django.http import HttpRequest
 from accounts import services
 from accounts.approvals.admin import ApprovalAdmin
 from accounts.models import Membership, StaffRole, Tenant, TenantDomain, User
+from accounts.panic import pages  # noqa: F401 -- serves its pages
 from accounts.services.staff import SET_STAFF_ROLE
 from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
 from keycast.staff import Duty

@@ -21,11 +21,13 @@ class AccountsConfig(AppConfig):
 
     def ready(self) -> None:
         from accounts.approvals import ours
-        from accounts.panic import kinds
+        from accounts.panic import kinds, looks
         from accounts.signin import authenticators, history, takeover
+        from keycast import health
 
         ours.connect()
         kinds.connect()
+        health.register(looks.locks)
         authenticators.connect()
         history.connect()
         takeover.connect()

@@ -10,7 +10,8 @@ from django.urls import reverse
 
 from accounts.approvals.kinds import ApprovalKind, Warrant, register
 from accounts.models import User
-from accounts.panic.services import UNLOCK_DEPLOYMENT, deployment_lock, unlock_deployment
+from accounts.panic.selectors import deployment_lock
+from accounts.panic.services import UNLOCK_DEPLOYMENT, unlock_deployment
 from accounts.services import users
 from keycast.errors import NotFound
 from keycast.staff import Duty

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -30,11 +30,6 @@ UNLOCK_DEPLOYMENT: Final = "unlock-deployment"
 LIFETIME: Final = datetime.timedelta(hours=24)
 
 
-def deployment_lock() -> DeploymentLock:
-    """The lock as it stands; a row that was never written means that nothing is locked."""
-    return DeploymentLock.objects.filter(id=1).first() or DeploymentLock()
-
-
 @transaction.atomic
 def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
     """Stop all signing on this deployment at once: one person is enough. Raises Conflict, Invalid, NotPermitted."""
@@ -55,7 +50,7 @@ def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
 def unlock_deployment(*, actor: Actor, reason: str, warrant: Warrant | None = None) -> DeploymentLock:
     """Let signing go on. Staff need two persons (accounts.approvals). Raises Conflict, ApprovalRequired."""
     _require_platform(actor)
-    proof = spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)
+    proof: dict[str, Any] = {**spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
     row = _locked_row()
     if row.locked_at is None:
         raise Conflict("The deployment is not locked.")
@@ -205,5 +200,5 @@ def _decided(actor: Actor, release: Release, state: Release.State) -> Release:
     return row
 
 
-def _whose(row: Release) -> dict[str, str]:
+def _whose(row: Release) -> dict[str, Any]:
     return {"user": row.user_id.hex} if row.user_id else {}

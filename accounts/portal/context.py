@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from accounts.models import Membership, Tenant, User
+from accounts.panic.selectors import deployment_lock
 from accounts.permissions import Action, can
 from accounts.selectors import active_membership_of
 
@@ -41,10 +42,12 @@ class Frame:
         membership = self.membership
         if membership is None:
             return ""
+        if deployment_lock().locked_at is not None:
+            return "The whole service is locked at the moment: nothing is signed for anybody."
         if membership.tenant.state == Tenant.State.LOCKED:
             return f"{membership.tenant.name} is locked at the moment: nothing is signed for anybody here."
         if membership.user.locked_at is not None:
-            return "Your account is locked: nothing is signed with your keys. Ask whoever runs this place."
+            return "Your account is locked: nothing is signed with your keys. See Account, Emergency."
         return ""
 
     @property
@@ -62,11 +65,11 @@ class Frame:
         entries = [("Keys", "keys:list"), ("Apps", "apps:list"), ("Account", "portal:security")]
         if can(self.membership, Action.VIEW_PEOPLE):
             entries.append(("People", "portal:people"))
+        if can(self.membership, Action.CHANGE_TENANT):
+            entries.append(("Settings", "portal:settings"))
         return [self._item(label, reverse(name)) for label, name in entries]
 
     def _item(self, label: str, url: str) -> NavigationItem:
-        if can(self.membership, Action.CHANGE_TENANT):
-            entries.append(("Settings", "portal:settings"))
         path = self._request.path
         is_account = label == "Account" and path.startswith("/account/")
         return NavigationItem(label, url, is_current=path.startswith(url) or is_account)

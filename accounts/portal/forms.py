@@ -23,3 +23,9 @@ class InviteForm(forms.Form):
         roles = (Role.MEMBER, Role.ADMIN, Role.AUDITOR, Role.OWNER)
         given = [role for role in roles if can(inviter, Action.INVITE, role)]
         self.fields["role"] = forms.ChoiceField(label="Role", choices=[(role.value, role.label) for role in given])
+
+
+class ReasonForm(forms.Form):
+    """Why something is asked for; the next person reads it, and the log keeps it."""
+
+    reason = forms.CharField(label="Reason", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "off"}))

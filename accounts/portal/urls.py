@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from django.urls import path
 
-from accounts.portal import domains, people, tenant, views
+from accounts.portal import domains, emergency, people, tenant, views
 
 app_name = "portal"
 urlpatterns = [
     path("", views.home, name="home"),
     path("security/", views.security, name="security"),
+    path("emergency/", emergency.emergency, name="emergency"),
+    path("emergency/lock/mine/", emergency.lock_mine, name="emergency_lock_mine"),
+    path("emergency/lock/everybody/", emergency.lock_everybody, name="emergency_lock_everybody"),
+    path("emergency/ask/mine/", emergency.ask_for_mine, name="emergency_ask_mine"),
+    path("emergency/ask/everybody/", emergency.ask_for_everybody, name="emergency_ask_everybody"),
+    path("emergency/requests/<uuid:release_id>/", emergency.decide, name="emergency_decide"),
+    path("emergency/requests/<uuid:release_id>/withdraw/", emergency.withdraw, name="emergency_withdraw"),
     path("settings/", tenant.overview, name="settings"),
     path("settings/look/", tenant.look, name="settings_look"),
     path("settings/registration/", tenant.registration, name="settings_registration"),

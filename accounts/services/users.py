@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from allauth.account.models import EmailAddress
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
@@ -134,7 +136,7 @@ def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) 
     return _saved(user, tag, actor, "is_active", reason=reason)
 
 
-def _saved(user: User, tag: Tag, actor: Actor, *fields: str, **data: str) -> User:
+def _saved(user: User, tag: Tag, actor: Actor, *fields: str, **data: Any) -> User:
     user.save(update_fields=fields)
     write(tag, actor, user=user.id.hex, **data)
     user_changed.send(sender=User, object_id=user.id)

@@ -16,6 +16,9 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Invitation, Membership, Tenant, TenantDomain
+from accounts.panic.models import HeldBy
+from accounts.panic.services import ask_release
+from accounts.services import lock_tenant
 from accounts.services.domains import add_domain
 from accounts.services.invitations import invite
 from bunker.models import Connection
@@ -47,12 +50,16 @@ def victim_ids(bob: Any, owner: Any) -> dict[str, Any]:
     key = bob.key()
     membership = Membership.objects.get(user=owner.user)
     invitation = invite(actor=Actor.user(owner.user), tenant=owner.tenant, email="dora@example.org", by=membership)
+    lock_tenant(actor=Actor.command("test"), tenant=owner.tenant)
+    Tenant.objects.update(state_set_by=HeldBy.TENANT)
+    release = ask_release(actor=Actor.user(owner.user), tenant=owner.tenant, reason="drill")
     return {
         "key_id": key.id,
         "connection_id": bob.app(key).id,
         "membership_id": Membership.objects.get(user=bob.user).id,
         "invitation_id": invitation.id,
         "domain_id": add_domain(actor=Actor.command("test"), tenant=owner.tenant, host="soon.example.org").id,
+        "release_id": release.id,
     }
 
 
