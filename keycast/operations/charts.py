@@ -14,10 +14,10 @@ from typing import Final
 from bunker.traffic.counts import FAILED, REFUSED, SIGNED, USED
 from bunker.traffic.series import Series, Slot
 
-WIDTH: Final = 360
+WIDTH: Final = 300
 HEIGHT: Final = 160
 LEFT: Final = 38
-RIGHT: Final = 354
+RIGHT: Final = 296
 TOP: Final = 10
 BOTTOM: Final = 136
 LABELS_BELOW: Final = 4

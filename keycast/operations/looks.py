@@ -59,7 +59,7 @@ def pending_keys() -> Finding | None:
         ).count()
     if not late:
         return None
-    detail = f"{late} keys wait for their HSM for more than {PENDING_TOO_LONG.seconds // 60} minutes."
+    detail = f"{late} of all keys wait for their HSM for more than {PENDING_TOO_LONG.seconds // 60} minutes."
     fix = "Look at the HSM and at the job that finishes pending keys."
     return Finding("pending keys", False, detail, fix, Severity.WARNING, "admin:keys_personalkey_changelist")
 

@@ -65,6 +65,11 @@ def parts(workers: Sequence[Seat]) -> list[Part]:
     ]
 
 
+def of(number: int, one: str, many: str = "") -> str:
+    """A number with its noun."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def is_fresh(sign: Sign) -> bool:
     return time.time() - sign.at / 1000 <= signs.WEB_FRESH_SECONDS
 
@@ -74,7 +79,9 @@ def built_in_relay(web: Sequence[Sign]) -> Part:
     if not web:
         return Part("Built-in relay", QUIET, "No web process has said anything within a minute.")
     clients = sum(number for sign in web if isinstance(number := sign.status.get("relay_clients"), int))
-    return Part("Built-in relay", GOOD, f"{clients:,} clients connected, {len(web)} web processes.")
+    return Part(
+        "Built-in relay", GOOD, f"{of(clients, 'client')} connected, {of(len(web), 'web process', 'web processes')}."
+    )
 
 
 def outbound_relays(alive: Sequence[Seat]) -> Part:
@@ -96,7 +103,7 @@ def signers(alive: Sequence[Seat]) -> Part:
     socket = getattr(settings, "SIGNER_SOCKET", "")
     if socket:
         return Part("Signer", GOOD if alive else QUIET, "A process of its own; how it answers is told below.")
-    return Part("Signer", GOOD if alive else BAD, f"In the process of each of the {len(alive)} workers.")
+    return Part("Signer", GOOD if alive else BAD, f"In the process of each worker ({len(alive)}).")
 
 
 def services() -> Iterator[Part]:
@@ -116,7 +123,7 @@ def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> Part:
     good_at = max(pulse["good_at"] for _, pulse in seen)
     last = f"Last good answer {looks.spoken(max(time.time() - good_at, 0))} ago" if good_at else "No good answer yet"
     if not away:
-        return Part(name, GOOD, f"{last}, to {len(seen)} processes.")
+        return Part(name, GOOD, f"{last}, to {of(len(seen), 'process', 'processes')}.")
     resting = any(pulse["open"] for _, pulse in away)
     what = "Left alone for a while after failures, then tried again" if resting else "The last call failed"
     error = next((f" ({pulse['error']})" for _, pulse in away if pulse["error"]), "")
@@ -136,9 +143,9 @@ def audit_chain() -> Part:
     chains, link = AuditChain.objects.count(), "admin:audit_auditchain_changelist"
     last = jobs.last_verification()
     if last is None:
-        return Part("Audit log", QUIET, f"{chains:,} chains; not verified yet, which a job does every day.", link)
+        return Part("Audit log", QUIET, f"{of(chains, 'chain')}; not verified yet, which a job does every day.", link)
     age = time.time() - float(str(last["at"]))
     if not last["intact"]:
         return Part("Audit log", BAD, f"BROKEN, as found {looks.spoken(age)} ago. Keep the database as it is.", link)
     state = GOOD if age < LATE_VERIFICATION else BAD
-    return Part("Audit log", state, f"{chains:,} chains, verified {looks.spoken(age)} ago: intact.", link)
+    return Part("Audit log", state, f"{of(chains, 'chain')}, verified {looks.spoken(age)} ago: intact.", link)

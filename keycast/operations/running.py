@@ -66,6 +66,7 @@ class Job:
     what: str
     every: str
     next_run: datetime | None
+    is_due: bool
     is_overdue: bool
     last: Run | None
 
@@ -98,6 +99,7 @@ def _job(name: str, path: str, minutes: int, row: dict[str, Any] | None, runs: d
         purpose(path),
         every(minutes),
         next_run,
+        next_run is not None and next_run < timezone.now(),
         next_run is not None and next_run < late,
         None if last is None else as_run(last, {path: name}),
     )
