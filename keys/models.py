@@ -75,6 +75,7 @@ class PersonalKey(models.Model):
     encrypted_half_key = models.BinaryField(null=True, blank=True)
     key_tweak = models.CharField(max_length=64, blank=True)
     cosigner = models.CharField(max_length=64, blank=True)
+    authoriser_since = models.DateTimeField("HSM key replaced at", null=True, blank=True)
     hsm_is_disabled = models.BooleanField("HSM key version disabled by us", default=False)
     is_imported = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -322,9 +323,9 @@ class Rotation(models.Model):
         return f"{self.kind} {self.scope} {self.state}"
 
 
-from keys.hsm.models import Conversion as Conversion  # noqa: E402, PLC0414 -- a room of their own; Django looks here
-from keys.hsm.models import Succession as Succession  # noqa: E402, PLC0414
 from keys.hsm.inventory.models import HsmInventory as HsmInventory  # noqa: E402, PLC0414
 from keys.hsm.inventory.models import HsmOrphan as HsmOrphan  # noqa: E402, PLC0414
 from keys.hsm.inventory.models import InventoryState as InventoryState  # noqa: E402, PLC0414
 from keys.hsm.inventory.models import OrphanState as OrphanState  # noqa: E402, PLC0414
+from keys.hsm.models import Conversion as Conversion  # noqa: E402, PLC0414 -- a room of their own; Django looks here
+from keys.hsm.models import Succession as Succession  # noqa: E402, PLC0414
