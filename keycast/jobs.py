@@ -14,6 +14,7 @@ from django.db import transaction
 from django_q.models import Schedule
 
 from accounts.approvals.services import expire as expire_approvals
+from accounts.panic.services import expire_releases
 from bunker.services.pairing import lapse_unused_secrets
 from bunker.services.transports import retire_transports
 from bunker.traffic import upkeep
@@ -82,7 +83,7 @@ def close_unused_bunker_urls() -> int:
 
 def close_overdue_approvals() -> int:
     """Close requests for a second person's approval that nobody decided on in time."""
-    return expire_approvals()
+    return expire_approvals() + expire_releases()
 
 
 def retire_replaced_signers() -> int:

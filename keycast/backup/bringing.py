@@ -19,6 +19,8 @@ from django_scopes import scopes_disabled
 
 from accounts import services as people
 from accounts.models import Membership, Tenant, User
+from accounts.panic.selectors import deployment_lock
+from accounts.panic.services import lock_deployment
 from bunker.models import Connection, ConnectionState
 from bunker.services import lock_connection, revoke_connection
 from keycast.audit import following
@@ -83,6 +85,8 @@ def _wanted(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
     yield from _people(facts)
     yield from _members(facts)
     yield from _tenants(facts)
+    if facts.is_deployment_locked and deployment_lock().locked_at is None:
+        yield "deployments locked", "all", lambda _: lock_deployment(actor=ACTOR, reason=BEFORE)
 
 
 def _keys(facts: Facts) -> Iterator[tuple[str, Any, Any]]:

@@ -11,6 +11,7 @@ from django.test import TestCase
 
 from accounts import services as people
 from accounts.models import Membership, Tenant
+from accounts.panic.services import lock_deployment
 from bunker.errors import PairingRefused
 from bunker.models import Connection, ConnectionState
 from bunker.services import bind_connection, create_bunker_url, lock_connection, revoke_connection
@@ -140,9 +141,10 @@ def test_people_members_and_tenants_that_were_stopped_are_stopped_again(tenant, 
         people.suspend_member(actor=STAFF, membership=Membership.objects.get(user=suspended), by=None)
         people.lock_tenant(actor=STAFF, tenant=tenant)
         people.suspend_tenant(actor=STAFF, tenant=elsewhere)
+        lock_deployment(actor=STAFF, reason="leak")
     done = after_restore()["done"]
     expected = {"people locked", "accounts closed", "members removed", "members suspended", "tenants locked"}
-    assert all(done[name] == 1 for name in expected | {"tenants suspended"})
+    assert all(done[name] == 1 for name in expected | {"tenants suspended", "deployments locked"})
     for user in (locked, closed):
         user.refresh_from_db()
     assert locked.locked_at is not None
