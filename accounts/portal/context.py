@@ -65,6 +65,8 @@ class Frame:
         entries = [("Keys", "keys:list"), ("Apps", "apps:list"), ("Account", "portal:security")]
         if can(self.membership, Action.VIEW_PEOPLE):
             entries.append(("People", "portal:people"))
+        if can(self.membership, Action.VIEW_AUDIT):
+            entries.append(("Audit", "apps:audit"))
         if can(self.membership, Action.CHANGE_TENANT):
             entries.append(("Settings", "portal:settings"))
         return [self._item(label, reverse(name)) for label, name in entries]

@@ -17,7 +17,7 @@ from keys.models import PersonalKey
 
 PAGE_SIZE = 25
 FILTERS = {"": "Everything", "ok": "Done", "denied": "Refused", "failed": "Failed"}
-_OUTCOMES = {
+OUTCOMES = {
     "ok": (Outcome.OK,),
     "denied": (Outcome.DENIED,),
     "failed": (Outcome.FAILED, Outcome.UNKNOWN),
@@ -80,14 +80,15 @@ def _page(tenant_id: Any, key_id: str, connection_id: str, outcome: str, before:
         chain=chain_of(tenant_id),
         key_id=key_id,
         connection_id=connection_id,
-        filters=audit.Filters(outcomes=_OUTCOMES.get(outcome, ())),
+        filters=audit.Filters(outcomes=OUTCOMES.get(outcome, ())),
         cursor=before,
         limit=limit,
     )
-    return Page(tuple(map(_line, found.lines)), found.next_cursor, outcome)
+    return Page(tuple(map(in_words, found.lines)), found.next_cursor, outcome)
 
 
-def _line(row: audit.Line) -> Line:
+def in_words(row: audit.Line) -> Line:
+    """A row of the log as people read it."""
     return Line(
         what=_what(row),
         detail=_detail(row),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from bunker.portal import connecting, tenant, views
+from bunker.portal import audit, connecting, tenant, views
 
 app_name = "apps"
 urlpatterns = [
     path("settings/policies/", tenant.policies, name="settings_policies"),
     path("settings/relays/", tenant.relays, name="settings_relays"),
+    path("audit/", audit.log, name="audit"),
+    path("audit/export/", audit.export, name="audit_export"),
     path("apps/", views.app_list, name="list"),
     path("apps/connect/", connecting.connect, name="connect"),
     path("apps/approve/", connecting.approve, name="approve"),

@@ -45,7 +45,7 @@ def auditor_client(auditor: User) -> Client:
 
 def test_pages_follow_each_other_back_and_forth(auditor_client: Client, world: World) -> None:
     note(world, 120)
-    asked, seen = "", []
+    asked, seen = f"chain={world.tenant.id.hex}", []
     for _ in range(3):
         page = auditor_client.get(f"{LOG}?{asked}")
         seen += [row.line.sequence for row in page.context["rows"]]
