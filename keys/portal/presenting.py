@@ -64,6 +64,7 @@ class KeyView:
     is_imported: bool
     created_at: datetime
     destruction_due_at: datetime | None
+    replaced_at: datetime | None
     app_count: int
     used_at: datetime | None
     may: Steps
@@ -92,6 +93,7 @@ def present(key: PersonalKey) -> KeyView:
         is_imported=key.is_imported,
         created_at=key.created_at,
         destruction_due_at=key.destruction_due_at,
+        replaced_at=key.replaced_at,
         app_count=getattr(key, "app_count", 0),
         used_at=getattr(key, "used_at", None),
         may=_steps(state, held_above=held_above),

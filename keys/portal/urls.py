@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import converting, tenant, views
+from keys.portal import converting, replacing, tenant, views
 
 app_name = "keys"
 urlpatterns = [
@@ -23,5 +23,6 @@ urlpatterns = [
     path("keys/<uuid:key_id>/convert/", converting.convert, name="convert"),
     path("keys/<uuid:key_id>/convert/progress/", converting.progress, name="convert_progress"),
     path("keys/<uuid:key_id>/convert/stop/", converting.give_up, name="convert_stop"),
+    path("keys/<uuid:key_id>/replace/", replacing.replace, name="replace"),
     path("keys/<uuid:key_id>/keep/", views.keep, name="keep"),
 ]

@@ -16,7 +16,7 @@ from keys import services
 from keys.errors import CustodyError, KeyNotFound
 from keys.models import KeyState, PersonalKey
 from keys.modes import ModeOffer
-from keys.portal import converting, panels
+from keys.portal import converting, panels, replacing
 from keys.portal.choices import Choice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm
 from keys.portal.presenting import present
@@ -115,6 +115,7 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         "panels": panels.rendered(request, key),
         "days": settings.KEY_DESTRUCTION_DAYS,
         **converting.shown(key),
+        **replacing.shown(key),
     }
     return render(request, "keys/detail.html", context)
 
