@@ -246,6 +246,23 @@ class Invitation(models.Model):
 
 
 # Django looks for an app's models in this module alone.
-from accounts.approvals.models import Approval  # noqa: E402, F401
-from accounts.panic.models import DeploymentLock, Release  # noqa: E402, F401
-from accounts.support.models import SupportView  # noqa: E402, F401
+from accounts.approvals.models import Approval  # noqa: E402
+from accounts.panic.models import DeploymentLock, Release  # noqa: E402
+from accounts.support.models import SupportView  # noqa: E402
+
+__all__ = [
+    "Approval",
+    "DeploymentLock",
+    "Invitation",
+    "KeyMode",
+    "Membership",
+    "Release",
+    "Role",
+    "StaffRole",
+    "SupportView",
+    "Tenant",
+    "TenantDay",
+    "TenantDomain",
+    "User",
+    "default_key_modes",
+]

@@ -8,13 +8,13 @@ from allauth.mfa.models import Authenticator
 from django.db.models import Count
 from django_scopes import scopes_disabled
 
-from accounts.models import Membership, Role, Tenant, TenantDomain, User
+from accounts.models import KeyMode, Membership, Role, Tenant, TenantDomain, User
 from accounts.support.models import SupportView
 from bunker.models import Connection
 from keycast.audit.selectors import page_of_person
 from keycast.audit.services import PLATFORM, chain_of
 from keycast.nostr.nip19 import encode_npub
-from keys.models import KeyMode, KeyState, PersonalKey
+from keys.models import KeyState, PersonalKey
 
 SHOWN: Final = 50
 

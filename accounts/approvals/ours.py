@@ -74,18 +74,21 @@ def _describe_role(target_id: str, parameters: Mapping[str, Any]) -> str:
 
 
 def _tenant(target_id: str) -> Tenant:
-    return _found(Tenant, target_id, "There is no such tenant.")
+    found = Tenant.objects.filter(pk=_uuid(target_id)).first()
+    if found is None:
+        raise NotFound("There is no such tenant.")
+    return found
 
 
 def _user(target_id: str) -> User:
-    return _found(User, target_id, "There is no such person.")
+    found = User.objects.filter(pk=_uuid(target_id)).first()
+    if found is None:
+        raise NotFound("There is no such person.")
+    return found
 
 
-def _found(model: Any, target_id: str, refusal: str) -> Any:
+def _uuid(target_id: str) -> UUID:
     try:
-        row = model.objects.filter(pk=UUID(target_id)).first()
+        return UUID(target_id)
     except ValueError:
-        row = None
-    if row is None:
-        raise NotFound(refusal)
-    return row
+        raise NotFound from None

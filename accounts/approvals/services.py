@@ -21,7 +21,6 @@ from accounts.approvals.errors import ApprovalRequired, AskedAlready, Decided, O
 from accounts.approvals.kinds import ApprovalKind, Warrant, kind_of
 from accounts.approvals.models import Approval, ApprovalState
 from accounts.errors import Conflict, Invalid
-from accounts.models import User
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import PLATFORM, record
 from keycast.audit.tags import Outcome, Tag
@@ -120,7 +119,7 @@ def spend(
     target_id: str,
     warrant: Warrant | None,
     parameters: Mapping[str, Any] | None = None,
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Called by the service that does the deed, in its transaction: staff need a warrant for exactly this, unspent.
 
     Returns what the deed's audit row should say of it. Nothing is asked of members, who answer to
@@ -188,8 +187,7 @@ def _open_row(approval: Approval) -> Approval:
 
 
 def _refuse_decided(row: Approval) -> NoReturn:
-    who = User.objects.filter(pk=row.decided_by_id).values_list("email", flat=True).first()
-    by = f" by {who}" if who else ""
+    by = f" by {row.decided_by.email}" if row.decided_by else ""
     raise Decided(f"This request is closed: {ApprovalState(row.state).label.lower()}{by}.")
 
 

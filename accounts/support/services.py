@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
@@ -82,14 +82,14 @@ def _own(actor: Actor, view_id: UUID) -> SupportView:
 
 
 def _write(view: SupportView, tag: Tag, actor: Actor, **data: str) -> None:
-    facts = {"view": view.id.hex, "person": view.person_id.hex if view.person_id else "", **data}
+    facts: dict[str, Any] = {"view": view.id.hex, "person": view.person_id.hex if view.person_id else "", **data}
     write(tag, actor, tenant=view.tenant_id.hex if view.tenant_id else "", **facts)
     for tenant_id in _tenants_of(view):
         write(tag, actor, tenant_id=tenant_id, **facts)
 
 
 def _tenants_of(view: SupportView) -> list[UUID]:
-    if view.tenant_id:
-        return [view.tenant_id]
+    if view.person_id is None:
+        return [view.tenant_id] if view.tenant_id else []
     with scopes_disabled():
         return list(Membership.objects.filter(user_id=view.person_id).values_list("tenant_id", flat=True))
