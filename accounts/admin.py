@@ -6,24 +6,47 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
 
 from accounts import services
 from accounts.approvals.admin import ApprovalAdmin
 from accounts.models import Membership, StaffRole, Tenant, TenantDomain, User
 from accounts.panic import pages  # noqa: F401 -- serves its pages
+from accounts.quotas import usage_of
 from accounts.services.staff import SET_STAFF_ROLE
 from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
-from keycast.staff import Duty
+from keycast.staff import Duty, may
 
 __all__ = ["ApprovalAdmin", "TenantAdmin", "UserAdmin"]
 
 
 class DomainInline(ReadOnlyInline):
     model = TenantDomain
-    fields = readonly_fields = ("host", "is_primary", "verified_at", "created_at")
+    fields = readonly_fields = ("host", "is_primary", "verified_at", "expires_at", "problem", "created_at")
     show_change_link = False
+
+
+def _counted(relation: str) -> Coalesce:
+    """How many rows of a relation a tenant has, by one subquery: joins would multiply each other."""
+    rows = _rows_of(relation)
+    return Coalesce(Subquery(rows.annotate(found=Count("pk")).values("found"), output_field=IntegerField()), 0)
+
+
+def _summed(relation: str, column: str, **where: Any) -> Coalesce:
+    rows = _rows_of(relation).filter(**where)
+    return Coalesce(Subquery(rows.annotate(found=Sum(column)).values("found"), output_field=IntegerField()), 0)
+
+
+def _rows_of(relation: str) -> QuerySet[Any]:
+    """Keys are of an app above this one: it is asked for by the name that it gave the way back."""
+    model: Any = Tenant._meta.get_field(relation).related_model
+    found: QuerySet[Any] = model._base_manager.filter(tenant=OuterRef("pk")).order_by().values("tenant")
+    return found
 
 
 class MembershipInline(ReadOnlyInline):
@@ -37,11 +60,56 @@ class MembershipInline(ReadOnlyInline):
 
 @admin.register(Tenant)
 class TenantAdmin(ReadOnlyAdmin[Tenant]):
-    list_display = ("name", "slug", "state", "registration", "default_key_mode", "created_at")
+    list_display = ("name", "slug", "state", "registration", "people", "keys", "signatures_today", "created_at")
     list_filter = ("state", "registration", "default_key_mode")
     search_fields = ("slug__startswith", "name__istartswith", "domains__host__exact")
-    fields = ("id", "name", "slug", "state", "registration", "key_modes", "default_key_mode", "created_at")
+    fields = (
+        *("id", "name", "slug", "state", "registration", "key_modes", "default_key_mode", "accent"),
+        *("policies", "default_policy", "relays", "usage", "created_at"),
+    )
     inlines = (DomainInline,)
+    change_form_template = "admin/accounts/tenant/change_form.html"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
+        today = {"day": timezone.now().date()}
+        return (
+            super()
+            .get_queryset(request)
+            .annotate(
+                people_count=_counted("memberships"),
+                key_count=_counted("personal_keys"),
+                signature_count=_summed("days", "signatures", **today),
+            )
+        )
+
+    @admin.display(description="people", ordering="people_count")
+    def people(self, tenant: Any) -> int:
+        return tenant.people_count or 0
+
+    @admin.display(description="keys", ordering="key_count")
+    def keys(self, tenant: Any) -> int:
+        """All that were ever made here, also destroyed ones; the page of a tenant tells those that count."""
+        return tenant.key_count or 0
+
+    @admin.display(description="signatures today", ordering="signature_count")
+    def signatures_today(self, tenant: Any) -> int:
+        return tenant.signature_count or 0
+
+    @admin.display(description="used of its limits")
+    def usage(self, tenant: Tenant) -> SafeString:
+        rows = ((each.label, each.used, "no limit" if each.limit is None else each.limit) for each in usage_of(tenant))
+        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}: {} of {}</li>", rows))
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        may_found = may(request.user, Duty.MANAGE_TENANTS)
+        return super().changelist_view(request, {**(extra_context or {}), "may_found": may_found})
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        context = {**(extra_context or {}), "may_found": may(request.user, Duty.MANAGE_TENANTS)}
+        return super().change_view(request, object_id, form_url, context)
+
     verbs = (
         Verb(
             "lock",

@@ -11,6 +11,7 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
+from keycast import tenant_pages  # noqa: F401 -- serves its pages
 from keycast.admin_tools import ReadOnlyAdmin, as_code
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.sentences import sentence

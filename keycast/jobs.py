@@ -15,6 +15,7 @@ from django_q.models import Schedule
 
 from accounts.approvals.services import expire as expire_approvals
 from accounts.panic.services import expire_releases
+from accounts.services.domains import check_claims
 from bunker.services.pairing import lapse_unused_secrets
 from bunker.services.transports import retire_transports
 from bunker.traffic import upkeep
@@ -35,6 +36,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("heartbeat", "keycast.jobs.heartbeat", 1),
     ("close unused bunker URLs", "keycast.jobs.close_unused_bunker_urls", 5),
     ("close overdue requests for approval", "keycast.jobs.close_overdue_approvals", 5),
+    ("look for proofs of host names", "keycast.jobs.check_host_names", 10),
     ("retire replaced remote-signer keys", "keycast.jobs.retire_replaced_signers", 1),
     ("forget old requests", "keycast.jobs.forget_old_requests", 10),
     ("sum up figures", "keycast.jobs.sum_up_figures", 10),
@@ -79,6 +81,11 @@ def forget_old_runs() -> int:
 def close_unused_bunker_urls() -> int:
     """Close connections whose one-time secret nobody used in time."""
     return lapse_unused_secrets()
+
+
+def check_host_names() -> int:
+    """Look in the DNS for proofs of the host names that tenants claim."""
+    return check_claims()
 
 
 def close_overdue_approvals() -> int:

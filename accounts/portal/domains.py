@@ -1,4 +1,4 @@
-"""A tenant's host names: claimed, proved by DNS, made the primary one, removed; not without a fresh proof of who asks."""
+"""A tenant's host names: claimed, proved by DNS, made the primary one, removed; not without a fresh proof."""
 
 from __future__ import annotations
 

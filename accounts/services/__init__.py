@@ -10,6 +10,7 @@ from accounts.services.domains import (
     remove_domain,
     renew_claim,
     verify_domain,
+    vouch_for_domain,
 )
 from accounts.services.invitations import accept_invitation, find_invitation, invite, withdraw_invitation
 from accounts.services.members import add_member, change_role, remove_member, resume_member, suspend_member
@@ -17,6 +18,7 @@ from accounts.services.staff import change_staff_role, end_staff, make_staff
 from accounts.services.tenants import (
     change_tenant,
     create_tenant,
+    found_tenant,
     lock_tenant,
     register_check,
     resume_tenant,
@@ -47,6 +49,7 @@ __all__ = [
     "deactivate_user",
     "end_staff",
     "find_invitation",
+    "found_tenant",
     "invite",
     "lock_tenant",
     "lock_user",
@@ -66,5 +69,6 @@ __all__ = [
     "unlock_tenant",
     "unlock_user",
     "verify_domain",
+    "vouch_for_domain",
     "withdraw_invitation",
 ]

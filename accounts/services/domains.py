@@ -14,6 +14,7 @@ from typing import Final
 import structlog
 from django.conf import settings
 from django.db import IntegrityError, transaction
+from django.db.models import F
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
@@ -26,10 +27,13 @@ from accounts.services._common import write
 from accounts.signals import tenant_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound
+from keycast.errors import NotFound, NotPermitted
+from keycast.staff import Duty, require_actor
 
 MAX_DOMAINS: Final = 20
 CLAIM_LIFETIME: Final = datetime.timedelta(days=7)
+MOST_CHECKED: Final = 30
+"""Claims that one run of the job looks at, for some seconds each at worst; the next run goes on with the others."""
 CHECK_PAUSE: Final = datetime.timedelta(seconds=10)
 TAKEN: Final = "This host name is proved and used by somebody else on this server."
 
@@ -45,6 +49,7 @@ def add_domain(
     is_verified: bool = False,
     is_primary: bool = False,
     by: Membership | None = None,
+    reason: str = "",
 ) -> TenantDomain:
     """Claim a host name for a tenant; with ``is_verified`` (operators only) it is served at once.
 
@@ -65,11 +70,26 @@ def add_domain(
     else:
         _begin_claim(domain)
     _save(domain, f"The host name {domain.host} is claimed here already.")
-    write(Tag.DOMAIN_ADDED, actor, tenant_id=tenant.id, host=domain.host, verified=is_verified)
+    write(Tag.DOMAIN_ADDED, actor, tenant_id=tenant.id, host=domain.host, verified=is_verified, **_because(reason))
     if is_primary:
         make_domain_primary(actor=actor, domain=domain)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return domain
+
+
+@transaction.atomic
+def vouch_for_domain(*, actor: Actor, tenant: Tenant, host: str, reason: str = "") -> TenantDomain:
+    """Serve a host name on an operator's word, claimed before or not. Raises NotPermitted, BadHost, Conflict."""
+    require_actor(actor, Duty.MANAGE_TENANTS)
+    if actor.type not in {"staff", "command"}:
+        raise NotPermitted
+    with scopes_disabled():
+        claim = TenantDomain.objects.filter(tenant=tenant, host=domain_name(host)).first()
+    if claim is None:
+        return add_domain(actor=actor, tenant=tenant, host=host, is_verified=True, reason=reason)
+    if claim.verified_at is not None:
+        raise Conflict("This host name is verified already.")
+    return verify_domain(actor=actor, domain=claim, reason=reason)
 
 
 @transaction.atomic
@@ -114,7 +134,7 @@ def check_claims() -> int:
         claims = TenantDomain.objects.filter(
             verified_at__isnull=True, expires_at__gt=timezone.now(), tenant__state=Tenant.State.ACTIVE
         )
-        found = list(claims.select_related("tenant").order_by("checked_at")[:200])
+        found = list(claims.select_related("tenant").order_by(F("checked_at").asc(nulls_first=True))[:MOST_CHECKED])
     proved = 0
     for domain in found:
         try:
@@ -125,7 +145,9 @@ def check_claims() -> int:
 
 
 @transaction.atomic
-def verify_domain(*, actor: Actor, domain: TenantDomain, token: str = "", by: Membership | None = None) -> TenantDomain:
+def verify_domain(
+    *, actor: Actor, domain: TenantDomain, token: str = "", by: Membership | None = None, reason: str = ""
+) -> TenantDomain:
     """Start serving a host name, because its proof (``token``) was found, or because an operator vouches for it.
 
     Raises Conflict if another tenant proved it first, or the claim was begun anew meanwhile.
@@ -136,7 +158,14 @@ def verify_domain(*, actor: Actor, domain: TenantDomain, token: str = "", by: Me
     if domain.verified_at is None:
         domain.verified_at, domain.problem, domain.token, domain.expires_at = timezone.now(), "", "", None
         _save(domain, TAKEN)
-        write(Tag.DOMAIN_VERIFIED, actor, tenant_id=domain.tenant_id, host=domain.host, by_dns=bool(token))
+        write(
+            Tag.DOMAIN_VERIFIED,
+            actor,
+            tenant_id=domain.tenant_id,
+            host=domain.host,
+            by_dns=bool(token),
+            **_because(reason),
+        )
         tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
     return domain
 
@@ -165,6 +194,10 @@ def remove_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None =
     write(Tag.DOMAIN_REMOVED, actor, tenant_id=domain.tenant_id, host=domain.host)
     tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
     domain.delete()
+
+
+def _because(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {}
 
 
 def _check_claim(tenant: Tenant, host: str) -> None:

@@ -13,16 +13,18 @@ from accounts.approvals.kinds import Warrant
 from accounts.approvals.services import spend
 from accounts.colours import is_colour, is_readable
 from accounts.errors import Conflict, Invalid
-from accounts.models import KeyMode, Membership, Tenant
+from accounts.models import KeyMode, Membership, Role, Tenant
 from accounts.panic.authority import RANK, over_tenant
 from accounts.permissions import Action, require
 from accounts.quotas import Quota
 from accounts.services._common import write
 from accounts.services.domains import add_domain
+from accounts.services.invitations import invite
 from accounts.signals import tenant_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keycast.errors import NotPermitted
+from keycast.staff import Duty, require_actor
 
 SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
 """(tenant as it is to be, changed fields, the member who asks or None for an operator). Raises Invalid."""
@@ -60,8 +62,9 @@ def create_tenant(
 ) -> Tenant:
     """Make a tenant that is served at ``host``, whose ownership the actor vouches for.
 
-    Raises Invalid, BadHost, and Conflict if the slug or the host is taken.
+    Raises NotPermitted, Invalid, BadHost, and Conflict if the slug or the host is taken.
     """
+    _for_operators(actor)
     modes = list(key_modes or [settings.KEY_MODE])
     tenant = Tenant(slug=slug, name=name.strip(), registration=registration, key_modes=modes)
     tenant.default_key_mode = default_key_mode or modes[0]
@@ -70,6 +73,14 @@ def create_tenant(
     write(Tag.TENANT_CREATED, actor, tenant=tenant.id.hex, slug=slug)  # the platform remembers that this chain exists
     write(Tag.TENANT_CREATED, actor, tenant_id=tenant.id, slug=slug, registration=registration, key_modes=modes)
     add_domain(actor=actor, tenant=tenant, host=host, is_verified=True, is_primary=True)
+    return tenant
+
+
+@transaction.atomic
+def found_tenant(*, actor: Actor, owner: str, **settled: Any) -> Tenant:
+    """Make a tenant (as ``create_tenant``) and invite its owner by e-mail. Raises as both do."""
+    tenant = create_tenant(actor=actor, **settled)
+    invite(actor=actor, tenant=tenant, email=owner, role=Role.OWNER, by=None)
     return tenant
 
 
@@ -134,8 +145,10 @@ def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Wa
 def set_quotas(*, actor: Actor, tenant: Tenant, reason: str = "", **limits: int | None) -> Tenant:
     """Bound a tenant by names of accounts.quotas.Quota; None goes back to the deployment's own bound. For operators.
 
-    What is there already stays, also where it is more than fits now. Raises Invalid; TypeError for an unknown name.
+    What is there already stays, also where it is more than fits now. Raises NotPermitted, Invalid; TypeError for an
+    unknown name.
     """
+    _for_operators(actor)
     if unknown := set(limits) - {quota.value for quota in Quota}:
         raise TypeError(f"no such quota: {', '.join(sorted(unknown))}")
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
@@ -175,6 +188,13 @@ def _go(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: 
     write(tag, actor, tenant_id=tenant.id, reason=reason, **proof)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant
+
+
+def _for_operators(actor: Actor) -> None:
+    """Members settle their tenant's own affairs; how many tenants there are, and how big, is not theirs."""
+    require_actor(actor, Duty.MANAGE_TENANTS)
+    if actor.type not in {"staff", "command", "system"}:
+        raise NotPermitted
 
 
 def _insert(tenant: Tenant) -> None:
