@@ -73,9 +73,13 @@ class KeycastAdminSite(AdminSite):
         return [*admin_pages.urls(self.admin_view), *super().get_urls()]
 
     def each_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Also how many requests wait for this person's decision."""
-        waiting = waiting_for(request.user) if self.has_permission(request) else 0
-        return {**super().each_context(request), "approvals_waiting": waiting}
+        """Also how many requests wait for this person's decision, and whether they open support views."""
+        is_in = self.has_permission(request)
+        return {
+            **super().each_context(request),
+            "approvals_waiting": waiting_for(request.user) if is_in else 0,
+            "may_support": is_in and may(request.user, Duty.SUPPORT_VIEW),
+        }
 
     @method_decorator(secure_admin_login)
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
