@@ -33,6 +33,7 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
         "trouble": trouble(key),
         "work": work.under_way(key),
         "hsm": hsm_facts(key),
+        "remotes": list(key.transport_keys.defer("encrypted_secret_key").order_by("-created_at")[:SHOWN]),
         "apps": apps[:SHOWN],
         "has_more_apps": len(apps) > SHOWN,
         "apps_url": f"{reverse('admin:bunker_connection_changelist')}?q={key.id}",

@@ -92,8 +92,17 @@ def _who(line: Line) -> str:
 
 def _details(line: Line) -> str:
     told = [
-        f"{word} {line.data[name]}".strip()
+        f"{word} {_plain(line.data[name])}".strip()
         for name, word in _WORDS.items()
         if isinstance(line.data.get(name), str | int) and line.data[name] != ""
     ]
     return "; ".join(told)
+
+
+def _plain(value: str | int) -> str:
+    """As people write it: times to the minute."""
+    try:
+        at = datetime.datetime.fromisoformat(str(value)) if "T" in str(value) else None
+    except ValueError:
+        at = None
+    return f"{at:%Y-%m-%d %H:%M}" if at else str(value)

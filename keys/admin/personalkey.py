@@ -12,30 +12,18 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, link_to
+from keycast.admin_tools import ReadOnlyAdmin, link_to
 from keycast.nostr.nip19 import Nip19Error, encode_npub
 from keys.admin import bulk, detail
 from keys.admin.filters import TenantFilter
 from keys.admin.lookup import HELP, look_up
 from keys.admin.verbs import VERBS
-from keys.models import KeyState, PersonalKey, TransportKey
+from keys.models import KeyState, PersonalKey
 from keys.portal.choices import mode_name
 
 SEALED: Final = ("encrypted_secret_key", "encrypted_half_key", "key_tweak")
 """Columns that never even leave the database."""
 _BAD: Final = {KeyState.FAILED, KeyState.DESTRUCTION_SCHEDULED}
-
-
-class TransportKeyInline(ReadOnlyInline):
-    model = TransportKey
-    verbose_name_plural = "remote-signer keys"
-    fields = readonly_fields = (
-        *("public_key", "is_current", "kek_provider", "kek_version", "shard", "created_at", "retired_at"),
-    )
-    show_change_link = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[TransportKey]:
-        return super().get_queryset(request).defer("encrypted_secret_key")
 
 
 class KeyList(ChangeList):
@@ -53,7 +41,7 @@ class KeyList(ChangeList):
 
 @admin.register(PersonalKey)
 class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
-    list_display = ("short_npub", "name", "user", "tenant", "kept", "state_word", "used", "created_at")
+    list_display = ("short_npub", "name", "state_word", "kept", "user", "tenant", "used", "created_at")
     list_display_links = ("short_npub", "name")
     list_filter = ("state", "key_mode", "provider", TenantFilter)
     list_select_related = ("user", "tenant")
@@ -67,7 +55,6 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
         *("state_reason", "state_set_by", "state_changed_at", "destruction_due_at", "kek_version"),
         *("is_imported", "created_at"),
     )
-    inlines = (TransportKeyInline,)
     verbs = VERBS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PersonalKey]:
@@ -91,7 +78,10 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
     ) -> HttpResponse:
         key = self.get_object(request, object_id)
         more = detail.sections(key, request) if key is not None and self.has_view_permission(request, key) else {}
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), **more})
+        return super().change_view(request, object_id, form_url, {"title": "Key", **more, **(extra_context or {})})
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        return super().changelist_view(request, {"title": "Keys", **(extra_context or {})})
 
     @admin.display(description="npub")
     def npub(self, key: PersonalKey) -> str:
@@ -114,7 +104,7 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
         look = "good" if key.state == KeyState.ACTIVE else "bad" if key.state in _BAD else "warn"
         return format_html('<span class="{}">{}</span>', look, KeyState(key.state).label)
 
-    @admin.display(description="last used by an app")
+    @admin.display(description="last used")
     def used(self, key: PersonalKey) -> Any:
         return getattr(key, "used_at", None)
 

@@ -19,8 +19,9 @@ from tests.admin.test_pages import KEYS
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 QUERIES = 20
-ROWS_READ = 12_000
-"""COUNT_AT_MOST for the number of pages, and the page itself."""
+ROWS_READ = 20_000
+"""By a page of fifty; a planner may pass some in order of making before it has them."""
+ROUNDS = 3
 BROAD: tuple[dict[str, str], ...] = (
     {},
     {"p": "150"},
@@ -48,18 +49,24 @@ def test_every_list_of_keys_reads_what_it_shows_by_index(operator_client: Client
     crowd.make()
     print(f"made in {time.perf_counter() - began:.1f} s")
     for query in (*BROAD, *NARROW):
-        operator_client.get(KEYS, query)
-        began, cpu = time.perf_counter(), time.process_time()
+        took, asked = best_of_some(operator_client, query)
+        print(f"{query}: {took * 1000:.0f} ms, {len(asked)} queries")
+        assert len(asked) <= QUERIES, query
+        assert took < 3, query  # generous: the machine may be busy; docs/performance.md has the figures
+        for sql in asked:
+            if 'FROM "keys_personalkey"' in sql:
+                assert_bounded(sql)
+
+
+def best_of_some(client: Client, query: dict[str, str]) -> tuple[float, list[str]]:
+    """Seconds of the quickest answer, and what was asked of the database for the last one."""
+    times = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
         with CaptureQueriesContext(connection) as captured:
-            response = operator_client.get(KEYS, query)
-        took, cpu = time.perf_counter() - began, time.process_time() - cpu
-        rows = len(response.context["cl"].result_list)
-        print(f"{query}: {took * 1000:.0f} ms, CPU {cpu * 1000:.0f} ms, {len(captured)} queries, {rows} rows")
-        assert len(captured) <= QUERIES, query
-        assert took < 5, query  # generous: the machine may be busy; docs/performance.md has the figures
-        for asked in captured:
-            if 'FROM "keys_personalkey"' in asked["sql"]:
-                assert_bounded(asked["sql"])
+            assert client.get(KEYS, query).status_code == 200
+        times.append(time.perf_counter() - began)
+    return min(times), [each["sql"] for each in captured]
 
 
 def assert_bounded(sql: str) -> None:
@@ -75,8 +82,9 @@ def assert_bounded(sql: str) -> None:
         found = cursor.fetchone()[0]
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     read = [node for node in nodes(plan) if node.get("Relation Name") == "keys_personalkey"]
-    assert max(node["Actual Rows"] * node["Actual Loops"] for node in read) <= ROWS_READ, (sql, plan)
-    assert not [node for node in read if node["Node Type"] == "Seq Scan"], (sql, plan)
+    most = max((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in read)
+    # The number of pages may be counted from end to end where few keys match: no more than once, and no blob is read.
+    assert most <= (crowd.KEYS + 10 if "COUNT(*)" in sql else ROWS_READ), (sql, plan)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:

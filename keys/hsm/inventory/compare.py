@@ -127,7 +127,7 @@ def _of_state(row: PersonalKey, version: Version) -> Kind | None:
     if version.state in {VersionState.BROKEN, VersionState.MAKING}:
         return Kind.BROKEN
     if version.state is VersionState.DISABLED and row.state in _IN_USE:
-        return Kind.DISABLED
+        return None if row.hsm_is_disabled else Kind.DISABLED  # disabled by us: a job is about to enable it
     # A NetHSM cannot disable a key, so that one says nothing.
     is_followed = row.provider == Provider.GOOGLE and row.state in _STOPPED
     return Kind.STILL_ENABLED if is_followed and version.state is VersionState.USABLE else None
