@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from keycast.errors import KeycastError, Unavailable
 from keys.cosigning.messages import Code
 from keys.errors import CustodyError, InvalidOperand, KeyExists, KeyLocked, KeyUnavailable
@@ -33,6 +35,40 @@ class StaleHalf(CosignerUnavailable):
 
     code = "stale-half"
     public_message = "Temporarily unavailable. Please try again in a moment."
+
+
+class ChangeUnderWay(Unavailable):
+    """The co-signer takes one change of a key at a time: fresh halves, or another HSM key."""
+
+    code = "change-under-way"
+    public_message = "Another change of this key has not ended yet. Please try again in some minutes."
+
+
+class HsmKeyPending(Unavailable):
+    """The HSM has not made the new key yet."""
+
+    code = "hsm-key-pending"
+    public_message = "The HSM is still making the new key."
+
+
+class HsmKeyRefused(CustodyError):
+    """The HSM cannot make the new key; the old one stays in use."""
+
+    code = "hsm-key-refused"
+    public_message = "The HSM could not make the new key. The old one stays in use."
+
+
+class SuccessorNotAuthorised(CustodyError):
+    """The present HSM key is disabled or lost, so it cannot sign for its successor."""
+
+    code = "successor-not-authorised"
+    public_message = "The present HSM key cannot be used, so it cannot authorise its successor."
+
+    @classmethod
+    def of(cls, key_id: UUID, public_key: str) -> SuccessorNotAuthorised:
+        """With what to do about it."""
+        command = f"manage.py cosigner --replace-authoriser {key_id} {public_key} --reason …"
+        return cls(f"{cls.public_message} Enable it; or, if it is lost, run on the co-signer's machine: {command}")
 
 
 class CosignerRefused(CustodyError):

@@ -34,8 +34,10 @@ from keys import access, journal
 from keys.cosigning import crash
 from keys.cosigning.authorisation import Purpose
 from keys.cosigning.client import CosignerClient, blocking
+from keys.cosigning.errors import ChangeUnderWay
 from keys.cosigning.halves import granted, maker_for
 from keys.errors import KeyDamaged, NoCapability
+from keys.hsm.models import Succession
 from keys.hsm.protocol import Authoriser
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
 from keys.rows import key_ref, locked_row
@@ -115,6 +117,8 @@ def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> Hal
         return going
     if not row.cosigner:
         raise NoCapability("Only a split key has halves to refresh.")
+    if Succession.objects.filter(key=row).exists():
+        raise ChangeUnderWay
     half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
     return HalfRefresh.objects.create(
         key=row,

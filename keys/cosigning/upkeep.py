@@ -16,7 +16,8 @@ from django_scopes import scopes_disabled
 
 from keycast.errors import KeycastError
 from keys import signals
-from keys.cosigning import halves, refresh
+from keys.cosigning import halves, refresh, succession
+from keys.hsm import setup, stopping
 from keys.hsm.protocol import Authoriser
 from keys.models import PersonalKey, Provider
 
@@ -33,10 +34,19 @@ def connect() -> None:
 
 
 def follow(key_id: UUID) -> bool:
-    """Tell the co-signer of one key's state; whether that changed anything. Raises keys.errors when it cannot."""
+    """Tell the co-signer and the HSM of one key's state; whether that changed anything. Raises keys.errors.
+
+    Stopping goes to the co-signer first; serving again to the HSM, whose authorisation the co-signer then asks for.
+    """
     with scopes_disabled():
         row: PersonalKey | None = PersonalKey.objects.filter(_SPLIT, pk=key_id).first()
-    return row is not None and halves.tell_state(row, lambda: authoriser_of(row.provider))
+    if row is None:
+        return False
+    if row.state in stopping.SERVING:
+        changed = stopping.bring_in_line(row)
+        return halves.tell_state(row, lambda: authoriser_of(row.provider)) or changed
+    told = halves.tell_state(row, lambda: authoriser_of(row.provider))
+    return stopping.bring_in_line(row) or told
 
 
 def keep_up() -> int:
@@ -46,8 +56,14 @@ def keep_up() -> int:
     with scopes_disabled():
         lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
         key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:A_RUN])
+        key_ids += list(stopping.lagging().exclude(pk__in=key_ids).values_list("pk", flat=True)[:A_RUN])
     told = sum(_quietly(partial(follow, key_id), key_id) for key_id in key_ids)
-    return told + refresh.resume(authoriser_of) + refresh.finish_due()
+    return told + refresh.resume(authoriser_of) + refresh.finish_due() + _successions()
+
+
+def _successions() -> int:
+    keeper = setup.keepers().get(Provider.GOOGLE)
+    return succession.resume(authoriser_of, keeper) + succession.finish_due(keeper) if keeper else 0
 
 
 @cache

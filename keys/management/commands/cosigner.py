@@ -8,13 +8,15 @@ import signal
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.children import end_with_parent
-from keys.cosigning import audit, store
+from keycast.crypto.errors import CryptoError
+from keys.cosigning import audit, rescue, store
 from keys.cosigning.process import Foreign, run
 from keys.errors import KekUnavailable
 
@@ -27,11 +29,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--verify-audit", action="store_true", help="Check the hash chain of its log, and end.")
+        parser.add_argument(
+            "--replace-authoriser",
+            nargs=2,
+            metavar=("KEY", "PUBLIC_KEY"),
+            help="For an HSM key that is lost: accept another one (66 hex digits) for this key id, and end.",
+        )
+        parser.add_argument("--reason", default="", help="with --replace-authoriser: why; it goes into the log")
 
     def handle(self, *args: Any, verify_audit: bool, **options: Any) -> None:
         path = Path(settings.COSIGNER_DB)
         if verify_audit:
             self._verify(path)
+            return
+        if options["replace_authoriser"]:
+            self._replace(path, *options["replace_authoriser"], reason=options["reason"].strip())
             return
         end_with_parent()
         try:
@@ -51,6 +63,21 @@ class Command(BaseCommand):
     def _say(self, text: str) -> None:
         self.stdout.write(text)
         self.stdout.flush()
+
+    def _replace(self, path: Path, key: str, authoriser: str, *, reason: str) -> None:
+        if not path.is_file():
+            raise CommandError(f"There is no co-signer database {path}.", returncode=2)
+        if not reason:
+            raise CommandError("Say why, with --reason: it goes into the co-signer's log.", returncode=2)
+        try:
+            before = rescue.replace_authoriser(path, UUID(key), bytes.fromhex(authoriser), reason)
+        except (ValueError, CryptoError):
+            raise CommandError("Give a key's id, and a public key of 66 hexadecimal digits.", returncode=2) from None
+        except store.StoreInUse:
+            raise CommandError("Stop the co-signer first: it serves this file.", returncode=2) from None
+        except store.Refusal as refusal:
+            raise CommandError(f"The co-signer refuses: {refusal.code.value}.", returncode=2) from None
+        self._say(f"{key}: {authoriser} authorises from now on, and {before.hex()} no longer.")
 
     def _verify(self, path: Path) -> None:
         if not path.is_file():

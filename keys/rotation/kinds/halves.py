@@ -33,7 +33,7 @@ class Halves(RotationKind):
     def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
         """A key whose last refresh is still settling comes later: ``finish`` waits for it."""
         settling = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED).values("key_id")
-        found = _left(job).exclude(pk__in=settling)
+        found = _left(job).exclude(pk__in=settling).exclude(succession__isnull=False)
         if after:
             found = found.filter(pk__gt=after)
         return [Item(key.id.hex, key.id, key) for key in found[:limit]]
@@ -43,7 +43,8 @@ class Halves(RotationKind):
         refresh.refresh(actor=job.actor, key=key, authoriser=upkeep.authoriser_of(key.provider))
 
     def finish(self, job: Job) -> Mapping[str, Any] | Wait:
-        if _left(job).filter(half_refresh__step=RefreshStep.SWITCHED).exists():
+        settling = Q(half_refresh__step=RefreshStep.SWITCHED) | Q(succession__isnull=False)
+        if _left(job).filter(settling).exists():
             refresh.finish_due()
             return Wait(SETTLE_SECONDS)
         minutes = int(refresh.GRACE.total_seconds() // 60)

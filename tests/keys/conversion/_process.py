@@ -1,4 +1,4 @@
-"""A process that brings a conversion on, and that a test kills at a chosen step."""
+"""A process that brings a conversion or a succession on, and that a test kills at a chosen step."""
 
 from __future__ import annotations
 
@@ -9,13 +9,28 @@ from uuid import UUID
 import django
 
 
-def main(key_id):
+def main(verb, key_id):
     os.environ["DJANGO_SETTINGS_MODULE"] = "tests.settings"
     django.setup()
-    from keys.conversion import course, nudging
+    from django_scopes import scopes_disabled
 
-    nudging._enqueue = lambda _: None
-    course.advance(UUID(key_id))
+    from keycast.audit.entries import Actor
+    from keys.conversion import course, nudging
+    from keys.cosigning import succession, upkeep
+    from keys.hsm.setup import keepers
+    from keys.models import PersonalKey
+
+    nudging._enqueue = upkeep._enqueue = lambda _: None
+    keeper = keepers()["google"]
+    if verb == "convert":
+        course.advance(UUID(key_id))
+    elif verb == "succeed":
+        with scopes_disabled():
+            key = PersonalKey.objects.get(pk=UUID(key_id))
+        authoriser = upkeep.authoriser_of("google")
+        succession.succeed(actor=Actor.command("test"), key=key, authoriser=authoriser, keeper=keeper)
+    else:
+        succession.finish_due(keeper)
 
 
 main(*sys.argv[1:])

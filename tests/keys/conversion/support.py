@@ -45,8 +45,8 @@ class Deployment:
     def state_at_b(self, key: PersonalKey) -> str:
         return blocking(lambda b: b.state(key.tenant_id, key.id))
 
-    def run(self, key: PersonalKey, crash_at: str = "") -> int:
-        """Have another process bring the key's conversion on, and perhaps die at a step."""
+    def run(self, key: PersonalKey, crash_at: str = "", verb: str = "convert") -> int:
+        """Have another process bring the key's conversion (or succession) on, and perhaps die at a step."""
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(ROOT),
@@ -60,7 +60,7 @@ class Deployment:
             "KEYCAST_COSIGNER_SOCKET": str(self.process.socket),
             "KEYCAST_TEST_COSIGNING_CRASH_AT": crash_at,
         }
-        command = [sys.executable, "-m", "tests.keys.conversion._process", key.id.hex]
+        command = [sys.executable, "-m", "tests.keys.conversion._process", verb, key.id.hex]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
         )

@@ -1,0 +1,82 @@
+"""Another HSM key for each split key, under the same Nostr key (keys.cosigning.succession has the steps)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from django.db.models import Q, QuerySet
+
+from keys.cosigning import refresh, succession, upkeep
+from keys.cosigning.errors import HsmKeyPending
+from keys.errors import KeyModeUnavailable
+from keys.hsm import setup
+from keys.hsm.models import SuccessionStep
+from keys.hsm.protocol import HsmKeyKeeper
+from keys.models import HalfRefresh, KeyState, PersonalKey, Provider
+from keys.rotation.errors import NothingToRotate
+from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
+from keys.rotation.scope import Scope
+
+SETTLE_SECONDS: Final = 20.0
+PENDING_SECONDS: Final = 3.0
+
+
+class HsmKeys(RotationKind):
+    """Of one group with the renewal of halves: the co-signer takes one change of a key at a time."""
+
+    slug, group, title, command = "kms-key", "halves", "Replace the HSM keys of split keys", "rotate_kms_key"
+    batch = 1
+
+    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        if not _split(scope).exists():
+            raise NothingToRotate("There is no such split key.")
+        _keeper()
+        return {}
+
+    def count(self, job: Job) -> int:
+        return _left(job).count()
+
+    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+        """A key whose halves are still settling comes later: ``finish`` waits for it."""
+        found = _left(job).exclude(pk__in=HalfRefresh.objects.values("key_id"))
+        if after:
+            found = found.filter(pk__gt=after)
+        return [Item(key.id.hex, key.id, key) for key in found[:limit]]
+
+    def rotate(self, job: Job, item: Item) -> Change | None:
+        """The HSM may take minutes for a key; the others are asked for meanwhile."""
+        key: PersonalKey = item.row
+        authoriser = upkeep.authoriser_of(key.provider)
+        try:
+            succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper())
+        except HsmKeyPending:
+            return lambda: False
+        return None
+
+    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+        if _left(job).filter(half_refresh__isnull=False).exists():
+            refresh.finish_due()
+            return Wait(SETTLE_SECONDS)
+        if _left(job).filter(succession__step=SuccessionStep.NAMED).exists():
+            return Wait(PENDING_SECONDS)
+        minutes = int(succession.GRACE.total_seconds() // 60)
+        return {"notes": [f"The old HSM keys are disabled {minutes} minutes after the switch, by a job."]}
+
+
+def _keeper() -> HsmKeyKeeper:
+    keeper = setup.keepers().get(Provider.GOOGLE)
+    if keeper is None:
+        raise KeyModeUnavailable
+    return keeper
+
+
+def _split(scope: Scope) -> QuerySet[PersonalKey]:
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
+    return found.exclude(cosigner="").order_by("pk")
+
+
+def _left(job: Job) -> QuerySet[PersonalKey]:
+    """Those that have the HSM key they had when the rotation was asked for."""
+    before = Q(authoriser_since__isnull=True) | Q(authoriser_since__lt=job.created_at)
+    return _split(job.scope).filter(before, created_at__lt=job.created_at)
