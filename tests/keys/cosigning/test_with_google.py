@@ -107,7 +107,7 @@ def test_the_command_refreshes_every_key_it_can_and_names_the_others(deployment,
     told = capsys.readouterr()
     assert ended.value.code == 1
     assert str(other.id) in told.err
-    assert "1 of 2" in told.out
+    assert "1 changed, 1 failed" in told.out
     assert again(row).cosigner != row.cosigner
     assert again(other).cosigner == other.cosigner
     keepers()["google"].enable(other.kms_key_version)
