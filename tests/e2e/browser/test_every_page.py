@@ -35,6 +35,7 @@ FOR_MEMBERS = (
     "/apps/connect/",
     "/apps/approve/",
     "/security/",
+    "/emergency/",
     "/people/",
     "/account/email/",
     "/account/password/change/",
