@@ -11,6 +11,7 @@ class KeycastConfig(AppConfig):
     label = "keycast"
 
     def ready(self) -> None:
+        import keycast.audit_pages.looks
         import keycast.backup.watch
         import keycast.checks
         import keycast.officers  # noqa: F401  (they register what they look at)
