@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import flush, plumbing
@@ -17,3 +21,16 @@ def pytest_configure(config: Any) -> None:
 # A busy machine is slow at drawing examples; that says nothing about the code under test.
 settings.register_profile("keycast", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("keycast")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signer_of_the_suite() -> Iterator[None]:
+    """With KEYCAST_TEST_SIGNER=remote: the signer that the tests of this process ask."""
+    if not plumbing.SIGNS_ELSEWHERE:
+        yield
+        return
+    from tests.keys.signer.support import SignerProcess  # noqa: PLC0415 -- needs the settings
+
+    socket = Path(os.environ["KEYCAST_SIGNER_SOCKET"])
+    with SignerProcess(socket.with_suffix(""), socket=socket):
+        yield

@@ -10,7 +10,10 @@ os.environ.setdefault("KEYCAST_ENVIRONMENT", "test")
 os.environ.setdefault("KEYCAST_DATA_DIR", tempfile.mkdtemp(prefix="keycast-test-"))
 os.environ.setdefault("KEYCAST_EMBEDDED", "0")
 os.environ.setdefault("KEYCAST_LOG_LEVEL", "WARNING")
-if "KEYCAST_KEK_FILE" not in os.environ:
+if os.environ.get("KEYCAST_TEST_SIGNER") == "remote":  # tests/plumbing.py starts it
+    _name = f"signer-{os.environ.get('PYTEST_XDIST_WORKER', 'main')}.sock"
+    os.environ["KEYCAST_SIGNER_SOCKET"] = str(Path(os.environ["KEYCAST_DATA_DIR"]) / _name)
+elif "KEYCAST_KEK_FILE" not in os.environ:
     os.environ.setdefault("KEYCAST_KEK", "test-1:5Rk4v3Yd2hXbq0uJ8nQmTzWc7LsFgE6aPoViB1xKyNM=")
 
 # Tests empty the cache, so each xdist worker has a Redis database of its own; its child processes inherit it.

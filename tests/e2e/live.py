@@ -19,6 +19,7 @@ from keycast.demo.processes import ServerProcess
 from keycast.demo.surroundings import Surroundings, free_port
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+ALSO = {"KEYCAST_SIGNER_CHILD": "1"} if os.environ.get("KEYCAST_TEST_SIGNER") == "remote" else {}
 Beside = Callable[[dict[str, str]], AbstractContextManager[None]]
 
 
@@ -97,7 +98,8 @@ def live(
 ) -> Iterator[LiveServer]:
     """Set a server up, serve it, and throw it away. ``beside`` is what must run beside it, given its environment.
 
-    With ``hsm`` there are an emulated Cloud KMS and a co-signer, and the tenant offers both key modes.
+    With ``hsm`` there are an emulated Cloud KMS and a co-signer, and the tenant offers both key modes. Setting up is
+    done by a process that signs by itself; with KEYCAST_TEST_SIGNER=remote the server then runs a signer as its child.
     """
     with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
         kms_port = free_port(40_000 + secrets.randbelow(10_000)) if hsm else 0
@@ -109,12 +111,15 @@ def live(
             **database,
             "EMAIL_URL": f"filemail:///{mail}",  # django-environ takes one slash away
             "PYTHONPATH": str(ROOT),
+            **ALSO,
             **(extra or {}),
         }
+        signs_itself = {"KEYCAST_SIGNER_CHILD": "0", "KEYCAST_SIGNER_SOCKET": ""}
+        key_file = {"KEYCAST_KEK_FILE": str(surroundings.folder / "kek")}
         setup = subprocess.run(
             [sys.executable, "manage.py", "demo_setup"],
             cwd=ROOT,
-            env=environment,
+            env={**environment, **signs_itself, **key_file},
             capture_output=True,
             text=True,
             check=False,

@@ -170,6 +170,7 @@ def test_a_published_key_is_refused_in_production(run, user, settings):
     assert report["errors"][0]["code"] == "published-key"
 
 
+@pytest.mark.opens_keys
 def test_without_a_key_encryption_key_it_stops_and_says_so(run, user, monkeypatch):
     monkeypatch.setenv("KEYCAST_KEK", "nonsense")
     registry.reset()

@@ -213,6 +213,7 @@ class TestImport:
             texts.add((caught.value.code, str(caught.value)))
         assert len(texts) == 1
 
+    @pytest.mark.opens_keys
     def test_a_transport_key_is_not_imported_as_a_personal_one(self, user, tenant, key):
         from keys.kms import registry
         from keys.signing import transport

@@ -95,6 +95,7 @@ class TestCreation:
         with pytest.raises(KeyModeNotOffered):
             make_key(user, tenant)
 
+    @pytest.mark.opens_keys
     def test_without_a_key_encryption_key_nothing_is_stored(self, user, tenant, monkeypatch):
         monkeypatch.setenv("KEYCAST_KEK", "nonsense")
         registry.reset()
@@ -197,6 +198,7 @@ class TestStopping:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("verb", [*STOPS, *OWNER_VERBS])
+@pytest.mark.opens_keys
 def test_a_stopped_key_is_wiped_from_this_process_once_that_is_committed(verb):
     tenant = make_tenant()
     user = make_user(tenant)
@@ -269,6 +271,7 @@ class TestDestruction:
         assert services.destroy_due_keys(now=timezone.now() + timedelta(days=400)) == 0
         assert services.enable_key(actor=Actor.user(user), key=key).state == KeyState.ACTIVE
 
+    @pytest.mark.opens_keys
     def test_a_destroyed_key_leaves_a_tombstone_that_blocks_its_return(self, key, user, tenant):
         from keys.errors import KeyExists
         from keys.signing.vault import unlock
@@ -332,6 +335,7 @@ def test_no_byte_of_the_sealed_material_is_left_in_the_database_file():
 
 
 class TestMany:
+    @pytest.mark.opens_keys
     def test_all_or_none(self, user, tenant, key):
         from keys.errors import KeyExists
         from keys.signing.vault import unlock

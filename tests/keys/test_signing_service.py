@@ -151,6 +151,7 @@ async def test_a_signed_event_is_valid_and_is_the_one_that_was_given(ref, servic
     )
 
 
+@pytest.mark.opens_keys
 async def test_nothing_suspends_while_the_key_encryption_key_is_local(ref, service):
     for _ in range(2):  # cold, then cached
         with pytest.raises(StopIteration):
@@ -194,6 +195,7 @@ async def test_it_works_with_and_without_a_lease(ref, service, settings, lease):
     assert await service.nip44_decrypt(ref, PEER.public_key_hex, sent) == "x"
 
 
+@pytest.mark.opens_keys
 async def test_without_a_lease_the_key_is_wiped_after_each_use(ref, service, settings, monkeypatch):
     settings.KEK_LEASE_SECONDS = 0
     wiped = []
@@ -270,6 +272,7 @@ class TestDamage:
         assert [row.outcome for row in rows] == ["failed"]
         assert (await sync_to_async(reload)(one)).state == KeyState.ACTIVE, "a wrong key file must not lock every key"
 
+    @pytest.mark.opens_keys
     async def test_material_of_another_key_is_quarantined(self, ref, service):
         from asgiref.sync import sync_to_async
 
@@ -290,6 +293,7 @@ class TestDamage:
             await services.transport_service().open(altered)
         assert len(await sync_to_async(self.rows_of)(ref)) == 1
 
+    @pytest.mark.opens_keys
     async def test_encryption_raises_the_alarm_too(self, ref, service):
         from asgiref.sync import sync_to_async
 
@@ -298,6 +302,7 @@ class TestDamage:
             await service.nip44_encrypt(forged, PEER.public_key_hex, "x")
         assert (await sync_to_async(reload)(ref)).state == KeyState.LOCKED
 
+    @pytest.mark.opens_keys
     async def test_an_alarm_that_cannot_be_written_changes_nothing_for_the_caller(self, ref, service, monkeypatch):
         from keycast.audit.errors import AuditUnavailable
 
@@ -312,6 +317,7 @@ class TestDamage:
         assert ref.key_id not in damage._alerted_at, "and it is tried again the next time"
 
 
+@pytest.mark.opens_keys
 class TestSlowProvider:
     """A key-encryption key behind a network."""
 
