@@ -105,7 +105,8 @@ def usage_of(tenant: Tenant) -> list[Usage]:
 
 def require_room(tenant: Tenant, quota: Quota, more: int = 1) -> None:
     """Raise QuotaReached unless ``more`` fit. Locks a bounded tenant's row, so that two cannot take the last place."""
-    if limit_of(tenant, quota) is None:
+    own = Tenant.objects.filter(id=tenant.id).values_list(f"max_{quota.value}", flat=True).first()
+    if bound(own, quota) is None:
         return
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
     limit = limit_of(tenant, quota)

@@ -60,11 +60,14 @@ def not_shared(tenant: Tenant, urls: Iterable[str]) -> set[str]:
 
 def require_relay_room(tenant: Tenant, relays: Iterable[str]) -> None:
     """Raise QuotaReached if these relays make more different ones than the tenant may have."""
-    limit = limit_of(tenant, Quota.RELAYS)
     new = not_shared(tenant, relays)
-    if limit is None or not new:
+    if not new:
         return
-    known = own_relays(Tenant.objects.select_for_update().get(id=tenant.id))
+    tenant = Tenant.objects.select_for_update().get(id=tenant.id)
+    limit = limit_of(tenant, Quota.RELAYS)
+    if limit is None:
+        return
+    known = own_relays(tenant)
     if not new <= known and len(known | new) > limit:
         raise refusal(Quota.RELAYS, limit)
 

@@ -1,0 +1,93 @@
+"""manage.py tenant: what operators do on the server, with a clear refusal and JSON for scripts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from accounts import proofs
+from accounts.models import Tenant
+from accounts.services import add_domain
+from keycast.audit.models import AuditRow
+
+from .conftest import ACTOR
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _silent_dns() -> Iterator[None]:
+    proofs.set_texts(lambda name: [])
+    yield
+    proofs.set_texts(None)
+
+
+def run(*arguments: str) -> Any:
+    out = StringIO()
+    call_command("tenant", *arguments, "--json", stdout=out)
+    return json.loads(out.getvalue())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("show", "nobody"),
+        ("resume", "news"),
+        ("add-domain", "news", "club.example"),
+        ("add-domain", "news", "not a name"),
+        ("check-domain", "news", "soon.example"),
+        ("remove-domain", "news", "news.example"),
+        ("remove-domain", "news", "club.example"),
+        ("set-primary", "news", "soon.example"),
+        ("quotas", "news", "--set", "keys=many"),
+        ("quotas", "news", "--set", "slug=5"),
+        ("quotas", "news", "--set", "keys=-5"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_reason(arguments: tuple[str, ...], news: Tenant, club: Tenant) -> None:
+    add_domain(actor=ACTOR, tenant=news, host="soon.example")
+    before = AuditRow.objects.count()
+    with pytest.raises(CommandError) as refusal:
+        run(*arguments)
+    assert str(refusal.value)
+    assert AuditRow.objects.count() == before
+
+
+def test_a_tenant_is_suspended_and_resumed(news: Tenant) -> None:
+    assert run("suspend", "news", "--reason", "unpaid")["state"] == "suspended"
+    assert run("resume", "news")["state"] == "active"
+
+
+def test_host_names_are_added_made_primary_and_removed(news: Tenant) -> None:
+    run("add-domain", "news", "Two.Example")
+    facts = run("set-primary", "news", "two.example")
+    assert [(d["host"], d["primary"]) for d in facts["domains"]] == [("two.example", True), ("news.example", False)]
+    assert [d["host"] for d in run("remove-domain", "news", "news.example")["domains"]] == ["two.example"]
+
+
+def test_a_claim_is_checked(news: Tenant) -> None:
+    domain = add_domain(actor=ACTOR, tenant=news, host="soon.example")
+    proofs.set_texts(lambda name: [proofs.record_value(domain.token)])
+    assert {d["host"]: d["verified"] for d in run("check-domain", "news", "soon.example")["domains"]} == {
+        "news.example": True,
+        "soon.example": True,
+    }
+
+
+def test_limits_are_set_and_taken_back(news: Tenant) -> None:
+    usage = run("quotas", "news", "--set", "keys=5", "--set", "signatures=1000", "--reason", "contract")["usage"]
+    assert (usage["keys"]["limit"], usage["signatures"]["limit"]) == (5, 1000)
+    assert run("quotas", "news", "--set", "keys=default")["usage"]["keys"]["limit"] is None
+
+
+def test_it_is_shown_in_plain_words_too(news: Tenant) -> None:
+    out = StringIO()
+    call_command("tenant", "show", "news", stdout=out)
+    assert "The News (news): active" in out.getvalue()
+    assert "news.example: primary" in out.getvalue()
+    assert "keys: 0 of no limit" in out.getvalue()
