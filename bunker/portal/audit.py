@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 from django import forms
 from django.contrib import messages
 from django.http import HttpResponse, QueryDict
-from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 
 from accounts.permissions import Action
@@ -112,7 +111,7 @@ def log(request: PortalRequest) -> HttpResponse:
 
 
 @portal_view("POST", action=Action.VIEW_AUDIT)
-def export(request: PortalRequest) -> HttpResponseBase:
+def export(request: PortalRequest) -> HttpResponse:
     """The rows that the filters choose, as a file that proves itself."""
     form, chain = _form(request, request.POST), chain_of(request.tenant.id)
     if not form.is_valid():
@@ -124,7 +123,7 @@ def export(request: PortalRequest) -> HttpResponseBase:
     except KeycastError as refusal:
         messages.error(request, refusal.public_message)
         return redirect("apps:audit")
-    return exports.response(request, request.tenant.slug, chain, filters, within)
+    return cast("HttpResponse", exports.response(request, request.tenant.slug, chain, filters, within))
 
 
 def _form(request: PortalRequest, data: QueryDict) -> AuditForm:

@@ -125,7 +125,7 @@ def _checked(chain: str, start: int, through: int, head: str) -> Iterator[bytes]
     for row in rows_between(chain, start + 1, through):
         sequence += 1
         *body, stored_previous, stored = row
-        found = row_hash(previous, tuple(body))  # type: ignore[arg-type]
+        found = row_hash(previous, tuple(body))
         if body[1] != sequence or bytes(stored_previous) != previous or bytes(stored) != found:
             raise ChainBroken(chain, sequence)
         previous = found

@@ -123,7 +123,7 @@ class Reader:
 
     def _note_row(self, line: Mapping[str, Any]) -> None:
         row, previous, stored = self._row(line)
-        sequence = cast("int", row[1])
+        sequence = row[1]
         if row_hash(previous, row) != stored:
             self._fail(f"Row {sequence} does not have its hash.")
         self._join(sequence, previous)

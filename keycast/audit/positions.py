@@ -45,7 +45,7 @@ def first_since(moment: int, span: tuple[int, int], chain: str = "") -> int:
     ``span`` as ``ends`` gave it. Where a clock was set back, rows are out of order by that much, and so is the answer.
     """
     statement = _BISECT.format(at=_BY_SEQUENCE if chain else _BY_ID)
-    values = {"low": span[0], "high": span[1] + 1, "moment": moment, "chain": chain}
+    values: dict[str, int | str] = {"low": span[0], "high": span[1] + 1, "moment": moment, "chain": chain}
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
         return int(cursor.fetchone()[0])

@@ -28,8 +28,9 @@ AT_ONCE = 500
 def publish() -> int:
     """Write what does not stand outside yet, oldest first; how many. Raises OSError when the file takes nothing."""
     total = 0
-    for model in (AuditCut, AuditCheckpoint):
-        waiting = list(model._default_manager.filter(is_published=False).order_by("id")[:AT_ONCE])
+    models: tuple[type[AuditCut] | type[AuditCheckpoint], ...] = (AuditCut, AuditCheckpoint)
+    for model in models:
+        waiting: list[Any] = list(model._default_manager.filter(is_published=False).order_by("id")[:AT_ONCE])
         if not waiting:
             continue
         lines = [line_of(row) for row in waiting]

@@ -148,11 +148,10 @@ def install(executor: Executor, vendor: str) -> None:
 
 def install_without_cuts(executor: Executor, vendor: str) -> None:
     """Create those that there were before checkpoints and cuts had tables: for the migration that came first."""
-    is_postgresql = vendor == "postgresql"
-    rows, no_delete = _SQLITE_ROWS, _SQLITE_NO_DELETE
-    if is_postgresql:
-        rows, no_delete = _POSTGRESQL_ROWS, _POSTGRESQL_NO_DELETE
-    _create(executor, vendor, (*rows, no_delete))
+    if vendor == "postgresql":
+        _create(executor, vendor, (*_POSTGRESQL_ROWS, _POSTGRESQL_NO_DELETE))
+    else:
+        _create(executor, vendor, (*_SQLITE_ROWS, _SQLITE_NO_DELETE))
 
 
 def _create(executor: Executor, vendor: str, statements: tuple[str, ...]) -> None:

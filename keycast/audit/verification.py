@@ -334,7 +334,7 @@ def _fault_of_row(row: tuple[Any, ...], expected: int, previous: bytes) -> Fault
         if sequence < expected:
             return Fault(name, sequence, "inserted", "A row stands before the first.")
         return Fault(name, expected, "deleted", f"Rows {expected} to {sequence - 1} are missing.")
-    if row_hash(bytes(stored_previous), tuple(body)) != bytes(stored):  # type: ignore[arg-type]
+    if row_hash(bytes(stored_previous), tuple(body)) != bytes(stored):
         if follows:
             return Fault(name, sequence, "edited", "The row was changed after it was written.")
         return Fault(name, sequence, "moved", "The row was changed, or written for another place in the chain.")

@@ -88,7 +88,10 @@ class LogForm(forms.Form):
         found = look_up(term) if term else {}
         if found is None:
             return Question(asked["chain"], filters, f"There is no person, key or app “{term}”.")
-        return Question(asked["chain"], replace(filters, **found))
+        names = ("actor_id", "key_id", "connection_id", "request_id")
+        actor, key, app, request = (found.get(name, "") for name in names)
+        about = replace(filters, actor_id=actor, key_id=key, connection_id=app, request_id=request)
+        return Question(asked["chain"], about)
 
 
 def chains() -> Choices:

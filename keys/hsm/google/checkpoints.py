@@ -45,7 +45,7 @@ class GoogleCheckpointSigner:
                 raise HsmMisconfigured("The key for checkpoints must sign with ECDSA over P-256 or secp256k1.")
             return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
-        return self._run("get_public_key", kms_v1.GetPublicKeyRequest(name=self._version), checked)
+        return bytes(self._run("get_public_key", kms_v1.GetPublicKeyRequest(name=self._version), checked))
 
     def sign(self, message: bytes) -> bytes:
         digest = hashlib.sha256(message).digest()
@@ -62,7 +62,7 @@ class GoogleCheckpointSigner:
                 raise course.SuspectAnswer from ValueError("signature of another key or digest")
             return signature
 
-        return self._run("asymmetric_sign", request, checked)
+        return bytes(self._run("asymmetric_sign", request, checked))
 
     def _run(self, method: str, request: Any, check: Any) -> Any:
         call = getattr(clients.blocking_client(), method)
