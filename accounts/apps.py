@@ -23,11 +23,11 @@ class AccountsConfig(AppConfig):
         from accounts.approvals import ours
         from accounts.panic import kinds, looks
         from accounts.signin import authenticators, history, takeover
-        from keycast import health
+        from keycast import findings
 
         ours.connect()
         kinds.connect()
-        health.register(looks.locks)
+        findings.register(looks.locks)
         authenticators.connect()
         history.connect()
         takeover.connect()

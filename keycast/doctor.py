@@ -27,7 +27,6 @@ LEAST_DISK = 500 * 1024 * 1024
 LARGEST_SKEW = 2.0
 """Seconds between this machine's clock and the database's."""
 
-LATEST_HEARTBEAT = 300.0
 LATEST_VERIFICATION = 3 * 24 * 3600.0
 ROWS_VERIFIED_AT_ONCE = 200_000
 
@@ -103,15 +102,6 @@ def leases() -> Finding:
     return Finding("leases", held == SHARDS, detail, "Start a worker; after a crash, wait five seconds for its leases.")
 
 
-def job_cluster() -> Finding:
-    """Background jobs run."""
-    age = jobs.seconds_since_heartbeat()
-    fix = "Start the server (embedded shape) or: manage.py qcluster"
-    if age is None:
-        return Finding("jobs", False, "No job has run yet; the first runs half a minute after the start.", fix)
-    return Finding("jobs", age <= LATEST_HEARTBEAT, f"A job ran {age:.0f} s ago.", fix)
-
-
 def relays() -> Finding:
     """The public relays that this installation offers can be reached by TCP."""
     away = [url for url in settings.OUTBOUND_RELAYS if not is_reachable(url)]
@@ -156,7 +146,6 @@ LOOKS: tuple[Look, ...] = (
     keys_open,
     audit_log,
     leases,
-    job_cluster,
     relays,
     clock,
     disk_space,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from accounts.models import Tenant
 from accounts.panic.selectors import deployment_lock
-from keycast.health import Finding, Severity
+from keycast.findings import Finding, Severity
 
 
 def locks() -> Finding:

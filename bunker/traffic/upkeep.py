@@ -36,10 +36,8 @@ def _sum_up(hour: int) -> int:
     """Write the hour's sums from its minutes, all of which are still there."""
     minutes = TrafficMinute.objects.filter(minute__gte=hour * 60, minute__lt=(hour + 1) * 60)
     sums = minutes.values("tenant_id").order_by().annotate(**{f"sum_{name}": Sum(name) for name in COLUMNS})
-    rows = [
-        TrafficHour(hour=hour, tenant_id=row["tenant_id"], **{name: row[f"sum_{name}"] for name in COLUMNS})
-        for row in sums
-    ]
+    found = sums.values_list("tenant_id", *(f"sum_{name}" for name in COLUMNS))
+    rows = [TrafficHour(hour=hour, tenant_id=tenant, **dict(zip(COLUMNS, row, strict=True))) for tenant, *row in found]
     TrafficHour.objects.bulk_create(
         rows, batch_size=500, update_conflicts=True, unique_fields=["tenant_id", "hour"], update_fields=list(COLUMNS)
     )

@@ -113,7 +113,7 @@ def stacked(slug: str, title: str, series: Series, layers: Sequence[Layer]) -> C
         title=title,
         description=f"{series.span.title}: {told}. At most {most:,} in {step_of(series)}.",
         legend=[(look, name, f"{total:,}") for (look, name, _), total in zip(layers, totals, strict=True)],
-        rows=_rows(series, [lambda slot, count=count: f"{count(slot):,}" for _, _, count in layers]),  # type: ignore[misc]
+        rows=_rows(series, lambda slot: [f"{count(slot):,}" for _, _, count in layers]),
         across=_times(series),
         up=[Tick(height_of(value, ticks[-1]), short(value)) for value in ticks],
         bars=bars,
@@ -154,9 +154,7 @@ def curves(slug: str, title: str, series: Series, percentiles: Sequence[Curve]) 
         title=title,
         description=f"{series.span.title}: {told} over all. Highest p99 of {step_of(series)}: {milliseconds(most)}.",
         legend=[(look, name, milliseconds(value)) for (look, name, _), value in zip(percentiles, whole, strict=True)],
-        rows=_rows(
-            series, [lambda slot, share=share: milliseconds(slot.percentile(share)) for _, _, share in percentiles]
-        ),  # type: ignore[misc]
+        rows=_rows(series, lambda slot: [milliseconds(slot.percentile(share)) for _, _, share in percentiles]),
         across=_times(series),
         up=[Tick(height_of(value, ticks[-1]), short(value)) for value in ticks],
         lines=lines,
@@ -244,7 +242,7 @@ def _times(series: Series) -> list[Tick]:
     ]
 
 
-def _rows(series: Series, cells: Sequence[Callable[[Slot], str]]) -> list[tuple[str, list[str]]]:
+def _rows(series: Series, cells: Callable[[Slot], list[str]]) -> list[tuple[str, list[str]]]:
     """The table's rows, newest first; steps in which nothing happened are left out."""
     busy = [slot for slot in reversed(series.slots) if any(slot.numbers)]
-    return [(moment(slot.at, series), [cell(slot) for cell in cells]) for slot in busy]
+    return [(moment(slot.at, series), cells(slot)) for slot in busy]

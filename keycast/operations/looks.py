@@ -18,6 +18,7 @@ from keycast.health import Finding, Look, Severity
 from keycast.operations import signs
 from keycast.operations.models import JobRun, RunOutcome, Sign
 from keys.models import KeyState, PersonalKey
+from keys.selectors import late_in_hsm
 
 PENDING_TOO_LONG: Final = timedelta(minutes=15)
 FAILED_LATELY: Final = timedelta(hours=24)
@@ -62,6 +63,16 @@ def pending_keys() -> Finding | None:
     detail = f"{late} of all keys wait for their HSM for more than {PENDING_TOO_LONG.seconds // 60} minutes."
     fix = "Look at the HSM and at the job that finishes pending keys."
     return Finding("pending keys", False, detail, fix, Severity.WARNING, "admin:keys_personalkey_changelist")
+
+
+def hsm_changes() -> Finding | None:
+    """The HSM and the co-signer have heard of every change of a key."""
+    late = late_in_hsm(timezone.now() - PENDING_TOO_LONG)
+    if not late:
+        return None
+    waiting = ", ".join(f"{count} {name}" for name, count in late.items())
+    fix = "Look at the HSM, the co-signer and the job that keeps up with them; what waits is tried again by itself."
+    return Finding("HSM changes", False, f"Not done yet: {waiting}.", fix, Severity.WARNING)
 
 
 def services() -> Finding | None:
@@ -113,4 +124,4 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-LOOKS: tuple[Look, ...] = (jobs, services, failed_jobs, pending_keys)
+LOOKS: tuple[Look, ...] = (jobs, services, failed_jobs, pending_keys, hsm_changes)

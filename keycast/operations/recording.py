@@ -104,6 +104,6 @@ def forget() -> int:
     deleted += JobRun.objects.filter(started_at__lt=older).delete()[0]
     deleted += Incident.objects.filter(ended_at__lt=now - timedelta(days=INCIDENTS_KEPT_DAYS)).delete()[0]
     # Without reading the rows, since they hold pickles.
-    deleted += Task.objects.filter(success=False, stopped__lt=older).order_by()._raw_delete(connection.alias)
+    tasks: int = Task.objects.filter(success=False, stopped__lt=older).order_by()._raw_delete(connection.alias)
     signs.forget_gone()
-    return deleted
+    return deleted + tasks
