@@ -9,7 +9,8 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from keys import approvals, tenants
+        from keycast import health
+        from keys import approvals, looks, tenants
         from keys.cosigning import upkeep
         from keys.hsm import setup
         from keys.rotation import kinds
@@ -19,3 +20,4 @@ class KeysConfig(AppConfig):
         upkeep.connect()
         kinds.register()
         tenants.connect()
+        health.register(looks.inventories)

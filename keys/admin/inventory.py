@@ -27,7 +27,7 @@ SHOWN: Final = 200
 @admin.register(HsmInventory)
 class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
     list_display = ("started_at", "provider", "stands", "progress", "wants_a_look", "asked_by")
-    list_filter = ("provider", "state")
+    list_filter = ("state",)
     sortable_by = ()
     ordering = ("-started_at",)
     change_list_template = "admin/keys/inventories.html"
@@ -35,15 +35,15 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
     fields = ("provider", "stands", "progress", "problem", "asked_by", "started_at", "finished_at")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        more = {"hsms": [_summary(provider) for provider in inventory.providers()]}
-        more["may_take"] = may(request.user, Duty.OPERATE)
+        hsms = [_summary(provider) for provider in inventory.providers()]
+        more = {"title": "What HSMs hold", "hsms": hsms, "may_take": may(request.user, Duty.OPERATE)}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         taken = self.get_object(request, object_id)
-        more = {} if taken is None else _details(taken)
+        more = {} if taken is None else {"title": "HSM inventory", **_details(taken)}
         return super().change_view(request, object_id, form_url, {**more, **(extra_context or {})})
 
     @admin.display(description="state")
@@ -65,8 +65,8 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
 
 @admin.register(HsmOrphan)
 class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
-    list_display = ("short_name", "provider", "state", "first_seen_at", "last_seen_at", "decided_by", "reason")
-    list_filter = ("state", "provider")
+    list_display = ("short_name", "state", "reason", "provider", "first_seen_at", "last_seen_at", "decided_by")
+    list_filter = ("state",)
     search_fields = ("name__exact",)
     search_help_text = "HSM key name"
     sortable_by = ()
@@ -105,6 +105,10 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             approval=inventory.DESTROY_ORPHAN,
         ),
     )
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        title = "Keys in HSMs that no row names"
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
 
     @admin.display(description="HSM key")
     def short_name(self, row: HsmOrphan) -> str:

@@ -14,7 +14,7 @@ from accounts.models import Approval, User
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
-from keys import inventory
+from keys import inventory, looks
 from keys.models import HsmInventory, HsmOrphan
 from tests.admin.conftest import World, prove_again
 from tests.admin.test_keys import RING
@@ -101,3 +101,18 @@ def test_an_orphan_is_left_for_a_reason_or_given_up_by_two(
 def test_a_service_gives_up_no_orphan_for_one_person(operator: User, world: World) -> None:
     with pytest.raises(ApprovalRequired):
         inventory.condemn(actor=Actor.staff(operator), orphan=HsmOrphan.objects.get(), reason="alone")
+
+
+def test_health_tells_of_findings_failures_and_old_results(world: World, settings: Any) -> None:
+    assert looks.inventories() is None
+    settings.HSM_PROVIDERS, settings.GCP_KEY_RING = ["google"], RING
+    found = looks.inventories()
+    assert found is not None
+    assert found.is_ok
+    inventory_with(world, started_at=timezone.now() + timedelta(minutes=1))
+    assert "3 differences" in looks.inventories().detail  # type: ignore[union-attr]
+    inventory_with(world, state="failed", problem="The HSM is away.", started_at=timezone.now() + timedelta(minutes=2))
+    assert "The HSM is away." in looks.inventories().detail  # type: ignore[union-attr]
+    HsmInventory.objects.exclude(report={}).delete()
+    HsmInventory.objects.update(started_at=timezone.now() - timedelta(days=5))
+    assert "was last compared" in looks.inventories().detail  # type: ignore[union-attr]
