@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from keys.errors import KekUnavailable
-from keys.kms import keyfile
+from keys.kms import keyfile, registry
 from keys.kms.local import key_file
 
 FRESH_SECONDS: Final = 60.0
@@ -38,14 +38,14 @@ class FileVersions:
         return cls(key_file())
 
     def problem(self) -> str:
-        if _is_elsewhere():
+        if registry.is_elsewhere():
             return (
                 "The key-encryption key is with the isolated signer. On its machine run: manage.py generate_kek "
                 "--new-version --path FILE; then run this command again."
             )
         if self._path is None:
             return f"The key-encryption key comes from KEYCAST_KEK, which no command can change. {_BY_HAND}"
-        if not os.access(self._path, os.R_OK | os.W_OK) or not os.access(self._path.parent, os.W_OK):
+        if not self._is_writable():
             return f"The key-encryption key file {self._path} cannot be written from here. {_BY_HAND}"
         return ""
 
@@ -60,7 +60,7 @@ class FileVersions:
         return version
 
     def others(self) -> tuple[str, ...]:
-        return self._versions()[:-1] if self._path is not None and not _is_elsewhere() else ()
+        return self._versions()[:-1] if self._path is not None and not registry.is_elsewhere() else ()
 
     def archive(self, version: str, path: Path) -> None:
         line = keyfile.line_of(keyfile.read(self._file(), strict_mode=settings.IS_PRODUCTION), version)
@@ -69,21 +69,32 @@ class FileVersions:
     def retire(self, version: str) -> None:
         keyfile.remove_version(self._file(), version)
 
+    def by_hand(self, version: str) -> str:
+        if registry.is_elsewhere():
+            return (
+                "Nothing is sealed under it. On the isolated signer's machine run: manage.py generate_kek "
+                f"--remove-version {version} --path FILE"
+            )
+        if self._path is None:
+            return f"Nothing is sealed under it. Take {version} out of KEYCAST_KEK, and restart every process."
+        if not self._is_writable():
+            return f"Nothing is sealed under it. Take the line {version} out of {self._path}."
+        return ""
+
     def is_settled(self) -> bool:
         return time.time() - self._file().stat().st_mtime >= FRESH_SECONDS
 
+    def _is_writable(self) -> bool:
+        path = self._path
+        return path is not None and os.access(path, os.R_OK | os.W_OK) and os.access(path.parent, os.W_OK)
+
     def _file(self) -> Path:
-        if self._path is None or _is_elsewhere():
+        if self._path is None or registry.is_elsewhere():
             raise KekUnavailable(self.problem())
         return self._path
 
     def _versions(self) -> tuple[str, ...]:
         return tuple(keyfile.parse(keyfile.read(self._file(), strict_mode=settings.IS_PRODUCTION)))
-
-
-def _is_elsewhere() -> bool:
-    """Whether an isolated signer holds the key-encryption keys."""
-    return bool(getattr(settings, "SIGNER_SOCKET", ""))
 
 
 def fresh_version(known: tuple[str, ...] = ()) -> str:

@@ -34,6 +34,10 @@ class VersionKeeper(Protocol):
         """Every version that can still open something, but the current one. Raises KekUnavailable."""
         ...
 
+    def by_hand(self, version: str) -> str:
+        """How to retire it by hand, where that cannot be done from here; empty where it can."""
+        ...
+
     def is_settled(self) -> bool:
         """Whether the last switch is so long ago that nothing sealed before it can still be on its way to a row."""
         ...

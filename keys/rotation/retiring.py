@@ -64,6 +64,8 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
     if dry_run:
         return found
     keeper = versions.keeper_of(provider)
+    if advice := keeper.by_hand(version):
+        raise RotationError(advice, code="kek-elsewhere")
     if version not in keeper.others():
         raise RotationError("There is no such old version of the key-encryption key.", code="kek-unknown")
     if archive is None and not keeper.is_settled():

@@ -28,6 +28,9 @@ class Command(BaseCommand):
             action="store_true",
             help="Add a new version to a file that is there; it is used at once. Then run: manage.py rewrap_keys --all",
         )
+        how.add_argument(
+            "--remove-version", metavar="VERSION", help="Take an old version out, after manage.py retire_kek said so."
+        )
         how.add_argument("--print", action="store_true", help="Print a fresh line, for who keeps it elsewhere.")
 
     def handle(self, *args: Any, path: Path, **options: Any) -> None:
@@ -35,6 +38,8 @@ class Command(BaseCommand):
             self.stdout.write(keyfile.fresh_line(fresh_version()).decode().strip())
         elif options["new_version"]:
             self._add(path)
+        elif options["remove_version"]:
+            self._remove(path, options["remove_version"])
         else:
             self._write(path, if_missing=options["if_missing"])
 
@@ -59,3 +64,12 @@ class Command(BaseCommand):
             f"Added {version} to {path}; what is sealed from now on is sealed under it. Back the file up, then run: "
             "manage.py rewrap_keys --all"
         )
+
+    def _remove(self, path: Path, version: str) -> None:
+        try:
+            if version not in keyfile.parse(keyfile.read(path, strict_mode=settings.IS_PRODUCTION)):
+                raise CommandError(f"{path} has no version {version}.")
+            keyfile.remove_version(path, version)
+        except KeycastError as refused:
+            raise CommandError(refused.public_message) from None
+        self.stdout.write(f"Took {version} out of {path}.")

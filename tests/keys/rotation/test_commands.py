@@ -19,6 +19,8 @@ from tests.keys.conftest import make_key
 from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.forking import Zygote, sealed_under, versions
 
+pytestmark = pytest.mark.opens_keys
+
 
 def run(*command):
     """Exit code, and what was printed."""
@@ -148,6 +150,10 @@ def test_a_new_version_is_added_apart_from_sealing(two_keys, kek_file, tmp_path)
     assert sealed_under() == {"first": 4}
     assert run("rewrap_keys", "--all")[0] == 0
     assert sealed_under() == {versions(kek_file)[-1]: 4}
+    assert run("generate_kek", "--remove-version", "nothing", "--path", str(kek_file))[0] == 1
+    assert run("generate_kek", "--remove-version", versions(kek_file)[-1], "--path", str(kek_file))[0] == 1
+    assert run("generate_kek", "--remove-version", "first", "--path", str(kek_file))[0] == 0
+    assert len(versions(kek_file)) == 1
     line = run("generate_kek", "--print")[1].strip()
     assert len(line.partition(":")[2]) == 44
 

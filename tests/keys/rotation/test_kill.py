@@ -17,6 +17,8 @@ from tests.keys.conftest import make_key, make_tenant, make_user
 from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.forking import Zygote, opening_versions, sealed_under, versions
 
+pytestmark = pytest.mark.opens_keys
+
 KILLED = -9
 ROWS = 6
 

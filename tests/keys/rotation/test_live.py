@@ -24,6 +24,8 @@ from tests.bunker.conftest import connected, running_worker
 from tests.bunker.support import ACTOR, Client, Home, make_home
 from tests.keys.rotation.forking import Zygote, opening_versions, sealed_under, versions
 
+pytestmark = pytest.mark.opens_keys
+
 SIGNERS = 5
 OTHERS = 60
 RATE = 50.0

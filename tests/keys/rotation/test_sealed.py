@@ -24,7 +24,7 @@ from tests.keys.conftest import make_key, make_tenant, make_user
 from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.forking import opening_versions, sealed_under, versions
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.opens_keys]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.conftest import kek_file as kek_file  # noqa: PLC0414 -- a fixture
 from tests.keys.rotation.forking import sealed_under, versions
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.opens_keys]
 State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
 
 
