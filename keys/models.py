@@ -328,4 +328,5 @@ from keys.hsm.inventory.models import HsmOrphan as HsmOrphan  # noqa: E402, PLC0
 from keys.hsm.inventory.models import InventoryState as InventoryState  # noqa: E402, PLC0414
 from keys.hsm.inventory.models import OrphanState as OrphanState  # noqa: E402, PLC0414
 from keys.hsm.models import Conversion as Conversion  # noqa: E402, PLC0414 -- a room of their own; Django looks here
+from keys.hsm.models import ConversionStep as ConversionStep  # noqa: E402, PLC0414
 from keys.hsm.models import Succession as Succession  # noqa: E402, PLC0414

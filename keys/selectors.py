@@ -12,8 +12,9 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
+from keys.hsm import stopping
 from keys.hsm.pending import LIMIT
-from keys.models import KeyState, PersonalKey, TransportKey
+from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Succession, TransportKey
 from keys.modes import ModeOffer, offers
 from keys.refs import Capabilities, KeyRef, TransportRef
 from keys.rows import key_ref, transport_ref
@@ -125,6 +126,25 @@ def transport_refs(transport_ids: Iterable[UUID]) -> Iterator[TransportRef]:
         with scopes_disabled():
             rows = list(TransportKey.objects.filter(pk__in=chunk))
         yield from (transport_ref(row) for row in rows)
+
+
+def hsm_lags(key: PersonalKey) -> bool:
+    """Whether a split key's part in the HSM is not yet disabled or enabled as the key is; no query."""
+    return stopping.lags(key)
+
+
+def late_in_hsm(before: datetime) -> dict[str, int]:
+    """What jobs have not brought about in the HSM or the co-signer since ``before``, by plain name; for operators."""
+    with scopes_disabled():
+        found = {
+            "moves of keys to the HSM": Conversion.objects.filter(started_at__lt=before).exclude(
+                step=ConversionStep.FAILED
+            ),
+            "replacements of HSM keys": Succession.objects.filter(started_at__lt=before),
+            "HSM keys to be disabled or enabled": stopping.lagging().filter(state_changed_at__lt=before),
+        }
+        counted = {name: rows.count() for name, rows in found.items()}
+    return {name: count for name, count in counted.items() if count}
 
 
 def _chunks(ids: Iterable[UUID], size: int = 500) -> Iterator[list[UUID]]:

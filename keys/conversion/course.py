@@ -13,6 +13,8 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.models import Tenant
+from accounts.panic.selectors import deployment_lock
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Outcome
 from keycast.errors import KeycastError
@@ -75,16 +77,23 @@ def advance(key_id: UUID) -> bool:
 
 
 def _advance(going: Conversion) -> None:
-    state = going.key.state
+    key = going.key
+    state = key.state
     if state in {KeyState.DESTRUCTION_SCHEDULED, KeyState.DESTROYED}:
         return _give_up(going, _ENDED)
-    problem = _WAITS if state != KeyState.ACTIVE else _attempt(going)
+    problem = _WAITS if state != KeyState.ACTIVE or is_stopped(key) else _attempt(going)
     if problem is None or going.step == ConversionStep.CANCELLED:
         return None
     if timezone.now() - going.started_at > LIMIT:
         return _give_up(going, f"{_TIMED_OUT} {problem}".strip())
     Conversion.objects.filter(pk=going.pk, step=going.step).update(problem=problem[:200])
     return None
+
+
+def is_stopped(key: PersonalKey) -> bool:
+    """Whether nothing may be signed with it because of what is above it: then nothing is proven either."""
+    above = key.tenant.state != Tenant.State.ACTIVE or key.user.locked_at is not None
+    return above or deployment_lock().locked_at is not None
 
 
 def _attempt(going: Conversion) -> str | None:

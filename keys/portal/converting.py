@@ -17,8 +17,7 @@ from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
 from keys.errors import CustodyError
-from keys.hsm.models import ConversionStep
-from keys.models import Conversion, KeyState, PersonalKey, Provider
+from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Provider
 from keys.portal.choices import Choice, choices_for, table_rows
 from keys.portal.presenting import present
 from keys.selectors import key_of

@@ -9,6 +9,7 @@ from uuid import UUID
 from keycast.nostr.nip19 import encode_npub
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.portal.choices import is_emulated, mode_name
+from keys.selectors import hsm_lags
 from keys.states import Step, allows
 
 _BADGES = {
@@ -83,7 +84,7 @@ def present(key: PersonalKey) -> KeyView:
         mode_name=mode_name(key),
         state_label=state.label,
         state_class=_BADGES[state],
-        notice=_NOTICES.get(state, "") + (_HELD_ABOVE if held_above else ""),
+        notice=_NOTICES.get(state, "") + (_HELD_ABOVE if held_above else "") + _lag(key),
         is_active=state == KeyState.ACTIVE,
         is_pending=state == KeyState.PENDING,
         is_failed=state == KeyState.FAILED,
@@ -98,6 +99,15 @@ def present(key: PersonalKey) -> KeyView:
         used_at=getattr(key, "used_at", None),
         may=_steps(state, held_above=held_above),
     )
+
+
+def _lag(key: PersonalKey) -> str:
+    """What the HSM has not heard yet; a job tells it, and repeats that until it has."""
+    if not hsm_lags(key):
+        return ""
+    if key.state == KeyState.ACTIVE:
+        return "Its key in the HSM is being enabled again; until then nothing is signed."
+    return " Its key in the HSM is still being disabled." if key.state != KeyState.LOCKED else ""
 
 
 def _steps(state: KeyState, *, held_above: bool) -> Steps:

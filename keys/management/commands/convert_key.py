@@ -15,8 +15,7 @@ from keycast.errors import KeycastError
 from keys import services
 from keys.conversion import course
 from keys.errors import KeyNotFound
-from keys.hsm.models import ConversionStep
-from keys.models import Conversion, KeyState, PersonalKey
+from keys.models import Conversion, ConversionStep, KeyState, PersonalKey
 from keys.selectors import key_by_public_key
 
 FAILED: Final = 1

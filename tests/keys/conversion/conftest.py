@@ -17,9 +17,33 @@ from tests.keys.hsm.google.conftest import emulator as emulator  # noqa: PLC0414
 from tests.keys.hsm.google.conftest import running_emulator as running_emulator  # noqa: PLC0414 -- a fixture
 
 
+class Restarted(Process):
+    """Remembers whether it was told to die."""
+
+    def start(self, crash_at=""):
+        self.crash_at = crash_at
+        super().start(crash_at)
+
+
+@pytest.fixture(scope="session")
+def running_cosigner(tmp_path_factory):
+    process = Restarted(tmp_path_factory.mktemp("cosigner"))
+    yield process
+    process.stop()
+
+
 @pytest.fixture
-def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
-    process = Process(tmp_path)
+def cosigner(running_cosigner):
+    """Up, whatever a test before did to it; keys of other tests are nobody's business."""
+    if running_cosigner.crash_at or running_cosigner.process.poll() is not None:
+        running_cosigner.stop()
+        running_cosigner.start()
+    return running_cosigner
+
+
+@pytest.fixture
+def deployment(cosigner, settings, emulator, transactional_db, monkeypatch):
+    process = cosigner
     settings.COSIGNER_SOCKET, settings.COSIGNER_ADDRESS = str(process.socket), ""
     settings.HSM_PROVIDERS = ["google"]
     setup.keepers.cache_clear()
@@ -34,4 +58,3 @@ def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
     runtime.signing_service().forget_all()
     runtime.signing_service.cache_clear()
     setup.keepers.cache_clear()
-    process.stop()

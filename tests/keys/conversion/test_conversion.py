@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.services.tenants import lock_tenant
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
@@ -188,6 +189,14 @@ def test_a_locked_key_is_moved_when_it_is_unlocked(deployment):
     services.unlock_key(actor=SYSTEM, key=again(key))
     assert finished(key)
     assert signs(key)
+
+
+def test_nothing_is_proven_for_a_locked_tenant(deployment):
+    key = deployment.key()
+    deployment.converting(key)
+    lock_tenant(actor=SYSTEM, tenant=deployment.tenant)
+    assert not finished(key)
+    assert Conversion.objects.get().step == ConversionStep.SPLIT
 
 
 def test_a_late_cleaner_touches_nothing_of_a_later_attempt(deployment):
