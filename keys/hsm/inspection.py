@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 PERMISSIONS: Final = (
     "cloudkms.cryptoKeys.create",
     "cloudkms.cryptoKeys.get",
+    "cloudkms.cryptoKeys.list",
     "cloudkms.cryptoKeyVersions.list",
     "cloudkms.cryptoKeyVersions.get",
     "cloudkms.cryptoKeyVersions.viewPublicKey",
