@@ -14,6 +14,7 @@ class KeysConfig(AppConfig):
         from keys.cosigning import upkeep
         from keys.hsm import setup
         from keys.rotation import kinds
+        from keys.rotation import looks as rotation_looks
 
         approvals.connect()
         setup.register()
@@ -21,3 +22,4 @@ class KeysConfig(AppConfig):
         kinds.register()
         tenants.connect()
         health.register(looks.inventories)
+        health.register(rotation_looks.rotations)

@@ -11,9 +11,10 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.errors import NotPermitted, Unavailable
+from keycast.health import Severity
 from keys.errors import KeyDamaged
 from keys.models import PersonalKey, Rotation, RotationState
-from keys.rotation import lease, runner, selectors, services
+from keys.rotation import lease, looks, runner, selectors, services
 from keys.rotation.errors import KeyRotationRunning, LostLease, NothingToRotate, RotationNotFound, WrongScope
 from keys.rotation.scope import Scope
 from tests.keys.conftest import make_tenant, make_user
@@ -194,3 +195,28 @@ def test_a_kind_can_refuse_before_anything_is_stored(renaming, keys, monkeypatch
     with pytest.raises(NothingToRotate):
         begin()
     assert not Rotation.objects.exists()
+
+
+def look():
+    return looks.rotations()
+
+
+def test_health_names_one_that_stands_still_and_what_it_waits_for(renaming, keys):
+    assert look().is_ok
+    renaming.failures = {key.name: Unavailable() for key in keys}
+    runner.step(begin().id)
+    assert look().is_ok, "it has only just begun to wait"
+    Rotation.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=6))
+    found = look()
+    assert not found.is_ok
+    assert found.severity < Severity.CRITICAL, "nobody is kept from signing"
+    assert "temporarily-unavailable" in found.detail
+
+
+def test_health_remembers_one_that_failed_until_it_is_put_right(renaming, keys):
+    renaming.failures["old 3"] = KeyDamaged()
+    failed = runner.step(begin().id)
+    assert "1 failures" in look().detail
+    renaming.failures.clear()
+    runner.step(services.resume(actor=OPERATOR, rotation=failed).id)
+    assert look().is_ok
