@@ -19,12 +19,13 @@ def connections_of(*, tenant: Tenant, user: User, key: PersonalKey | None = None
     found = Connection.objects.filter(tenant=tenant, key__user=user).exclude(state=ConnectionState.LAPSED)
     if key is not None:
         found = found.filter(key=key)
-    return found.select_related("key").order_by("-created_at")
+    return found.select_related("key", "transport").order_by("-created_at")
 
 
 def connection_of(*, tenant: Tenant, user: User, connection_id: UUID) -> Connection:
     """One app of this user in this tenant. Raises NotFound for anything else, whoever it belongs to."""
-    found = Connection.objects.filter(tenant=tenant, key__user=user, id=connection_id).select_related("key").first()
+    mine = Connection.objects.filter(tenant=tenant, key__user=user, id=connection_id)
+    found = mine.select_related("key", "transport").first()
     if found is None:
         raise NotFound("There is no such app here.")
     return found

@@ -51,10 +51,12 @@ class AppView:
     ended_at: datetime | None
     end_reason: str
     secret_expires_at: datetime | None
+    is_to_move: bool
+    moves_by: datetime | None
 
 
 def present(connection: Connection) -> AppView:
-    """Needs ``connection.key`` at hand (the selectors fetch it)."""
+    """Needs ``connection.key`` and ``connection.transport`` at hand (the selectors fetch them)."""
     state = ConnectionState(connection.state)
     label, badge, is_live = _standing(connection, state)
     title, may, may_not = _policy(connection)
@@ -87,6 +89,8 @@ def present(connection: Connection) -> AppView:
         ended_at=connection.ended_at,
         end_reason=connection.end_reason,
         secret_expires_at=connection.secret_expires_at,
+        is_to_move=is_live and not connection.transport.is_current,
+        moves_by=connection.transport.ends_at,
     )
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.utils import timezone
 
+from bunker.models import Connection
 from keys import jobs
 from keys.models import PersonalKey, Rotation
+from keys.rotation import runner, services
+from keys.rotation.scope import Scope
 from keys.services import lock_key, schedule_destruction
-from tests.portal.conftest import sign_in
+from tests.portal.conftest import OPERATOR, sign_in
 from tests.portal.test_converting import words
 
 
@@ -75,3 +79,19 @@ def test_it_waits_for_the_job_and_says_so(proven: Any) -> None:
     assert "is being made in the place" in proven.browser.get(f"/keys/{key.id}/").content.decode()
     proven.browser.post(f"/keys/{key.id}/replace/", {"understood": "on"})
     assert Rotation.objects.count() == 1
+
+
+def test_an_app_on_a_replaced_remote_signer_key_is_told_to_connect_again(proven: Any) -> None:
+    app = proven.app()
+    page = f"/apps/{app.id}/"
+    assert "was replaced" not in words(proven.browser.get(page))
+    started = services.start(actor=OPERATOR, kind="transport", scope=Scope.of_key(app.key), grace_days=7)
+    runner.step(started.id)
+    Connection.objects.filter(pk=app.pk).update(
+        state="active", client_public_key="11" * 32, bound_at=timezone.now(), secret_expires_at=None
+    )
+    told = words(proven.browser.get(page))
+    assert "remote-signer key that this app speaks to was replaced" in told
+    assert "It is served until" in told
+    assert f'href="/apps/connect/?key={app.key_id}"' in told
+    assert "Connect again" in words(proven.browser.get("/apps/"))
