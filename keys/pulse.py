@@ -7,7 +7,6 @@ Whoever calls such a service keeps a Pulse and tells it of each answer; processe
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -15,15 +14,14 @@ from typing import Any
 class Pulse:
     """One service as this process sees it. ``is_open`` tells whether calls are held back at present (a breaker)."""
 
-    __slots__ = ("__weakref__", "bad_at", "error", "good_at", "is_open", "name")
+    __slots__ = ("bad_at", "error", "good_at", "is_open", "name")
 
-    def __init__(self, name: str, is_open: Callable[[], bool] | None = None) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.is_open = is_open
+        self.is_open: Callable[[], bool] | None = None
         self.good_at = 0.0
         self.bad_at = 0.0
         self.error = ""
-        _pulses[name] = self
 
     def good(self) -> None:
         """The service answered."""
@@ -45,7 +43,15 @@ class Pulse:
         }
 
 
-_pulses: weakref.WeakValueDictionary[str, Pulse] = weakref.WeakValueDictionary()
+_pulses: dict[str, Pulse] = {}
+
+
+def pulse_of(name: str, is_open: Callable[[], bool] | None = None) -> Pulse:
+    """The one pulse of that service in this process, whoever calls the service; names are from the code alone."""
+    pulse = _pulses.setdefault(name, Pulse(name))
+    if is_open is not None:
+        pulse.is_open = is_open
+    return pulse
 
 
 def report() -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from keys.cosigning.messages import (
     Signed,
     StateIs,
 )
+from keys.pulse import pulse_of
 from keys.wire.frames import Frames
 from keys.wire.lines import Failures, Lines
 
@@ -56,7 +57,7 @@ class CosignerClient:
         self._where, self._within = where, within
         failures = Failures(LostReply, CosignerBusy)
         self._lines: Lines[AnyReply] = Lines(
-            self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE
+            self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE, pulse_of("Co-signer")
         )
 
     async def ping(self) -> None:

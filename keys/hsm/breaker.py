@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from keys.pulse import Pulse
+from keys.pulse import pulse_of
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class Breaker:
         self._rest = 0.0
         self._next_probe_at = 0.0
         self._is_probing = False
-        self._pulse = Pulse(name, lambda: self._rest > 0)
+        self._pulse = pulse_of(name, lambda: self._rest > 0)
 
     @property
     def is_open(self) -> bool:

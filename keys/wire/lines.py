@@ -12,6 +12,8 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from keycast.crypto.secret import wipe_bytes
+from keycast.errors import KeycastError
+from keys.pulse import Pulse
 from keys.wire.frames import Frames
 
 MAX_NUMBER: Final = 2**32
@@ -83,9 +85,10 @@ class Lines(Generic[A]):
         decode: Callable[[bytes], A],
         failures: Failures,
         at_once: int,
+        pulse: Pulse | None = None,
     ) -> None:
         self._open_line, self._encode, self._decode = open_line, encode, decode
-        self._failures, self._at_once = failures, at_once
+        self._failures, self._at_once, self._pulse = failures, at_once, pulse
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line[A]] = weakref.WeakKeyDictionary()
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
@@ -110,6 +113,17 @@ class Lines(Generic[A]):
         finally:
             timer.cancel()
             line.waiting.pop(number, None)
+            self._note(future)
+
+    def _note(self, future: asyncio.Future[A]) -> None:
+        """Tell the pulse whether there was an answer; whoever gave up waiting says nothing about that."""
+        if self._pulse is None or not future.done() or future.cancelled():
+            return
+        failure = future.exception()
+        if failure is None:
+            self._pulse.good()
+        else:
+            self._pulse.bad(type(failure).__name__)
 
     async def close(self) -> None:
         """End this loop's connection."""
@@ -122,7 +136,12 @@ class Lines(Generic[A]):
             line = self._lines.get(loop)
             if line is None or not line.is_open:
                 made = line = _Line(self._decode, self._failures.lost)
-                await self._open_line(loop, lambda: made.frames)
+                try:
+                    await self._open_line(loop, lambda: made.frames)
+                except KeycastError as failure:
+                    if self._pulse is not None:
+                        self._pulse.bad(type(failure).__name__)
+                    raise
                 self._lines[loop] = line
             return line
 

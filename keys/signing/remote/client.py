@@ -19,7 +19,7 @@ from django.conf import settings
 
 from keycast.crypto.secret import wipe_bytes
 from keys.errors import InvalidOperand
-from keys.pulse import Pulse
+from keys.pulse import pulse_of
 from keys.signing.remote import messages
 from keys.signing.remote.errors import SignerBusy, SignerFailed, SignerUnavailable, error_of
 from keys.signing.remote.messages import AnyReply, Refused, Reply
@@ -70,7 +70,7 @@ class SignerClient:
     def __init__(self, path: Callable[[], str] = lambda: settings.SIGNER_SOCKET, at_once: int = MAX_AT_ONCE) -> None:
         self._path = path
         self._grace = Grace()
-        self.pulse = Pulse("signer")
+        self.pulse = pulse_of("Signer process")
         failures = Failures(_Lost, SignerBusy)
         self._lines: Lines[AnyReply] = Lines(self._connect, _encoded, messages.decode_reply, failures, at_once)
         self._idle: list[socket.socket] = []
