@@ -7,6 +7,7 @@ from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
+from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 from django.db import transaction
@@ -43,11 +44,16 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
         return url_has_allowed_host_and_scheme(url, allowed_hosts={context.request.get_host()})
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
-        """Who has a second factor proves that one: a password alone is less than they signed in with."""
+        """Who has a second factor proves that one: a password alone is less than they signed in with.
+
+        The first is what they are asked for. allauth puts recovery codes, which everybody with a passkey has, before
+        the passkey itself; they come last here.
+        """
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
-        if user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS):
-            return [method for method in methods if method["id"] != "reauthenticate"]
-        return methods
+        if not user.is_authenticated or not is_mfa_enabled(user, SECOND_FACTORS):
+            return methods
+        methods = [method for method in methods if method["id"] != "reauthenticate"]
+        return methods if is_mfa_enabled(user, [Authenticator.Type.TOTP]) else methods[::-1]
 
     def format_email_subject(self, subject: str) -> str:
         tenant = tenant_of(context.request)
