@@ -42,7 +42,10 @@ class RegistrationForm(forms.Form):
         choices=[
             (Tenant.Registration.OPEN.value, "Anyone who confirms an e-mail address"),
             (Tenant.Registration.INVITATION.value, "Only people whom an owner or administrator invites"),
-            (Tenant.Registration.CLOSED.value, "Nobody new, not even with an invitation sent before"),
+            (
+                Tenant.Registration.CLOSED.value,
+                "Nobody signs up; invitations work only for people who have an account on this server already",
+            ),
         ],
     )
 

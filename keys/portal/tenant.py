@@ -27,4 +27,5 @@ def modes(request: PortalRequest) -> HttpResponse:
         data = form.cleaned_data
         if change(request, form, key_modes=data["key_modes"], default_key_mode=data["default_key_mode"]):
             return saved(request, "keys:settings")
-    return page(request, "tenant/modes.html", form, choices=choices, table=table_rows(choices))
+    shown = [choice for choice in choices if choice.offer.is_available or choice.offer.key_mode in tenant.key_modes]
+    return page(request, "tenant/modes.html", form, choices=choices, shown=shown, table=table_rows(shown))
