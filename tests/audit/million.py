@@ -127,6 +127,32 @@ def measure() -> None:
         first = statistics.median(time_of(question) for _ in range(5))
         back = statistics.median(time_of(question, before=str(middle)) for _ in range(5))
         print(f"{name:<40} {first:7.1f} ms {back:7.1f} ms")
+    for name, milliseconds, busy in whole_pages():
+        print(f"{name:<40} {milliseconds:7.1f} ms, of which {busy:.1f} ms of this process's CPU")
+
+
+def whole_pages() -> list[tuple[str, float, float]]:
+    """Staff's page from request to answer, HTML and session included: milliseconds, and those of CPU."""
+    from django.conf import settings
+
+    from tests.admin.conftest import PLATFORM, signed_in, staff
+
+    settings.PLATFORM_HOSTS = [PLATFORM]
+    client = signed_in(staff("operator@platform.test"))
+    found = []
+    for name, query in {
+        "staff's page: everything": {},
+        "staff's page: refused, one tenant": {"outcome": "denied", "chain": f"{1:032x}"},
+        "staff's page: a tag that never occurs": {"tag": "keys:key:destroyed", "chain": f"{1:032x}"},
+        "staff's page: an hour": {"since": "2026-10-16T12:00", "until": "2026-10-16T13:00"},
+    }.items():
+        times = []
+        for _ in range(5):
+            started, busy = time.perf_counter(), time.process_time()
+            assert client.get("/admin/audit/auditrow/", query).status_code == 200
+            times.append((1000 * (time.perf_counter() - started), 1000 * (time.process_time() - busy)))
+        found.append((name, *map(statistics.median, zip(*times, strict=True))))
+    return found
 
 
 def main() -> None:
