@@ -91,8 +91,8 @@ def rotate(*, actor: Actor, key: PersonalKey, kind: str, reason: str) -> Rotatio
     """Start a rotation (keys.rotation) of this key alone, and keep the reason in the key's own life. Raises as it."""
     with transaction.atomic():
         started = start(actor=actor, kind=kind, scope=Scope.of_key(key))
-        asked = {"reason": clean_reason(reason), "rotation": started.kind}
-        record(journal.entry(key, Tag.KEY_ROTATION_ASKED, actor, **asked))
+        text = clean_reason(reason)
+        record(journal.entry(key, Tag.KEY_ROTATION_ASKED, actor, reason=text, rotation=started.kind))
     return started
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -167,7 +168,7 @@ def _details(taken: HsmInventory) -> dict[str, Any]:
     }
 
 
-def _page_of(finding: dict[str, Any], orphans: dict[str, HsmOrphan]) -> str:
+def _page_of(finding: Mapping[str, Any], orphans: dict[str, HsmOrphan]) -> str:
     """The page on which something can be done about it; empty where there is none."""
     if finding["key_id"]:
         return reverse("admin:keys_personalkey_change", args=[UUID(finding["key_id"])])
