@@ -72,14 +72,11 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         today = {"day": timezone.now().date()}
-        return (
-            super()
-            .get_queryset(request)
-            .annotate(
-                people_count=_counted("memberships"),
-                key_count=_counted("personal_keys"),
-                signature_count=_summed("days", "signatures", **today),
-            )
+        found: QuerySet[Tenant] = super().get_queryset(request)
+        return found.annotate(
+            people_count=_counted("memberships"),
+            key_count=_counted("personal_keys"),
+            signature_count=_summed("days", "signatures", **today),
         )
 
     @admin.display(description="people", ordering="people_count")

@@ -12,7 +12,8 @@ from accounts.permissions import Action
 from bunker import access
 from bunker.errors import ConnectionEnded
 from bunker.models import Connection, ConnectionState
-from bunker.services.common import LIVE_STATES, clean_name, clean_text, write_down
+from bunker.services.common import clean_name, clean_text, write_down
+from bunker.services.tenants import LIVE_STATES
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys.models import TransportKey
