@@ -59,4 +59,4 @@ def _split(scope: Scope) -> QuerySet[PersonalKey]:
 def _left(job: Job) -> QuerySet[PersonalKey]:
     """Those without a refresh since the rotation was asked for."""
     before = Q(halves_refreshed_at__isnull=True) | Q(halves_refreshed_at__lt=job.created_at)
-    return _split(job.scope).filter(before)
+    return _split(job.scope).filter(before, created_at__lt=job.created_at)
