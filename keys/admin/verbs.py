@@ -158,6 +158,14 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         duty=Duty.OPERATE,
     ),
     Verb(
+        "replace-hsm-key",
+        "Replace its HSM key",
+        "Another key in Cloud KMS authorises, under the same Nostr key. The old one is disabled some minutes later.",
+        _rotate("kms-key"),
+        lambda key: _is_split(key) and key.state == KeyState.ACTIVE,
+        duty=Duty.OPERATE,
+    ),
+    Verb(
         "transport",
         "Replace its remote-signer key",
         "Gives the key a new address on the wire. Apps that are connected go on for a while at the old one.",

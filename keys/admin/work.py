@@ -14,7 +14,7 @@ from keys.rotation.registry import kind_of
 from keys.rotation.selectors import latest, unfinished
 from keys.rotation.services import progress
 
-_OF_ONE_KEY: Final = ("rewrap", "halves", "transport")
+_OF_ONE_KEY: Final = ("rewrap", "halves", "kms-key", "transport")
 
 
 @dataclass(frozen=True, slots=True)

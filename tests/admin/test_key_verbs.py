@@ -120,5 +120,5 @@ def test_verbs_that_make_no_sense_are_not_offered(operator_client: Client, world
     page = page_of(operator_client, world.key)
     for verb in ("lock", "disable", "check", "convert", "rewrap", "transport", "destroy"):
         assert f"/do/{verb}/" in page, verb
-    for verb in ("unlock", "enable", "retry", "hurry", "refresh", "keep", "remove", "stay"):
+    for verb in ("unlock", "enable", "retry", "hurry", "refresh", "replace-hsm-key", "keep", "remove", "stay"):
         assert f"/do/{verb}/" not in page, verb

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     LEFT_OVER = "left-over"
     UNSEEN = "unseen"
 
+    RETIRED = "retired"
     STILL_ENABLED = "still-enabled"
 
 
@@ -45,6 +46,7 @@ TITLES: Final[dict[Kind, str]] = {
     Kind.MAKING_LONG: "Being created for long",
     Kind.LEFT_OVER: "Ended here, not yet in the HSM",
     Kind.UNSEEN: "Could not be looked into",
+    Kind.RETIRED: "In the HSM, in no row, and disabled",
     Kind.STILL_ENABLED: "Stopped here, still enabled in the HSM",
 }
 ADVICE: Final[dict[Kind, str]] = {
@@ -59,9 +61,10 @@ ADVICE: Final[dict[Kind, str]] = {
     Kind.MAKING_LONG: "See the key's page for what it waits for.",
     Kind.LEFT_OVER: "A job ends it; if this stays, its log says why it cannot.",
     Kind.UNSEEN: "Nothing is said about what is in there.",
+    Kind.RETIRED: "Replaced by a rotation of HSM keys, most likely. Nothing can use it, and it costs until destroyed.",
     Kind.STILL_ENABLED: "Keycast refuses to use it. A job disables it in the HSM as well.",
 }
-WANT_A_LOOK: Final = frozenset(Kind) - {Kind.STILL_ENABLED}
+WANT_A_LOOK: Final = frozenset(Kind) - {Kind.RETIRED, Kind.STILL_ENABLED}
 
 _IN_USE: Final = frozenset({KeyState.ACTIVE, KeyState.LOCKED})
 _STOPPED: Final = frozenset({KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED})

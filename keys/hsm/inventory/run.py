@@ -153,7 +153,8 @@ def _look_at_unnamed(run: HsmInventory, stock: Stock, name: str) -> None:
         return
     orphan = orphans.saw(run.provider, name, [version.name for version in held.alive])
     if orphan.is_undecided:
-        _add(run, [Finding(Kind.ORPHAN, name)])
+        is_off = all(version.state is VersionState.DISABLED for version in held.alive)
+        _add(run, [Finding(Kind.RETIRED if is_off else Kind.ORPHAN, name)])
 
 
 def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:

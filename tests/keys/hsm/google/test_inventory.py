@@ -123,6 +123,16 @@ def test_a_key_that_no_row_names_is_told_and_left_alone(keeper, ring):
     assert all(ring.calls.get(call, 0) == before.get(call, 0) for call in changing)
 
 
+def test_what_a_rotation_of_hsm_keys_left_behind_is_told_and_wants_nobody_to_look(keeper):
+    name = name_of()
+    keeper.create(name.rpartition("/")[2])
+    keeper.disable(keeper.check(name).version)
+    inventory = take()
+    assert kinds(inventory) == [Kind.RETIRED]
+    assert run.needs_a_look(inventory) == 0
+    assert HsmOrphan.objects.get().state == OrphanState.OPEN
+
+
 def test_names_that_are_not_ours_are_shown_apart_and_never_touched(keeper, ring):
     for key_id in ("backup", "user-1", f"user-{uuid.uuid4()}x", f"USER-{uuid.uuid4()}"):
         keeper.create(key_id)
