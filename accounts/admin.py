@@ -10,8 +10,8 @@ from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery, 
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.utils.html import format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from accounts import services
 from accounts.approvals.admin import ApprovalAdmin
@@ -95,7 +95,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
     @admin.display(description="used of its limits")
     def usage(self, tenant: Tenant) -> SafeString:
         rows = ((each.label, each.used, "no limit" if each.limit is None else each.limit) for each in usage_of(tenant))
-        return format_html("<ul>{}</ul>", format_html_join("", "<li>{}: {} of {}</li>", rows))
+        return format_html_join(mark_safe("<br>"), "{}: {} of {}", rows)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         may_found = may(request.user, Duty.MANAGE_TENANTS)
