@@ -32,9 +32,12 @@ from keycast.backup.facts import Facts, Member, gather
 from keycast.errors import KeycastError
 from keys import services as keys
 from keys.models import KeyState, PersonalKey
+from keys.rotation import selectors as rotation_selectors
+from keys.rotation import services as rotations
 
 ACTOR: Final = Actor.command("after_restore")
 BEFORE: Final = "It was so before this backup was restored."
+REPLACED: Final = "It had been replaced by a new key before this backup was restored."
 UNUSED: Final = "A one-time secret does not survive the restore of a backup."
 _LIVE: Final = (ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED)
 
@@ -81,6 +84,7 @@ def preview(endings: Sequence[Ending]) -> Outcomes:
 def _wanted(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
     """What is not as the facts say: what it is called in the report, its row, and what to do with it."""
     yield from _keys(facts)
+    yield from _rotations()
     yield from _connections(facts)
     yield from _people(facts)
     yield from _members(facts)
@@ -97,6 +101,16 @@ def _keys(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
     for key in _rows(in_use, set(reasons) - facts.destroyed):
         reason = reasons[key.id.hex]
         yield "keys locked", key, lambda key, reason=reason: keys.lock_key(actor=ACTOR, key=key, reason=reason)
+
+    unaware = PersonalKey.objects.filter(state=KeyState.ACTIVE, replaced_at=None)
+    for key in _rows(unaware, facts.replaced_keys - set(reasons) - facts.destroyed):
+        yield "replaced keys locked", key, lambda key: keys.lock_key(actor=ACTOR, key=key, reason=REPLACED)
+
+
+def _rotations() -> Iterator[tuple[str, Any, Any]]:
+    """What was under way when the dump was made is over, or was begun for reasons that are."""
+    for rotation in rotation_selectors.unfinished():
+        yield "rotations cancelled", rotation, lambda row: rotations.cancel(actor=ACTOR, rotation=row)
 
 
 def _connections(facts: Facts) -> Iterator[tuple[str, Any, Any]]:

@@ -21,6 +21,7 @@ class Facts:
     destroyed: set[str] = field(default_factory=set)
     stopped_keys: dict[str, str] = field(default_factory=dict)
     changed_keys: dict[str, str] = field(default_factory=dict)
+    replaced_keys: set[str] = field(default_factory=set)
     bound: set[str] = field(default_factory=set)
     ended: set[str] = field(default_factory=set)
     locked_connections: set[str] = field(default_factory=set)
@@ -54,6 +55,8 @@ def _note(facts: Facts, ending: Ending) -> None:
         facts.stopped_keys.pop(ending.key, None)
     elif tag in _CHANGES_OF_KEYS:
         facts.changed_keys[ending.key] = _CHANGES_OF_KEYS[tag]
+    elif tag is Tag.KEY_IDENTITY_ROTATED:
+        facts.replaced_keys.add(ending.key)
     elif tag in _SETS:
         of, into, out = _SETS[tag]
         for name in into:
