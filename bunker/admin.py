@@ -12,7 +12,7 @@ from django.utils.safestring import SafeString
 from bunker import services
 from bunker.models import Connection, ConnectionState, ShardLease, WorkerSeat
 from keycast.admin_tools import ReadOnlyAdmin, Verb, as_code, link_to
-from keys.admin import look_up
+from keys.admin import TenantFilter, look_up
 
 LIVE = {ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED}
 
@@ -20,7 +20,7 @@ LIVE = {ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED}
 @admin.register(Connection)
 class ConnectionAdmin(ReadOnlyAdmin[Connection]):
     list_display = ("name", "key_name", "tenant", "state", "policy_slug", "use_count", "last_used_at", "created_at")
-    list_filter = ("state", "policy_slug", "tenant")
+    list_filter = ("state", "policy_slug", TenantFilter)
     list_select_related = ("key", "tenant")
     search_fields = ("client_public_key",)
     search_help_text = "the key's npub, its owner's e-mail address, or the app's client public key"

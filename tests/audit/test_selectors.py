@@ -14,7 +14,16 @@ from django.test.utils import CaptureQueriesContext
 from keycast.audit import writing
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.models import AuditRow
-from keycast.audit.selectors import BadCursor, Filters, Page, page, page_of_all_chains, page_of_key, page_of_person
+from keycast.audit.selectors import (
+    BadCursor,
+    Filters,
+    Page,
+    life_of_key,
+    page,
+    page_of_all_chains,
+    page_of_key,
+    page_of_person,
+)
 from keycast.audit.sentences import outcome_word, sentence
 from keycast.audit.services import append
 from keycast.audit.tags import Outcome, Tag, of_method
@@ -146,6 +155,16 @@ def test_every_page_has_an_index_on_sqlite(rows: QuerySet[AuditRow]) -> None:
     plan = rows[:51].explain()
     assert "USING INDEX" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_the_life_of_a_key_leaves_its_use_out_and_has_an_index() -> None:
+    write(entry(tag=Tag.KEY_CREATED, key_id=KEY), entry(key_id=KEY, request_id="e" * 64), entry(THEIRS, key_id=KEY))
+    with CaptureQueriesContext(connection) as captured:
+        assert [line.tag for line in life_of_key(chain=MINE, key_id=KEY).lines] == [Tag.KEY_CREATED]
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
+            assert "audit_row_life" in str(cursor.fetchall())
 
 
 def test_a_line_reads_well() -> None:

@@ -27,6 +27,7 @@ from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
 from keycast.errors import KeycastError
+from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory import orphans
 from keys.hsm.inventory.compare import WANT_A_LOOK, Finding, Kind, compare
 from keys.hsm.inventory.naming import named
@@ -159,7 +160,7 @@ def _look_at_unnamed(run: HsmInventory, stock: Stock, name: str) -> None:
 
 def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     rows = list(_rows(run).only(*_COLUMNS)[:A_BATCH])
-    found = {row.pk: seen(stock, row) for row in rows}
+    found, unseen = _look_up(stock, rows)
     budget.took(2 * len(rows))
     with scopes_disabled():
         again = PersonalKey.objects.only(*_COLUMNS).in_bulk([row.pk for row in rows])
@@ -168,7 +169,9 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     now = timezone.now()
     for row in rows:
         after = again.get(row.pk)
-        if after is not None and _is_same(row, after) and row.pk not in changing:
+        if row.pk in unseen:
+            _add(run, [Finding(Kind.UNSEEN, row.kms_key_name, row.pk.hex, unseen[row.pk])])
+        elif after is not None and _is_same(row, after) and row.pk not in changing:
             _add(run, compare(row, *found[row.pk], now))
     run.done += len(rows)
     if len(rows) < A_BATCH:
@@ -176,6 +179,24 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
         return
     run.cursor = rows[-1].pk.hex
     _save(run)
+
+
+def _look_up(
+    stock: Stock, rows: list[PersonalKey]
+) -> tuple[dict[UUID, tuple[Held | None, bytes | None]], dict[UUID, str]]:
+    """What was seen of each row's key, and why one could not be seen: it is in a ring of before, say.
+
+    That one key is not to be looked at is a finding; that none of them is, is raised.
+    """
+    found, unseen = {}, {}
+    for row in rows:
+        try:
+            found[row.pk] = seen(stock, row)
+        except (HsmForbidden, HsmMisconfigured) as error:
+            unseen[row.pk] = error.public_message
+            if len(unseen) == len(rows):
+                raise
+    return found, unseen
 
 
 def seen(stock: Stock, row: PersonalKey) -> tuple[Held | None, bytes | None]:

@@ -15,6 +15,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
 from keys.errors import InvalidTransition
 from keys.hsm import setup
+from keys.hsm.emulators.kms.service import Service
 from keys.hsm.emulators.kms.store import Algorithm, Purpose, State
 from keys.hsm.inventory import orphans, run
 from keys.hsm.inventory.compare import Kind
@@ -383,6 +384,30 @@ def test_a_ring_that_gives_the_same_page_for_ever_is_not_believed(keeper, ring, 
     monkeypatch.setattr("keys.hsm.emulators.kms.service._page", lambda names, size, token: (names, "again"))
     monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
     assert take().state == InventoryState.FAILED
+
+
+def test_one_key_that_may_not_be_looked_at_does_not_end_the_inventory(owner, tenant, keeper):
+    for _ in range(2):
+        row_of(owner, tenant, keeper)
+    change(row_of(owner, tenant, keeper), kms_key_name="projects/old/key", kms_key_version="projects/old/key/1")
+    inventory = take()
+    assert (inventory.state, kinds(inventory)) == ("done", [Kind.ORPHAN, Kind.UNSEEN])
+
+
+def test_versions_of_another_key_are_not_believed(owner, tenant, keeper, ring, monkeypatch):
+    row_of(owner, tenant, keeper)
+    other = row_of(owner, tenant, keeper)
+    list_versions = Service.ListCryptoKeyVersions
+
+    def lie(self, request):
+        request.parent = other.kms_key_name
+        return list_versions(self, request)
+
+    monkeypatch.setattr(Service, "ListCryptoKeyVersions", lie)
+    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    inventory = take()
+    assert inventory.state == InventoryState.FAILED
+    assert "integrity" in inventory.problem
 
 
 # --- orphans ---
