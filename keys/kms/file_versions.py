@@ -70,6 +70,11 @@ class FileVersions:
         keyfile.remove_version(self._file(), version)
 
     def by_hand(self, version: str) -> str:
+        if settings.KEK_PROVIDER != "local":
+            return (
+                f"Nothing is sealed under {version}, and fresh secrets are sealed elsewhere. When that is so of every "
+                "version in the key file, take the file away from the servers, and its name out of their settings."
+            )
         if registry.is_elsewhere():
             return (
                 "Nothing is sealed under it. On the isolated signer's machine run: manage.py generate_kek "

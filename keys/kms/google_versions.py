@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from django.conf import settings
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import kms_v1
 from google.protobuf import field_mask_pb2
@@ -59,7 +60,9 @@ class GoogleVersions:
         return tuple(version.name for version in self._enabled() if version.name != primary)
 
     def by_hand(self, version: str) -> str:
-        return ""
+        if settings.KEK_PROVIDER == "google":
+            return ""
+        return f"Nothing is sealed under {version}, and fresh secrets are sealed elsewhere. Disable it in Cloud KMS."
 
     def is_settled(self) -> bool:
         return True  # a version that was disabled too early can be enabled again: nothing is lost

@@ -15,6 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from keycast.audit.entries import Actor
+from keycast.errors import KeycastError
 from keys.rotation.scope import Scope
 
 #: Stores what was prepared, in one short transaction of the framework's; False when the row had changed meanwhile and
@@ -105,6 +106,9 @@ class RotationKind:
         ``keycast.errors.Unavailable`` means that it is worth trying again soon; anything else that it is not.
         """
         raise NotImplementedError
+
+    def failed(self, job: Job, item: Item, error: KeycastError) -> None:
+        """Told of each item that failed, in the transaction that counts it; what it writes is kept."""
 
     def finish(self, job: Job) -> Mapping[str, Any] | Wait:
         """After a pass that changed nothing: more for the report, or how long to wait before another pass."""

@@ -111,7 +111,7 @@ class _Run:
             return self._wait(away[0])
         with transaction.atomic():
             row = self._lease.hold()
-            failures = [failure for failure in (_stored(item, found, row) for item, found in tried) if failure]
+            failures = [failure for failure in (self._stored(item, found, row) for item, found in tried) if failure]
             self._count(row, tried, failures)
             row.save()
             crash.point("stored")
@@ -125,6 +125,21 @@ class _Run:
             return [_tried(self._kind, job, item) for item in items]
         with ThreadPoolExecutor(self._kind.concurrency, "rotation") as pool:
             return list(pool.map(lambda item: _tried(self._kind, job, item), items))
+
+    def _stored(self, item: Item, found: Change | KeycastError | None, row: Rotation) -> dict[str, str] | None:
+        """Store one, and count it; what to report when it failed."""
+        try:
+            if isinstance(found, KeycastError):
+                raise found
+            with transaction.atomic():
+                changed = found is None or found()
+        except KeycastError as error:
+            self._kind.failed(self._job(), item, error)
+            return {"key": str(item.key_id), "item": item.id, "code": error.code, "message": error.public_message}
+        if changed:
+            row.done += 1
+            row.moved += 1
+        return None
 
     def _count(self, row: Rotation, tried: Sequence[Tried], failures: Sequence[dict[str, str]]) -> None:
         row.cursor, row.heartbeat_at, row.not_before, row.problem = tried[-1][0].id, timezone.now(), None, ""
@@ -193,21 +208,6 @@ def _tried(kind: RotationKind, job: Job, item: Item) -> Tried:
         return item, kind.rotate(job, item)
     except KeycastError as error:
         return item, error
-
-
-def _stored(item: Item, found: Change | KeycastError | None, row: Rotation) -> dict[str, str] | None:
-    """Store one, and count it; what to report when it failed."""
-    try:
-        if isinstance(found, KeycastError):
-            raise found
-        with transaction.atomic():
-            changed = found is None or found()
-    except KeycastError as error:
-        return {"key": str(item.key_id), "item": item.id, "code": error.code, "message": error.public_message}
-    if changed:
-        row.done += 1
-        row.moved += 1
-    return None
 
 
 def step_all(rotations: Iterable[UUID], *, seconds: float) -> int:

@@ -15,8 +15,10 @@ from django.db import transaction
 from keycast.audit.entries import Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
+from keycast.errors import KeycastError
 from keys import journal
-from keys.errors import KekUnavailable
+from keys.damage import record_damage
+from keys.errors import KekUnavailable, KeyMismatch
 from keys.kms import versions
 from keys.models import PersonalKey
 from keys.rotation import crash, sealed
@@ -79,6 +81,11 @@ class Rewrapping(RotationKind):
             return True
 
         return change
+
+    def failed(self, job: Job, item: Item, error: KeycastError) -> None:
+        """Material of another key is an attack or a disaster: its key is set aside at once (threats K5)."""
+        if isinstance(error, KeyMismatch):
+            record_damage(item.key_id, error)
 
     def finish(self, job: Job) -> Mapping[str, Any] | Wait:
         return {"version": job.options["version"]}

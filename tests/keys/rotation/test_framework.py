@@ -12,6 +12,7 @@ from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.errors import NotPermitted, Unavailable
 from keycast.health import Severity
+from keys import jobs
 from keys.errors import KeyDamaged
 from keys.models import PersonalKey, Rotation, RotationState
 from keys.rotation import lease, looks, runner, selectors, services
@@ -220,3 +221,22 @@ def test_health_remembers_one_that_failed_until_it_is_put_right(renaming, keys):
     renaming.failures.clear()
     runner.step(services.resume(actor=OPERATOR, rotation=failed).id)
     assert look().is_ok
+
+
+def test_the_job_brings_on_what_was_asked_for(renaming, keys):
+    asked = begin()
+    assert jobs.nudge_rotations() == 1
+    asked.refresh_from_db()
+    assert asked.state == RotationState.DONE
+    assert jobs.nudge_rotations() == 0
+
+
+def test_a_job_works_for_a_while_and_asks_to_be_called_again(renaming, keys, monkeypatch):
+    nudged = []
+    monkeypatch.setattr("keys.rotation.jobs.nudge", nudged.append)
+    monkeypatch.setattr(jobs, "ROTATION_SECONDS", 0.0)
+    asked = begin()
+    assert not jobs.step_rotation(str(asked.id))
+    assert nudged == [asked.id]
+    monkeypatch.setattr(jobs, "ROTATION_SECONDS", 20.0)
+    assert jobs.step_rotation(str(asked.id))

@@ -136,6 +136,22 @@ def test_a_damaged_row_is_named_and_the_others_move(some_keys, kek_file):
     assert rotation.report["failures"][0]["code"] == "key-damaged"
 
 
+def test_material_of_another_key_is_set_aside(some_keys, kek_file):
+    mine, other = some_keys[0], some_keys[1]
+    with scopes_disabled():
+        provider, place = registry.provider("local"), sealed.shelves()[0].take(mine).place
+        foreign = envelope.unseal(
+            sealed.shelves()[0].take(other).sealed, sealed.shelves()[0].take(other).place, provider
+        )
+        forged = envelope.seal(foreign, place, provider)
+        PersonalKey.objects.filter(pk=mine.pk).update(encrypted_secret_key=forged.blob)
+    rotation = rotate()
+    assert rotation.failed == 1
+    with scopes_disabled():
+        assert PersonalKey.objects.get(pk=mine.pk).state == "locked"
+    assert AuditRow.objects.filter(tag="keys:key:quarantined", key_id=mine.id.hex).exists()
+
+
 def test_a_key_encryption_key_that_is_away_is_waited_for(some_keys, kek_file):
     keyfile.add_version(kek_file, "second")
     started = services.start(actor=OPERATOR, kind="rewrap", scope="all")

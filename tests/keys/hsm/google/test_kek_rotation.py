@@ -106,6 +106,9 @@ def test_keys_move_from_the_file_to_cloud_kms_and_back(in_google, settings, user
     go_google(settings)
     assert rotate("rewrap").state == RotationState.DONE
     assert [number(version) for version in sealed_under()] == [1]
+    with pytest.raises(RotationError) as refused:
+        retiring.retire_kek(actor=OPERATOR, version="first")
+    assert "take the file away" in refused.value.public_message
     key.refresh_from_db()
     assert (key.key_mode, key.provider) == ("encrypted", "google")
     assert key_services.self_test(None) == []
