@@ -13,7 +13,8 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys import journal, states
-from keys.models import HalfRefresh, KeyState, PersonalKey, TransportKey
+from keys.conversion.wiping import wipe
+from keys.models import Conversion, ConversionStep, HalfRefresh, KeyState, PersonalKey, TransportKey
 from keys.runtime import forget_after_commit
 from keys.states import Step
 
@@ -71,6 +72,8 @@ def overwrite(row: PersonalKey) -> None:
         transport.retired_at = transport.retired_at or timezone.now()
         transport.save(update_fields=["encrypted_secret_key", "is_current", "retired_at"])
     HalfRefresh.objects.filter(key=row).delete()
+    for going in Conversion.objects.filter(key=row).exclude(step=ConversionStep.FAILED):
+        wipe(going)
     _overwrite_field(row, "encrypted_secret_key")
     _overwrite_field(row, "encrypted_half_key")
     row.key_tweak = ""

@@ -167,6 +167,7 @@ def make_nonce(half: Keypair, aggregate: KeyAggregate, message: bytes) -> tuple[
     output = ffi.new("unsigned char[66]")
     lib.secp256k1_musig_pubnonce_serialize(CONTEXT, output, public)
     serial = bytes(ffi.buffer(output))
+    _keep_parsed(serial, public)
     return SecretNonce(secret, serial, half, aggregate, message), serial
 
 
@@ -215,14 +216,29 @@ def aggregated(keys: list[Any]) -> Any:
     return cache
 
 
+def checked_nonce(nonce: bytes) -> None:
+    """Raise CryptoError for what is no public nonce, before anything is done for it; the session finds it parsed."""
+    _keep_parsed(nonce, parsed_nonce(nonce))
+
+
 def parsed_nonce(nonce: bytes) -> Any:
     """A public nonce (66 bytes) as libsecp256k1 holds it. Raises CryptoError."""
     if type(nonce) is not bytes or len(nonce) != PUBLIC_NONCE_SIZE:
         raise CryptoError("not a public nonce")
+    known = _parsed_nonces.pop(nonce, None)
+    if known is not None:
+        return known
     output = ffi.new("secp256k1_musig_pubnonce *")
     if lib.secp256k1_musig_pubnonce_parse(CONTEXT, output, nonce) != 1:
         raise CryptoError("not a public nonce")
     return output
+
+
+def _keep_parsed(nonce: bytes, parsed_as: Any) -> None:
+    """For the session that comes next: a point is decompressed once. Public data; what nobody fetches is dropped."""
+    if len(_parsed_nonces) >= _NONCES_KEPT:
+        _parsed_nonces.clear()
+    _parsed_nonces[nonce] = parsed_as
 
 
 def processed(nonces: list[Any], message: bytes, cache: Any) -> Any:
@@ -292,6 +308,8 @@ def _erase(buffer: Any) -> None:
         ffi.memmove(buffer, _ZEROS, _SECRET_NONCE_SIZE)
 
 
+_NONCES_KEPT: Final = 1024
+_parsed_nonces: dict[bytes, Any] = {}
 _live: dict[int, Any] = {}
 
 

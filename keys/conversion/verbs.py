@@ -14,7 +14,7 @@ from keycast.audit.tags import Outcome, Tag
 from keycast.staff import Duty
 from keys import access, journal, modes
 from keys.conversion import nudging
-from keys.erasure import overwritten
+from keys.conversion.wiping import wipe
 from keys.errors import ConversionUnderWay, KeyDamaged, NoCapability, NotConverting
 from keys.hsm.models import Conversion, ConversionStep
 from keys.models import PersonalKey, Provider
@@ -71,12 +71,7 @@ def give_up(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
 
 def end(row: PersonalKey, going: Conversion, actor: Actor, reason: str, outcome: Outcome = Outcome.OK) -> None:
     """Stop a conversion inside the caller's transaction, with both rows locked: its halves are wiped."""
-    for field in ("half_a", "half_b"):
-        overwritten(going, field)
-    going.step, going.problem = ConversionStep.CANCELLED, reason[:200]
-    going.half_a = going.half_b = None
-    going.half_a_kek_version = going.half_b_kek_version = ""
-    going.save()
+    wipe(going, reason)
     journal.write(row, Tag.KEY_CONVERSION_ENDED, actor, outcome, reason=reason[:200], hsm_key=going.kms_key_name)
     nudging.soon(row.id)
 

@@ -30,7 +30,7 @@ class Using:
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
             raise Refusal(Code.WRONG_EVENT)
         require_authorised(record, event_id, request.authorisation)
-        musig.parsed_nonce(request.nonce_a)
+        musig.checked_nonce(request.nonce_a)
         await self._desk.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
         half = (await self._desk.in_use(request)).usable(request.half_a)
         crash.point("b-before-sign")

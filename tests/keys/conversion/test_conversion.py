@@ -181,6 +181,17 @@ def test_a_key_about_to_be_destroyed_is_not_moved_any_further(deployment):
     assert finished(key)
 
 
+def test_a_key_that_is_destroyed_takes_its_halves_with_it(deployment):
+    key = deployment.key()
+    half_a = bytes(deployment.converting(key).half_a)
+    services.schedule_destruction(actor=SYSTEM, key=key)
+    assert services.destroy_due_keys(now=timezone.now() + timedelta(days=400)) == 1
+    assert Conversion.objects.get().step == ConversionStep.CANCELLED
+    assert_nowhere(half_a)
+    assert finished(key)
+    assert not Conversion.objects.exists()
+
+
 def test_a_locked_key_is_moved_when_it_is_unlocked(deployment):
     key = deployment.key()
     deployment.converting(key)
