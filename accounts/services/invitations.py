@@ -26,6 +26,8 @@ from accounts.services._common import write
 from accounts.services.members import add_member
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.errors import NotPermitted
+from keycast.staff import Duty, require_actor
 
 LIFETIME = datetime.timedelta(days=7)
 MAX_PENDING = 500
@@ -51,6 +53,7 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
         raise Invalid("There is no such role.")
     if by is not None:
         require(by, Action.INVITE, Role(role))
+    _require_founder(actor, tenant)
     _make_room(tenant, email)
     token = secrets.token_urlsafe(32)
     with scopes_disabled():
@@ -103,6 +106,16 @@ def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
     actor = Actor.user(user)
     write(Tag.INVITATION_ACCEPTED, actor, tenant_id=tenant.id, invitation=invitation.id.hex)
     return add_member(actor=actor, tenant=tenant, user=user, role=invitation.role)
+
+
+def _require_founder(actor: Actor, tenant: Tenant) -> None:
+    """Staff invite the first owner of a tenant that has nobody yet, and that is all. Raises NotPermitted."""
+    if actor.type != "staff":
+        return
+    require_actor(actor, Duty.MANAGE_TENANTS)
+    with scopes_disabled():
+        if Membership.objects.filter(tenant=tenant).exists():
+            raise NotPermitted("Staff bring nobody into a tenant that has people.")
 
 
 def _checked_email(email: str) -> str:

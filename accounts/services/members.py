@@ -1,7 +1,7 @@
 """Verbs on who belongs to a tenant.
 
-``by`` is the member on whose authority it happens; permissions are checked against it. None is for operators, that is
-management commands and the staff admin, which have checked already.
+``by`` is the member on whose authority it happens; permissions are checked against it. None is for management commands,
+which have checked already. Staff are refused: whoever could bring themselves into a tenant could use what is in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from accounts.services._common import write
 from accounts.signals import membership_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound
+from keycast.errors import NotFound, NotPermitted
 
 _State = Membership.State
 
@@ -29,6 +29,7 @@ def add_member(
     *, actor: Actor, tenant: Tenant, user: User, role: str = Role.MEMBER, by: Membership | None = None
 ) -> Membership:
     """Give somebody a place in the tenant. Raises Invalid, QuotaReached, and Conflict if they have one."""
+    refuse_staff(actor)
     if role not in Role.values:
         raise Invalid("There is no such role.")
     if by is not None:
@@ -46,6 +47,7 @@ def add_member(
 @transaction.atomic
 def change_role(*, actor: Actor, membership: Membership, role: str, by: Membership | None) -> Membership:
     """Raises NotPermitted, Invalid, Conflict, and LastOwner if nobody would be left in charge."""
+    refuse_staff(actor)
     membership = _fresh(membership)
     if role not in Role.values:
         raise Invalid("There is no such role.")
@@ -66,7 +68,7 @@ def change_role(*, actor: Actor, membership: Membership, role: str, by: Membersh
 @transaction.atomic
 def suspend_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
     """Take away access and signing in this tenant, for a while. Raises NotPermitted, Conflict, LastOwner."""
-    membership = _checked(membership, Action.SUSPEND_MEMBER, by)
+    membership = _checked(actor, membership, Action.SUSPEND_MEMBER, by)
     if membership.state != _State.ACTIVE:
         raise Conflict("This member is suspended already.")
     _keep_an_owner(membership)
@@ -76,7 +78,7 @@ def suspend_member(*, actor: Actor, membership: Membership, by: Membership | Non
 @transaction.atomic
 def resume_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
     """Undo suspend_member. Raises NotPermitted, Conflict."""
-    membership = _checked(membership, Action.SUSPEND_MEMBER, by)
+    membership = _checked(actor, membership, Action.SUSPEND_MEMBER, by)
     if membership.state != _State.SUSPENDED:
         raise Conflict("This member is not suspended.")
     return _set_state(actor, membership, _State.ACTIVE, Tag.MEMBERSHIP_RESUMED, reason)
@@ -85,7 +87,7 @@ def resume_member(*, actor: Actor, membership: Membership, by: Membership | None
 @transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> None:
     """End somebody's place in the tenant; their keys stay, unusable. Raises NotPermitted, LastOwner."""
-    membership = _checked(membership, Action.REMOVE_MEMBER, by)
+    membership = _checked(actor, membership, Action.REMOVE_MEMBER, by)
     _keep_an_owner(membership)
     membership.state = _State.SUSPENDED
     _withdraw_invitations(actor, membership)
@@ -104,7 +106,14 @@ def _fresh(membership: Membership) -> Membership:
     return found
 
 
-def _checked(membership: Membership, action: Action, by: Membership | None) -> Membership:
+def refuse_staff(actor: Actor) -> None:
+    """Who belongs to a tenant is its own people's business. Raises NotPermitted."""
+    if actor.type == "staff":
+        raise NotPermitted("Staff change nobody's place in a tenant.")
+
+
+def _checked(actor: Actor, membership: Membership, action: Action, by: Membership | None) -> Membership:
+    refuse_staff(actor)
     membership = _fresh(membership)
     if by is not None:
         require(by, action, membership)

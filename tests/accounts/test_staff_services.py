@@ -16,17 +16,23 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from accounts.approvals.errors import ApprovalRequired
 from accounts.approvals.services import approve, ask
 from accounts.errors import Conflict, Invalid
-from accounts.models import StaffRole, Tenant, User
+from accounts.models import Invitation, StaffRole, Tenant, User
 from accounts.services import (
+    add_member,
+    change_role,
     change_staff_role,
     create_user,
     deactivate_user,
     end_staff,
+    invite,
     lock_tenant,
     lock_user,
     make_staff,
     reactivate_user,
+    remove_member,
+    resume_member,
     resume_tenant,
+    suspend_member,
     suspend_tenant,
     unlock_tenant,
     unlock_user,
@@ -187,6 +193,35 @@ def test_what_changed_since_it_was_asked_is_told(operator: User, officer: User, 
         approve(actor=Actor.staff(officer), approval=request, reason="agreed")
     request.refresh_from_db()
     assert request.state == "open"
+
+
+# --- staff and membership ---
+
+
+@pytest.mark.parametrize("role", StaffRole)
+def test_no_role_brings_anybody_into_a_tenant_or_changes_their_place(
+    role: StaffRole, news: Tenant, alice: User, make_member: Any
+) -> None:
+    one = colleague("one", role)
+    actor, place = Actor.staff(one), make_member("bob@example.org")
+    for attempt in (
+        lambda: add_member(actor=actor, tenant=news, user=one, role="owner"),
+        lambda: invite(actor=actor, tenant=news, email=one.email, by=None, role="owner"),
+        lambda: change_role(actor=actor, membership=place, role="owner", by=None),
+        lambda: suspend_member(actor=actor, membership=place, by=None),
+        lambda: resume_member(actor=actor, membership=place, by=None),
+        lambda: remove_member(actor=actor, membership=place, by=None),
+    ):
+        with pytest.raises(NotPermitted):
+            attempt()
+    place.refresh_from_db()
+    assert (place.role, place.state) == ("member", "active")
+    assert not Invitation.objects.exists()
+
+
+def test_the_superuser_of_djangos_own_command_is_an_operator(db: None) -> None:
+    user = User.objects.create_superuser("root@platform.test", "a long enough passphrase")
+    assert (user.is_staff, user.staff_role) == (True, "operator")
 
 
 # --- the command line ---

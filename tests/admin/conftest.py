@@ -147,8 +147,8 @@ def staff(email: str, *, role: str = "operator", second_factor: bool = True) -> 
     return user
 
 
-def signed_in(user: User) -> Client:
-    client = Client(HTTP_HOST=PLATFORM)
+def signed_in(user: User, client: Client | None = None) -> Client:
+    client = client or Client(HTTP_HOST=PLATFORM)
     client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
     if Authenticator.objects.filter(user=user).exists():
         prove_second_factor(client, user)

@@ -14,7 +14,7 @@ from django.test import Client
 from accounts.models import Approval, StaffRole, User
 from keycast.audit.models import AuditRow
 from keycast.staff import MATRIX, TITLES, Duty, may
-from tests.admin.conftest import World, signed_in, staff
+from tests.admin.conftest import PLATFORM, World, signed_in, staff
 from tests.admin.pages import AdminPage, pages
 
 DOCS = Path(__file__).parents[2] / "docs" / "security-model.md"
@@ -69,6 +69,15 @@ def test_a_post_without_a_reason_changes_nothing_for_anybody(role: StaffRole, wo
             continue  # closing one's own look needs no reason
         status = client.post(page.address, {}).status_code
         assert status in {200, 302, 403, 404, 405}, (page, status)
+    assert everything() == before
+
+
+def test_no_page_takes_a_post_from_another_site(world: World) -> None:
+    walker = staff("walker@platform.test", role=StaffRole.SECURITY_OFFICER)
+    client = signed_in(walker, Client(enforce_csrf_checks=True, HTTP_HOST=PLATFORM))
+    before = everything()
+    for page in walked(world, walker):
+        assert client.post(page.address, {"reason": "x", "term": "news"}).status_code in {403, 405}, page
     assert everything() == before
 
 
