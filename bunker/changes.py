@@ -11,7 +11,7 @@ from uuid import UUID
 
 from asgiref.sync import async_to_sync
 from channels.layers import get_channel_layer
-from django.db import transaction
+from django.db import connection, transaction
 
 from bunker.models import Change
 
@@ -35,7 +35,8 @@ def publish(kind: ChangeKind, object_id: UUID) -> None:
     Nothing reaches a worker if that transaction rolls back.
     """
     Change.objects.create(kind=kind.value, object_id=object_id.hex, at=time.time_ns() // 1_000_000)
-    transaction.on_commit(_hint, robust=True)
+    if not any(queued[1] is _hint for queued in connection.run_on_commit):  # one hint for a transaction is enough
+        transaction.on_commit(_hint, robust=True)
 
 
 def _hint() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from django.conf import settings
 from django.db import transaction
 
 from keycast.audit.entries import Entry
@@ -40,8 +41,12 @@ class Rewrapping(RotationKind):
     """Seal everything under what fresh secrets are sealed with now: after a change of version, or of its keeper."""
 
     slug, group, title, command = "rewrap", "sealed", "Seal every secret under the current KEK", "rewrap_keys"
-    concurrency = 8
-    batch = 32
+    batch = 16
+
+    @property
+    def concurrency(self) -> int:  # type: ignore[override]
+        """Threads help where each secret waits for a network or another process, and only there."""
+        return 1 if settings.KEK_PROVIDER == "local" and not settings.SIGNER_SOCKET else 8
 
     def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"version": sealed.current().kek_version}
@@ -75,7 +80,7 @@ class Rewrapping(RotationKind):
         def change() -> bool:
             if not shelf.store(old, new):
                 return False
-            key = PersonalKey.objects.get(pk=old.key_id)
+            key: PersonalKey = row if shelf.about == "pk" else row.key
             seals: dict[str, Any] = {"what": shelf.name, "from": old.sealed.kek_version, "to": new.kek_version}
             journal.write(key, Tag.KEY_REWRAPPED, job.actor, **seals)
             return True

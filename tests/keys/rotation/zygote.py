@@ -35,7 +35,7 @@ def _stand_alone() -> None:
 def _child(step: str, command: list[str]) -> int:
     _stand_alone()
     crash.arm("" if step == "-" else step)
-    Rewrapping.batch = Rewrapping.concurrency = 1
+    Rewrapping.batch = 1
     try:
         call_command(*command)
     except SystemExit as ended:
