@@ -55,7 +55,7 @@ def test_every_list_of_keys_reads_what_it_shows_by_index(operator_client: Client
         assert took < 3, query  # generous: the machine may be busy; docs/performance.md has the figures
         for sql in asked:
             if 'FROM "keys_personalkey"' in sql:
-                assert_bounded(sql)
+                assert_bounded(sql, ROWS_READ if query in BROAD and "COUNT(*)" not in sql else crowd.KEYS + 10)
 
 
 def best_of_some(client: Client, query: dict[str, str]) -> tuple[float, list[str]]:
@@ -69,8 +69,11 @@ def best_of_some(client: Client, query: dict[str, str]) -> tuple[float, list[str
     return min(times), [each["sql"] for each in captured]
 
 
-def assert_bounded(sql: str) -> None:
-    """No query may read the table of keys itself from end to end."""
+def assert_bounded(sql: str, rows: int) -> None:
+    """SQLite never reads the table itself from end to end; PostgreSQL reads no more than so many of its rows.
+
+    Where few keys match, a planner may look at each of them once; it depends on statistics, which are drawn by chance.
+    """
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
@@ -83,8 +86,7 @@ def assert_bounded(sql: str) -> None:
     plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
     read = [node for node in nodes(plan) if node.get("Relation Name") == "keys_personalkey"]
     most = max((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in read)
-    # The number of pages may be counted from end to end where few keys match: no more than once, and no blob is read.
-    assert most <= (crowd.KEYS + 10 if "COUNT(*)" in sql else ROWS_READ), (sql, plan)
+    assert most <= rows, (sql, plan)
 
 
 def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
