@@ -7,7 +7,7 @@ from typing import Final
 
 from keycast.health import Finding, Severity
 from keys import inventory
-from keys.models import InventoryState, Provider
+from keys.models import HsmInventory, InventoryState, Provider
 
 _PAGE: Final = "admin:keys_hsminventory_changelist"
 _FIX: Final = "See the newest inventory for what each finding calls for; manage.py hsm_inventory takes a new one."
@@ -19,8 +19,14 @@ def inventories() -> Finding | None:
         return None
     problems = [problem for provider in inventory.providers() for problem in _problems(provider)]
     if not problems:
-        return Finding("HSM inventory", True, "HSMs and database were found to agree.", link=_PAGE)
+        is_known = all(any(map(_is_done, inventory.latest(provider))) for provider in inventory.providers())
+        detail = "HSMs and database were found to agree." if is_known else "Not compared yet; a job does it every day."
+        return Finding("HSM inventory", True, detail, link=_PAGE)
     return Finding("HSM inventory", False, " ".join(problems), _FIX, Severity.WARNING, _PAGE)
+
+
+def _is_done(taken: HsmInventory) -> bool:
+    return bool(taken.state == InventoryState.DONE)
 
 
 def _problems(provider: str) -> Iterator[str]:
@@ -29,7 +35,7 @@ def _problems(provider: str) -> Iterator[str]:
     for taken in inventory.latest(provider):
         if taken.state == InventoryState.FAILED:
             yield f"{label} could not be compared with the database: {taken.problem}"
-        elif taken.state == InventoryState.DONE and (count := inventory.needs_a_look(taken)):
+        elif _is_done(taken) and (count := inventory.needs_a_look(taken)):
             yield f"{label}: {count} differences to be looked at."
-        elif taken.state == InventoryState.DONE and inventory.is_old(taken):
+        elif _is_done(taken) and inventory.is_old(taken):
             yield f"{label} was last compared with the database {taken.started_at:%Y-%m-%d}."
