@@ -23,7 +23,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import User
 from accounts.staff import SECOND_FACTORS
-from accounts.stepup import to_proof
+from accounts.stepup import is_fresh, to_proof
 
 GUARDED = frozenset(
     {
@@ -36,6 +36,12 @@ GUARDED = frozenset(
 )
 """Names of allauth's addresses that add a means to sign in; the page of addresses is guarded where it changes one."""
 
+GUARDED_BY_FACTOR = GUARDED | {"account_change_password", "mfa_deactivate_totp", "mfa_remove_webauthn"}
+"""Those that ask an account with a second factor for that factor: it decides who can sign in, or who no longer can."""
+
+_FOR_PASSWORD = "account_reauthenticate"  # noqa: S105 -- an address
+_LOOKED_AT = GUARDED_BY_FACTOR | {_FOR_PASSWORD}
+
 
 class FreshSignInMiddleware(MiddlewareMixin):
     """Sends people with an old session and no means of proof to sign in again, and then back.
@@ -47,10 +53,10 @@ class FreshSignInMiddleware(MiddlewareMixin):
         name = request.resolver_match.url_name if request.resolver_match else None
         changes_address = name == "account_email" and request.method == "POST"
         user = request.user
-        if not isinstance(user, User):
+        if not (name in _LOOKED_AT or changes_address) or not isinstance(user, User):
             return None
-        if name == "account_reauthenticate" and is_mfa_enabled(user, SECOND_FACTORS):
-            return to_proof(user, request.GET.get("next") or request.POST.get("next") or "/")
+        if is_mfa_enabled(user, SECOND_FACTORS):
+            return _by_factor(request, user, is_page_for_password=name == _FOR_PASSWORD)
         if not (name in GUARDED or changes_address):
             return None
         if get_reauthentication_flows(user) or _signed_in_just_now(request, user):
@@ -60,6 +66,12 @@ class FreshSignInMiddleware(MiddlewareMixin):
             request, "This needs a fresh proof that it is you. Please sign in again; it then goes on here."
         )
         return redirect_to_login(request.path, reverse("account_login"))
+
+
+def _by_factor(request: HttpRequest, user: User, *, is_page_for_password: bool) -> HttpResponseBase | None:
+    if is_page_for_password:
+        return to_proof(user, request.GET.get("next") or request.POST.get("next") or "/")
+    return None if is_fresh(request, user) else to_proof(user, request.path)
 
 
 def _signed_in_just_now(request: HttpRequest, user: User) -> bool:
