@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, connection
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
@@ -28,6 +29,8 @@ REFUSED: Final = 2
 INTERRUPTED: Final = 130
 TURN_SECONDS: Final = 5.0
 TELL_SECONDS: Final = 1.0
+TROUBLES: Final = 30
+"""So often in a row the database may fail before the command gives up; the rotation goes on all the same, later."""
 
 
 class RotationCommand(BaseCommand):
@@ -83,12 +86,20 @@ class RotationCommand(BaseCommand):
         return found if found.state in services.UNFINISHED else services.resume(actor=actor, rotation=found)
 
     def _work(self, rotation: Rotation, *, quiet: bool) -> Rotation:
-        told = _Teller(self, quiet=quiet)
+        told, troubles = _Teller(self, quiet=quiet), 0
         while rotation.state in services.UNFINISHED:
-            rotation = runner.step(rotation.id, seconds=TURN_SECONDS, observe=told)
+            try:
+                rotation = runner.step(rotation.id, seconds=TURN_SECONDS, observe=told)
+                troubles = 0
+            except (OperationalError, InterfaceError) as error:  # restarted, or busy: what was not committed is undone
+                troubles += 1
+                if troubles > TROUBLES:
+                    raise
+                self.stderr.write(f"The database does not answer ({type(error).__name__}). Trying again.")
+                connection.close()
             told(rotation)
             if rotation.state in services.UNFINISHED:
-                time.sleep(_pause(rotation))
+                time.sleep(_pause(rotation) if not troubles else 1.0)
         return rotation
 
     def _refused(self, refused: KeycastError, *, as_json: bool) -> None:

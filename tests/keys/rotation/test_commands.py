@@ -9,6 +9,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import OperationalError
 from django_scopes import scopes_disabled
 
 from keycast.nostr.nip19 import encode_npub
@@ -156,6 +157,22 @@ def test_a_new_version_is_added_apart_from_sealing(two_keys, kek_file, tmp_path)
     assert len(versions(kek_file)) == 1
     line = run("generate_kek", "--print")[1].strip()
     assert len(line.partition(":")[2]) == 44
+
+
+def test_a_database_that_fails_for_a_moment_ends_nothing(two_keys, kek_file, monkeypatch):
+    genuine, failures = runner.step, [OperationalError("the server was restarted")] * 2
+    monkeypatch.setattr("keys.rotation.command.connection.close", lambda: None)
+
+    def step(*args, **options):
+        if failures:
+            raise failures.pop()
+        return genuine(*args, **options)
+
+    monkeypatch.setattr(runner, "step", step)
+    code, _, err = run("rotate_kek", "--all")
+    assert code == 0
+    assert "Trying again" in err
+    assert sealed_under() == {versions(kek_file)[-1]: 4}
 
 
 @pytest.mark.timeout(60)
