@@ -76,6 +76,7 @@ class Colleague:
         self.page.locator("form.verb-form input[type=submit]").click()
 
 
+@pytest.mark.slow
 def test_two_colleagues_make_somebody_staff(chromium: Browser, keycast_server: LiveServer) -> None:
     email = f"new-{secrets.token_hex(4)}@example.org"
     keycast_server.manage("create_user", email, "--tenant", "demo")
