@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.e2e.browser.authenticator import unused_code
 from tests.e2e.browser.conftest import PHONE
-from tests.e2e.browser.test_second_locks import totp
 from tests.e2e.live import LiveServer
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.timeout(180)]
@@ -22,7 +22,7 @@ def sign_in_as_operator(page: Page, server: LiveServer) -> None:
     page.get_by_label("Email").fill(server.operator["email"])
     page.get_by_label("Password").fill(server.operator["password"])
     page.get_by_role("button", name="Sign in", exact=True).click()
-    page.locator("input[name=code]").fill(totp(server.operator["totp_secret"]))
+    page.locator("input[name=code]").fill(unused_code(server.operator["totp_secret"]))
     page.locator("main button[type=submit]").first.click()
     page.wait_for_url(server.admin_url)
 

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import os
 import re
-import struct
 import threading
 import time
-from base64 import b32decode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -22,6 +18,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from keycast.client.bunker import BunkerClient
 from keycast.client.errors import Refused
+from tests.e2e.browser.authenticator import unused_code
 from tests.e2e.browser.conftest import DESKTOP, PHONE, Watched
 from tests.e2e.browser.test_admin import fits
 from tests.e2e.live import LiveServer
@@ -38,16 +35,6 @@ class Officer:
 
     def __init__(self, page: Page, server: LiveServer, account: dict[str, str]) -> None:
         self.page, self.server, self.account = page, server, account
-        self._steps = count(-1)
-
-    def code(self) -> str:
-        """The next code that was not used yet: one step of the clock is allowed to either side (RFC 6238)."""
-        secret = self.account["totp_secret"]
-        key = b32decode(secret + "=" * (-len(secret) % 8))
-        step = int(time.time()) // 30 + next(self._steps)
-        mac = hmac.new(key, struct.pack(">Q", step), hashlib.sha1).digest()
-        number = struct.unpack(">I", mac[mac[-1] & 15 :][:4])[0] & 0x7FFFFFFF
-        return f"{number % 1_000_000:06d}"
 
     def sign_in(self) -> None:
         self.page.goto(self.server.admin_url)
@@ -59,7 +46,7 @@ class Officer:
 
     def prove(self) -> None:
         """Type the code that is asked for."""
-        self.page.locator("input[name=code]").fill(self.code())
+        self.page.locator("input[name=code]").fill(unused_code(self.account["totp_secret"]))
         self.page.locator("main button[type=submit]").first.click()
 
     def go(self, path: str) -> None:
