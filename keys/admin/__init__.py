@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from keys.admin import inventory, personalkey
+from keys.admin import inventory, personalkey, rotations
 from keys.admin.filters import TenantFilter
 from keys.admin.lookup import look_up
 
-__all__ = ["TenantFilter", "inventory", "look_up", "personalkey"]
+__all__ = ["TenantFilter", "inventory", "look_up", "personalkey", "rotations"]

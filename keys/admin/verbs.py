@@ -9,7 +9,7 @@ from keycast.admin_tools import Verb
 from keycast.audit.entries import Actor
 from keycast.staff import Duty
 from keys import care, services
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import ConversionStep, KeyState, PersonalKey, Provider
 from keys.states import Step, allows
 
 Run = Callable[[Actor, PersonalKey, str], Any]
@@ -30,8 +30,10 @@ def _is_split(key: PersonalKey) -> bool:
     return key.key_mode == "hsm" and key.provider == Provider.GOOGLE
 
 
-def _is_converting(key: PersonalKey) -> bool:
-    return hasattr(key, "conversion")
+def _may_convert(key: PersonalKey) -> bool:
+    """An attempt that failed may be made again; one that goes on, or is being cleaned up, may not."""
+    step = getattr(getattr(key, "conversion", None), "step", ConversionStep.FAILED)
+    return key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and step == ConversionStep.FAILED
 
 
 STOPPING: Final[tuple[Verb[PersonalKey], ...]] = (
@@ -128,7 +130,7 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         "Moves the key to the split mode that Cloud KMS authorises, under the same public key. Jobs do it, and the key "
         "signs as before until then. There is no way back.",
         lambda actor, key, reason: services.convert_key(actor=actor, key=key),
-        lambda key: key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and not _is_converting(key),
+        _may_convert,
         is_dangerous=True,
         duty=Duty.CONVERT,
         step_up=True,
@@ -138,7 +140,7 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         "Give the conversion up",
         "Leaves the key as it is. Jobs end what the HSM and the co-signer have of the new one.",
         lambda actor, key, reason: services.cancel_conversion(actor=actor, key=key, reason=reason),
-        _is_converting,
+        lambda key: hasattr(key, "conversion"),
         duty=Duty.CONVERT,
     ),
     Verb(

@@ -9,7 +9,7 @@ from django.test import Client
 from accounts.models import Approval, User
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
-from keys.models import KeyState, PersonalKey
+from keys.models import Conversion, KeyState, PersonalKey
 from tests.admin.conftest import World, prove_again, signed_in, staff
 from tests.admin.test_keys import page_of, split_key
 from tests.admin.test_pages import KEYS
@@ -122,3 +122,14 @@ def test_verbs_that_make_no_sense_are_not_offered(operator_client: Client, world
         assert f"/do/{verb}/" in page, verb
     for verb in ("unlock", "enable", "retry", "hurry", "refresh", "replace-hsm-key", "keep", "remove", "stay"):
         assert f"/do/{verb}/" not in page, verb
+
+
+@pytest.mark.parametrize(("step", "may_convert"), [("cancelled", False), ("failed", True)])
+def test_a_conversion_that_failed_may_be_tried_again_and_one_that_ends_not_yet(
+    operator_client: Client, world: World, step: str, may_convert: bool
+) -> None:
+    Conversion.objects.create(key=world.key, step=step, problem="The HSM is away.")
+    page = page_of(operator_client, world.key)
+    assert ("/do/convert/" in page) is may_convert
+    assert "/do/stay/" in page
+    assert "The HSM is away." in page
