@@ -13,8 +13,9 @@ from keys import journal
 from keys.cosigning import crash
 from keys.cosigning.client import blocking
 from keys.hsm import setup
-from keys.hsm.errors import HsmKeyUnusable
+from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.models import Conversion, ConversionStep
+from keys.hsm.protocol import HsmKeyKeeper
 from keys.models import Provider
 from keys.rows import locked_row
 
@@ -23,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 def clean(going: Conversion) -> bool:
     """Whether nothing is left of it now."""
-    keeper, key, half_b = setup.keepers()[Provider.GOOGLE], going.key, bytes.fromhex(going.cosigner)
+    key, half_b = going.key, bytes.fromhex(going.cosigner)
     try:
+        keeper = keeper_of(Provider.GOOGLE)
         # Named by the half: whatever the co-signer has of a later attempt is none of ours.
         blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
         crash.point("c-withdrawn")
@@ -39,6 +41,14 @@ def clean(going: Conversion) -> bool:
         return False
     _forget(going, len(versions))
     return True
+
+
+def keeper_of(provider: str) -> HsmKeyKeeper:
+    """Who makes and ends HSM keys. Raises HsmMisconfigured where the provider's settings were taken away."""
+    keeper = setup.keepers().get(provider)
+    if keeper is None:
+        raise HsmMisconfigured
+    return keeper
 
 
 def _forget(going: Conversion, versions: int) -> None:

@@ -23,7 +23,6 @@ from keys.conversion import cleaning, switching, verbs
 from keys.conversion.lease import held
 from keys.cosigning import crash
 from keys.cosigning.client import blocking
-from keys.hsm import setup
 from keys.hsm.models import Conversion, ConversionStep
 from keys.hsm.protocol import HsmKeyPhase
 from keys.models import KeyState, PersonalKey, Provider
@@ -115,7 +114,7 @@ def _attempt(going: Conversion) -> str | None:
 
 def _make(going: Conversion) -> None:
     """Have the HSM make its key. One that cannot be made ends the conversion."""
-    keeper = setup.keepers()[Provider.GOOGLE]
+    keeper = cleaning.keeper_of(Provider.GOOGLE)
     status = keeper.check(going.kms_key_name)
     if status.phase is HsmKeyPhase.MISSING:
         keeper.create(going.kms_key_name.rpartition("/")[2])

@@ -17,7 +17,7 @@ from keycast.audit.services import record
 from keycast.audit.tags import Tag
 from keys import journal
 from keys.hsm import setup
-from keys.hsm.errors import HsmKeyUnusable
+from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.models import KeyState, PersonalKey, Provider
 from keys.rows import locked_row
 
@@ -57,7 +57,9 @@ def bring_in_line(seen: PersonalKey) -> bool:
 
 
 def _tell(row: PersonalKey) -> None:
-    keeper, to_stop = setup.keepers()[Provider.GOOGLE], row.state in STOPPED
+    keeper, to_stop = setup.keepers().get(Provider.GOOGLE), row.state in STOPPED
+    if keeper is None:
+        raise HsmMisconfigured
     try:
         (keeper.disable if to_stop else keeper.enable)(row.kms_key_version)
     except HsmKeyUnusable:

@@ -60,9 +60,9 @@ def test_half_b_reaches_the_co_signer_once_however_often_it_is_sent(whole, tmp_p
     place, sealed = whole
     made = MAKER.split(sealed, place)
     ids = {"tenant_id": place.tenant_id, "key_id": place.row_id}
-    with override_settings(COSIGNER_SOCKET=str(tmp_path / "nobody.sock"), COSIGNER_ADDRESS=""):
-        with pytest.raises(CosignerUnavailable):
-            MAKER.hand_over(made, **ids, public_key=place.public_key)
+    nobody = override_settings(COSIGNER_SOCKET=str(tmp_path / "nobody.sock"), COSIGNER_ADDRESS="")
+    with nobody, pytest.raises(CosignerUnavailable):
+        MAKER.hand_over(made, **ids, public_key=place.public_key)
     process = Process(tmp_path)
     try:
         with override_settings(COSIGNER_SOCKET=str(process.socket), COSIGNER_ADDRESS=""):

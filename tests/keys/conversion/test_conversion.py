@@ -20,6 +20,7 @@ from keys.conversion import course
 from keys.cosigning import refresh, upkeep
 from keys.cosigning.client import blocking
 from keys.errors import ConversionUnderWay, KeyLocked, KeyModeNotOffered, NoCapability, NotConverting
+from keys.hsm import setup
 from keys.hsm.models import ConversionStep
 from keys.hsm.setup import keepers
 from keys.models import Conversion, PersonalKey
@@ -114,6 +115,17 @@ def test_half_b_is_wiped_here_as_soon_as_the_co_signer_has_it(deployment, monkey
     deployment.emulator.apply({"faults": []})
     assert finished(key)
     assert signs(key)
+
+
+def test_settings_taken_away_meanwhile_leave_the_key_as_it_was(deployment, monkeypatch):
+    key = deployment.key()
+    deployment.converting(key)
+    with monkeypatch.context() as without:
+        without.setattr(setup, "keepers", dict)
+        assert not finished(key)
+    assert "not set up correctly" in Conversion.objects.get().problem
+    assert signs(key)
+    assert finished(key)
 
 
 def test_asking_twice_is_one_conversion(deployment):

@@ -12,6 +12,8 @@ from keys.cosigning import upkeep
 from keys.cosigning.client import blocking
 from keys.cosigning.errors import CosignerRefused, CosignerUnavailable
 from keys.errors import KeyLocked
+from keys.hsm import setup
+from keys.hsm.errors import HsmMisconfigured
 from keys.models import KeyState
 from tests.keys.conftest import make_key, make_tenant, make_user
 from tests.keys.cosigning.rows import StoredHsm, again, make_row, signs
@@ -38,8 +40,23 @@ def people(transactional_db):
     return make_user(tenant), tenant
 
 
+class Keeper:
+    """Takes HSM keys out of use and back."""
+
+    def __init__(self):
+        self.disabled = set()
+        self.disable, self.enable = self.disabled.add, self.disabled.discard
+
+
 @pytest.fixture
-def row(people, process, hsm, monkeypatch):
+def keeper(monkeypatch):
+    keeper = Keeper()
+    monkeypatch.setattr(setup, "keepers", lambda: {"google": keeper})
+    return keeper
+
+
+@pytest.fixture
+def row(people, process, hsm, keeper, monkeypatch):
     """A split key, and jobs that talk to this test's co-signer and HSM."""
     monkeypatch.setattr(upkeep, "authoriser_of", lambda _: hsm)
     with override_settings(COSIGNER_SOCKET=str(process.socket), COSIGNER_ADDRESS="", HSM_PROVIDERS=["google"]):
@@ -76,9 +93,18 @@ def test_only_the_hsm_brings_a_key_back(row, process, hsm, monkeypatch):
 
 
 @pytest.mark.parametrize("stop", [services.disable_key, services.schedule_destruction])
-def test_a_key_out_of_use_is_disabled_on_both_sides(row, process, hsm, stop):
+def test_a_key_out_of_use_is_disabled_on_both_sides_and_in_the_hsm(row, process, hsm, keeper, stop):
     stop(actor=SYSTEM, key=row)
     assert upkeep.keep_up() == 1
+    assert state_at_b(row, process) == "disabled"
+    assert keeper.disabled == {row.kms_key_version}
+
+
+def test_without_a_key_ring_the_co_signer_hears_of_it_all_the_same(row, process, monkeypatch):
+    monkeypatch.setattr(setup, "keepers", dict)
+    services.disable_key(actor=SYSTEM, key=row)
+    with pytest.raises(HsmMisconfigured):
+        upkeep.follow(row.id)
     assert state_at_b(row, process) == "disabled"
 
 
