@@ -19,6 +19,7 @@ from keys.rotation.jobs import actor_of, job_of, nudge_after_commit, scope_of
 from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of
 from keys.rotation.scope import Scope
+from keys.text import clean_reason
 
 UNFINISHED: Final = (RotationState.PENDING, RotationState.RUNNING)
 _LOCK_CLASS: Final = 0x6B657973  # "keys": PostgreSQL's advisory locks have two halves
@@ -40,7 +41,14 @@ class Progress:
 
 
 def start(
-    *, actor: Actor, kind: str, scope: Scope | str, dry_run: bool = False, nudge: bool = True, **options: Any
+    *,
+    actor: Actor,
+    kind: str,
+    scope: Scope | str,
+    dry_run: bool = False,
+    nudge: bool = True,
+    reason: str = "",
+    **options: Any,
 ) -> Rotation:
     """Begin a rotation, or with ``dry_run`` count what it would change and change nothing.
 
@@ -60,10 +68,10 @@ def start(
     )
     with scopes_disabled():
         row.options = dict(chosen.check(where, options))
-        return _rehearse(chosen, row) if dry_run else _begin(row, nudge=nudge)
+        return _rehearse(chosen, row, reason) if dry_run else _begin(row, reason, nudge=nudge)
 
 
-def resume(*, actor: Actor, rotation: Rotation) -> Rotation:
+def resume(*, actor: Actor, rotation: Rotation, reason: str = "") -> Rotation:
     """Work on one that failed or was cancelled again; nothing that is done is done twice. Raises as ``start``."""
     with transaction.atomic():
         row = _locked(rotation)
@@ -75,12 +83,12 @@ def resume(*, actor: Actor, rotation: Rotation) -> Rotation:
         row.cursor, row.problem, row.waits, row.not_before, row.ended_at = "", "", 0, None, None
         row.failed, row.moved, row.report, row.heartbeat_at = 0, 0, {}, timezone.now()
         row.save()
-        write(row, Tag.ROTATION_RESUMED, actor)
+        write(row, Tag.ROTATION_RESUMED, actor, **_why(reason))
         nudge_after_commit(row.id)
     return row
 
 
-def cancel(*, actor: Actor, rotation: Rotation) -> Rotation:
+def cancel(*, actor: Actor, rotation: Rotation, reason: str = "") -> Rotation:
     """End it where it is; what it has done stays done, and every key stays usable. Raises RotationNotFound."""
     with transaction.atomic():
         row = _locked(rotation)
@@ -91,7 +99,7 @@ def cancel(*, actor: Actor, rotation: Rotation) -> Rotation:
         row.fence += 1  # whoever works on it now finds the fence changed and undoes
         row.report = {**row.report, "seconds": seconds_of(row)}
         row.save()
-        write(row, Tag.ROTATION_CANCELLED, actor, done=row.done)
+        write(row, Tag.ROTATION_CANCELLED, actor, done=row.done, **_why(reason))
     return row
 
 
@@ -145,23 +153,23 @@ def write(rotation: Rotation, tag: Tag, actor: Actor, outcome: Outcome = Outcome
 
 
 @transaction.atomic
-def _rehearse(kind: RotationKind, row: Rotation) -> Rotation:
+def _rehearse(kind: RotationKind, row: Rotation, reason: str) -> Rotation:
     row.is_dry_run, row.state = True, RotationState.DONE
     row.started_at = row.ended_at = timezone.now()
     row.total = kind.count(job_of(row))
     row.report = {"would_change": row.total}
     row.save(force_insert=True)
-    write(row, Tag.ROTATION_REHEARSED, actor_of(row), would_change=row.total)
+    write(row, Tag.ROTATION_REHEARSED, actor_of(row), would_change=row.total, **_why(reason))
     return row
 
 
-def _begin(row: Rotation, *, nudge: bool) -> Rotation:
+def _begin(row: Rotation, reason: str, *, nudge: bool) -> Rotation:
     try:
         with transaction.atomic():
             _refuse_second(row)
             row.heartbeat_at = timezone.now()
             row.save(force_insert=True)
-            write(row, Tag.ROTATION_STARTED, actor_of(row))
+            write(row, Tag.ROTATION_STARTED, actor_of(row), **_why(reason))
             if nudge:
                 nudge_after_commit(row.id)
     except IntegrityError:
@@ -196,6 +204,11 @@ def _locked(rotation: Rotation) -> Rotation:
     if row is None:
         raise RotationNotFound
     return row
+
+
+def _why(reason: str) -> dict[str, Any]:
+    text = clean_reason(reason)
+    return {"reason": text} if text else {}
 
 
 def _iso(at: datetime | None) -> str | None:

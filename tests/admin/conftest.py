@@ -20,7 +20,7 @@ from bunker.models import Connection, ShardLease, WorkerSeat
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
-from keys.models import HsmInventory, HsmOrphan, PersonalKey, TransportKey
+from keys.models import HsmInventory, HsmOrphan, PersonalKey, Rotation, TransportKey
 from tests.audit.conftest import signer  # noqa: F401  (a fixture)
 
 PLATFORM = "admin.test"
@@ -109,6 +109,7 @@ def make_world() -> World:
     make_request(member, tenant)
     HsmInventory.objects.create(provider="google", state="done", asked_by="jobs", finished_at=timezone.now())
     HsmOrphan.objects.create(provider="google", name="projects/p/locations/l/keyRings/r/cryptoKeys/user-1")
+    Rotation.objects.create(kind="rewrap", group="sealed", scope="all", state="done", started_by={"label": "jobs"})
     WorkerSeat.objects.create(id="w1", host="box", pid=7, seen_at=time.time_ns() // 1_000_000, status=STATUS)
     ShardLease.objects.create(shard=3, owner="w1", fence=1, expires_at=time.time_ns() // 1_000_000)
     return World(tenant, member, key, connection)

@@ -87,7 +87,7 @@ def arguments(world: World, walker: User) -> dict[str, Any]:
         staff=walker, person=world.member, reason="ticket 1", closes_at=timezone.now() + timedelta(hours=1)
     )
     ids = {"view_id": view.pk, "key_id": world.key.pk, "tenant_id": world.tenant.pk}
-    return {**ids, "slug": "heartbeat", "provider": "google"}
+    return {**ids, "slug": "heartbeat", "provider": "google", "kind": "rewrap", "way": "count"}
 
 
 def pages(world: World, walker: User) -> list[AdminPage]:

@@ -47,6 +47,7 @@ def test_only_our_own_models_are_there() -> None:
         "keys.HsmInventory",
         "keys.HsmOrphan",
         "keys.PersonalKey",
+        "keys.Rotation",
     }
 
 
