@@ -33,7 +33,7 @@ SHOWN: Final = 100
 
 @admin.register(Rotation)
 class RotationAdmin(ReadOnlyAdmin[Rotation]):
-    list_display = ("created_at", "what", "scope_name", "stands", "progress", "rate_and_rest", "asked_by")
+    list_display = ("what", "scope_name", "stands", "progress", "rate_and_rest", "begun")
     list_filter = ("state",)
     sortable_by = ()
     ordering = ("-created_at",)
@@ -97,6 +97,10 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
         if found.rate_per_second is None or found.seconds_left is None:
             return f"took {services.seconds_of(row):.0f} s" if row.ended_at and not row.is_dry_run else ""
         return f"{found.rate_per_second:.0f} a second, {found.seconds_left:.0f} s left"
+
+    @admin.display(description="asked for")
+    def begun(self, row: Rotation) -> str:
+        return f"{row.created_at:%Y-%m-%d %H:%M}"
 
     @admin.display(description="asked by")
     def asked_by(self, row: Rotation) -> str:
