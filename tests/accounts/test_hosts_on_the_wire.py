@@ -16,7 +16,10 @@ from keycast.asgi import application
 
 from .conftest import ACTOR
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("_close_connections_of_the_async_thread"),
+]
 NEWS, CLUB = "The News", "The Club"
 
 
