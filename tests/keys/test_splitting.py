@@ -23,6 +23,7 @@ from keys.signing.vault import unlock
 from tests.keys.cosigning.support import KEK_A, Process
 
 KEK = LocalKekProvider(lambda: KEK_A)
+pytestmark = pytest.mark.opens_keys
 MAKER = LocalKeyMaker(lambda: KEK, lambda name: KEK)
 
 

@@ -13,6 +13,8 @@ from tests.keys.conversion.support import signs
 from tests.keys.cosigning.rows import again
 from tests.keys.hsm.google.conftest import misbehave
 
+pytestmark = pytest.mark.opens_keys
+
 
 def test_there_must_be_such_a_key(deployment):
     with pytest.raises(CommandError) as refused:

@@ -29,6 +29,8 @@ from tests.keys.conversion.support import finished, signs
 from tests.keys.cosigning.rows import again
 from tests.keys.hsm.google.conftest import misbehave
 
+pytestmark = pytest.mark.opens_keys
+
 SYSTEM = Actor.system("test")
 
 

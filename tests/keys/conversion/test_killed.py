@@ -21,6 +21,8 @@ from tests.keys.cosigning.rows import again
 from tests.keys.cosigning.support import note
 from tests.keys.hsm.google.conftest import misbehave
 
+pytestmark = pytest.mark.opens_keys
+
 ALWAYS = {"c-handed-over", "c-switched", "b-adopted"}
 
 

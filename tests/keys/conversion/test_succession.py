@@ -34,6 +34,8 @@ from tests.keys.cosigning.rows import again
 from tests.keys.cosigning.support import ROOT, note
 from tests.keys.hsm.google.conftest import misbehave
 
+pytestmark = pytest.mark.opens_keys
+
 SYSTEM = Actor.system("test")
 LATER = timedelta(hours=1)
 
