@@ -15,6 +15,7 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
+from keycast.operations import looks
 from keys import runtime, services
 from keys.cosigning import refresh, succession, upkeep
 from keys.cosigning.client import blocking
@@ -24,7 +25,8 @@ from keys.hsm import stopping
 from keys.hsm.models import Succession, SuccessionStep
 from keys.hsm.protocol import HsmKeyPhase
 from keys.hsm.setup import keepers
-from keys.models import HalfRefresh, Rotation
+from keys.models import HalfRefresh, PersonalKey, Rotation
+from keys.portal.presenting import present
 from keys.rotation import services as rotations
 from keys.rotation.errors import KeyRotationRunning
 from keys.rows import key_ref
@@ -219,6 +221,20 @@ def test_a_key_taken_out_of_use_is_disabled_in_the_hsm_and_comes_back_with_it(de
     assert signs(key)
     found = [tag for tag in tags_of(key) if tag.startswith("keys:hsm-key")]
     assert found == [Tag.HSM_KEY_DISABLED, Tag.HSM_KEY_ENABLED]
+
+
+def test_what_the_hsm_has_not_heard_for_long_is_for_operators_to_see(deployment):
+    key = split_key(deployment)
+    assert looks.hsm_changes() is None
+    services.disable_key(actor=SYSTEM, key=key)
+    assert looks.hsm_changes() is None, "a job is about to do it"
+    with scopes_disabled():
+        PersonalKey.objects.update(state_changed_at=timezone.now() - LATER)
+    assert "1 HSM keys to be disabled or enabled" in looks.hsm_changes().detail
+    assert "still being disabled" in present(again(key)).notice
+    upkeep.follow(key.id)
+    assert looks.hsm_changes() is None
+    assert "still" not in present(again(key)).notice
 
 
 def test_a_lock_leaves_the_hsm_alone(deployment):
