@@ -42,7 +42,8 @@ def ask(
 ) -> Approval:
     """Ask for ``kind`` to be done to ``target_id`` (an id in hex, or a name); open for 24 hours.
 
-    ``parameters`` are JSON values and no secrets: they are kept. Those who may decide get a mail. Raises NotFound, NotPermitted, Invalid without a reason, AskedAlready.
+    ``parameters`` are JSON values and no secrets: they are kept. Those who may decide get a mail. Raises NotFound,
+    NotPermitted, Invalid without a reason, AskedAlready.
     """
     wanted = kind_of(kind)
     _require_staff(actor)
