@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 from uuid import uuid4
 
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from keycast.audit.tags import Tag
@@ -91,10 +91,13 @@ def _fresh(old: TransportKey, made: NewKey, fresh_id: Any) -> TransportKey:
 
 def _replace(old: TransportKey, fresh: TransportKey, job: Job) -> None:
     days = job.options["grace_days"]
-    old.is_current = False
-    old.ends_at = None if days is None else timezone.now() + timedelta(days=days)
+    until = None if days is None else timezone.now() + timedelta(days=days)
+    old.is_current, old.ends_at = False, until
     old.save(update_fields=["is_current", "ends_at"])
     fresh.save(force_insert=True)
-    until = old.ends_at.isoformat() if old.ends_at else ""
-    facts: dict[str, Any] = {"old": old.public_key, "new": fresh.public_key, "ends_at": until}
+    if until is not None:  # nor do those that were replaced before serve any longer
+        later = Q(ends_at__isnull=True) | Q(ends_at__gt=until)
+        TransportKey.objects.filter(later, key_id=old.key_id, is_current=False, retired_at=None).update(ends_at=until)
+    ends_at = until.isoformat() if until else ""
+    facts: dict[str, Any] = {"old": old.public_key, "new": fresh.public_key, "ends_at": ends_at}
     journal.write(old.key, Tag.TRANSPORT_KEY_ROTATED, job.actor, **facts)

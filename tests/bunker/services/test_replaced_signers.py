@@ -119,6 +119,17 @@ def test_without_grace_they_are_revoked_by_the_next_job(house: House) -> None:
     assert app.state == ConnectionState.REVOKED
 
 
+def test_a_grace_period_holds_for_those_replaced_before_too(house: House) -> None:
+    first = bound(house)
+    rotate(house)
+    second = bound(house, "22" * 32)
+    rotate(house, grace_days=0)
+    assert retire_transports() == 2
+    for app in (first, second):
+        app.refresh_from_db()
+        assert app.state == ConnectionState.REVOKED
+
+
 def test_every_key_of_a_tenant_gets_one(house: House) -> None:
     create_key(actor=COMMAND, tenant=house.tenant, user=house.other, name="Bob")
     started = services.start(actor=COMMAND, kind="transport", scope=Scope.of_tenant(house.tenant))
