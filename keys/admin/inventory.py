@@ -164,6 +164,7 @@ def _details(taken: HsmInventory) -> dict[str, Any]:
         "foreign_count": taken.report.get("foreign_count", 0),
         "in_hsm": taken.report.get("in_hsm", 0),
         "is_running": taken.state == InventoryState.RUNNING,
+        "percent": 100 * taken.done // taken.total if taken.total else None,
         "is_old": inventory.is_old(taken),
     }
 

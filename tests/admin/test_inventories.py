@@ -70,7 +70,9 @@ def test_an_inventory_is_begun_for_a_reason_and_only_where_there_is_an_hsm(
     operator_client.post(address, {"reason": "after the drill"})
     taken = HsmInventory.objects.get(state="running")
     assert taken.report["why"] == "after the drill"
-    assert operator_client.get(f"{INVENTORIES}{taken.pk}/change/").status_code == 200
+    page = operator_client.get(f"{INVENTORIES}{taken.pk}/change/").content.decode()
+    assert "Still under way" in page
+    assert "<progress" in page
 
 
 def test_an_orphan_is_left_for_a_reason_or_given_up_by_two(

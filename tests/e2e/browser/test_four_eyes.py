@@ -204,3 +204,25 @@ def look_at_pages(person: Officer, npub: str) -> None:
                 Path(SHOTS).mkdir(parents=True, exist_ok=True)
                 shot = f"admin-{name}-{'phone' if size is PHONE else 'desktop'}-{scheme}.png"
                 page.screenshot(path=Path(SHOTS) / shot, full_page=True)
+
+
+UNDER_WAY = """
+from keys.models import HsmInventory; from django.utils import timezone; from datetime import timedelta
+ busy = timezone.now() + timedelta(hours=1)
+ print(HsmInventory.objects.create(provider="google", asked_by="x", total=9, done=3, phase="rows", lease_until=busy).pk)
+"""
+ENDED = """
+from keys.models import HsmInventory; from django.utils import timezone
+ HsmInventory.objects.filter(state="running").update(state="done", done=9, finished_at=timezone.now())
+"""
+
+
+def test_an_inventory_shows_by_itself_that_it_has_ended(chromium: Browser, keycast_server: LiveServer) -> None:
+    with officer(chromium, keycast_server, keycast_server.officer) as person:
+        person.sign_in()
+        person.go(f"keys/hsminventory/{keycast_server.python(UNDER_WAY.strip())}/change/")
+        expect(person.page.get_by_text("Still under way")).to_be_visible()
+        keycast_server.python(ENDED.strip())
+        expect(person.page.get_by_text("HSM and database agree.")).to_be_visible(timeout=SOON)
+        expect(person.page.get_by_text("9 of 9")).to_be_visible()
+        expect(person.page.locator("progress")).to_have_count(0)

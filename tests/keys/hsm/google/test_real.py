@@ -21,6 +21,8 @@ from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from keys.hsm.google.keeper import GoogleKeyKeeper
+from keys.hsm.inventory.google import GoogleStock
+from keys.hsm.inventory.stock import VersionState
 from keys.hsm.protocol import HsmKeyPhase
 from keys.kms.google import GoogleKekProvider
 from keys.refs import HsmRef
@@ -59,6 +61,7 @@ def test_the_whole_life_of_a_key():
         assert status.phase is HsmKeyPhase.READY
         hsm = HsmRef(name, status.version, status.public_key.hex())
         asyncio.run(authorise_often(hsm))
+        inventory_sees(hsm)
         keeper.disable(hsm.key_version)
         with pytest.raises(HsmKeyUnusable):
             asyncio.run(GoogleAuthoriser().authorise(hsm, os.urandom(32)))
@@ -67,6 +70,20 @@ def test_the_whole_life_of_a_key():
         for version in keeper.versions(name):
             keeper.destroy(version)
     assert keeper.versions(name) == []
+
+
+def inventory_sees(hsm):
+    stock, cursor, names = GoogleStock(RING), "", []
+    while True:
+        page = stock.page(cursor)
+        names += [held.name for held in page.held if held.is_ours]
+        cursor = page.cursor
+        if not cursor:
+            break
+    assert hsm.key_name in names
+    [version] = stock.look(hsm.key_name).versions
+    assert (version.name, version.state, version.is_right_kind) == (hsm.key_version, VersionState.USABLE, True)
+    assert stock.public_key(version.name).hex() == hsm.authoriser
 
 
 async def authorise_often(hsm):
