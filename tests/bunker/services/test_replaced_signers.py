@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from bunker.models import Connection, ConnectionState
+from bunker.models import Change, Connection, ConnectionState
+from bunker.policy import Allow, Call, Decision, Deny
 from bunker.services import bind_connection
 from bunker.services.transports import retire_transports
 from bunker.worker.loader import load
@@ -137,3 +138,20 @@ def test_every_key_of_a_tenant_gets_one(house: House) -> None:
     assert (row.state, row.done, row.total) == (RotationState.DONE, 2, 2)
     assert TransportKey.objects.filter(is_current=True).count() == 2
     assert TransportKey.objects.count() == 4
+
+
+def test_the_workers_let_the_apps_of_a_replaced_key_read_alone(house: House) -> None:
+    app = bound(house)
+    note = Call("sign_event", house.key.public_key or "", kind=1)
+
+    def decision() -> Decision:
+        policy = load().signers[app.transport.public_key].clients[CLIENT].policy
+        assert policy is not None
+        return policy.decide(note)
+
+    assert isinstance(decision(), Allow)
+    changes = Change.objects.count()
+    started = services.start(actor=house.actor, kind="identity", scope=Scope.of_key(house.key))
+    assert runner.step(started.id).state == RotationState.DONE
+    assert isinstance(decision(), Deny)
+    assert Change.objects.count() > changes, "running workers hear of it"
