@@ -33,6 +33,8 @@ SPARES: Final = ("Demo client 1", "Demo client 2", "Demo client 3")
 OWN: Final = "make demo"
 TOTP_PERIOD: Final = 30
 ACTOR: Final = Actor.command("demo")
+_MAKER: Final = Actor.system("demo")
+"""Makes the officers: a command would tell the one of the other by mail, which the demo prints."""
 
 
 @transaction.atomic
@@ -104,9 +106,9 @@ def _officer(email: str, name: str, secrets: str) -> User:
     user = User.objects.filter(email=email).first()
     if user is None:
         password = _secret(f"{secrets}_PASSWORD")
-        user = create_user(actor=ACTOR, email=email, name=name, password=password, is_staff=True, staff_role=role)
+        user = create_user(actor=_MAKER, email=email, name=name, password=password, is_staff=True, staff_role=role)
     elif user.staff_role != role:
-        user = change_staff_role(actor=ACTOR, user=user, role=role)
+        user = change_staff_role(actor=_MAKER, user=user, role=role)
     if not Authenticator.objects.filter(user=user, type=Authenticator.Type.TOTP).exists():
         TOTP.activate(user, _secret(f"{secrets}_TOTP"))
     return user
