@@ -53,13 +53,14 @@ _COLUMNS: Final = (
 
 def start(*, actor: Actor, provider: str, reason: str = "") -> HsmInventory:
     """Begin an inventory, or give the one that is under way."""
+    why = {"why": reason} if reason else {}
     try:
         with transaction.atomic():
-            return HsmInventory.objects.create(
-                provider=provider, asked_by=(actor.label or actor.id)[:200], report={"why": reason} if reason else {}
-            )
+            name = (actor.label or actor.id)[:200]
+            return HsmInventory.objects.create(provider=provider, asked_by=name, report=why)
     except IntegrityError:
-        return HsmInventory.objects.get(provider=provider, state=InventoryState.RUNNING)
+        running = HsmInventory.objects.filter(provider=provider, state=InventoryState.RUNNING).first()
+        return running or start(actor=actor, provider=provider, reason=reason)  # it ended in this moment
 
 
 def step(inventory_id: UUID) -> HsmInventory:

@@ -185,7 +185,8 @@ def look_at_pages(person: Officer, npub: str) -> None:
     page, key, inventory = person.page, f"keys/personalkey/?q={npub}", person.server.python(FINDINGS.strip())
     person.find_key(npub)
     detail = page.url.removeprefix(person.server.admin_url)
-    for scheme, size in (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE)):
+    windows = [("light", DESKTOP), ("dark", PHONE)]
+    for scheme, size in [*windows, ("dark", DESKTOP), ("light", PHONE)] if SHOTS else windows:
         page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
         page.set_viewport_size(size)  # type: ignore[arg-type]
         for name, path in (
