@@ -34,6 +34,9 @@ SAFE: dict[str, Any] = {
     "OUTBOUND_RELAYS": ["wss://relay.example"],
     "KEK_PROVIDER": "local",
     "FIELD_KEYS": ["present"],
+    "ENDINGS_FILE": "/elsewhere/endings",
+    "SIGNER_SOCKET": "",
+    "SIGNER_IS_CHILD": False,
 }
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -67,6 +70,9 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E024": [{"NETHSM_URL": "http://nethsm.example"}],
     "keycast.E025": [{"HSM_PROVIDERS": ["google"], "COSIGNER_IS_CHILD": True}],
     "keycast.E026": [{"env": {"KEYCAST_COSIGNER_KEK": "b-1:c2FtZQ==", "KEYCAST_KEK": "a-1:c2FtZQ=="}}],
+    "keycast.E027": [{"SIGNER_SOCKET": "/run/signer"}],
+    "keycast.E028": [{"SIGNER_IS_CHILD": True}],
+    "keycast.W030": [{"ENDINGS_FILE": ""}],
 }
 ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
 """Tested by a test of their own, below."""
