@@ -8,11 +8,13 @@ from typing import Final
 
 from django.core.exceptions import ObjectDoesNotExist
 
+from accounts.approvals.models import Approval, ApprovalState
 from keys.models import PersonalKey, Rotation, RotationState
 from keys.rotation.errors import UnknownRotation
 from keys.rotation.registry import kind_of
 from keys.rotation.selectors import latest, unfinished
 from keys.rotation.services import progress
+from keys.services import DESTROY_KEY
 
 _OF_ONE_KEY: Final = ("rewrap", "halves", "kms-key", "transport")
 
@@ -29,7 +31,17 @@ class Work:
 
 def under_way(key: PersonalKey) -> list[Work]:
     """Everything that is, and what ended with failures last."""
-    return [*_rotations(key), *_failures(key), *_changes(key)]
+    return [*_asked(key), *_rotations(key), *_failures(key), *_changes(key)]
+
+
+def _asked(key: PersonalKey) -> Iterator[Work]:
+    """What waits for a second person."""
+    waiting = Approval.objects.filter(kind=DESTROY_KEY, target_id=key.id.hex, state=ApprovalState.OPEN)
+    for row in waiting.select_related("asked_by"):
+        until = f"{row.expires_at:%Y-%m-%d %H:%M} UTC"
+        yield Work(
+            "Destruction is asked for", f"by {row.asked_by.email}: {row.reason}. Another person decides by {until}."
+        )
 
 
 def _rotations(key: PersonalKey) -> Iterator[Work]:

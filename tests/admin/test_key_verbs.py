@@ -68,6 +68,7 @@ def test_destruction_is_asked_for_and_a_second_officer_decides(
     )
     world.key.refresh_from_db()
     assert world.key.state == KeyState.ACTIVE
+    assert "by operator@platform.test: gone for good. Another person decides" in page_of(operator_client, world.key)
     request = Approval.objects.get(kind="destroy-key")
     officer_client.post(f"/admin/accounts/approval/{request.pk}/do/approve/", {"reason": "agreed"}, follow=True)
     world.key.refresh_from_db()
