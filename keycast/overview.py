@@ -128,7 +128,7 @@ def key_table() -> list[dict[str, Any]]:
     """One row a mode: the mode's name, a count for every state but destroyed, and their sum."""
     counts = {
         (row["key_mode"], row["state"]): row["count"]
-        for row in PersonalKey.objects.values("key_mode", "state").order_by().annotate(count=Count("id"))
+        for row in PersonalKey.objects.values("key_mode", "state").order_by().annotate(count=Count("*"))
     }
     table = []
     for mode in KeyMode:
@@ -143,7 +143,7 @@ def key_table() -> list[dict[str, Any]]:
 def tenants(everywhere: int) -> list[dict[str, Any]]:
     """The tenants with most keys, and a row for all others together; destroyed keys are not counted."""
     rows = PersonalKey.objects.exclude(state=KeyState.DESTROYED).values("tenant_id").order_by()
-    most = list(rows.annotate(count=Count("id")).order_by("-count", "tenant_id")[:TENANTS_SHOWN])
+    most = list(rows.annotate(count=Count("*")).order_by("-count", "tenant_id")[:TENANTS_SHOWN])
     names = Tenant.objects.in_bulk([row["tenant_id"] for row in most])
     found: list[dict[str, Any]] = [{"tenant": names[row["tenant_id"]], "count": row["count"]} for row in most]
     rest = everywhere - sum(row["count"] for row in most)
@@ -153,7 +153,7 @@ def tenants(everywhere: int) -> list[dict[str, Any]]:
 def totals() -> list[tuple[str, int]]:
     """Numbers worth one line each."""
     live = Connection.objects.filter(state__in=[ConnectionState.ACTIVE, ConnectionState.PENDING])
-    counts = dict(live.order_by().values_list("state").annotate(count=Count("id")))
+    counts = dict(live.order_by().values_list("state").annotate(count=Count("*")))
     return [
         ("Tenants", Tenant.objects.count()),
         ("People", User.objects.count()),
