@@ -6,12 +6,15 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from django.conf import settings
 from django.db import connection
+from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
 from keycast.audit.entries import Actor
@@ -93,3 +96,49 @@ def signs(key: PersonalKey, content: str = "still here") -> bool:
     event = asyncio.run(runtime.signing_service().sign_event(ref, note(ref, content)))
     runtime.signing_service().forget(key.id)
     return schnorr.verify(bytes.fromhex(key.public_key or ""), bytes.fromhex(event.id), bytes.fromhex(event.sig))
+
+
+class Signing:
+    """A worker that signs one note after the other with the newest reference it was given, until the block ends.
+
+    ``used`` is told which reference each signature was made with; every one verified.
+    """
+
+    def __init__(self, key: PersonalKey) -> None:
+        self.key, self.refs, self.used = key, [key_ref(key)], []
+        self.error = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Signing:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        assert self.error == ""
+
+    def hear(self) -> None:
+        """Take the row as it is now, and sign with it at least once."""
+        with scopes_disabled():
+            self.refs.append(key_ref(again(self.key)))
+        end = time.monotonic() + 60
+        while (not self.used or self.used[-1] is not self.refs[-1]) and not self.error and time.monotonic() < end:
+            time.sleep(0.01)
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._sign())
+        except Exception as error:
+            self.error = repr(error)
+            raise
+
+    async def _sign(self) -> None:
+        public_key = bytes.fromhex(self.key.public_key or "")
+        while not self._stop.is_set():
+            ref = self.refs[-1]
+            event = await runtime.signing_service().sign_event(ref, note(ref, str(len(self.used))))
+            assert schnorr.verify(public_key, bytes.fromhex(event.id), bytes.fromhex(event.sig))
+            self.used.append(ref)

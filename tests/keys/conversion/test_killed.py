@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
-
 import pytest
-from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.crypto import schnorr
-from keys import runtime, services
+from keys import services
 from keys.conversion import course
 from keys.hsm.models import ConversionStep
 from keys.hsm.setup import keepers
 from keys.models import Conversion
-from keys.rows import key_ref
-from tests.keys.conversion.support import finished, signs
+from tests.keys.conversion.support import Signing, finished, signs
 from tests.keys.cosigning.rows import again
-from tests.keys.cosigning.support import note
 from tests.keys.hsm.google.conftest import misbehave
 
 pytestmark = pytest.mark.opens_keys
@@ -94,30 +87,8 @@ def test_another_process_waits_for_the_first_one_to_end_or_to_die(deployment):
 def test_no_signature_fails_while_a_key_is_converted(deployment):
     """A worker signs on with the reference that it has, and takes the new one when it hears of the change."""
     key = deployment.key()
-    refs = [key_ref(key)]
-    done, stop = [], threading.Event()
-
-    def keep_signing():
-        async def run():
-            while not stop.is_set() or done[-1] != "hsm":
-                ref = refs[-1]
-                event = await runtime.signing_service().sign_event(ref, note(ref, str(len(done))))
-                assert schnorr.verify(bytes.fromhex(key.public_key), bytes.fromhex(event.id), bytes.fromhex(event.sig))
-                done.append(ref.key_mode)
-
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            done.append(repr(error))
-            raise
-
-    signing = threading.Thread(target=keep_signing)
-    signing.start()
-    deployment.converting(key)
-    assert finished(key)
-    with scopes_disabled():
-        refs.append(key_ref(again(key)))
-    stop.set()
-    signing.join(60)
-    assert not signing.is_alive()
-    assert set(done) == {"encrypted", "hsm"}
+    with Signing(key) as signing:
+        deployment.converting(key)
+        assert finished(key)
+        signing.hear()
+    assert {ref.key_mode for ref in signing.used} == {"encrypted", "hsm"}

@@ -31,7 +31,7 @@ from keys.rotation import services as rotations
 from keys.rotation.errors import KeyRotationRunning
 from keys.rows import key_ref
 from tests.keys.conversion.split import split_key
-from tests.keys.conversion.support import signs
+from tests.keys.conversion.support import Signing, signs
 from tests.keys.cosigning.rows import again
 from tests.keys.cosigning.support import ROOT, note
 from tests.keys.hsm.google.conftest import misbehave
@@ -125,6 +125,16 @@ def test_another_hsm_key_authorises_and_the_old_one_is_disabled_not_destroyed(de
 def signs_with_old(key):
     ref = key_ref(key)
     return bool(asyncio.run(runtime.signing_service().sign_event(ref, note(ref, "old"))).sig)
+
+
+def test_no_signature_fails_while_an_hsm_key_is_replaced(deployment):
+    key = split_key(deployment)
+    with Signing(key) as signing:
+        replace(key)
+        signing.hear()
+        assert finish() == 1
+        signing.hear()
+    assert {ref.hsm.key_name for ref in signing.used} == {key.kms_key_name, again(key).kms_key_name}
 
 
 def test_an_hsm_that_takes_its_time_is_waited_for(deployment):
