@@ -26,6 +26,7 @@ _WITHDRAW = "withdraw"
 class ApprovalAdmin(ReadOnlyAdmin[Approval]):
     """Everybody who may see the admin sees requests; those with the duty decide, never on their own."""
 
+    change_list_template = "admin/approvals.html"
     list_display = ("description", "asked_by", "reason", "asked_at", "standing", "decided_by")
     list_filter = ("state",)
     list_select_related = ("asked_by", "decided_by")
@@ -67,6 +68,9 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
         return super().get_queryset(request).select_related("asked_by", "decided_by")
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        return super().changelist_view(request, {**(extra_context or {}), "title": "Requests for approval"})
 
     def verbs_for(self, request: HttpRequest, row: Approval) -> list[Verb[Approval]]:
         """Deciding is for others than who asked, withdrawing for who asked alone."""

@@ -172,11 +172,12 @@ def test_what_has_changed_since_is_shown_and_the_request_stays(
 
 
 def test_the_list_is_the_history_and_says_so_when_it_is_empty(operator_client: Client, world: World) -> None:
-    assert "0 requests for approval" in operator_client.get(APPROVALS).content.decode()
+    assert "There is nothing of this kind." in operator_client.get(APPROVALS).content.decode()
     asked(world, staff("other@platform.test"))
     page = operator_client.get(APPROVALS).content.decode()
     assert "Suspend the tenant News" in page
     assert "h left" in page
+    assert "There is nothing" not in page
 
 
 def test_a_request_about_something_that_is_gone_is_still_shown(operator_client: Client, world: World) -> None:
