@@ -36,12 +36,12 @@ def takes_rows() -> Finding:
             )
             is_ok = bool(cursor.fetchone()[0])
         detail = "Takes rows." if is_ok else "This role may not add rows, so nothing is signed."
-        return Finding("audit log", is_ok, detail, "Run: manage.py audit_grants ROLE | psql", link=PAGE, tells=True)
+        return Finding("audit rows", is_ok, detail, "Run: manage.py audit_grants ROLE | psql", link=PAGE, tells=True)
     folder = Path(str(connection.settings_dict["NAME"])).parent
     room = os.statvfs(folder) if folder.is_dir() else None
     is_ok = room is None or room.f_bavail * room.f_frsize >= LEAST_ROOM
     detail = "Takes rows." if is_ok else "The disk is full, so nothing is signed."
-    return Finding("audit log", is_ok, detail, f"Make room at {folder}.", link=PAGE, tells=True)
+    return Finding("audit rows", is_ok, detail, f"Make room at {folder}.", link=PAGE, tells=True)
 
 
 def checkpoints_are_made() -> Finding | None:

@@ -61,7 +61,8 @@ def test_a_heartbeat_is_seen() -> None:
 def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
     assert jobs.verify_audit_log() is True
-    tamper("UPDATE audit_auditrow SET data = '{}' WHERE sequence = 1")
+    record(Entry("platform", Tag.KEY_LOCKED, Outcome.OK, Actor.system("test")))
+    tamper("UPDATE audit_auditrow SET data = '[]' WHERE sequence = 2")  # since the last look; older rows wait a week
     assert jobs.verify_audit_log() is False
     last = jobs.last_verification()
     assert last is not None
