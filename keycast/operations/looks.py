@@ -22,6 +22,7 @@ from keys.selectors import late_in_hsm
 
 PENDING_TOO_LONG: Final = timedelta(minutes=15)
 FAILED_LATELY: Final = timedelta(hours=24)
+FAILURE_SECONDS: Final = 600
 JOBS_PAGE: Final = "admin:jobs"
 
 
@@ -85,7 +86,15 @@ def services() -> Finding | None:
 
 
 def is_away(pulse: dict[str, Any]) -> bool:
-    """Whether a published pulse (keys.pulse) says that the service does not answer at present."""
+    """Whether a published pulse (keys.pulse) says that the service does not answer at present.
+
+    A failure after which nobody has called says nothing of the present any more.
+    """
+    return has_failed_last(pulse) and time.time() - pulse["bad_at"] <= FAILURE_SECONDS
+
+
+def has_failed_last(pulse: dict[str, Any]) -> bool:
+    """Whether the last that is known of the service is a failure."""
     return bool(pulse["open"] or pulse["bad_at"] > pulse["good_at"])
 
 

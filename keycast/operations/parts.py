@@ -122,6 +122,8 @@ def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> Part:
     away = [(place, pulse) for place, pulse in seen if looks.is_away(pulse)]
     good_at = max(pulse["good_at"] for _, pulse in seen)
     last = f"Last good answer {looks.spoken(max(time.time() - good_at, 0))} ago" if good_at else "No good answer yet"
+    if not away and all(looks.has_failed_last(pulse) for _, pulse in seen):
+        return Part(name, QUIET, f"The last call failed, and nobody has called since. {last}.")
     if not away:
         return Part(name, GOOD, f"{last}, to {of(len(seen), 'process', 'processes')}.")
     resting = any(pulse["open"] for _, pulse in away)

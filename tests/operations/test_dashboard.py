@@ -189,18 +189,23 @@ def test_a_web_process_that_is_gone_does_not_count(db: None) -> None:
 @pytest.mark.parametrize(
     ("told", "state", "words"),
     [
-        ({"good_at": 5, "bad_at": 9}, parts.BAD, "The last call failed"),
-        ({"good_at": 9, "bad_at": 5, "is_open": True}, parts.BAD, "Left alone for a while"),
-        ({"good_at": 9, "bad_at": 5}, parts.GOOD, "Last good answer"),
+        ({"good_at": 90, "bad_at": 30}, parts.BAD, "The last call failed"),
+        ({"good_at": 30, "bad_at": 90, "is_open": True}, parts.BAD, "Left alone for a while"),
+        ({"good_at": 9000, "bad_at": 8000}, parts.QUIET, "nobody has called since"),
+        ({"good_at": 30, "bad_at": 90}, parts.GOOD, "Last good answer"),
     ],
 )
 def test_a_service_is_as_its_callers_see_it(world: World, told: dict[str, Any], state: str, words: str) -> None:
-    WorkerSeat.objects.update(status={"services": [pulse("Cloud KMS, signing", **told)]})
+    """``told``: how many seconds ago."""
+    now = int(time.time())
+    times = {name: now - told[name] for name in ("good_at", "bad_at")}
+    status = {"services": [pulse("Cloud KMS, signing", **times, is_open=told.get("is_open", False))]}
+    WorkerSeat.objects.update(status=status, seen_at=time.time_ns() // 1_000_000)
     found = part("Cloud KMS, signing")
     assert found.state == state
     assert words in found.detail
     finding = next((each for each in health.report().findings if each.name == "services"), None)
-    assert (finding is None) == (state == parts.GOOD)
+    assert (finding is None) == (state != parts.BAD)
 
 
 def test_an_hsm_that_nobody_called_yet_is_named(world: World, settings: Settings) -> None:
