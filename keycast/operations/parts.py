@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from django.conf import settings
+from django.db.models import Count, Sum
 
 from bunker.relays.interfaces import RelayStatus
 from keycast import jobs
-from keycast.audit.models import AuditChain
+from keycast.audit.models import AuditChain, AuditCheckpoint
 from keycast.operations import looks, signs
 from keycast.operations.models import Sign
 from keycast.operations.watchdog import queue
@@ -141,13 +142,21 @@ def job_cluster() -> Part:
 
 
 def audit_chain() -> Part:
-    """When the log was last verified, and what came of it."""
-    chains, link = AuditChain.objects.count(), "admin:audit_auditchain_changelist"
+    """How long the log is, when it was last signed and verified, and what came of it."""
+    link = "admin:audit_auditchain_changelist"
+    size = AuditChain.objects.aggregate(chains=Count("*"), rows=Sum("sequence"))
+    signed_at = AuditCheckpoint.objects.order_by("-id").values_list("at", flat=True).first()
+    sealed = f"newest checkpoint {_ago(signed_at / 1_000_000)}" if signed_at else "no checkpoint yet"
+    about = f"{of(size['rows'] or 0, 'row')} in {of(size['chains'], 'chain')}, {sealed}"
     last = jobs.last_verification()
     if last is None:
-        return Part("Audit log", QUIET, f"{of(chains, 'chain')}; not verified yet, which a job does every day.", link)
-    age = time.time() - float(str(last["at"]))
+        return Part("Audit log", QUIET, f"{about}; not verified yet, which a job does every day.", link)
+    at = float(str(last["at"]))
     if not last["intact"]:
-        return Part("Audit log", BAD, f"BROKEN, as found {looks.spoken(age)} ago. Keep the database as it is.", link)
-    state = GOOD if age < LATE_VERIFICATION else BAD
-    return Part("Audit log", state, f"{of(chains, 'chain')}, verified {looks.spoken(age)} ago: intact.", link)
+        return Part("Audit log", BAD, f"BROKEN, as found {_ago(at)}. Keep the database as it is.", link)
+    state = GOOD if time.time() - at < LATE_VERIFICATION else BAD
+    return Part("Audit log", state, f"{about}; verified {_ago(at)}: intact.", link)
+
+
+def _ago(at: float) -> str:
+    return f"{looks.spoken(max(time.time() - at, 0.0))} ago"

@@ -180,6 +180,13 @@ def test_parts_that_are_well_say_so(world: World) -> None:
     ] * 4
 
 
+def test_the_audit_log_says_how_long_it_is_and_when_it_was_looked_at(world: World) -> None:
+    assert "1 row in 1 chain, no checkpoint yet; not verified yet" in part("Audit log").detail
+    assert jobs.verify_audit_log()
+    assert part("Audit log").state == parts.GOOD
+    assert re.search(r"verified \d+ seconds ago: intact", part("Audit log").detail)
+
+
 def test_a_web_process_that_is_gone_does_not_count(db: None) -> None:
     signs.leave("web:box:1", {"relay_clients": 12})
     Sign.objects.update(at=int((time.time() - 120) * 1000))
