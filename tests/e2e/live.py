@@ -94,7 +94,11 @@ class LiveServer:
 
 @contextmanager
 def live(
-    extra: dict[str, str] | None = None, beside: Beside | None = None, *, hsm: bool = False
+    extra: dict[str, str] | None = None,
+    beside: Beside | None = None,
+    *,
+    hsm: bool = False,
+    kek_file: Path | None = None,
 ) -> Iterator[LiveServer]:
     """Set a server up, serve it, and throw it away. ``beside`` is what must run beside it, given its environment.
 
@@ -115,7 +119,7 @@ def live(
             **(extra or {}),
         }
         signs_itself = {"KEYCAST_SIGNER_CHILD": "0", "KEYCAST_SIGNER_SOCKET": ""}
-        key_file = {"KEYCAST_KEK_FILE": str(surroundings.folder / "kek")}
+        key_file = {"KEYCAST_KEK_FILE": str(kek_file or surroundings.folder / "kek")}
         setup = subprocess.run(
             [sys.executable, "manage.py", "demo_setup"],
             cwd=ROOT,
