@@ -35,9 +35,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(400),
     pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of the signers"),
-    pytest.mark.skipif(
-        bool(os.environ.get("DATABASE_URL")), reason="shown once: the database makes no difference to it"
-    ),
+    pytest.mark.skipif(bool(os.environ.get("DATABASE_URL")), reason="the database makes no difference: shown once"),
 ]
 SIGNATURES = 200
 LEASE = 5
