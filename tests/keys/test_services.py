@@ -119,7 +119,7 @@ class TestCreation:
         def fail(*_):
             raise AuditUnavailable
 
-        monkeypatch.setattr(journal, "append", fail)
+        monkeypatch.setattr(journal, "record_all", fail)
         with pytest.raises(AuditUnavailable):
             make_key(user, tenant)
         with scopes_disabled():
