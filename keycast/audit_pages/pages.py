@@ -64,6 +64,9 @@ def log(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     return TemplateResponse(request, "admin/audit/log.html", page)
 
 
+AGAIN_SECONDS = 5
+
+
 @staff_page("audit/verification/", "audit_verification", Duty.VIEW_AUDIT)
 @require_safe
 def verification(request: HttpRequest) -> HttpResponse:
@@ -88,7 +91,10 @@ def verification(request: HttpRequest) -> HttpResponse:
         "names": names,
         **signed,
     }
-    return _page(request, "verification.html", "Verification of the audit log", **page)
+    answer = _page(request, "verification.html", "Verification of the audit log", **page)
+    if running:  # the page comes again by itself until there is a result
+        answer["Refresh"] = str(AGAIN_SECONDS)
+    return answer
 
 
 @staff_page("audit/verification/start/", "audit_verify", Duty.VIEW_AUDIT)
