@@ -31,6 +31,7 @@ def _fresh_secrets() -> dict[str, str]:
     return {
         "SECRET_KEY": secrets.token_urlsafe(64),
         "KEYCAST_FIELD_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "KEYCAST_AUDIT_CHECKPOINT_KEY": "ed25519:" + base64.b64encode(secrets.token_bytes(32)).decode(),
         "KEYCAST_DEMO_OPERATOR_PASSWORD": secrets.token_urlsafe(12),
         "KEYCAST_DEMO_OPERATOR_TOTP": base64.b32encode(secrets.token_bytes(20)).decode(),
         "KEYCAST_DEMO_OFFICER_PASSWORD": secrets.token_urlsafe(12),
@@ -80,6 +81,7 @@ class Surroundings:
             "KEYCAST_ENVIRONMENT": "development",
             "KEYCAST_DATA_DIR": str(self.folder),
             "KEYCAST_KEK_FILE": str(self.folder / "kek"),
+            "KEYCAST_AUDIT_CHECKPOINT_FILE": str(self.folder / "checkpoints.jsonl"),
             "DATABASE_URL": f"sqlite:///{self.folder / 'keycast.sqlite3'}",
             "REDIS_URL": "",
             "KEYCAST_EMBEDDED": "1",
