@@ -105,7 +105,9 @@ async def inflow(layer: Layer, group: str, take: Callable[[bytes], None]) -> Non
 
 
 async def _listen(layer: Layer, group: str, take: Callable[[bytes], None]) -> None:
-    channel = await layer.new_channel("bunker.relay")
+    # The default prefix, as everywhere in a process: channels_redis reads one prefix at a time, so a second one would
+    # wait up to a minute for a message of the first.
+    channel = await layer.new_channel()
     try:
         while True:
             await layer.group_add(group, channel)  # membership runs out in some stores

@@ -37,7 +37,7 @@ class ControlListener:
                 await asyncio.sleep(PAUSE_SECONDS)
 
     async def _listen(self, layer: Any) -> None:
-        channel = await layer.new_channel("bunker.worker")
+        channel = await layer.new_channel()  # why without a name of its own: bunker.relays.bridge
         try:
             while True:
                 await layer.group_add(CONTROL_GROUP, channel)

@@ -84,3 +84,22 @@ def test_it_does_so_from_another_web_process_and_for_a_key_made_meanwhile(server
         there = urlunsplit(("", f"{here.partition(':')[0]}:{port}", "", "", ""))[2:]
         answer = ask(server, "ping", "--bunker", url.replace(here.replace(":", "%3A"), there.replace(":", "%3A")))
         assert answer
+
+
+def test_it_signs_for_several_clients_one_request_after_another(server: LiveServer) -> None:
+    urls = [server.bunker_url() for _ in range(2)]
+    ask(server, "ping", "--bunker", server.bunker_url())
+    found = json.loads(
+        server.manage(
+            "nip46",
+            "bench",
+            "--clients",
+            "2",
+            "--duration",
+            "3",
+            "--json",
+            *(part for url in urls for part in ("--bunker", url)),
+        )
+    )
+    assert (found["refused"], found["refusals"]) == (0, [])
+    assert found["signed"] > 2
