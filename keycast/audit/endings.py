@@ -128,6 +128,11 @@ def unsettled(endings: Sequence[Ending]) -> list[Ending]:
     return list(endings)
 
 
+def lost_on(endings: Sequence[Ending]) -> list[Ending]:
+    """What a restored database has to hear of: unsettled, and not in its own log."""
+    return unknown_to_database(unsettled(endings))
+
+
 def unknown_to_database(endings: Iterable[Ending]) -> list[Ending]:
     """Those that this database has no row for, or another row: it is older than they are, or another one."""
     waiting, missing = iter(endings), []

@@ -11,7 +11,7 @@ from django_scopes import scopes_disabled
 
 from bunker.models import Connection, ConnectionState
 from keycast.audit import following
-from keycast.audit.endings import unsettled
+from keycast.audit.endings import lost_on
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import verify
 from keycast.backup.bringing import bring_up_to_date
@@ -59,7 +59,7 @@ def _bring(found: Inspection) -> None:
     file = following.endings_file()
     if file is None:
         return
-    endings = unsettled(file.read())
+    endings = lost_on(file.read())
     outcomes = bring_up_to_date(endings)
     found.done, found.lost_keys = dict(outcomes.done), outcomes.lost_keys
     found.problems += outcomes.problems

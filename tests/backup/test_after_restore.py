@@ -22,7 +22,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
 from keycast.audit.tags import Tag
 from keycast.nostr.uris import BunkerUri
-from keys import services
+from keys import journal, services
 from keys.errors import InvalidTransition
 from keys.models import KeyState, PersonalKey, TransportKey
 from tests.keys.conftest import make_key, make_tenant, make_user
@@ -129,6 +129,17 @@ def test_a_stopped_key_is_locked_unless_it_was_brought_back(owner, tenant, key, 
     assert after_restore()["done"]["keys locked"] == 1
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.LOCKED
     assert PersonalKey.objects.get(pk=other.pk).state == KeyState.ACTIVE
+
+
+def test_a_change_that_the_dump_knows_of_locks_nothing_and_a_later_one_does(owner, tenant, key, going_back):
+    other = make_key(owner, tenant, "Other")
+    with TestCase.captureOnCommitCallbacks(execute=True):
+        journal.write(key, Tag.KEY_HALVES_REFRESHED, STAFF)
+    with going_back():
+        journal.write(other, Tag.KEY_HALVES_REFRESHED, STAFF)
+    assert after_restore()["done"]["keys locked"] == 1
+    assert PersonalKey.objects.get(pk=key.pk).state == KeyState.ACTIVE
+    assert PersonalKey.objects.get(pk=other.pk).state == KeyState.LOCKED
 
 
 def test_people_members_and_tenants_that_were_stopped_are_stopped_again(tenant, going_back):

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Max
 
 from keycast.audit import following
-from keycast.audit.endings import Ending, EndingsFile, unsettled
+from keycast.audit.endings import Ending, EndingsFile, lost_on
 from keycast.audit.models import AuditRow
 from keycast.backup.bringing import Outcomes, bring_up_to_date, preview
 
@@ -75,12 +75,12 @@ class Command(BaseCommand):
 
 
 def _read(paths: list[str]) -> list[Ending]:
-    """All files together, what is settled left out, in the order of time. Raises CommandError."""
+    """All files together, what the database knows left out, in the order of time. Raises CommandError."""
     endings: dict[tuple[str, int, str], Ending] = {}
     for path in paths:
         if not Path(path).is_file():
             raise CommandError(f"There is no file {path}.", returncode=USAGE)
-        for ending in unsettled(EndingsFile(path).read()):
+        for ending in lost_on(EndingsFile(path).read()):
             endings[ending.chain, ending.sequence, ending.hash] = ending
     return sorted(endings.values(), key=lambda ending: (ending.at, ending.chain, ending.sequence))
 
