@@ -143,7 +143,7 @@ class Story:
             raise RuntimeError(f"cannot keep {raw.hex()} or {nip19.encode_nsec(SecretBytes(raw))}")
 
         with self.patch.context() as patch:
-            patch.setattr("keys.journal.append", unavailable)
+            patch.setattr("keys.journal.record_all", unavailable)
             assert self.post("/keys/import/", form).status_code == 503
         with self.patch.context() as patch:
             patch.setattr("keys.services.creation.add", lambda *_, **__: {}["missing"])
