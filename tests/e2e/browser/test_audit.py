@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,6 @@ def test_staff_find_what_happened_and_verify_it(page: Page, keycast_server: Live
     expect(page.get_by_text("Nothing of this kind.")).to_be_visible()
     page.get_by_role("link", name="Verification").click()
     page.get_by_role("button", name="Verify everything now").click()
-    expect(page.get_by_text(re.compile("is being verified|Intact"))).to_have_count(1, timeout=5_000)
     expect(page.get_by_text("Intact", exact=True).first).to_be_visible(timeout=90_000)
     look(page, "verification")
     page.goto(f"{keycast_server.admin_url}audit/export/")
