@@ -31,12 +31,13 @@ $(VENV)/pyvenv.cfg:
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python has no venv module (on Debian: apt-get install python3-venv)."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
+# A lock is complete, so pip looks for nothing that is not in it: not for a newer release, not for what an extra asks.
 $(BASE): $(VENV)/pyvenv.cfg
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/base.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/base.txt
 	@touch $@
 
 $(DEV): $(VENV)/pyvenv.cfg
-	$(PY) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	@touch $@ $(BASE)
 
 # The clients of other people that the tests drive; without npm those tests say that they were skipped.

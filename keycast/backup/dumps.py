@@ -9,13 +9,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
-import psycopg
 from django.conf import settings
 from django.db import connection
-from psycopg import sql
+
+if TYPE_CHECKING:
+    import psycopg
 
 SECONDS: Final = 6 * 3600
 """Longest that a tool of PostgreSQL's may take."""
@@ -63,6 +64,9 @@ def restored(dump_file: Path, folder: Path, into: str = "") -> Iterator[str]:
 @contextmanager
 def _spare_database() -> Iterator[str]:
     """A fresh database on the same server, dropped at the end."""
+    import psycopg  # noqa: PLC0415 - in requirements/production.txt alone, as below
+    from psycopg import sql  # noqa: PLC0415
+
     name = f"keycast_restore_check_{secrets.token_hex(4)}"
     try:
         with _maintenance() as server:
@@ -80,6 +84,8 @@ def _spare_database() -> Iterator[str]:
 
 def _maintenance() -> psycopg.Connection[Any]:
     """A connection to the same server, outside any transaction."""
+    import psycopg  # noqa: PLC0415
+
     return psycopg.connect(**_parameters(), dbname=str(connection.settings_dict["NAME"]), autocommit=True)
 
 

@@ -7,13 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import psycopg
 from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as Migrate
 from django.db import connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+if TYPE_CHECKING:
+    import psycopg
 
 LOCK: Final = 0x6B657963  # "keyc", an advisory lock of this database
 
@@ -45,6 +47,8 @@ def _alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
 
 def _session(connection: BaseDatabaseWrapper) -> psycopg.Connection[Any]:
     """A connection of its own: the lock must outlive the transactions of the migrations."""
+    import psycopg  # noqa: PLC0415 - installed with requirements/production.txt alone: an installation on SQLite lacks it
+
     parameters: dict[str, Any] = connection.get_connection_params()
     wanted = {name: parameters[name] for name in ("dbname", "host", "port", "user", "password") if name in parameters}
     try:
