@@ -14,13 +14,13 @@ from django.utils.html import format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from accounts import services
-from accounts.approvals.admin import ApprovalAdmin
 from accounts.models import Membership, StaffRole, Tenant, TenantDomain, User
 from accounts.panic import pages  # noqa: F401 -- serves its pages
 from accounts.quotas import usage_of
 from accounts.services.staff import SET_STAFF_ROLE
-from keycast.admin_tools import ReadOnlyAdmin, ReadOnlyInline, Verb
-from keycast.staff import Duty, may
+from accounts.staff.approvals.admin import ApprovalAdmin
+from accounts.staff.model_admin import ReadOnlyAdmin, ReadOnlyInline, Verb
+from accounts.staff.roles import Duty, may
 
 __all__ = ["ApprovalAdmin", "TenantAdmin", "UserAdmin"]
 

@@ -20,14 +20,16 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from accounts.approvals import ours
-        from accounts.panic import kinds, looks
+        from accounts.panic import approval_kinds, health
         from accounts.signin import authenticators, history, takeover
-        from keycast import findings
+        from accounts.staff import health as staff_health
+        from accounts.staff.approvals import account_kinds
+        from keycast.base import findings
 
-        ours.connect()
-        kinds.connect()
-        findings.register(looks.locks)
+        account_kinds.connect()
+        approval_kinds.connect()
+        findings.register(health.locks)
+        findings.register(staff_health.officers)
         authenticators.connect()
         history.connect()
         takeover.connect()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?"
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")

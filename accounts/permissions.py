@@ -11,7 +11,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from accounts.models import Membership, Role, Tenant
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 
 
 class Action(StrEnum):

@@ -1,7 +1,7 @@
 """How much a tenant may have: set by staff, else by the deployment (KEYCAST_TENANT_QUOTAS), else without bound.
 
 The apps above tell how to count what is theirs (``register``); whoever adds something asks ``require_room`` first,
-inside the transaction that adds it. Signatures a day are counted by the workers (bunker.worker.days).
+inside the transaction that adds it. Signatures a day are counted by the workers (bunker.worker.daily_quota).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Tenant, TenantDay
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 
 class Quota(StrEnum):

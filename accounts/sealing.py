@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
+from keycast.base.errors import KeycastError
 from keycast.crypto.aead import AeadError, open_into, seal
 from keycast.crypto.secret import SecretBytes
-from keycast.errors import KeycastError
 
 _PREFIX = "k1."
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import Invitation, Membership, Tenant, TenantDomain, User
-from keycast.errors import NotFound
+from keycast.base.errors import NotFound
 
 
 def membership_of(user: User, tenant: Tenant) -> Membership | None:

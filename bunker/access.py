@@ -14,9 +14,9 @@ from django_scopes import scopes_disabled
 from accounts import permissions
 from accounts.models import Membership
 from accounts.permissions import Action
+from accounts.staff.roles import Duty, actor_has
 from keycast.audit.entries import Actor
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, actor_has
+from keycast.base.errors import NotPermitted
 from keys.models import PersonalKey, SetBy
 
 _RANK: Final = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}

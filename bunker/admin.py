@@ -9,9 +9,9 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
+from accounts.staff.model_admin import ReadOnlyAdmin, Verb, as_code, link_to
 from bunker import services
 from bunker.models import Connection, ConnectionState, ShardLease, WorkerSeat
-from keycast.admin_tools import ReadOnlyAdmin, Verb, as_code, link_to
 from keys.admin import TenantFilter, look_up
 
 LIVE = {ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 
 class UnknownPolicy(KeycastError):

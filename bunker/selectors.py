@@ -8,7 +8,7 @@ from django.db.models import Count, Max, Q, QuerySet
 
 from accounts.models import Tenant, User
 from bunker.models import Connection, ConnectionState
-from keycast.errors import NotFound
+from keycast.base.errors import NotFound
 from keys.models import PersonalKey
 
 LIVE = Q(state__in=[ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED])

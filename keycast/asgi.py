@@ -1,6 +1,6 @@
 """The ASGI application: web, built-in relay and, in the embedded shape, what runs beside them.
 
-Importing this module sets Django up and refuses to go on where the settings are unsafe (keycast.startup).
+Importing this module sets Django up and refuses to go on where the settings are unsafe (keycast.operations.startup).
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from channels.routing import ProtocolTypeRouter  # noqa: E402
 from django.conf import settings  # noqa: E402
 
 from keycast.lifespan import Lifespan, embedded_services, web_services  # noqa: E402
+from keycast.operations.startup import refuse_unsafe_start  # noqa: E402
 from keycast.proxies import TrustedProxies  # noqa: E402
 from keycast.routing import websocket_router  # noqa: E402
-from keycast.startup import refuse_unsafe_start  # noqa: E402
 
 refuse_unsafe_start()
 

@@ -1,7 +1,7 @@
 """System checks of our own: one table of dangerous mixes, each with its id and its reason.
 
 ``manage.py check --deploy`` runs them all. The fatal ones are ordinary checks that only ever fail in production, so
-every command that serves refuses to start there; keycast.startup runs them for the ASGI application as well.
+every command that serves refuses to start there; keycast.operations.startup runs them for the ASGI application as well.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 from django.core.checks import Warning as Caution
 
-from keycast import dangers
+from keycast import unsafe_settings
+from keycast.operations.startup import FATAL
 
-FATAL = "keycast_fatal"
 DEPLOY = "keycast"
 
 
@@ -25,7 +25,7 @@ class Rule:
     """One dangerous mix. ``find`` returns what is wrong in one sentence, or None; ``reason`` says why it matters."""
 
     id: str
-    find: Callable[[], dangers.Finding]
+    find: Callable[[], unsafe_settings.Finding]
     reason: str
     hint: str
     fatal: bool = False
@@ -42,35 +42,35 @@ class Rule:
 RULES: tuple[Rule, ...] = (
     Rule(
         "keycast.E001",
-        dangers.debug_is_on,
+        unsafe_settings.debug_is_on,
         "Error pages would show requests, settings and local variables, and published test keys would be accepted.",
         "Set DEBUG=0.",
         fatal=True,
     ),
     Rule(
         "keycast.E002",
-        dangers.secret_key_is_weak,
+        unsafe_settings.secret_key_is_weak,
         "Sessions and one-time links could be forged.",
         "Set SECRET_KEY_FILE; .env.example shows how to make one.",
         fatal=True,
     ),
     Rule(
         "keycast.E003",
-        dangers.no_key_encryption_key,
+        unsafe_settings.no_key_encryption_key,
         "Secret keys could not be sealed (docs/security-model.md).",
         "Make one with: manage.py generate_kek, and point KEYCAST_KEK_FILE at it.",
         fatal=True,
     ),
     Rule(
         "keycast.E004",
-        dangers.no_field_key,
+        unsafe_settings.no_field_key,
         "Second factors would be stored under a key derived from SECRET_KEY.",
         "Set KEYCAST_FIELD_KEY_FILE to a file with 32 random bytes in base64.",
         fatal=True,
     ),
     Rule(
         "keycast.E005",
-        dangers.emulator_is_used,
+        unsafe_settings.emulator_is_used,
         "An emulator protects nothing.",
         "Unset KEYCAST_EMULATOR, KEYCAST_KMS_EMULATOR, KEYCAST_NETHSM_EMULATOR, and KEYCAST_KMS_ENDPOINT where it "
         "names a host that is not Google's.",
@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "keycast.E006",
-        dangers.demo_tenant_is_present,
+        unsafe_settings.demo_tenant_is_present,
         "Its passwords are printed in the documentation.",
         "Start production on a fresh database.",
         fatal=True,
@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "keycast.E007",
-        dangers.development_keys_are_present,
+        unsafe_settings.development_keys_are_present,
         "That key lies in a working copy, readable by whoever has it.",
         "Start production on a fresh database.",
         fatal=True,
@@ -94,7 +94,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "keycast.E008",
-        dangers.memory_layer_across_processes,
+        unsafe_settings.memory_layer_across_processes,
         "Messages of that layer never leave their process: workers would not hear of revocations in time, and the "
         "built-in relay would reach no worker.",
         "Set REDIS_URL, or KEYCAST_EMBEDDED=1 for one process.",
@@ -102,132 +102,132 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "keycast.E009",
-        dangers.sqlite_across_processes,
+        unsafe_settings.sqlite_across_processes,
         "SQLite has one writer: several web and bunker processes would wait for each other until requests fail.",
         "Set DATABASE_URL to PostgreSQL, or KEYCAST_EMBEDDED=1 for one process.",
     ),
     Rule(
         "keycast.W010",
-        dangers.embedded_on_postgresql,
+        unsafe_settings.embedded_on_postgresql,
         "Each web process would start its own bunker worker and job cluster.",
         "Set KEYCAST_EMBEDDED=0 and run `manage.py bunker` and `manage.py qcluster`, or keep to one web process.",
     ),
     Rule(
         "keycast.W011",
-        dangers.several_job_workers_on_sqlite,
+        unsafe_settings.several_job_workers_on_sqlite,
         "They would only wait for each other's writes.",
         "Set KEYCAST_JOB_WORKERS=1.",
     ),
     Rule(
         "keycast.E012",
-        dangers.sqlite_is_lax,
+        unsafe_settings.sqlite_is_lax,
         "Writes are lost under load, or an audit row is lost in a power cut (docs/decisions/0005).",
         "Leave the OPTIONS of keycast.settings as they are.",
     ),
     Rule(
         "keycast.E013",
-        dangers.library_out_of_bounds,
-        "See keycast/versions.py.",
+        unsafe_settings.library_out_of_bounds,
+        "See keycast/base/versions.py.",
         "pip install --require-hashes -r requirements/production.txt",
     ),
     Rule(
         "keycast.E014",
-        dangers.cookies_are_insecure,
+        unsafe_settings.cookies_are_insecure,
         "A session could be read off the wire or by a script.",
         "Use https: the cookies follow KEYCAST_PUBLIC_SCHEME.",
     ),
     Rule(
         "keycast.E015",
-        dangers.scheme_is_http,
+        unsafe_settings.scheme_is_http,
         "Passwords, sessions and bunker secrets would cross the network in clear.",
         "Put a TLS proxy in front and set KEYCAST_PUBLIC_SCHEME=https.",
     ),
     Rule(
         "keycast.W016",
-        dangers.no_strict_transport,
+        unsafe_settings.no_strict_transport,
         "The first visit of a browser may be in clear (RFC 6797).",
         "Set KEYCAST_HSTS_SECONDS once every host of every tenant speaks https.",
     ),
     Rule(
         "keycast.W017",
-        dangers.no_platform_host,
+        unsafe_settings.no_platform_host,
         "The staff admin answers on every tenant's host.",
         "Set KEYCAST_PLATFORM_HOSTS to a host of its own.",
     ),
     Rule(
         "keycast.E018",
-        dangers.forwarded_host_is_trusted,
+        unsafe_settings.forwarded_host_is_trusted,
         "Any caller could choose the tenant by a header.",
         "Leave USE_X_FORWARDED_HOST off.",
     ),
     Rule(
         "keycast.E019",
-        dangers.many_trusted_proxies,
+        unsafe_settings.many_trusted_proxies,
         "With more proxies named than there are, callers choose their own address and escape rate limits.",
         "Set it to the number of proxies that you run in front of Keycast.",
     ),
     Rule(
         "keycast.E020",
-        dangers.mail_goes_nowhere,
+        unsafe_settings.mail_goes_nowhere,
         "Sign-in codes would end in a log or nowhere.",
         "Set EMAIL_URL to an SMTP server.",
     ),
     Rule(
         "keycast.W021",
-        dangers.private_relays_are_allowed,
+        unsafe_settings.private_relays_are_allowed,
         "Users could make the worker connect to your inner network (SSRF).",
         "Unset KEYCAST_RELAY_ALLOW_PRIVATE unless you run such a relay on purpose.",
     ),
     Rule(
         "keycast.W022",
-        dangers.clear_text_relays,
+        unsafe_settings.clear_text_relays,
         "Whoever listens sees which signer is asked when.",
         "Use wss:// relays.",
     ),
     Rule(
         "keycast.E023",
-        dangers.secret_file_is_readable,
+        unsafe_settings.secret_file_is_readable,
         "Another account on the machine could open every key.",
         "chmod 600, owned by the account that Keycast runs as.",
     ),
     Rule(
         "keycast.E024",
-        dangers.nethsm_is_spoken_to_in_clear,
+        unsafe_settings.nethsm_is_spoken_to_in_clear,
         "Whoever listens would read the passphrases of the HSM's users.",
         "Use https, and give the device's certificate in KEYCAST_NETHSM_CA_FILE.",
         fatal=True,
     ),
     Rule(
         "keycast.E025",
-        dangers.no_cosigner_key,
+        unsafe_settings.no_cosigner_key,
         "Halves of split keys could not be sealed (docs/hsm.md).",
         "Make one with: manage.py generate_kek --path FILE, and point KEYCAST_COSIGNER_KEK_FILE at it.",
         fatal=True,
     ),
     Rule(
         "keycast.E026",
-        dangers.cosigner_key_is_ours,
+        unsafe_settings.cosigner_key_is_ours,
         "One key would open both halves of every split key.",
         "Make a key of its own for the co-signer, and refresh the halves (docs/hsm.md).",
         fatal=True,
     ),
     Rule(
         "keycast.E027",
-        dangers.key_beside_the_signer,
+        unsafe_settings.key_beside_the_signer,
         "KEYCAST_SIGNER_SOCKET is there to keep key-encryption keys out of it.",
         "Give them to manage.py signer alone; with KEYCAST_SIGNER_CHILD=1 in a file (KEYCAST_KEK_FILE).",
         fatal=True,
     ),
     Rule(
         "keycast.E028",
-        dangers.nobody_runs_the_signer,
+        unsafe_settings.nobody_runs_the_signer,
         "Only the server of the embedded shape runs the signer as its child.",
         "Run manage.py signer as a service, and name its socket in KEYCAST_SIGNER_SOCKET.",
         fatal=True,
     ),
     Rule(
         "keycast.W030",
-        dangers.no_file_of_endings,
+        unsafe_settings.no_file_of_endings,
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",
         "Name a file on another disk than the database's (docs/operations.md, Backup and restore).",
     ),

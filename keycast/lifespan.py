@@ -10,9 +10,9 @@ from typing import Any
 from django.conf import settings
 
 from bunker.relays.hub import get_hub
-from keycast.children import run_command
-from keycast.metrics import RELAY_CLIENTS
-from keycast.supervision import Service, Supervisor
+from keycast.base.child_processes import run_command
+from keycast.base.metrics import RELAY_CLIENTS
+from keycast.base.supervision import Service, Supervisor
 
 
 async def run_worker(stop: asyncio.Event) -> None:
@@ -28,7 +28,7 @@ async def run_jobs(stop: asyncio.Event) -> None:
     One that hangs is ended, and started again by the supervisor.
     """
     from keycast.operations.watchdog import wait_for_silence  # noqa: PLC0415  (its imports cost)
-    from keys.signing.remote.process import without_kek  # noqa: PLC0415  (as above)
+    from keys.signing.isolated.process import without_kek  # noqa: PLC0415  (as above)
 
     environment = without_kek(os.environ) if settings.SIGNER_SOCKET else None
     await run_command(stop, "qcluster", environment=environment, watch=wait_for_silence)
@@ -36,7 +36,7 @@ async def run_jobs(stop: asyncio.Event) -> None:
 
 async def run_signer(stop: asyncio.Event) -> None:
     """Run the signer as a child process, which alone reads the key-encryption keys."""
-    from keys.signing.remote.process import environment  # noqa: PLC0415  (as above)
+    from keys.signing.isolated.process import environment  # noqa: PLC0415  (as above)
 
     await run_command(stop, "signer", environment=environment(os.environ))
 
@@ -50,7 +50,7 @@ async def run_watchdog(stop: asyncio.Event) -> None:
 
 async def run_cosigner(stop: asyncio.Event) -> None:
     """Run signer B of split keys as a child process, without the secrets of this one."""
-    from keys.cosigning.process import environment  # noqa: PLC0415  (as above)
+    from keys.cosigner.process import environment  # noqa: PLC0415  (as above)
 
     await run_command(stop, "cosigner", environment=environment(os.environ))
 

@@ -28,7 +28,7 @@ def configuration(*, host: str, port: int) -> uvicorn.Config:
         port=port,
         loop="uvloop",
         http="httptools",
-        ws="bunker.relays.wire:DirectProtocol",
+        ws="bunker.relays.direct_protocol:DirectProtocol",
         ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
         ws_ping_interval=30,

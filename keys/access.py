@@ -11,9 +11,9 @@ from django_scopes import scopes_disabled
 from accounts import permissions
 from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action
+from accounts.staff.roles import Duty, actor_has
 from keycast.audit.entries import Actor
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, actor_has
+from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
 from keys.models import KeyState, PersonalKey, SetBy
 

@@ -9,17 +9,18 @@ class KeysConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from keycast import health
-        from keys import approvals, looks, tenants
-        from keys.cosigning import upkeep
-        from keys.hsm import setup
+        from keycast.base import findings
+        from keys.hsm import registration
+        from keys.hsm.inventory import health as looks
+        from keys.lifecycle import approval_kinds, tenants
+        from keys.rotation import health as rotation_looks
         from keys.rotation import kinds
-        from keys.rotation import looks as rotation_looks
+        from keys.split import maintenance
 
-        approvals.connect()
-        setup.register()
-        upkeep.connect()
+        approval_kinds.connect()
+        registration.register()
+        maintenance.connect()
         kinds.register()
         tenants.connect()
-        health.register(looks.inventories)
-        health.register(rotation_looks.rotations)
+        findings.register(looks.inventories)
+        findings.register(rotation_looks.rotations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import KeycastError, NotFound, Unavailable
+from keycast.base.errors import KeycastError, NotFound, Unavailable
 
 
 class CustodyError(KeycastError):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from keys import inventory, services
-from keys.conversion import course as conversion
-from keys.cosigning import upkeep
+from keys import services
+from keys.hsm.inventory import services as inventory
 from keys.rotation import jobs as rotation_jobs
 from keys.rotation import runner, selectors
+from keys.split import maintenance
+from keys.split.conversion import steps as conversion
 
 #: What is to run, and how often, in minutes: (name, dotted path, minutes). Schedules are registered from here alone.
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
@@ -53,12 +54,12 @@ def advance_conversion(key_id: str) -> bool:
 
 def tell_cosigner(key_id: str) -> bool:
     """Bring the co-signer's state of a split key in line with ours; whether that took a change."""
-    return upkeep.follow(UUID(key_id))
+    return maintenance.follow(UUID(key_id))
 
 
 def keep_up_with_cosigner() -> int:
     """Repeat what the co-signer has not heard, go on with broken-off refreshes, end finished ones; returns how many."""
-    return upkeep.keep_up()
+    return maintenance.keep_up()
 
 
 def nudge_rotations() -> int:

@@ -12,12 +12,12 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
-from keys.hsm import stopping
-from keys.hsm.pending import LIMIT
+from keys.hsm import version_states
+from keys.hsm.provisioning import LIMIT
+from keys.lifecycle.modes import ModeOffer, offers
+from keys.lifecycle.rows import key_ref, transport_ref
 from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Succession, TransportKey
-from keys.modes import ModeOffer, offers
 from keys.refs import Capabilities, KeyRef, TransportRef
-from keys.rows import key_ref, transport_ref
 from keys.signing.local import CAPABILITIES as ENCRYPTED
 
 __all__ = [
@@ -130,7 +130,7 @@ def transport_refs(transport_ids: Iterable[UUID]) -> Iterator[TransportRef]:
 
 def hsm_lags(key: PersonalKey) -> bool:
     """Whether a split key's part in the HSM is not yet disabled or enabled as the key is; no query."""
-    return stopping.lags(key)
+    return version_states.lags(key)
 
 
 def late_in_hsm(before: datetime) -> dict[str, int]:
@@ -141,7 +141,7 @@ def late_in_hsm(before: datetime) -> dict[str, int]:
                 step=ConversionStep.FAILED
             ),
             "replacements of HSM keys": Succession.objects.filter(started_at__lt=before),
-            "HSM keys to be disabled or enabled": stopping.lagging().filter(state_changed_at__lt=before),
+            "HSM keys to be disabled or enabled": version_states.lagging().filter(state_changed_at__lt=before),
         }
         counted = {name: rows.count() for name, rows in found.items()}
     return {name: count for name, count in counted.items() if count}

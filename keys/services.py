@@ -1,6 +1,6 @@
 """The verbs of custody. Each takes an ``actor``, is atomic, and writes its audit row in the same transaction.
 
-All raise ``keycast.errors.NotPermitted`` where the actor may not, ``KeyNotFound`` for a key that is gone, and
+All raise ``keycast.base.errors.NotPermitted`` where the actor may not, ``KeyNotFound`` for a key that is gone, and
 ``keys.errors`` as their docstrings say. Keys are passed as rows of the caller's tenant; state is read again, locked.
 """
 
@@ -16,26 +16,27 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.approvals.kinds import Warrant
-from accounts.approvals.services import spend
 from accounts.models import Tenant, User
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import spend
+from accounts.staff.roles import Duty
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
+from keycast.base.errors import NotPermitted
 from keycast.crypto.secret import SecretBytes
-from keycast.errors import NotPermitted
-from keycast.staff import Duty
-from keys import access, creation, destruction, journal, modes, states
-from keys.checks import KeyProblem, opens, self_test
-from keys.conversion import verbs as conversion
-from keys.creation import WantedKey
+from keys import access
 from keys.errors import KeyDamaged
-from keys.hsm import pending
+from keys.hsm import provisioning
+from keys.importing.secret_input import check_secret, parse_secret_input
+from keys.lifecycle import audit, creation, destruction, modes, states
+from keys.lifecycle.creation import WantedKey
+from keys.lifecycle.rows import locked_row
+from keys.lifecycle.states import Step
+from keys.lifecycle.text import clean_name, clean_reason
+from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey, SetBy
-from keys.rows import locked_row
-from keys.runtime import forget_after_commit, signing_service, transport_service
-from keys.secret_input import check_secret, parse_secret_input
-from keys.states import Step
-from keys.text import clean_name, clean_reason
+from keys.signing.runtime import forget_after_commit, signing_service, transport_service
+from keys.split.conversion import services as conversion
 
 __all__ = [
     "KeyProblem",
@@ -64,7 +65,7 @@ __all__ = [
 ]
 
 DESTROY_KEY = "destroy-key"
-"""The kind of request (accounts.approvals) for schedule_destruction."""
+"""The kind of request (accounts.staff.approvals) for schedule_destruction."""
 
 
 def create_key(
@@ -126,7 +127,7 @@ def rename_key(*, actor: Actor, key: PersonalKey, name: str) -> PersonalKey:
     access.require_manager(actor, row)
     row.name = clean_name(name)
     row.save(update_fields=["name"])
-    journal.write(row, Tag.KEY_RENAMED, actor)
+    audit.write(row, Tag.KEY_RENAMED, actor)
     return row
 
 
@@ -157,7 +158,7 @@ def schedule_destruction(
     """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
 
     Callers ask for a fresh re-authentication first. Staff need two persons: ``warrant`` comes from a request that
-    another one approved (keys.approvals), else ApprovalRequired.
+    another one approved (keys.lifecycle.approval_kinds), else ApprovalRequired.
     """
     row = locked_row(key)
     held = access.require_manager(actor, row, Duty.DESTROY)
@@ -165,7 +166,7 @@ def schedule_destruction(
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
     _take(row, Step.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()
-    journal.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due, **proof)
+    audit.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due, **proof)
     return row
 
 
@@ -176,7 +177,7 @@ def cancel_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> P
     access.require_manager(actor, row, Duty.DESTROY)
     row.destruction_due_at = None
     _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
-    journal.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
+    audit.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
     return row
 
 
@@ -187,8 +188,8 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pe
     access.require_manager(actor, row)
     row.state = states.after(row.state, Step.REMOVE)
     destruction.overwrite(row)
-    journal.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
-    journal.write(row, Tag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
+    audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
+    audit.write(row, Tag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
     return row
 
 
@@ -196,7 +197,7 @@ def convert_key(*, actor: Actor, key: PersonalKey) -> Conversion:
     """Move an encrypted key to the split mode that Cloud KMS authorises, under the same public key; never back.
 
     Begun here; jobs finish it, and the key signs as before until then. Callers ask for a fresh re-authentication
-    first. One that is under way is returned as it is. Raises as keys.conversion.verbs.begin.
+    first. One that is under way is returned as it is. Raises as keys.split.conversion.services.begin.
     """
     return conversion.begin(actor=actor, key=key)
 
@@ -221,12 +222,12 @@ def destroy_restored_key(*, actor: Actor, key_id: UUID) -> bool:
 
 def finish_pending_keys() -> int:
     """Bring every key that waits for its HSM one step on, and clean up after ended ones; returns how many changed."""
-    return pending.finish_all()
+    return provisioning.finish_all()
 
 
 def finish_pending_key(key_id: UUID) -> bool:
     """Finish one key, waiting a few seconds for its HSM; whether it is no longer pending."""
-    return pending.finish_soon(key_id)
+    return provisioning.finish_soon(key_id)
 
 
 @transaction.atomic
@@ -244,7 +245,7 @@ def _stop(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> 
     held = access.authority(actor, row)
     was_stopped_by = row.state_set_by if row.state != KeyState.ACTIVE else SetBy.OWNER
     _take(row, step, access.higher(held, was_stopped_by), reason)
-    journal.write(row, tag, actor, reason=row.state_reason)
+    audit.write(row, tag, actor, reason=row.state_reason)
     return row
 
 
@@ -256,7 +257,7 @@ def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: st
         if not opens(row):
             raise KeyDamaged
         _take(row, step, held, "")
-        journal.write(row, tag, actor, **_said(reason))
+        audit.write(row, tag, actor, **_said(reason))
         return row
 
 
@@ -269,6 +270,6 @@ def _take(row: PersonalKey, step: Step, set_by: SetBy, reason: str) -> None:
     row.state = states.after(row.state, step)
     row.state_set_by = set_by
     row.state_reason = clean_reason(reason)
-    journal.save_state(row)
+    audit.save_state(row)
     if row.state != KeyState.ACTIVE:
         forget_after_commit(row.id)

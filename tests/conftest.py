@@ -29,7 +29,7 @@ def signer_of_the_suite() -> Iterator[None]:
     if not plumbing.SIGNS_ELSEWHERE:
         yield
         return
-    from tests.keys.signer.support import SignerProcess  # needs the settings
+    from tests.keys.signing.isolated.support import SignerProcess  # needs the settings
 
     socket = Path(os.environ["KEYCAST_SIGNER_SOCKET"])
     with SignerProcess(socket.with_suffix(""), socket=socket):

@@ -8,10 +8,10 @@ from uuid import UUID
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Tenant, User
-from accounts.panic.models import HeldBy
+from accounts.models.panic import HeldBy
 from accounts.permissions import Action, require
 from keycast.audit.entries import Actor
-from keycast.errors import NotPermitted
+from keycast.base.errors import NotPermitted
 
 RANK: Final[dict[str, int]] = {"": 0, HeldBy.OWNER: 0, HeldBy.TENANT: 1, HeldBy.STAFF: 2, HeldBy.SYSTEM: 3}
 _BY_WHOM: Final[dict[str, str]] = {

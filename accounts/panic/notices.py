@@ -10,11 +10,11 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 
-from accounts.addresses import origin
-from accounts.approvals.notices import deciders_of
+from accounts.absolute_urls import origin
 from accounts.models import User
-from accounts.panic.models import DeploymentLock, Release
-from keycast.staff import Duty
+from accounts.models.panic import DeploymentLock, Release
+from accounts.staff.approvals.notices import deciders_of
+from accounts.staff.roles import Duty
 
 
 def deployment_locked(row: DeploymentLock) -> None:

@@ -10,14 +10,14 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from accounts.approvals.services import ask
 from accounts.models import Tenant, User
 from accounts.panic import services
 from accounts.panic.selectors import deployment_lock
-from keycast.admin_pages import staff_page
+from accounts.staff.approvals.services import ask
+from accounts.staff.confirmation import Step, confirmed
+from accounts.staff.pages import staff_page
+from accounts.staff.roles import Duty, may
 from keycast.audit.entries import Actor
-from keycast.confirmation import Step, confirmed
-from keycast.staff import Duty, may
 
 SHOWN = 50
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from accounts.panic.models import DeploymentLock
+from accounts.models.panic import DeploymentLock
 
 
 def deployment_lock() -> DeploymentLock:

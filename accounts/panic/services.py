@@ -10,21 +10,21 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.approvals.kinds import Warrant
-from accounts.approvals.services import clean_reason, spend
 from accounts.errors import Conflict
 from accounts.models import Membership, Tenant, User
+from accounts.models.panic import DeploymentLock, Release
 from accounts.panic import notices
 from accounts.panic.authority import membership_of, require_liftable_here
-from accounts.panic.models import DeploymentLock, Release
 from accounts.permissions import Action, require
 from accounts.services import tenants, users
 from accounts.services._common import write
 from accounts.signals import deployment_changed
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import clean_reason, spend
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound, NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotFound, NotPermitted
 
 UNLOCK_DEPLOYMENT: Final = "unlock-deployment"
 LIFETIME: Final = datetime.timedelta(hours=24)
@@ -48,7 +48,7 @@ def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
 
 @transaction.atomic
 def unlock_deployment(*, actor: Actor, reason: str, warrant: Warrant | None = None) -> DeploymentLock:
-    """Let signing go on. Staff need two persons (accounts.approvals). Raises Conflict, ApprovalRequired."""
+    """Let signing go on. Staff need two persons (accounts.staff.approvals). Raises Conflict, ApprovalRequired."""
     _require_platform(actor)
     proof: dict[str, Any] = {**spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
     row = _locked_row()

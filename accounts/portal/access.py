@@ -17,7 +17,7 @@ from accounts.models import Membership, Tenant, User
 from accounts.permissions import Action, require
 from accounts.selectors import active_membership_of
 from keycast.audit.entries import Actor
-from keycast.errors import NotFound
+from keycast.base.errors import NotFound
 
 P = ParamSpec("P")
 

@@ -10,14 +10,14 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 
-from accounts import proofs, services
+from accounts import domain_proofs, services
 from accounts.models import TenantDomain
 from accounts.permissions import Action
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from accounts.portal.tenant_forms import DomainForm
 from accounts.selectors import domains_of, get_domain
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 
 @portal_view("GET", "POST", action=Action.CHANGE_TENANT)
@@ -53,8 +53,8 @@ def domain(request: PortalRequest, domain_id: int) -> HttpResponse:
     context = {
         "domain": found,
         "has_run_out": _has_run_out(found),
-        "record_name": proofs.record_name(found.host),
-        "record_value": proofs.record_value(found.token),
+        "record_name": domain_proofs.record_name(found.host),
+        "record_value": domain_proofs.record_value(found.token),
         "is_this_one": found.host == request.get_host().partition(":")[0],
     }
     return render(request, "tenant/domain.html", context)

@@ -11,15 +11,15 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from accounts.models import Tenant, User
+from accounts.models.panic import HeldBy, Release
 from accounts.panic import services
 from accounts.panic.authority import RANK
-from accounts.panic.models import HeldBy, Release
 from accounts.permissions import Action, can
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.forms import ReasonForm
 from accounts.portal.stepup import step_up
 from accounts.services import lock_tenant, lock_user
-from keycast.errors import KeycastError, NotFound
+from keycast.base.errors import KeycastError, NotFound
 
 FROM_HERE = "Locked on the emergency page."
 

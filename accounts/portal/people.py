@@ -15,7 +15,7 @@ from accounts.portal.forms import InviteForm
 from accounts.selectors import get_invitation, get_member, members_of, pending_invitations
 from accounts.services.invitations import invite, withdraw_invitation
 from accounts.services.members import change_role, resume_member, suspend_member
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 MAX_SHOWN = 500
 

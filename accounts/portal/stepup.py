@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.http import HttpResponse
 
 from accounts.portal.access import PortalRequest
-from accounts.stepup import is_fresh, is_possible, to_proof
-from keycast.errors import KeycastError
+from accounts.signin.stepup import is_fresh, is_possible, to_proof
+from keycast.base.errors import KeycastError
 
 
 class NothingToConfirmWith(KeycastError):

@@ -16,7 +16,7 @@ from accounts.portal.tenant_changes import recent_changes
 from accounts.portal.tenant_forms import LookForm, RegistrationForm
 from accounts.quotas import usage_of
 from accounts.selectors import domains_of
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 DEFAULT_COLOUR = "#1d5c58"
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from accounts.models import Tenant
+from keycast.audit.descriptions import sentence
 from keycast.audit.models import AuditChain, AuditRow
-from keycast.audit.sentences import sentence
 from keycast.audit.services import chain_of
 from keycast.audit.tags import Tag
 

@@ -18,17 +18,17 @@ from django.db.models import F
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts import proofs
+from accounts import domain_proofs
 from accounts.errors import Conflict, Invalid
 from accounts.hosts import domain_name
 from accounts.models import Membership, Tenant, TenantDomain
 from accounts.permissions import Action, require
 from accounts.services._common import write
 from accounts.signals import tenant_changed
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound, NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotFound, NotPermitted
 
 MAX_DOMAINS: Final = 20
 CLAIM_LIFETIME: Final = datetime.timedelta(days=7)
@@ -114,8 +114,8 @@ def check_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None = 
     asked_at = timezone.now()
     _begin_check(domain, asked_at)
     try:
-        problem = proofs.problem_with(domain.host, domain.token)
-    except proofs.Unanswered as unanswered:
+        problem = domain_proofs.problem_with(domain.host, domain.token)
+    except domain_proofs.Unanswered as unanswered:
         problem = unanswered.public_message
     if not problem:
         try:

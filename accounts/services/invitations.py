@@ -16,7 +16,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.addresses import origin
+from accounts.absolute_urls import origin
 from accounts.errors import Conflict, Invalid, InvitationInvalid
 from accounts.models import Invitation, Membership, Role, Tenant, User
 from accounts.permissions import Action, can, require
@@ -24,10 +24,10 @@ from accounts.quotas import Quota, require_room
 from accounts.selectors import membership_of, pending_invitations
 from accounts.services._common import write
 from accounts.services.members import add_member
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotPermitted
 
 LIFETIME = datetime.timedelta(days=7)
 MAX_PENDING = 500

@@ -19,7 +19,7 @@ from accounts.services._common import write
 from accounts.signals import membership_changed
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 
 _State = Membership.State
 

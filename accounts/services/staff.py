@@ -6,19 +6,19 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.approvals.kinds import Warrant
-from accounts.approvals.services import spend
 from accounts.errors import Conflict, Invalid
 from accounts.models import StaffRole, User
 from accounts.services._common import write
 from accounts.signals import user_changed
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import spend
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotPermitted
 
 SET_STAFF_ROLE = "set-staff-role"
-"""The kind of request (accounts.approvals) for make_staff and change_staff_role; its parameter is ``role``."""
+"""The kind of request (accounts.staff.approvals) for make_staff and change_staff_role; its parameter is ``role``."""
 
 
 @transaction.atomic

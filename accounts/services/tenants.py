@@ -9,8 +9,6 @@ from typing import Any
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from accounts.approvals.kinds import Warrant
-from accounts.approvals.services import spend
 from accounts.colours import is_colour, is_readable
 from accounts.errors import Conflict, Invalid
 from accounts.models import KeyMode, Membership, Role, Tenant
@@ -21,10 +19,12 @@ from accounts.services._common import write
 from accounts.services.domains import add_domain
 from accounts.services.invitations import invite
 from accounts.signals import tenant_changed
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import spend
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotPermitted
 
 SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
 """(tenant as it is to be, changed fields, the member who asks or None for an operator). Raises Invalid."""
@@ -40,7 +40,7 @@ _checks: list[SettingsCheck] = []
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _State = Tenant.State
 LOCK, UNLOCK, SUSPEND, RESUME = "lock-tenant", "unlock-tenant", "suspend-tenant", "resume-tenant"
-"""Kinds of requests (accounts.approvals) for the verbs of the same names."""
+"""Kinds of requests (accounts.staff.approvals) for the verbs of the same names."""
 _MOVES = {
     LOCK: (Tag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED),
     UNLOCK: (Tag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE),
@@ -170,7 +170,8 @@ def lift_lock(*, actor: Actor, tenant: Tenant, reason: str, proof: dict[str, str
 
 @transaction.atomic
 def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: Warrant | None) -> Tenant:
-    """Staff need a second person for it: ``kind`` is the request (accounts.approvals) that ``warrant`` comes from."""
+    """Staff need a second person for it: ``kind`` is the request (accounts.staff.approvals) that ``warrant`` comes
+    from."""
     proof = spend(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
     held = over_tenant(actor, tenant)
     if actor.type == "user" and kind != LOCK:

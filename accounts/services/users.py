@@ -11,21 +11,21 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.approvals.kinds import Warrant
-from accounts.approvals.services import spend
 from accounts.errors import Conflict, Invalid
 from accounts.models import StaffRole, User
 from accounts.panic.authority import RANK, over_person
 from accounts.services._common import write
 from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import spend
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotPermitted
 
 UNLOCK = "unlock-user"
-"""Kind of request (accounts.approvals) for ``unlock_user``."""
+"""Kind of request (accounts.staff.approvals) for ``unlock_user``."""
 
 
 @transaction.atomic

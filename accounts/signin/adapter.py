@@ -16,7 +16,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 
 from accounts.models import User
 from accounts.signin.registration import may_sign_up, tenant_of, welcome
-from accounts.staff import SECOND_FACTORS
+from accounts.staff.gate import SECOND_FACTORS
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is untyped

@@ -22,8 +22,8 @@ from django.urls import reverse
 from django.utils.deprecation import MiddlewareMixin
 
 from accounts.models import User
-from accounts.staff import SECOND_FACTORS
-from accounts.stepup import is_fresh, to_proof
+from accounts.signin.stepup import is_fresh, to_proof
+from accounts.staff.gate import SECOND_FACTORS
 
 GUARDED = frozenset(
     {

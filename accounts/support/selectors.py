@@ -8,7 +8,7 @@ from django.db.models import Q, QuerySet
 from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Role, Tenant, User
-from accounts.support.models import SupportView
+from accounts.models.support import SupportView
 
 SHOWN: Final = 20
 

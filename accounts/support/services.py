@@ -10,15 +10,15 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.approvals.services import clean_reason
 from accounts.errors import Conflict, Invalid
 from accounts.models import Membership, Tenant, User
+from accounts.models.support import SupportView
 from accounts.services._common import write
-from accounts.support.models import SupportView
+from accounts.staff.approvals.services import clean_reason
+from accounts.staff.roles import Duty, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound, NotPermitted
-from keycast.staff import Duty, require_actor
+from keycast.base.errors import NotFound, NotPermitted
 
 LIFETIME: Final = datetime.timedelta(minutes=60)
 

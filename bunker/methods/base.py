@@ -8,7 +8,7 @@ from uuid import UUID
 
 from bunker.policy import Call
 from keycast.audit.tags import Tag
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys.refs import KeyRef
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from bunker.methods.base import BadParameters, KeyUse, Subject, UsesKeys, require
 from bunker.policy import Call
 from keycast.audit.tags import Tag
-from keycast.nostr.events import EventError, parse_template, serialize
+from keycast.nostr.nip01 import EventError, parse_template, serialize
 from keys.refs import KeyRef
 
 

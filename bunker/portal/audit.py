@@ -16,12 +16,12 @@ from accounts.permissions import Action
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.selectors import members_of
 from bunker.portal import activity
-from keycast.audit import exports, selectors
+from keycast.audit import browser_exports, selectors
 from keycast.audit.browsing import Sheet, browse
 from keycast.audit.selectors import Filters
 from keycast.audit.services import chain_of
 from keycast.audit.tags import Tag
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys.models import PersonalKey
 
 SHOWN = 30
@@ -119,11 +119,11 @@ def export(request: PortalRequest) -> HttpResponse:
         return redirect("apps:audit")
     filters = form.filters()
     try:
-        within = exports.begin(actor=actor_of(request), chain=chain, filters=filters)
+        within = browser_exports.begin(actor=actor_of(request), chain=chain, filters=filters)
     except KeycastError as refusal:
         messages.error(request, refusal.public_message)
         return redirect("apps:audit")
-    return cast("HttpResponse", exports.response(request, request.tenant.slug, chain, filters, within))
+    return cast("HttpResponse", browser_exports.response(request, request.tenant.slug, chain, filters, within))
 
 
 def _form(request: PortalRequest, data: QueryDict) -> AuditForm:

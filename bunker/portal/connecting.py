@@ -13,11 +13,11 @@ from django.utils.crypto import get_random_string
 from accounts.permissions import Action
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from bunker import services
-from bunker.portal.asking import offers, wishes
 from bunker.portal.forms import ApproveForm, ConnectForm, UriForm
-from bunker.portal.presenting import present
+from bunker.portal.presentation import present
 from bunker.portal.qr import qr_data_uri
-from keycast.errors import KeycastError
+from bunker.portal.requested_permissions import offers, wishes
+from keycast.base.errors import KeycastError
 from keys.models import KeyState, PersonalKey
 from keys.selectors import keys_of
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bunker.policy import TEMPLATES, Template
 from bunker.services import checked_relays
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
 from keys.models import PersonalKey
 

@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 
 from accounts.portal.access import PortalRequest
 from bunker.portal.activity import activity_of_key
-from bunker.portal.presenting import present
+from bunker.portal.presentation import present
 from bunker.selectors import connections_of, with_app_counts
 from keys.models import PersonalKey
 

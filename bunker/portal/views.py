@@ -14,7 +14,7 @@ from bunker import services
 from bunker.models import Connection
 from bunker.portal import activity
 from bunker.portal.forms import NameForm
-from bunker.portal.presenting import present
+from bunker.portal.presentation import present
 from bunker.selectors import connection_of, connections_of
 from keys.selectors import key_of
 

@@ -10,7 +10,7 @@ from itertools import islice
 from bunker.relays.budget import TokenBucket
 from bunker.relays.interfaces import Authenticator
 from bunker.relays.limits import OutboundLimits
-from keycast.nostr.events import UnsignedEvent, serialize
+from keycast.nostr.nip01 import UnsignedEvent, serialize
 
 logger = logging.getLogger(__name__)
 

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from channels.layers import get_channel_layer
 
+from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub
-from bunker.relays.intake import Intake
 from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
-from bunker.relays.patience import Patience
-from keycast.nostr.events import EventError, parse_event
+from bunker.relays.unserved import Patience
+from keycast.nostr.nip01 import EventError, parse_event
 
 if TYPE_CHECKING:
-    from keycast.nostr.events import Event
+    from keycast.nostr.nip01 import Event
 
 logger = logging.getLogger(__name__)
 

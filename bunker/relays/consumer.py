@@ -16,10 +16,10 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 
+from bunker.relays.direct_protocol import DirectOut, direct_of
 from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.outbox import Outbox
 from bunker.relays.session import Session
-from bunker.relays.wire import DirectOut, direct_of
 
 logger = logging.getLogger(__name__)
 

@@ -12,15 +12,15 @@ import msgspec
 
 from bunker.relays.authentication import Authentication
 from bunker.relays.budget import TokenBucket
-from bunker.relays.intake import Intake, Lane
+from bunker.relays.event_checks import Intake, Lane
+from bunker.relays.health_score import Vitals
 from bunker.relays.interfaces import Drop, EventSink
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pending import Outgoing
-from bunker.relays.plan import WIDE, Plan
-from bunker.relays.vitals import Vitals
+from bunker.relays.subscription_plan import WIDE, Plan
 
 if TYPE_CHECKING:
-    from keycast.nostr.events import Event
+    from keycast.nostr.nip01 import Event
 
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _as_text = msgspec.json.Decoder(str).decode

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keycast.nostr.events import Event
+    from keycast.nostr.nip01 import Event
 
 _HEX64 = re.compile(r"[0-9a-f]{64}")
 _TAG_NAME = re.compile(r"#[a-zA-Z]")

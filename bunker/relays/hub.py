@@ -13,16 +13,16 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from bunker.relays.budget import BucketMap
-from bunker.relays.intake import Intake, Lane, sole_recipient
+from bunker.relays.event_checks import Intake, Lane, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.memory import Memory
-from bunker.relays.patience import Patience
+from bunker.relays.reply_cache import Memory
 from bunker.relays.session import Out, Session, Subscription
+from bunker.relays.unserved import Patience
 
 if TYPE_CHECKING:
     from bunker.relays.filters import Filter
-    from keycast.nostr.events import Event
+    from keycast.nostr.nip01 import Event
 
 _Index = dict[str, set[Subscription]]
 

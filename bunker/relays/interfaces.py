@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from keycast.nostr.events import Event, UnsignedEvent
+    from keycast.nostr.nip01 import Event, UnsignedEvent
 
 BUILT_IN = "built-in"
 """The ``relay`` argument of ``EventSink.receive`` for events that came through the built-in relay."""

@@ -7,8 +7,8 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, JsonResponse
 
 import keycast
+from bunker.relays.event_checks import KIND
 from bunker.relays.hub import get_hub
-from bunker.relays.intake import KIND
 from bunker.relays.limits import BuiltInLimits, IntakeLimits
 
 MEDIA_TYPE = "application/nostr+json"

@@ -16,16 +16,16 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from bunker.relays.authentication import Authentication
-from bunker.relays.bounded import BoundedConnection
+from bunker.relays.bounded_connection import BoundedConnection
 from bunker.relays.budget import TokenBucket
 from bunker.relays.conversation import Conversation, Misbehaved
-from bunker.relays.guard import Guard, RelayRefused
-from bunker.relays.intake import Intake
+from bunker.relays.event_checks import Intake
+from bunker.relays.health_score import Vitals
 from bunker.relays.interfaces import Authenticator, EventSink, Publication, RelayHealth, RelayStatus
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pending import Outgoing
-from bunker.relays.plan import Plan
-from bunker.relays.vitals import Vitals
+from bunker.relays.ssrf_guard import Guard, RelayRefused
+from bunker.relays.subscription_plan import Plan
 
 logger = logging.getLogger(__name__)
 

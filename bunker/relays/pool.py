@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from bunker.relays.guard import Guard
-from bunker.relays.intake import Intake
+from bunker.relays.event_checks import Intake
 from bunker.relays.interfaces import Authenticator, EventSink, Publication, PublishState, RelayHealth, Settled
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.outbound import RelayLink, Surroundings
+from bunker.relays.ssrf_guard import Guard
 from keycast.nostr.uris import UriError, normalize_relay_url
 
 if TYPE_CHECKING:
-    from keycast.nostr.events import Event
+    from keycast.nostr.nip01 import Event
 
 TICK_SECONDS = 1.0
 STOP_SECONDS = 5.0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bunker.relays.budget import TokenBucket
+from bunker.relays.event_checks import Lane, claimed_id
 from bunker.relays.filters import Filter, FilterError, parse_filter
-from bunker.relays.intake import Lane, claimed_id
 from bunker.relays.interfaces import Drop
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from bunker import access
 from bunker.errors import InvalidConnection, PolicyNotOffered, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, Template
-from bunker.services.answer import store_connect_answer
 from bunker.services.common import check_expiry, check_relays, check_room, clean_name, clean_text, write_down
 from bunker.services.lifecycle import supersede
+from bunker.services.nostrconnect_reply import store_connect_answer
 from bunker.services.relay_urls import relays_for
 from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor

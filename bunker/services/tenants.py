@@ -14,8 +14,8 @@ from accounts.quotas import Quota, limit_of, refusal
 from accounts.services import register_check
 from bunker.models import Connection
 from bunker.policy import TEMPLATES, Template
+from bunker.relay_addresses import GuardPolicy, RelayRefused, check_url
 from keycast.nostr.uris import UriError, normalize_relay_url
-from keycast.outbound import GuardPolicy, RelayRefused, check_url
 
 LIVE_STATES = ("pending", "active", "locked")
 MAX_OWN_RELAYS = 8

@@ -14,18 +14,18 @@ import structlog
 from bunker.methods import Answer, KeyUse, Operation, Verb, prepare
 from bunker.policy import Allow, Ask, Deny
 from bunker.traffic.counts import FAILED
-from bunker.worker import crash
-from bunker.worker.batch import Uncertain
-from bunker.worker.desk import ENDED, MALFORMED, body_hash
-from bunker.worker.gate import Item
-from bunker.worker.jobs import STORED, Note, Outcome
+from bunker.worker.admission import Item
+from bunker.worker.commit_jobs import STORED, Note, Outcome
+from bunker.worker.connection_requests import Verbs
+from bunker.worker.group_commit import Uncertain
 from bunker.worker.records import ConnectionRecord, standing
 from bunker.worker.replies import Reply, text_of
-from bunker.worker.verbs import Verbs
+from bunker.worker.request_lifecycle import ENDED, MALFORMED, body_hash
 from keycast.audit.entries import Entry
 from keycast.audit.tags import Outcome as AuditOutcome
 from keycast.audit.tags import of_method
-from keycast.errors import KeycastError, Unavailable
+from keycast.base import crash
+from keycast.base.errors import KeycastError, Unavailable
 from keycast.nostr.nip46 import Request, RequestError
 
 log = structlog.get_logger(__name__)

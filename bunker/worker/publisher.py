@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from bunker.relays.interfaces import BUILT_IN, Publication, RelayPublisher, ReplyPort
-from bunker.worker.batch import BatchWriter
+from bunker.worker.group_commit import BatchWriter
 from bunker.worker.replies import Reply
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats

@@ -17,15 +17,15 @@ import structlog
 from django.db import transaction
 
 from bunker.models import Request, RequestState
-from bunker.worker.desk import REMEMBER_MS
+from bunker.worker.admission import Gate, Item
 from bunker.worker.engine import Engine
-from bunker.worker.gate import Gate, Item
 from bunker.worker.leases import Holding
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, SignerRecord, standing
+from bunker.worker.request_lifecycle import REMEMBER_MS
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
-from keycast.nostr.events import EventError, parse_event
+from keycast.nostr.nip01 import EventError, parse_event
 
 log = structlog.get_logger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from keycast.nostr.events import Event
+from keycast.nostr.nip01 import Event
 from keycast.nostr.nip44 import MAX_PLAINTEXT, payload_length
 from keycast.nostr.nip46 import KIND, Response
 from keys.signing.protocol import OpenTransport

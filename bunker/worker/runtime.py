@@ -18,32 +18,32 @@ from django.conf import settings
 from django.db import Error, connection
 
 from bunker.relays.bridge import WorkerBridge
+from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub, get_hub
-from bunker.relays.intake import Intake
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
-from bunker.worker import collector, leases
-from bunker.worker.batch import BatchWriter
+from bunker.worker import garbage_collection, leases
+from bunker.worker.admission import Gate, GateLimits
 from bunker.worker.control import ControlListener
-from bunker.worker.days import Days
+from bunker.worker.daily_quota import Days
+from bunker.worker.database_threads import DatabaseThreads
 from bunker.worker.engine import Engine
-from bunker.worker.gate import Gate, GateLimits
+from bunker.worker.group_commit import BatchWriter
 from bunker.worker.leases import Holding
 from bunker.worker.maintenance import prune
-from bunker.worker.metering import Meter
+from bunker.worker.metrics_export import Meter
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.recovery import Recovery
-from bunker.worker.shares import shared_out
+from bunker.worker.relay_shares import shared_out
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
-from bunker.worker.tally import TallyWriter
-from bunker.worker.threads import DatabaseThreads
-from keycast.audit.following import require_current
+from bunker.worker.traffic_counter import TallyWriter
+from keycast.audit.journal_writer import require_current
 from keycast.audit.services import chain_of
-from keycast.nostr.events import Event, UnsignedEvent, id_of
-from keys import pulse
+from keycast.base import service_status
+from keycast.nostr.nip01 import Event, UnsignedEvent, id_of
 from keys.services import signing_service, transport_service
 
 log = structlog.get_logger(__name__)
@@ -125,7 +125,7 @@ class BunkerWorker:
 
         Raises AnotherWorkerRuns, DatabaseOlder, or the failure of whatever part ended first.
         """
-        collector.relax()
+        garbage_collection.relax()
         exclusive = connection.vendor == "sqlite"
         await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
         try:
@@ -369,7 +369,7 @@ class BunkerWorker:
             "shards": shards,
             "relays": relays[:50],
             "minutes": self.stats.tally.unwritten(),
-            "services": pulse.report(),
+            "services": service_status.report(),
         }
 
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from typing import Any
 
-from bunker.worker.tally import Tally
+from bunker.worker.traffic_counter import Tally
 
 
 class Stats:

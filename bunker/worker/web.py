@@ -18,7 +18,7 @@ from bunker.changes import ChangeKind
 from bunker.models import Change
 from bunker.relays.bridge import WebBridge
 from bunker.relays.hub import get_hub
-from bunker.worker.threads import DatabaseThreads
+from bunker.worker.database_threads import DatabaseThreads
 from keycast.audit.services import chain_of
 from keys.models import TransportKey
 

@@ -1,7 +1,8 @@
 """Checkpoints: signed statements about what each chain was, in the database and outside of it (threats A2).
 
-A job makes them (keycast.jobs). A late checkpoint stops nothing: every row is committed and chained before anything is
-signed, so nothing goes unrecorded meanwhile; only the moment is later from which on a change of it must show.
+A job makes them (keycast.operations.jobs). A late checkpoint stops nothing: every row is committed and chained before
+anything is signed, so nothing goes unrecorded meanwhile; only the moment is later from which on a change of it must
+show.
 """
 
 from __future__ import annotations

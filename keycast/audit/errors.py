@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import KeycastError, Unavailable
+from keycast.base.errors import KeycastError, Unavailable
 
 
 class AuditUnavailable(Unavailable):

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 from django_q.tasks import async_task
 
-from keycast.audit import checkpoints, publishing, runs
+from keycast.audit import checkpoints, publishing, verification_runs
 from keycast.audit.entries import Actor
 from keycast.audit.errors import VerificationRunning
 from keycast.audit.models import AuditVerification
@@ -36,7 +36,7 @@ def sign_checkpoints() -> int:
 def verify_daily() -> AuditVerification | None:
     """The daily verification of every chain, begun and carried on in this job; None while the last one still runs."""
     try:
-        run = runs.scheduled(Actor.system("jobs"))
+        run = verification_runs.scheduled(Actor.system("jobs"))
     except VerificationRunning:
         log.warning("audit_verification_still_running")
         return None
@@ -52,13 +52,13 @@ def begin(run: AuditVerification) -> None:
 
 def carry_on_verification(run_id: int) -> bool:
     """One slice of a verification; asks for the next itself."""
-    is_done = runs.carry_on(run_id)
-    if not is_done and run_id in runs.stalled():
+    is_done = verification_runs.carry_on(run_id)
+    if not is_done and run_id in verification_runs.stalled():
         async_task("keycast.audit.jobs.carry_on_verification", run_id)
     return is_done
 
 
 def carry_on_verifications() -> None:
     """Take up those that nobody carries on: their process was killed, or their job was lost."""
-    for run_id in runs.stalled():
+    for run_id in verification_runs.stalled():
         carry_on_verification(run_id)

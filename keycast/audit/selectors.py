@@ -13,10 +13,10 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from keycast.audit.descriptions import outcome_word, sentence
 from keycast.audit.models import AuditChain, AuditRow
-from keycast.audit.sentences import outcome_word, sentence
 from keycast.audit.tags import Outcome
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 MAX_LIMIT = 500
 _CLOCK_STEP = 3600 * 1_000_000  # by how much a clock set back may have put rows out of order, in microseconds

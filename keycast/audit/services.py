@@ -7,10 +7,10 @@ from uuid import UUID
 
 from django.db import connection
 
-from keycast.audit import following
+from keycast.audit import journal_writer
 from keycast.audit.entries import Entry
 from keycast.audit.verification import Report, verify
-from keycast.audit.writing import append
+from keycast.audit.writer import append
 
 __all__ = ["PLATFORM", "Report", "append", "chain_of", "record", "record_all", "verify"]
 
@@ -29,6 +29,6 @@ def record(entry: Entry) -> None:
 
 def record_all(entries: Sequence[Entry]) -> None:
     """Write several rows, as ``record`` does; what must not come undone is kept outside the database as well."""
-    following.require_current()
+    journal_writer.require_current()
     with connection.cursor() as cursor:
-        following.follow(append(cursor, entries))
+        journal_writer.follow(append(cursor, entries))

@@ -1,7 +1,7 @@
 """What can happen, by name. A tag reads ``source:subject:action`` and, once released, keeps its meaning for ever.
 
 Every use of a key is written twice under one tag: first with ``Outcome.INTENT``, committed before anything is
-signed, then with how it ended. Add a tag here together with its sentence in keycast.audit.sentences.
+signed, then with how it ended. Add a tag here together with its sentence in keycast.audit.descriptions.
 """
 
 from __future__ import annotations

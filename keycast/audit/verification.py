@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, TypedDict
 
 from keycast.audit.chain import genesis, row_hash
-from keycast.audit.kept import Kept, Outside
 from keycast.audit.merkle import Frontier
 from keycast.audit.models import AuditChain, AuditCheckpoint, AuditCut, AuditRow
+from keycast.audit.published_statements import Kept, Outside
 from keycast.audit.reading import page_after
 from keycast.audit.signing import trusted
 from keycast.audit.statements import Checkpoint, Keyring

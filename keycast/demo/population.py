@@ -17,7 +17,7 @@ from accounts.services.tenants import change_tenant
 from bunker.models import Connection, ConnectionState
 from bunker.services import create_bunker_url, revoke_connection
 from keycast.audit.entries import Actor
-from keycast.demo.surroundings import PORTAL_HOST
+from keycast.demo.environment import PORTAL_HOST
 from keycast.nostr import nip19
 from keys.models import KeyState, PersonalKey
 from keys.services import create_key, finish_pending_key

@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from django.conf import settings
 
-from keycast.children import PARENT_VARIABLE
+from keycast.base.child_processes import PARENT_VARIABLE
 
 READY_WITHIN: Final = 60.0
 STOP_WITHIN: Final = 20.0

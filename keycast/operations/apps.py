@@ -10,9 +10,10 @@ class OperationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from keycast import health
-        from keycast.operations import looks, recording
+        from keycast.base import findings
+        from keycast.operations import job_records
+        from keycast.operations.health import processes
 
-        recording.connect()
-        for look in looks.LOOKS:
-            health.register(look)
+        job_records.connect()
+        for look in processes.LOOKS:
+            findings.register(look)

@@ -13,9 +13,9 @@ from django.core.mail import EmailMessage
 from django.utils import timezone
 
 from accounts.models import User
-from keycast.health import Finding
+from accounts.staff.roles import MATRIX, Duty
+from keycast.operations.health import Finding
 from keycast.operations.models import Incident
-from keycast.staff import MATRIX, Duty
 
 log = structlog.get_logger(__name__)
 

@@ -17,13 +17,12 @@ from django.db import Error
 from django.utils import timezone
 from django_q.models import OrmQ
 
-from bunker.worker.threads import DatabaseThreads
-from keycast import health
-from keycast.metrics import FINDINGS, JOBS_FAILED, JOBS_OLDEST, JOBS_SILENT, JOBS_WAITING, SERVICES
-from keycast.operations import incidents, signs
-from keycast.operations.looks import is_away
+from bunker.worker.database_threads import DatabaseThreads
+from keycast.base import service_status
+from keycast.base.metrics import FINDINGS, JOBS_FAILED, JOBS_OLDEST, JOBS_SILENT, JOBS_WAITING, SERVICES
+from keycast.operations import health, heartbeats, incidents
+from keycast.operations.health.processes import is_away
 from keycast.operations.models import JobRun, RunOutcome
-from keys import pulse
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +59,7 @@ async def wait_for_silence(stop: asyncio.Event) -> None:
         while not stop.is_set():
             await _wait(stop, min(limit / 4, LOOK_SECONDS))
             try:
-                age = await threads(lambda: signs.seconds_since(signs.JOBS))
+                age = await threads(lambda: heartbeats.seconds_since(heartbeats.JOBS))
             except Error as error:
                 log.warning("watchdog_blind", error=type(error).__name__)
                 continue
@@ -86,27 +85,27 @@ def look_around(*, is_web: bool = True) -> None:
         count_jobs()
         incidents.follow(report.findings)
         if is_web:
-            signs.leave(f"{signs.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
+            heartbeats.leave(f"{heartbeats.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
 
 
 def web_status() -> dict[str, Any]:
     """What a web process says of itself."""
     from bunker.relays.hub import get_hub  # noqa: PLC0415  (starts the built-in relay's hub where nobody did)
 
-    return {"relay_clients": get_hub().connections, "services": pulse.report()}
+    return {"relay_clients": get_hub().connections, "services": service_status.report()}
 
 
 def count(report: health.Report) -> None:
     """Carry what was found over to the metrics."""
     for finding in report.findings:
         FINDINGS.labels(finding.name).set(int(finding.is_ok))
-    for one in pulse.report():
+    for one in service_status.report():
         SERVICES.labels(one["name"]).set(int(not is_away(one)))
 
 
 def count_jobs() -> None:
     """Carry the state of the queue over to the metrics."""
-    age = signs.seconds_since(signs.JOBS)
+    age = heartbeats.seconds_since(heartbeats.JOBS)
     JOBS_SILENT.set(float("inf") if age is None else age)
     waiting, oldest = queue()
     JOBS_WAITING.set(waiting)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from keycast import logging
+from keycast.base import logging
 from keycast.settings.env import env, secret
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
@@ -41,6 +41,8 @@ METRICS_PORT = env.int("KEYCAST_METRICS_PORT", default=0)
 
 INSTALLED_APPS = [
     "keycast.apps.KeycastConfig",
+    "keycast.console.apps.ConsoleConfig",
+    "keycast.demo",
     "keycast.audit",
     "keycast.operations",
     "accounts",
@@ -50,7 +52,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
-    "keycast.apps.KeycastAdminConfig",
+    "keycast.console.apps.ConsoleAdminConfig",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "django.contrib.humanize",
@@ -64,7 +66,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
-    "keycast.probes.ProbeMiddleware",
+    "keycast.operations.probes.ProbeMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "accounts.middleware.TenantMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -82,7 +84,7 @@ MIDDLEWARE = [
     "django_htmx.middleware.HtmxMiddleware",
     "allauth.account.middleware.AccountMiddleware",
     "accounts.signin.freshness.FreshSignInMiddleware",
-    "keycast.errorpages.ErrorMiddleware",
+    "keycast.base.error_pages.ErrorMiddleware",
 ]
 
 ROOT_URLCONF = "keycast.urls"
@@ -244,7 +246,7 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 300
 vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
 DEFAULT_FROM_EMAIL = env.str("KEYCAST_EMAIL_FROM", default="Keycast <keycast@localhost>")
 ADMINS: list[tuple[str, str]] = []
-DEFAULT_EXCEPTION_REPORTER = "keycast.errorpages.WithoutLocals"
+DEFAULT_EXCEPTION_REPORTER = "keycast.base.error_pages.WithoutLocals"
 
 LOGGING = logging.configure(
     json_lines=env.bool("KEYCAST_LOG_JSON", default=IS_PRODUCTION),
@@ -286,7 +288,7 @@ COSIGNER_USERS = env.list("KEYCAST_COSIGNER_USERS", default=[])
 COSIGNER_KEY_LIMIT = env.float("KEYCAST_COSIGNER_KEY_LIMIT", default=100.0)
 COSIGNER_TENANT_LIMIT = env.float("KEYCAST_COSIGNER_TENANT_LIMIT", default=1000.0)
 
-# HSM (keys.hsm.setup)
+# HSM (keys.hsm.registration)
 HSM_PROVIDERS = env.list("KEYCAST_HSM_PROVIDERS", default=[])
 GCP_KEY_RING = env.str("KEYCAST_GCP_KEY_RING", default="")
 GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
@@ -317,7 +319,7 @@ AUDIT_CHECKPOINT_ROWS = env.int("KEYCAST_AUDIT_CHECKPOINT_ROWS", default=10_000)
 AUDIT_RETENTION_DAYS = env.int("KEYCAST_AUDIT_RETENTION_DAYS", default=0)
 AUDIT_EXPORT_ROWS = env.int("KEYCAST_AUDIT_EXPORT_ROWS", default=100_000)
 
-# What must not come undone when an older database is restored (keycast.audit.endings)
+# What must not come undone when an older database is restored (keycast.audit.restore_journal)
 ENDINGS_FILE = env.str("KEYCAST_ENDINGS_FILE", default=str(DATA_DIR / "endings.jsonl") if IS_PRODUCTION else "")
 
 # Bunker

@@ -11,10 +11,10 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
+from accounts.staff.confirmation import ReasonForm
+from accounts.staff.roles import Duty, may
 from keycast.audit.entries import Actor
-from keycast.confirmation import ReasonForm
-from keycast.errors import KeycastError
-from keycast.staff import Duty, may
+from keycast.base.errors import KeycastError
 from keys import services
 from keys.models import PersonalKey
 

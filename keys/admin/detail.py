@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 
 from keys import selectors
-from keys.admin import life, work
+from keys.admin import history, work
 from keys.models import KeyState, PersonalKey, Provider
 
 SHOWN: Final = 20
@@ -28,8 +28,8 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
     """The context of ``admin/keys/key.html``."""
     apps = list(key.connections.order_by("-created_at")[: SHOWN + 1])
     return {
-        "life": life.life(key, request.GET.get("life", "")),
-        "last_check": life.last_check(key),
+        "life": history.life(key, request.GET.get("life", "")),
+        "last_check": history.last_check(key),
         "trouble": trouble(key),
         "work": work.under_way(key),
         "hsm": hsm_facts(key),

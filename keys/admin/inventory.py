@@ -13,12 +13,12 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keycast.admin_pages import staff_page
-from keycast.admin_tools import ReadOnlyAdmin, Verb
+from accounts.staff.confirmation import Step, confirmed
+from accounts.staff.model_admin import ReadOnlyAdmin, Verb
+from accounts.staff.pages import staff_page
+from accounts.staff.roles import Duty, may
 from keycast.audit.entries import Actor
-from keycast.confirmation import Step, confirmed
-from keycast.staff import Duty, may
-from keys import inventory
+from keys.hsm.inventory import services
 from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, Provider
 
 SHOWN: Final = 200
@@ -36,7 +36,7 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
     fields = ("provider", "stands", "progress", "problem", "asked_by", "started_at", "finished_at")
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        hsms = [_summary(provider) for provider in inventory.providers()]
+        hsms = [_summary(provider) for provider in services.providers()]
         more = {"title": "What HSMs hold", "hsms": hsms, "may_take": may(request.user, Duty.OPERATE)}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
@@ -61,7 +61,7 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
 
     @admin.display(description="to be looked at")
     def wants_a_look(self, taken: HsmInventory) -> int:
-        return inventory.needs_a_look(taken)
+        return services.needs_a_look(taken)
 
 
 @admin.register(HsmOrphan)
@@ -80,7 +80,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             "ignore",
             "Leave as it is",
             "For instance because it is another deployment's. Inventories do not tell of it any more.",
-            lambda actor, row, reason: inventory.ignore(actor=actor, orphan=row, reason=reason),
+            lambda actor, row, reason: services.ignore(actor=actor, orphan=row, reason=reason),
             lambda row: row.state == OrphanState.OPEN,
             duty=Duty.OPERATE,
         ),
@@ -88,7 +88,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             "reopen",
             "Look at it again",
             "Takes back what was decided, as long as nothing has been done in the HSM.",
-            lambda actor, row, reason: inventory.reopen(actor=actor, orphan=row, reason=reason),
+            lambda actor, row, reason: services.reopen(actor=actor, orphan=row, reason=reason),
             lambda row: row.state in {OrphanState.IGNORED, OrphanState.DOOMED},
             duty=Duty.OPERATE,
         ),
@@ -103,7 +103,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             is_dangerous=True,
             duty=Duty.DESTROY,
             step_up=True,
-            approval=inventory.DESTROY_ORPHAN,
+            approval=services.DESTROY_ORPHAN,
         ),
     )
 
@@ -125,7 +125,7 @@ def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
     """Begin an inventory. It changes nothing in the HSM; why it is made is kept with it."""
 
     def begin(reason: str) -> str:
-        inventory.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
+        services.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
         return "The comparison has begun. Its page shows how far it is."
 
     step = Step("Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it.")
@@ -138,7 +138,7 @@ def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
 def _summary(provider: str) -> dict[str, Any]:
     """Where things stand with one HSM: the newest result, and a newer try that is under way or went wrong."""
     done, newer = None, None
-    for each in inventory.latest(provider):
+    for each in services.latest(provider):
         done, newer = (each, newer) if each.state == InventoryState.DONE else (done, each)
     return {
         "provider": provider,
@@ -146,15 +146,15 @@ def _summary(provider: str) -> dict[str, Any]:
         "done": done,
         "newer": newer,
         "age": timezone.now() - done.started_at if done else None,
-        "is_old": done is not None and inventory.is_old(done),
-        "wants_a_look": inventory.needs_a_look(done) if done else 0,
+        "is_old": done is not None and services.is_old(done),
+        "wants_a_look": services.needs_a_look(done) if done else 0,
     }
 
 
 def _details(taken: HsmInventory) -> dict[str, Any]:
     orphans = {row.name: row for row in HsmOrphan.objects.filter(provider=taken.provider)[:SHOWN]}
     groups = []
-    for group in inventory.groups(taken):
+    for group in services.groups(taken):
         shown = [{**finding, "url": _page_of(finding, orphans)} for finding in group.findings[:SHOWN]]
         groups.append({"group": group, "shown": shown, "more": group.count - len(shown)})
     foreign: list[str] = taken.report.get("foreign", [])
@@ -165,7 +165,7 @@ def _details(taken: HsmInventory) -> dict[str, Any]:
         "in_hsm": taken.report.get("in_hsm", 0),
         "is_running": taken.state == InventoryState.RUNNING,
         "percent": 100 * taken.done // taken.total if taken.total else None,
-        "is_old": inventory.is_old(taken),
+        "is_old": services.is_old(taken),
     }
 
 

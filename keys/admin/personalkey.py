@@ -12,12 +12,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from keycast.admin_tools import ReadOnlyAdmin, link_to
+from accounts.staff.model_admin import ReadOnlyAdmin, link_to
 from keycast.nostr.nip19 import Nip19Error, encode_npub
 from keys.admin import bulk, detail
+from keys.admin.actions import VERBS
 from keys.admin.filters import TenantFilter
 from keys.admin.lookup import HELP, look_up
-from keys.admin.verbs import VERBS
 from keys.models import KeyState, PersonalKey
 from keys.portal.choices import mode_name
 

@@ -11,11 +11,11 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import Tenant
-from keycast.admin_pages import staff_page
-from keycast.admin_tools import ReadOnlyAdmin, Verb
+from accounts.staff.confirmation import Step, confirmed
+from accounts.staff.model_admin import ReadOnlyAdmin, Verb
+from accounts.staff.pages import staff_page
+from accounts.staff.roles import Duty, may
 from keycast.audit.entries import Actor
-from keycast.confirmation import Step, confirmed
-from keycast.staff import Duty, may
 from keys.models import Rotation, RotationState
 from keys.rotation import services
 from keys.rotation.errors import UnknownRotation, WrongScope

@@ -8,7 +8,7 @@ from typing import Final
 
 from django.core.exceptions import ObjectDoesNotExist
 
-from accounts.approvals.models import Approval, ApprovalState
+from accounts.models.approvals import Approval, ApprovalState
 from keys.models import PersonalKey, Rotation, RotationState
 from keys.rotation.errors import UnknownRotation
 from keys.rotation.registry import kind_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import Unavailable
+from keycast.base.errors import Unavailable
 from keys.errors import CustodyError, KeyUnavailable
 
 

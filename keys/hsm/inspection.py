@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings
 from django_scopes import scopes_disabled
 
-from keycast.errors import KeycastError
-from keys.hsm import setup
+from keycast.base.errors import KeycastError
+from keys.hsm import registration
 from keys.hsm.protocol import HsmKeyPhase
 from keys.models import KeyState, PersonalKey, Provider
 
@@ -81,7 +81,7 @@ def _missing_permissions(ring: str) -> list[str]:
     from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
 
     from keys.hsm.errors import HsmUnavailable  # noqa: PLC0415
-    from keys.hsm.google import clients, course  # noqa: PLC0415
+    from keys.hsm.google import calling, clients  # noqa: PLC0415
 
     client: Any = clients.blocking_client()
     try:
@@ -92,7 +92,7 @@ def _missing_permissions(ring: str) -> list[str]:
             client.list_crypto_keys(request={"parent": ring, "page_size": 1}, retry=None, timeout=_SECONDS)
             return []
     except GoogleAPICallError as error:
-        raise course.translated(error) from None
+        raise calling.translated(error) from None
     except GoogleAuthError:
         raise HsmUnavailable("There are no credentials for Google Cloud.") from None
     return [permission for permission in PERMISSIONS if permission not in granted]
@@ -103,7 +103,7 @@ def _newest(provider: str, name: str, kind: str) -> HsmReport:
     with scopes_disabled():
         keys = PersonalKey.objects.filter(key_mode="hsm", provider=provider, state=KeyState.ACTIVE)
         key: PersonalKey | None = keys.order_by("-created_at").first()
-    keeper = setup.keepers().get(provider)
+    keeper = registration.keepers().get(provider)
     if key is None or keeper is None:
         return HsmReport(name, True, "There is none yet to look at.")
     try:
@@ -117,7 +117,7 @@ def _newest(provider: str, name: str, kind: str) -> HsmReport:
 
 
 def _cosigner() -> HsmReport:
-    from keys.cosigning.client import blocking  # noqa: PLC0415
+    from keys.signing.cosigning.client import blocking  # noqa: PLC0415
 
     began = time.perf_counter()
     try:
@@ -129,7 +129,7 @@ def _cosigner() -> HsmReport:
 
 
 def _nethsm() -> HsmReport:
-    from keys.hsm.breaker import Breaker  # noqa: PLC0415
+    from keys.hsm.circuit_breaker import Breaker  # noqa: PLC0415
     from keys.hsm.nethsm import access, calls  # noqa: PLC0415
     from keys.hsm.nethsm.config import Config  # noqa: PLC0415
 

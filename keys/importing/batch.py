@@ -12,14 +12,14 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
 from keycast.audit.entries import Actor
+from keycast.base.errors import KeycastError, Unavailable
 from keycast.crypto.secret import SecretBytes
-from keycast.errors import KeycastError, Unavailable
 from keys import services
-from keys.creation import MAX_KEYS_A_QUERY, WantedKey
 from keys.errors import KeyExists
 from keys.importing.lines import ImportLine, parse_line
+from keys.importing.secret_input import check_secret, parse_secret_input
+from keys.lifecycle.creation import MAX_KEYS_A_QUERY, WantedKey
 from keys.models import PersonalKey
-from keys.secret_input import check_secret, parse_secret_input
 
 ACTOR: Final = Actor.command("import_keys")
 

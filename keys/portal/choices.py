@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from django.conf import settings
 
 from accounts.models import KeyMode, Tenant
+from keys.lifecycle.modes import ModeOffer, offers
 from keys.models import PersonalKey, Provider
-from keys.modes import ModeOffer, offers
 
 _NAMES = {
     (KeyMode.ENCRYPTED, Provider.LOCAL): "Encrypted",

@@ -7,10 +7,10 @@ from datetime import datetime
 from uuid import UUID
 
 from keycast.nostr.nip19 import encode_npub
+from keys.lifecycle.states import Step, allows
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.portal.choices import is_emulated, mode_name
 from keys.selectors import hsm_lags
-from keys.states import Step, allows
 
 _BADGES = {
     KeyState.ACTIVE: "badge-good",

@@ -8,9 +8,9 @@ from accounts.permissions import Action
 from accounts.portal.access import PortalRequest, portal_view
 from accounts.portal.stepup import step_up
 from accounts.portal.tenant import change, page, saved
+from keys.lifecycle.tenants import deployment_offers
 from keys.portal.choices import Choice, table_rows
 from keys.portal.forms import ModesForm
-from keys.tenants import deployment_offers
 
 
 @portal_view("GET", "POST", action=Action.CHANGE_TENANT)

@@ -14,8 +14,8 @@ from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
 from keys.errors import CustodyError, KeyNotFound
+from keys.lifecycle.modes import ModeOffer
 from keys.models import KeyState, PersonalKey
-from keys.modes import ModeOffer
 from keys.portal import converting, panels, replacing
 from keys.portal.choices import Choice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.errors import NotFound
+from keycast.base.errors import NotFound
 from keys.errors import CustodyError
 
 

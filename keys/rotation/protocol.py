@@ -15,7 +15,7 @@ from typing import Any
 from uuid import UUID
 
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys.rotation.scope import Scope
 
 #: Stores what was prepared, in one short transaction of the framework's; False when the row had changed meanwhile and
@@ -103,7 +103,7 @@ class RotationKind:
 
         None: it is done, by a service with transactions of its own that may be repeated at any step. Anything that
         may not happen twice belongs into the Change, which runs only while this process holds the rotation.
-        ``keycast.errors.Unavailable`` means that it is worth trying again soon; anything else that it is not.
+        ``keycast.base.errors.Unavailable`` means that it is worth trying again soon; anything else that it is not.
         """
         raise NotImplementedError
 

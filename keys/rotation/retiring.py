@@ -13,11 +13,11 @@ from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
 from keys import access
-from keys.kms import versions
 from keys.models import Rotation
-from keys.rotation import sealed
+from keys.rotation import sealed_columns
 from keys.rotation.errors import KeyRotationRunning, RotationError
 from keys.rotation.services import UNFINISHED
+from keys.signing.kms import versions
 
 BACKUPS: Final = (
     "Backups of the database from before the rotation open with this version alone. As long as you keep such a backup, "
@@ -80,13 +80,13 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
 
 def _refuse_if_needed(version: str) -> None:
     with scopes_disabled():
-        held = sealed.references().get(version, {})
+        held = sealed_columns.references().get(version, {})
         if held:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(held.items()))
             raise KekInUse(f"Still sealed under {version}: {counts}. Run: manage.py rewrap_keys --all")
         if Rotation.objects.filter(group="sealed", state__in=UNFINISHED).exists():
             raise KeyRotationRunning("A rotation of the key-encryption key is running. Wait for it.")
-    if sealed.current().kek_version == version:
+    if sealed_columns.current().kek_version == version:
         raise KekInUse(f"{version} is current: fresh secrets are sealed under it.")
 
 

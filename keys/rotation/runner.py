@@ -15,7 +15,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.tags import Outcome, Tag
-from keycast.errors import KeycastError, Unavailable
+from keycast.base.errors import KeycastError, Unavailable
 from keys.models import Rotation, RotationState
 from keys.rotation import crash, lease
 from keys.rotation.errors import LostLease

@@ -13,13 +13,13 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
+from keys.lifecycle.text import clean_reason
 from keys.models import Rotation, RotationState
 from keys.rotation.errors import KeyRotationRunning, RotationNotFound, WrongScope
 from keys.rotation.jobs import actor_of, job_of, nudge_after_commit, scope_of
 from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of
 from keys.rotation.scope import Scope
-from keys.text import clean_reason
 
 UNFINISHED: Final = (RotationState.PENDING, RotationState.RUNNING)
 _LOCK_CLASS: Final = 0x6B657973  # "keys": PostgreSQL's advisory locks have two halves

@@ -17,16 +17,16 @@ from keycast.crypto.musig import Session
 from keycast.crypto.schnorr import is_public_key
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
-from keycast.nostr.events import UnsignedEvent
-from keys.cosigning import authorisation
-from keys.cosigning.authorisation import Grant, Purpose
-from keys.cosigning.client import CosignerClient, LostReply
-from keys.cosigning.errors import CosignerMisbehaved
+from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
 from keys.hsm.protocol import Authoriser
 from keys.refs import Capabilities, HsmRef, KeyRef
+from keys.signing.cosigning import authorisation
+from keys.signing.cosigning.authorisation import Grant, Purpose
+from keys.signing.cosigning.client import CosignerClient, LostReply
+from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.half import OpenHalf, conversation_key, half_of
-from keys.signing.opened import peer_bytes
+from keys.signing.opened_key import peer_bytes
 from keys.signing.vault import Vault
 
 ATTEMPTS: Final = 2

@@ -19,8 +19,8 @@ from keycast.crypto import aead
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.types import is_hex
 from keys.errors import KeyDamaged
-from keys.kms.protocol import KekProvider
 from keys.refs import Purpose, SealedSecret
+from keys.signing.kms.protocol import KekProvider
 
 VERSION: Final = 1
 SECRET_SIZE: Final = 32

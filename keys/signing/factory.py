@@ -8,13 +8,13 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from keys.cosigning.client import CosignerClient
 from keys.errors import KekUnavailable
-from keys.kms import registry
 from keys.signing.cache import LeasedCache
+from keys.signing.cosigning.client import CosignerClient
+from keys.signing.key_maker import LocalKeyMaker
+from keys.signing.kms import registry
 from keys.signing.local import LocalSigner
-from keys.signing.maker import LocalKeyMaker
-from keys.signing.opened import OpenKey
+from keys.signing.opened_key import OpenKey
 from keys.signing.protocol import DamageReport, KeyMaker, Signer
 from keys.signing.service import SigningService
 from keys.signing.transport import OpenTransportKey, TransportService
@@ -95,6 +95,6 @@ def kek_problem() -> str:
 
 
 def _remote() -> Any:
-    from keys.signing.remote import access  # noqa: PLC0415 -- only where the signer is a process of its own
+    from keys.signing.isolated import access  # noqa: PLC0415 -- only where the signer is a process of its own
 
     return access

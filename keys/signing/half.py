@@ -21,11 +21,11 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged, KeyMismatch
-from keys.kms.protocol import KekProvider
 from keys.refs import KeyRef, Purpose, SealedSecret
 from keys.signing import envelope
 from keys.signing.envelope import Place
-from keys.signing.opened import OpenKey
+from keys.signing.kms.protocol import KekProvider
+from keys.signing.opened_key import OpenKey
 
 VERSION: Final = 1
 _NAME_AT: Final = 34

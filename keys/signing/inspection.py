@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from keys.kms import registry
 from keys.refs import KeyRef, TransportRef
 from keys.signing import local, transport
-from keys.signing.remote import access
+from keys.signing.isolated import access
+from keys.signing.kms import registry
 from keys.signing.vault import unlock
 
 

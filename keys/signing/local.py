@@ -8,11 +8,11 @@ from uuid import UUID
 
 from keycast.crypto.errors import CryptoError, SecretWiped
 from keycast.nostr import nip04, nip44
-from keycast.nostr.events import UnsignedEvent
+from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
 from keys.refs import Capabilities, KeyRef, Purpose
 from keys.signing.envelope import Place
-from keys.signing.opened import OpenKey
+from keys.signing.opened_key import OpenKey
 from keys.signing.vault import Vault
 
 T = TypeVar("T")

@@ -11,10 +11,10 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from keycast.crypto.secret import SecretBytes
-from keycast.nostr.events import UnsignedEvent
-from keys.cosigning.authorisation import Grant
+from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged
 from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
+from keys.signing.cosigning.authorisation import Grant
 from keys.signing.envelope import Place
 from keys.signing.half import SealedHalf
 
@@ -156,7 +156,7 @@ class KeyMaker(Protocol):
         """Open half B of a split key and give it to the co-signer, which keeps it under a key of its own. Repeatable.
 
         ``public_key`` (64 hex digits) is the whole key's. Needs a way to the co-signer, as signing does; waits for it.
-        Raises as ``split``, and keys.cosigning.errors.
+        Raises as ``split``, and keys.signing.cosigning.errors.
         """
         ...
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Mapping
 from uuid import UUID
 
 from keycast.crypto import schnorr
-from keycast.nostr.events import Event, EventError, UnsignedEvent, id_of
+from keycast.nostr.nip01 import Event, EventError, UnsignedEvent, id_of
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, SignatureRefused
 from keys.refs import Capabilities, KeyRef
 from keys.signing.protocol import DamageReport, Signer

@@ -7,12 +7,12 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keys.cosigning.errors import CosignerMisbehaved
 from keys.errors import KeyDamaged
-from keys.kms.protocol import KekProvider
 from keys.signing import envelope
+from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.envelope import Place
 from keys.signing.half import parting_place_of, place_of
+from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import SplitKey
 from keys.signing.vault import unlock
 

@@ -9,7 +9,7 @@ from keycast.nostr import nip44
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
 from keys.refs import Purpose, TransportRef
 from keys.signing.envelope import Place
-from keys.signing.opened import OpenKey
+from keys.signing.opened_key import OpenKey
 from keys.signing.protocol import DamageReport
 from keys.signing.vault import Vault
 

@@ -12,12 +12,12 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged, KeyMismatch
-from keys.kms.protocol import KekProvider
 from keys.refs import SealedSecret
 from keys.signing import envelope
 from keys.signing.cache import LeasedCache
 from keys.signing.envelope import Place
-from keys.signing.opened import OpenKey
+from keys.signing.kms.protocol import KekProvider
+from keys.signing.opened_key import OpenKey
 
 V = TypeVar("V", bound=OpenKey)
 _ZERO_KEY: Final = SecretBytes.zero(aead.KEY_SIZE)

@@ -13,18 +13,18 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts import services as people
-from accounts.approvals import services as approvals
-from accounts.approvals.errors import ApprovalRequired, OwnRequest
 from accounts.errors import Conflict, Invalid
 from accounts.models import Role, StaffRole, Tenant, User
+from accounts.models.panic import HeldBy, Release
 from accounts.panic import services
-from accounts.panic.looks import locks
-from accounts.panic.models import HeldBy, Release
+from accounts.panic.health import locks
 from accounts.panic.selectors import deployment_lock
+from accounts.staff.approvals import services as approvals
+from accounts.staff.approvals.errors import ApprovalRequired, OwnRequest
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
-from keycast.errors import KeycastError, NotPermitted
+from keycast.base.errors import KeycastError, NotPermitted
 from tests.keys.conftest import make_key, make_user
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ import pytest
 
 from accounts.models import Membership, Role, Tenant, User
 from accounts.permissions import Action, Granted, Refused, can, decide, require
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 
 TENANT, OTHER = Tenant(slug="news"), Tenant(slug="club")
 A, V = Action, list(Role)

@@ -19,12 +19,12 @@ from accounts.errors import Conflict, Invalid, InvitationInvalid, LastOwner
 from accounts.hosts import BadHost
 from accounts.models import Invitation, Membership, Tenant, TenantDomain, User
 from accounts.selectors import get_member, members_of, membership_of, pending_invitations, primary_host, tenants_of
-from keycast.audit import writing
+from keycast.audit import writer
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
 from keycast.audit.tags import Tag
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 
 from .conftest import ACTOR, PASSWORD, MakeMember
 
@@ -86,7 +86,7 @@ def test_what_cannot_be_recorded_does_not_happen(monkeypatch: pytest.MonkeyPatch
     def fail(*_: object) -> None:
         raise DatabaseError("disk full")
 
-    monkeypatch.setattr(writing, "_insert", fail)
+    monkeypatch.setattr(writer, "_insert", fail)
     with pytest.raises(AuditUnavailable):
         services.create_tenant(actor=ACTOR, slug="news", name="News", host="news.example")
     with pytest.raises(AuditUnavailable):

@@ -13,8 +13,6 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from accounts.approvals.errors import ApprovalRequired
-from accounts.approvals.services import approve, ask
 from accounts.errors import Conflict, Invalid
 from accounts.models import Invitation, StaffRole, Tenant, User
 from accounts.services import (
@@ -37,11 +35,13 @@ from accounts.services import (
     unlock_tenant,
     unlock_user,
 )
+from accounts.staff.approvals.errors import ApprovalRequired
+from accounts.staff.approvals.services import approve, ask
+from accounts.staff.health import officers
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
-from keycast.errors import NotPermitted
-from keycast.officers import officers
+from keycast.base.errors import NotPermitted
 from tests.accounts.conftest import ACTOR
 
 OFFICER, OPERATOR = StaffRole.SECURITY_OFFICER, StaffRole.OPERATOR

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from accounts import proofs
+from accounts import domain_proofs
 from accounts.models import Tenant
 from accounts.services import add_domain
 from keycast.audit.models import AuditRow
@@ -22,9 +22,9 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def _silent_dns() -> Iterator[None]:
-    proofs.set_texts(lambda name: [])
+    domain_proofs.set_texts(lambda name: [])
     yield
-    proofs.set_texts(None)
+    domain_proofs.set_texts(None)
 
 
 def run(*arguments: str) -> Any:
@@ -72,7 +72,7 @@ def test_host_names_are_added_made_primary_and_removed(news: Tenant) -> None:
 
 def test_a_claim_is_checked(news: Tenant) -> None:
     domain = add_domain(actor=ACTOR, tenant=news, host="soon.example")
-    proofs.set_texts(lambda name: [proofs.record_value(domain.token)])
+    domain_proofs.set_texts(lambda name: [domain_proofs.record_value(domain.token)])
     assert {d["host"]: d["verified"] for d in run("check-domain", "news", "soon.example")["domains"]} == {
         "news.example": True,
         "soon.example": True,

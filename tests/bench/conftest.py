@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.client.conftest import bunker
+from tests.keycast.nostr.client.conftest import bunker
 
 __all__ = ["bunker"]

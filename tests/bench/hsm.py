@@ -19,9 +19,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from keycast.demo.surroundings import free_port
-from keys.hsm.emulators.kms.server import control
-from keys.kms.keyfile import write_new
+from keycast.demo.environment import free_port
+from keycast.emulators.kms.server import control
+from keys.signing.kms.keyfile import write_new
 from tests.bench.server import ROOT, use_of
 
 CLIENTS = (1, 10, 100)

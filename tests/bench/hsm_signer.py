@@ -39,7 +39,7 @@ class Subject:
     """Keys of one way of keeping, and the two things to be measured: signing, and asking the HSM alone."""
 
     def __init__(self, way: str) -> None:
-        from keys.damage import report_damage
+        from keys.lifecycle.damage import report_damage
         from keys.signing import factory
 
         self.service = factory.make_signing_service(report_damage)
@@ -87,16 +87,16 @@ class Subject:
 
     async def sign(self, key: Any) -> None:
         """One event; the service verifies its signature before it lets go of it."""
-        from keycast.nostr.events import UnsignedEvent
+        from keycast.nostr.nip01 import UnsignedEvent
 
         content = f"a note of usual length, number {next(self.numbers)}: " + "words " * 12
         await self.service.sign_event(key, UnsignedEvent(key.public_key, int(time.time()), 1, [], content))
 
     async def authorise(self, key: Any) -> None:
         """What Google's client and the check of its answer cost, without any signature of ours."""
-        from keys.cosigning import upkeep
+        from keys.split import maintenance
 
-        await upkeep.authoriser_of("google").authorise(key.hsm, next(self.numbers).to_bytes(32, "big"))
+        await maintenance.authoriser_of("google").authorise(key.hsm, next(self.numbers).to_bytes(32, "big"))
 
 
 def encrypted() -> Any:
@@ -113,11 +113,11 @@ def cosigned() -> Any:
 
     from keycast.crypto.musig import KeyAggregate
     from keycast.crypto.points import even_half
-    from keys.cosigning.client import blocking
-    from keys.hsm.setup import keepers
-    from keys.kms import registry
+    from keys.hsm.registration import keepers
     from keys.refs import HsmRef, KeyRef, SealedSecret
+    from keys.signing.cosigning.client import blocking
     from keys.signing.half import seal_half
+    from keys.signing.kms import registry
 
     key_id, keeper = uuid4(), keepers()["google"]
     keypair, secret = even_half()
@@ -136,7 +136,7 @@ def cosigned() -> Any:
 
 def nethsm() -> Any:
     from keys.hsm.nethsm import names
-    from keys.hsm.setup import keepers
+    from keys.hsm.registration import keepers
     from keys.refs import HsmRef, KeyRef
 
     key_id, keeper = uuid4(), keepers()["nethsm"]

@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-from keycast.client import identity
-from keycast.client.checks import signed_as_asked
-from keycast.client.wire import Wire
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip44
-from keycast.nostr.events import serialize
+from keycast.nostr.client import identity
+from keycast.nostr.client.checks import signed_as_asked
+from keycast.nostr.client.wire import Wire
+from keycast.nostr.nip01 import serialize
 from keycast.nostr.uris import BunkerUri
 from tests.bench.websocket import Socket, frame
 

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from keycast.client import BunkerClient, ClientError
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
+from keycast.demo.environment import Surroundings, free_port
 from keycast.demo.processes import ServerProcess
-from keycast.demo.surroundings import Surroundings, free_port
-from keys.kms.keyfile import write_new
+from keycast.nostr.client import BunkerClient, ClientError
+from keys.signing.kms.keyfile import write_new
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 # The limits that protect a server from floods are not what is measured here.
 OPENED_LIMITS: dict[str, str] = {}
 

@@ -11,7 +11,7 @@ from websockets.asyncio.server import serve
 from tests.bench import hsm, primitives, server, steps
 from tests.bench.load import Client, Target
 from tests.bench.websocket import Socket, frame
-from tests.client.fake_bunker import FakeBunker
+from tests.keycast.nostr.client.fake_bunker import FakeBunker
 
 
 async def test_frames_of_every_size_arrive_whole_both_ways():

@@ -17,13 +17,13 @@ from django_scopes import scopes_disabled
 from accounts.models import Role, Tenant, TenantDomain, User
 from bunker import services
 from bunker.models import Connection
-from bunker.relays.intake import Intake, NobodyServed
+from bunker.relays.event_checks import Intake, NobodyServed
 from bunker.relays.interfaces import BUILT_IN, Drop
 from keycast.audit.entries import Actor
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip44
-from keycast.nostr.events import Event, UnsignedEvent, id_of, parse_event, serialize, verify_event
+from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, parse_event, serialize, verify_event
 from keycast.nostr.uris import BunkerUri
 from keys import services as key_services
 from keys.models import PersonalKey, TransportKey

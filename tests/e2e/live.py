@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from keycast.demo import story
+from keycast.demo import walkthrough
+from keycast.demo.environment import Surroundings, free_port
 from keycast.demo.processes import ServerProcess
-from keycast.demo.surroundings import Surroundings, free_port
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 ALSO = {"KEYCAST_SIGNER_CHILD": "1"} if os.environ.get("KEYCAST_TEST_SIGNER") == "remote" else {}
 Beside = Callable[[dict[str, str]], AbstractContextManager[None]]
 
@@ -142,7 +142,7 @@ def live(
         with beside(environment) if beside else nullcontext(), ServerProcess(environment, surroundings.port) as process:
             server.pid = process.pid
             if hsm:
-                story.wait_for_hsm(environment)
+                walkthrough.wait_for_hsm(environment)
                 offer_both_modes(server)
             yield server
         assert process.exit_code == 0, "the server did not drain properly"

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer
 

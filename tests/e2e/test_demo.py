@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from keycast.nostr import nip19
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from keycast.nostr.uris import BunkerUri
+from tests.paths import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 pytestmark = pytest.mark.timeout(180)
 
 

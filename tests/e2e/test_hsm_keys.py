@@ -13,7 +13,7 @@ import pytest
 
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip19, nip44
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer, live
 

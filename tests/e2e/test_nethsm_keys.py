@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from keycast.crypto.schnorr import Keypair
+from keycast.emulators.nethsm.server import NetHsmEmulator
 from keycast.nostr import nip19
-from keycast.nostr.events import parse_event, verify_event
-from keys.hsm.emulators.nethsm.server import NetHsmEmulator
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import ROOT, LiveServer, live, offer_both_modes
 

@@ -22,14 +22,14 @@ import pytest
 from keycast.crypto.musig import ORDER
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.demo.surroundings import free_port
+from keycast.demo.environment import free_port
+from keycast.emulators.nethsm.server import NetHsmEmulator
 from keycast.nostr import nip19
-from keys.cosigning import process as cosigner
-from keys.hsm.emulators.nethsm.server import NetHsmEmulator
-from keys.kms import keyfile
-from keys.signing.remote import process as signer
-from tests.crypto.test_memory import count, memory_of
+from keys.cosigner import process as cosigner
+from keys.signing.isolated import process as signer
+from keys.signing.kms import keyfile
 from tests.e2e.live import ROOT, LiveServer, live, offer_both_modes
+from tests.keycast.crypto.test_memory import count, memory_of
 
 pytestmark = [
     pytest.mark.slow,

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from keycast.demo.environment import free_port
 from keycast.demo.processes import ServerProcess
-from keycast.demo.surroundings import free_port
 from tests.e2e.live import ROOT, LiveServer, live
 
 pytestmark = [

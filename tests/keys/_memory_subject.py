@@ -16,7 +16,7 @@ import django
 
 django.setup()
 
-from keycast.nostr.events import UnsignedEvent  # noqa: E402
+from keycast.nostr.nip01 import UnsignedEvent  # noqa: E402
 from keys import services  # noqa: E402
 from keys.refs import KeyRef, SealedSecret, TransportRef  # noqa: E402
 

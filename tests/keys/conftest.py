@@ -12,7 +12,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Membership, Role, Tenant, User
 from keycast.audit.entries import Actor
 from keys import selectors, services
-from keys.kms import registry
+from keys.signing.kms import registry
 
 _numbers = itertools.count()
 

@@ -12,16 +12,17 @@ import pytest
 from django.db import connection
 
 from keycast.audit.entries import Actor
+from keycast.base.errors import KeycastError
 from keycast.crypto.secret import SecretBytes
-from keycast.errors import KeycastError
 from keycast.nostr import nip19, nip49
-from keycast.nostr.events import UnsignedEvent
-from keys import creation, selectors, services
-from keys.creation import WantedKey
+from keycast.nostr.nip01 import UnsignedEvent
+from keys import selectors, services
 from keys.errors import KeyDamaged
 from keys.importing.lines import ImportLine
-from keys.kms import registry
+from keys.lifecycle import creation
+from keys.lifecycle.creation import WantedKey
 from keys.services import parse_secret_input
+from keys.signing.kms import registry
 
 CANARY = bytes.fromhex("8f3c1e5ad7b94260f1a8c3e7b5d2946f0e8d7c6b5a493827160f5e4d3c2b1a09")
 PASSWORD = "canary password of the canary"

@@ -14,16 +14,16 @@ import pytest
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
-from keys.kms import registry
 from keys.refs import Purpose
 from keys.signing import envelope
 from keys.signing.envelope import Place
-from tests.crypto.test_memory import count, memory_of, readable
+from keys.signing.kms import registry
+from tests.keycast.crypto.test_memory import count, memory_of, readable
+from tests.paths import ROOT
 
 __all__ = ["readable"]
 
 SUBJECT = Path(__file__).with_name("_memory_subject.py")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 class Prepared:

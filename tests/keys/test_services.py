@@ -14,7 +14,7 @@ from django_scopes import scope, scopes_disabled
 from accounts.models import Membership, Role, User
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.errors import KeycastError, NotFound, NotPermitted
+from keycast.base.errors import KeycastError, NotFound, NotPermitted
 from keys import SHARDS, selectors, services, signals
 from keys.errors import (
     InvalidText,
@@ -25,9 +25,9 @@ from keys.errors import (
     KeyModeUnavailable,
     KeyNotFound,
 )
-from keys.kms import registry
 from keys.models import KeyState, PersonalKey, SetBy, TransportKey
 from keys.services import WantedKey
+from keys.signing.kms import registry
 
 from .conftest import make_key, make_tenant, make_user
 
@@ -114,12 +114,12 @@ class TestCreation:
 
     def test_if_it_cannot_be_recorded_it_is_not_made(self, user, tenant, monkeypatch):
         from keycast.audit.errors import AuditUnavailable
-        from keys import journal
+        from keys.lifecycle import audit
 
         def fail(*_):
             raise AuditUnavailable
 
-        monkeypatch.setattr(journal, "record_all", fail)
+        monkeypatch.setattr(audit, "record_all", fail)
         with pytest.raises(AuditUnavailable):
             make_key(user, tenant)
         with scopes_disabled():
@@ -233,8 +233,8 @@ class TestBringingBack:
             services.enable_key(actor=Actor.user(user), key=key)
 
     def test_only_operators_bring_back_a_quarantined_key(self, key, user, admin):
-        from keys.damage import record_damage
         from keys.errors import KeyMismatch
+        from keys.lifecycle.damage import record_damage
 
         record_damage(key.id, KeyMismatch())
         for person in (user, admin):
@@ -297,14 +297,14 @@ class TestDestruction:
                 verb(actor=Actor.command("test"), key=key)
 
     def test_if_it_cannot_be_recorded_nothing_is_destroyed(self, key, user, monkeypatch):
-        from keys import journal
+        from keys.lifecycle import audit
 
         services.schedule_destruction(actor=Actor.user(user), key=key)
 
         def fail(*_, **__):
             raise KeycastError
 
-        monkeypatch.setattr(journal, "record", fail)
+        monkeypatch.setattr(audit, "record", fail)
         with pytest.raises(KeycastError):
             services.destroy_due_keys(now=timezone.now() + timedelta(days=31))
         assert fresh(key).encrypted_secret_key is not None

@@ -17,7 +17,7 @@ from keycast.audit.services import chain_of, record
 from keycast.audit.signing import LocalSigner
 from keycast.audit.statements import Keyring
 from keycast.audit.tags import Outcome, Tag
-from tests.audit.conftest import KEY, signer  # noqa: F401  (a fixture)
+from tests.keycast.audit.conftest import KEY, signer  # noqa: F401  (a fixture)
 
 LOG, EXPORT = "/audit/", "/audit/export/"
 

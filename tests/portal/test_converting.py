@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from keys import modes
 from keys.hsm.google.backend import GoogleBackend
-from keys.hsm.models import ConversionStep
+from keys.lifecycle import modes
+from keys.lifecycle.modes import EncryptedBackend
 from keys.models import Conversion, PersonalKey
-from keys.modes import EncryptedBackend
+from keys.models.hsm import ConversionStep
 from tests.portal.test_keys import confirmed, sign_in
 
 RING = "projects/test/locations/europe-west1/keyRings/keycast"
@@ -22,7 +22,7 @@ def offering(monkeypatch: pytest.MonkeyPatch, settings: Any, tenant: Any) -> Non
     """The tenant offers both ways; no job runs."""
     settings.GCP_KEY_RING, settings.KMS_EMULATOR = RING, True
     monkeypatch.setattr(modes, "_backends", [EncryptedBackend(), GoogleBackend()])
-    monkeypatch.setattr("keys.conversion.nudging._enqueue", lambda key_id: None)
+    monkeypatch.setattr("keys.split.conversion.wakeup._enqueue", lambda key_id: None)
     tenant.key_modes = ["encrypted", "hsm"]
     tenant.save()
 

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from accounts import proofs
+from accounts import domain_proofs
 from accounts.models import Tenant, TenantDomain
 from accounts.services import add_domain, check_claims, verify_domain
 from accounts.services.domains import MAX_DOMAINS
@@ -29,12 +29,12 @@ def dns() -> Iterator[Records]:
     def texts(name: str) -> list[str]:
         found = records.get(name, [])
         if found is None:
-            raise proofs.Unanswered
+            raise domain_proofs.Unanswered
         return found
 
-    proofs.set_texts(texts)
+    domain_proofs.set_texts(texts)
     yield records
-    proofs.set_texts(None)
+    domain_proofs.set_texts(None)
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def claimed(person: Person, host: str = "keys.example.org") -> TenantDomain:
 
 
 def prove(dns: Records, domain: TenantDomain) -> None:
-    dns[proofs.record_name(domain.host)] = ["v=spf1 -all", f" {proofs.record_value(domain.token)} "]
+    dns[domain_proofs.record_name(domain.host)] = ["v=spf1 -all", f" {domain_proofs.record_value(domain.token)} "]
 
 
 def act(person: Person, domain: TenantDomain, verb: str) -> Any:
@@ -103,7 +103,7 @@ def test_a_proof_that_is_not_there_is_said_and_nothing_is_served(
     found: Any, said: str, boss: Person, dns: Records
 ) -> None:
     domain = claimed(boss, "Keys.Example.org".lower())
-    dns[proofs.record_name(domain.host)] = found
+    dns[domain_proofs.record_name(domain.host)] = found
     page = " ".join(act(boss, domain, "check").content.decode().split())
     assert said in page
     assert not is_served(domain.host)
@@ -186,7 +186,7 @@ def test_the_dns_is_not_asked_again_within_seconds(boss: Person, dns: Records) -
 def test_the_job_proves_what_waits_and_leaves_what_is_not_there(boss: Person, dns: Records) -> None:
     one, two, three = (claimed(boss, f"{name}.example.org") for name in ("one", "two", "three"))
     prove(dns, one)
-    dns[proofs.record_name(two.host)] = None  # type: ignore[assignment]
+    dns[domain_proofs.record_name(two.host)] = None  # type: ignore[assignment]
     prove(dns, three)
     verify_domain(actor=OPERATOR, domain=three)
     assert check_claims() == 1

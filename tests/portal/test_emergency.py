@@ -8,7 +8,7 @@ import pytest
 from django.urls import reverse
 
 from accounts.models import Role, Tenant
-from accounts.panic.models import Release
+from accounts.models.panic import Release
 from accounts.panic.services import ask_release, lock_deployment
 from accounts.services import lock_tenant, lock_user
 from keycast.audit.entries import Actor

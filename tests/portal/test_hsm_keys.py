@@ -11,8 +11,8 @@ from django_scopes import scopes_disabled
 from accounts.services.tenants import change_tenant
 from keycast.audit.entries import Actor
 from keycast.crypto.schnorr import Keypair
-from keys import modes
 from keys.hsm.google.backend import GoogleBackend
+from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
 from keys.signing.local import CAPABILITIES as ENCRYPTED
 
@@ -43,7 +43,7 @@ def offered(tenant: Any, settings: Any, monkeypatch: Any) -> None:
     settings.GCP_KEY_RING = "projects/test/locations/europe-west1/keyRings/keycast"
     settings.KMS_EMULATOR = True
     monkeypatch.setattr(modes, "_backends", [*modes._backends, GoogleBackend(FakeHalves()), NetHsmLike()])
-    monkeypatch.setattr("keys.hsm.pending.enqueue", lambda key_id: None)
+    monkeypatch.setattr("keys.hsm.provisioning.enqueue", lambda key_id: None)
     change_tenant(actor=Actor.command("test"), tenant=tenant, key_modes=["encrypted", "hsm"])
 
 

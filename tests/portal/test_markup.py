@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.paths import ROOT
+
 TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
 OWN_SCRIPTS = sorted((ROOT / "static" / "js").glob("*.js"))
 

@@ -16,7 +16,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from accounts.models import Invitation, Membership, Tenant, TenantDomain
-from accounts.panic.models import HeldBy
+from accounts.models.panic import HeldBy
 from accounts.panic.services import ask_release
 from accounts.services import lock_tenant
 from accounts.services.domains import add_domain

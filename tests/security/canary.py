@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from django.db import connection
 
-from keycast import logging as keycast_logging
+from keycast.base import logging as keycast_logging
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip19
 

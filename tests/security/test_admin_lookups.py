@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
-from tests.admin.conftest import World, operator, operator_client, platform, world
+from tests.keycast.console.conftest import World, operator, operator_client, platform, world
 
 __all__ = ["operator", "operator_client", "platform", "world"]
 

@@ -26,8 +26,8 @@ from django.test import Client as Browser
 from accounts.models import Role
 from accounts.services import add_member, create_tenant, create_user
 from bunker.models import WorkerSeat
-from keycast import metrics
 from keycast.audit.errors import AuditUnavailable
+from keycast.base import metrics
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip19, nip49
 from keycast.nostr.uris import BunkerUri
@@ -143,7 +143,7 @@ class Story:
             raise RuntimeError(f"cannot keep {raw.hex()} or {nip19.encode_nsec(SecretBytes(raw))}")
 
         with self.patch.context() as patch:
-            patch.setattr("keys.journal.record_all", unavailable)
+            patch.setattr("keys.lifecycle.audit.record_all", unavailable)
             assert self.post("/keys/import/", form).status_code == 503
         with self.patch.context() as patch:
             patch.setattr("keys.services.creation.add", lambda *_, **__: {}["missing"])
@@ -234,7 +234,7 @@ class Story:
 
         peer = Client(FakePort(), self.home.transport.public_key).public_key
         with self.patch.context() as patch:
-            patch.setattr("bunker.worker.batch.append", unavailable)
+            patch.setattr("bunker.worker.group_commit.append", unavailable)
             assert "error" in await client.sign(PLAINTEXT)
         with self.patch.context() as patch:
             patch.setattr("bunker.methods.nip44_encrypt.Nip44Encrypt.run", broken)

@@ -1,6 +1,7 @@
 """A dump of the database, and nothing else: what can be done with it (threats L7, C5).
 
-That keys do not open without their key-encryption key, tests/keys/test_local_kek.py and test_envelope.py show."""
+That keys do not open without their key-encryption key, tests/keys/signing/kms/test_local_kek.py and test_envelope.py
+show."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from bunker.models import Request
-from bunker.worker.gate import GateLimits
+from bunker.worker.admission import GateLimits
 from keycast.audit.models import AuditRow
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import Client, FakePort, Home, issue, make_home

@@ -9,7 +9,7 @@ from django_scopes import scopes_disabled
 
 from bunker import services
 from bunker.errors import InvalidConnection
-from bunker.relays.intake import Intake
+from bunker.relays.event_checks import Intake
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
 from keycast.audit.entries import Actor

@@ -10,15 +10,15 @@ from django.test import Client
 
 from accounts.models import StaffRole, User
 from accounts.services import create_user
+from accounts.staff.roles import MATRIX
 from bunker.models import Connection
 from bunker.services import approve_nostrconnect, create_bunker_url
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keycast.nostr.uris import NostrConnectUri
-from keycast.staff import MATRIX
 from keys.models import PersonalKey
-from tests.admin.conftest import PLATFORM, World, add_second_factor, prove_again, signed_in, staff, world
-from tests.admin.pages import pages
+from tests.keycast.console.conftest import PLATFORM, World, add_second_factor, prove_again, signed_in, staff, world
+from tests.keycast.console.pages import pages
 from tests.portal.conftest import (
     _everything,
     bob,

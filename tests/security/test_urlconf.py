@@ -19,7 +19,7 @@ from tests.portal.test_sweep import NAMES, PATTERNS
 
 __all__ = ["_everything", "ada", "bob", "make_person", "tenant", "visitor"]
 
-SWEPT = {"admin/": "tests/admin", "account/": "this file"}
+SWEPT = {"admin/": "tests/keycast/console", "account/": "this file"}
 """Prefixes, and where their walk is; the portal's namespaces are walked in tests/portal/test_sweep.py."""
 
 PORTAL = {"portal", "keys", "apps"}

@@ -7,11 +7,11 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from accounts.addresses import origin
+from accounts.absolute_urls import origin
 from accounts.models import KeyMode, Tenant
 from accounts.services import create_tenant
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 
 class Command(BaseCommand):

@@ -14,7 +14,7 @@ from accounts.models import Role, StaffRole, Tenant, User
 from accounts.selectors import membership_of
 from accounts.services import add_member, create_user, make_staff
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 PASSWORD_VARIABLE = "KEYCAST_PASSWORD"  # noqa: S105 -- a name
 _ACTOR = Actor.command("create_user")

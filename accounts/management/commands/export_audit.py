@@ -13,11 +13,11 @@ from django.db import transaction
 
 from accounts.models import Tenant
 from keycast.audit import checkpoints, exporting, signing
+from keycast.audit.browser_exports import note
 from keycast.audit.entries import Actor
-from keycast.audit.exports import note
 from keycast.audit.selectors import Filters
 from keycast.audit.services import PLATFORM, chain_of
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 ACTOR = Actor.command("export_audit")
 

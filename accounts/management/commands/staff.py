@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from accounts.models import StaffRole, User
 from accounts.services import change_staff_role, end_staff, make_staff
-from accounts.staff import SECOND_FACTORS
+from accounts.staff.gate import SECOND_FACTORS
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 _ACTOR = Actor.command("staff")
 

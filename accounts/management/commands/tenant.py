@@ -14,7 +14,7 @@ from accounts.models import Tenant, TenantDomain
 from accounts.quotas import Quota, usage_of
 from accounts.selectors import domains_of
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 ACTOR = Actor.command("tenant")
 

@@ -12,8 +12,8 @@ from django.db import connection
 
 from accounts.models import Tenant
 from keycast.audit import triggers
-from keycast.audit.kept import Outside, read
 from keycast.audit.offline import report_on
+from keycast.audit.published_statements import Outside, read
 from keycast.audit.publishing import read_lines
 from keycast.audit.services import PLATFORM, Report, chain_of, verify
 from keycast.audit.signing import trusted

@@ -15,7 +15,7 @@ from django_scopes import scopes_disabled
 from bunker.policy import TEMPLATES
 from bunker.services import IssuedUrl, create_bunker_url
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keycast.nostr import nip19
 from keys.models import PersonalKey
 

@@ -12,10 +12,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from keycast.client import BunkerClient, ClientError, identity
-from keycast.client.speed import measure
 from keycast.nostr import nip19
-from keycast.nostr.events import serialize
+from keycast.nostr.client import BunkerClient, ClientError, identity
+from keycast.nostr.client.speed import measure
+from keycast.nostr.nip01 import serialize
 
 Options = dict[str, Any]
 EXIT_CODES = (

@@ -6,13 +6,13 @@ from typing import Any
 
 from django_q.management.commands.qcluster import Command as ClusterCommand
 
-from keycast.children import end_with_parent
-from keycast.startup import refuse_unsafe_start
+from keycast.base.child_processes import end_with_parent
+from keycast.operations.startup import refuse_unsafe_start
 
 
 class Command(ClusterCommand):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
-        from keycast.jobs import register_schedules  # noqa: PLC0415  (imports what jobs need, only when jobs run)
+        from keycast.operations.jobs import register_schedules  # noqa: PLC0415  (imports what jobs need, only when jobs run)
 
         end_with_parent()
         refuse_unsafe_start()

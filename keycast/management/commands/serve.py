@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keycast.children import end_with_parent
+from keycast.base.child_processes import end_with_parent
 
 
 class Command(BaseCommand):

@@ -9,8 +9,8 @@ from google.cloud import kms_v1
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
 from keys.errors import KeyDamaged
-from keys.hsm.breaker import Breaker
-from keys.hsm.google import answers, clients, course, names
+from keys.hsm.circuit_breaker import Breaker
+from keys.hsm.google import calling, clients, names, responses
 from keys.refs import HsmRef
 
 _PUBLIC_KEY_SIZE: Final = 33
@@ -30,31 +30,31 @@ class GoogleAuthoriser:
         public_key = _public_key(hsm)
         if len(digest) != _DIGEST_SIZE:
             raise ValueError("a digest is 32 bytes")
-        tries = course.Course(self.breaker, "AsymmetricSign")
+        tries = calling.Course(self.breaker, "AsymmetricSign")
         lane = await clients.lane()
-        async with lane.place(course.TOTAL_SECONDS) as client:
-            return await course.run(tries, lambda seconds: _sign(client, hsm, digest, public_key, seconds))
+        async with lane.place(calling.TOTAL_SECONDS) as client:
+            return await calling.run(tries, lambda seconds: _sign(client, hsm, digest, public_key, seconds))
 
 
 async def _sign(
     client: kms_v1.KeyManagementServiceAsyncClient, hsm: HsmRef, digest: bytes, public_key: bytes, seconds: float
 ) -> bytes:
     request = kms_v1.AsymmetricSignRequest(
-        name=hsm.key_version, digest=kms_v1.Digest(sha256=digest), digest_crc32c=answers.checksum(digest)
+        name=hsm.key_version, digest=kms_v1.Digest(sha256=digest), digest_crc32c=responses.checksum(digest)
     )
     response = await client.asymmetric_sign(request=request, retry=None, timeout=seconds)
-    answers.about(response, hsm.key_version)
-    answers.must(response.verified_digest_crc32c, "the digest's checksum was not verified")
-    return _verified(answers.payload(response, "signature"), digest, public_key)
+    responses.about(response, hsm.key_version)
+    responses.must(response.verified_digest_crc32c, "the digest's checksum was not verified")
+    return _verified(responses.payload(response, "signature"), digest, public_key)
 
 
 def _verified(signature: bytes, digest: bytes, public_key: bytes) -> bytes:
     try:
         compact = ecdsa.normalise(ecdsa.parse_der(signature))
     except CryptoError as error:
-        raise course.SuspectAnswer from error
+        raise calling.SuspectAnswer from error
     if not ecdsa.verify(public_key, digest, compact):
-        raise course.SuspectAnswer from ValueError("signature of another key or digest")
+        raise calling.SuspectAnswer from ValueError("signature of another key or digest")
     return compact
 
 

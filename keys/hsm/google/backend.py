@@ -9,7 +9,7 @@ from django.conf import settings
 
 from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
-from keys.hsm import pending
+from keys.hsm import provisioning
 from keys.hsm.google import names
 from keys.models import KeyState, PersonalKey, Provider
 from keys.refs import Capabilities
@@ -20,7 +20,7 @@ _NO_RING: Final = "The key ring in Google Cloud KMS is not set up on this server
 
 
 class Halves(Protocol):
-    """Who splits keys (keys.cosigning.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
+    """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
 
     def create(self, row: PersonalKey) -> None: ...
 
@@ -28,7 +28,8 @@ class Halves(Protocol):
 
 
 class GoogleBackend:
-    """A ModeBackend (keys.modes): splits the key now, names its HSM key, and leaves the rest to keys.hsm.pending."""
+    """A ModeBackend (keys.lifecycle.modes): splits the key now, names its HSM key, and leaves the rest to
+    keys.hsm.provisioning."""
 
     key_mode = KeyMode.HSM.value
     provider = Provider.GOOGLE.value
@@ -49,10 +50,10 @@ class GoogleBackend:
         row.provider = self.provider
         row.kms_key_name = f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}"
         row.state = KeyState.PENDING
-        pending.enqueue(row.id)
+        provisioning.enqueue(row.id)
 
 
 def _halves() -> Halves:
-    from keys.cosigning import halves  # noqa: PLC0415
+    from keys.split import halves  # noqa: PLC0415
 
     return halves

@@ -12,9 +12,9 @@ from django.conf import settings
 from google.cloud import kms_v1
 
 from keycast.audit.statements import is_signed
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmMisconfigured
-from keys.hsm.google import answers, clients, course, names
+from keys.hsm.google import calling, clients, names, responses
 
 
 class GoogleCheckpointSigner:
@@ -39,8 +39,8 @@ class GoogleCheckpointSigner:
         """DER SubjectPublicKeyInfo, asked for once."""
 
         def checked(response: Any) -> bytes:
-            answers.about(response, self._version)
-            key = load_pem_public_key(answers.payload(response, "pem"))
+            responses.about(response, self._version)
+            key = load_pem_public_key(responses.payload(response, "pem"))
             if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1 | SECP256K1):
                 raise HsmMisconfigured("The key for checkpoints must sign with ECDSA over P-256 or secp256k1.")
             return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
@@ -51,20 +51,20 @@ class GoogleCheckpointSigner:
         digest = hashlib.sha256(message).digest()
         public_key = self.public_key
         request = kms_v1.AsymmetricSignRequest(
-            name=self._version, digest=kms_v1.Digest(sha256=digest), digest_crc32c=answers.checksum(digest)
+            name=self._version, digest=kms_v1.Digest(sha256=digest), digest_crc32c=responses.checksum(digest)
         )
 
         def checked(response: Any) -> bytes:
-            answers.about(response, self._version)
-            answers.must(response.verified_digest_crc32c, "the digest's checksum was not verified")
-            signature = answers.payload(response, "signature")
+            responses.about(response, self._version)
+            responses.must(response.verified_digest_crc32c, "the digest's checksum was not verified")
+            signature = responses.payload(response, "signature")
             if not is_signed(message, signature, public_key):
-                raise course.SuspectAnswer from ValueError("signature of another key or digest")
+                raise calling.SuspectAnswer from ValueError("signature of another key or digest")
             return signature
 
         return bytes(self._run("asymmetric_sign", request, checked))
 
     def _run(self, method: str, request: Any, check: Any) -> Any:
         call = getattr(clients.blocking_client(), method)
-        tries = course.Course(self._breaker, method)
-        return course.run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
+        tries = calling.Course(self._breaker, method)
+        return calling.run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))

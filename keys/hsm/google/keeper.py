@@ -11,10 +11,10 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmMisconfigured
-from keys.hsm.google import answers, clients, names
-from keys.hsm.google.course import Code, Course, code_of, run_blocking, translated
+from keys.hsm.google import clients, names, responses
+from keys.hsm.google.calling import Code, Course, code_of, run_blocking, translated
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 
 T = TypeVar("T")
@@ -69,9 +69,9 @@ class GoogleKeyKeeper:
         request = kms_v1.GetPublicKeyRequest(name=version)
 
         def checked(response: Any) -> bytes:
-            answers.about(response, version)
-            answers.must(response.algorithm == ALGORITHM, "public key of another algorithm")
-            return answers.payload(response, "pem")
+            responses.about(response, version)
+            responses.must(response.algorithm == ALGORITHM, "public key of another algorithm")
+            return responses.payload(response, "pem")
 
         pem = self._run("GetPublicKey", request, check=checked)
         try:
@@ -115,7 +115,7 @@ class GoogleKeyKeeper:
         found: list[kms_v1.CryptoKeyVersion] = self._run(
             "ListCryptoKeyVersions", request, Code.NOT_FOUND, check=lambda pages: list(pages.crypto_key_versions)
         )
-        answers.must(all(names.key_of(version.name) == name for version in found), "versions of another key")
+        responses.must(all(names.key_of(version.name) == name for version in found), "versions of another key")
         return found
 
     def _set_state(self, version: str, wanted: int) -> None:
@@ -124,7 +124,7 @@ class GoogleKeyKeeper:
             update_mask=FieldMask(paths=["state"]),
         )
         self._run(
-            "UpdateCryptoKeyVersion", request, check=lambda found: answers.must(found.state == wanted, "no change")
+            "UpdateCryptoKeyVersion", request, check=lambda found: responses.must(found.state == wanted, "no change")
         )
 
     def _run(
@@ -144,7 +144,7 @@ def _compare(made: kms_v1.CryptoKey, name: str) -> None:
     template = made.version_template
     if (made.purpose, template.algorithm, template.protection_level) != (PURPOSE, ALGORITHM, LEVEL):
         raise HsmMisconfigured("There is a key of the same name in the HSM already, of another kind.")
-    answers.about(made, name)
+    responses.about(made, name)
 
 
 def _why(version: kms_v1.CryptoKeyVersion) -> str:

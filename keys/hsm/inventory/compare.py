@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from keys.hsm.inventory.stock import Held, Version, VersionState
+from keys.hsm.inventory.listing import Held, Version, VersionState
 from keys.models import KeyState, PersonalKey, Provider
 
 MAKING_LONG: Final = timedelta(minutes=30)

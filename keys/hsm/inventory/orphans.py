@@ -13,13 +13,13 @@ from django.utils import timezone
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys.errors import InvalidTransition, KeyNotFound
-from keys.hsm import setup
+from keys.hsm import registration
+from keys.hsm.inventory.listing import stocks
 from keys.hsm.inventory.naming import named
-from keys.hsm.inventory.stock import stocks
+from keys.lifecycle.text import clean_reason
 from keys.models import HsmOrphan, OrphanState
-from keys.text import clean_reason
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def orphan_of(orphan_id: str) -> HsmOrphan:
 def _destroy(orphan_id: UUID) -> bool:
     """The HSM is asked outside any transaction; that this was decided is on disk, and every call can be repeated."""
     orphan = HsmOrphan.objects.get(pk=orphan_id)
-    stock, keeper = stocks().get(orphan.provider), setup.keepers().get(orphan.provider)
+    stock, keeper = stocks().get(orphan.provider), registration.keepers().get(orphan.provider)
     if stock is None or keeper is None:
         return False
     if named([orphan.name]):

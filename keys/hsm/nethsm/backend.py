@@ -11,11 +11,11 @@ from django_scopes import scopes_disabled
 from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
 from keys.errors import NoCapability
-from keys.hsm import pending
+from keys.hsm import provisioning
 from keys.hsm.nethsm import names
+from keys.hsm.nethsm.calling import TOTAL_SECONDS, within
 from keys.hsm.nethsm.config import Config
 from keys.hsm.nethsm.signer import CAPABILITIES
-from keys.hsm.nethsm.tries import TOTAL_SECONDS, within
 from keys.models import KeyState, PersonalKey, Provider
 from keys.refs import Capabilities
 
@@ -23,10 +23,11 @@ _NO_IMPORT: Final = "An existing key cannot be imported in this mode: the HSM ma
 
 
 class NetHsmBackend:
-    """A ModeBackend (keys.modes). The row is stored before the device is asked, so that no key there is lost track of.
+    """A ModeBackend (keys.lifecycle.modes). The row is stored before the device is asked, so that no key there is lost
+    track of.
 
     Generation is quick: the key is active when the transaction that made the row has ended. When the device is away it
-    stays pending, and the job that finishes pending keys (keys.hsm.pending) brings it to an end.
+    stays pending, and the job that finishes pending keys (keys.hsm.provisioning) brings it to an end.
     """
 
     key_mode = KeyMode.HSM.value
@@ -48,7 +49,7 @@ class NetHsmBackend:
 def _finish(row: PersonalKey) -> None:
     """Ask the device, and let whoever holds the row see what came of it."""
     with within(TOTAL_SECONDS):
-        pending.finish(row.id)
+        provisioning.finish(row.id)
     with scopes_disabled():
         found = PersonalKey.objects.filter(pk=row.id).first()
     if found is not None:

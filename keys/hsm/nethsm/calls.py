@@ -14,12 +14,12 @@ from typing import Any, Final
 import httpx
 import msgspec
 
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm import clients
 from keys.hsm.nethsm.access import User
+from keys.hsm.nethsm.calling import Tries
 from keys.hsm.nethsm.config import Config
-from keys.hsm.nethsm.tries import Tries
 
 MAX_ANSWER: Final = 256 * 1024
 JSON: Final = "application/json"

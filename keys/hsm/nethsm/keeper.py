@@ -11,7 +11,7 @@ from django.conf import settings
 from keycast.crypto import ecdsa, schnorr
 from keycast.crypto.errors import CryptoError
 from keys.errors import NoCapability
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmAnswerRefused, HsmMisconfigured
 from keys.hsm.nethsm import access, calls, names, signatures
 from keys.hsm.nethsm.access import User

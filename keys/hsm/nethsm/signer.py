@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Final, NoReturn
 from uuid import UUID
 
-from keycast.nostr.events import UnsignedEvent
+from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged, NoCapability
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.nethsm import access, calls, names, signatures
 from keys.hsm.nethsm.config import Config
 from keys.refs import Capabilities, KeyRef

@@ -11,12 +11,12 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys import services
-from keys.conversion import course
 from keys.errors import KeyNotFound
 from keys.models import Conversion, ConversionStep, KeyState, PersonalKey
 from keys.selectors import key_by_public_key
+from keys.split.conversion import steps
 
 FAILED: Final = 1
 REFUSED: Final = 2
@@ -108,7 +108,7 @@ def _waited(keys: list[PersonalKey], seconds: float) -> list[PersonalKey]:
     """Bring the conversions on until all have ended, or the time is up; those that have not."""
     end, left = time.monotonic() + seconds, keys
     while left:
-        left = [key for key in left if not course.advance(key.id)]
+        left = [key for key in left if not steps.advance(key.id)]
         if not left or time.monotonic() > end:
             break
         time.sleep(1)

@@ -14,10 +14,10 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keycast.children import end_with_parent
+from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
-from keys.cosigning import audit, rescue, store
-from keys.cosigning.process import Foreign, run
+from keys.cosigner import audit, rescue, store
+from keys.cosigner.process import Foreign, run
 from keys.errors import KekUnavailable
 
 

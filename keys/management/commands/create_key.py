@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from accounts.models import KeyMode, Tenant, User
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keycast.nostr import nip19
 from keys import services
 from keys.models import PersonalKey, Provider

@@ -8,9 +8,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keycast.errors import KeycastError
-from keys.kms import keyfile
-from keys.kms.file_versions import fresh_version
+from keycast.base.errors import KeycastError
+from keys.signing.kms import keyfile
+from keys.signing.kms.file_versions import fresh_version
 
 
 class Command(BaseCommand):

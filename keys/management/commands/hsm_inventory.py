@@ -9,8 +9,8 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
-from keys import inventory
+from keycast.base.errors import KeycastError
+from keys.hsm.inventory import services
 from keys.models import HsmInventory, InventoryState, Provider
 
 AGREES, DIFFERS, UNKNOWN = 0, 1, 2
@@ -29,19 +29,19 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for programs")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        wanted = [options["provider"]] if options["provider"] else inventory.providers()
+        wanted = [options["provider"]] if options["provider"] else services.providers()
         if not wanted:
             raise CommandError("No HSM is set up on this server.", returncode=UNKNOWN)
         found = [self._last(provider) if options["last"] else self._taken(provider) for provider in wanted]
         if options["json"]:
-            self.stdout.write(json.dumps([inventory.as_dict(each) for each in found], indent=2))
+            self.stdout.write(json.dumps([services.as_dict(each) for each in found], indent=2))
         else:
             for each in found:
                 self._tell(each)
         raise SystemExit(max(_code(each) for each in found))
 
     def _last(self, provider: str) -> HsmInventory:
-        found = next((each for each in inventory.latest(provider) if each.state == InventoryState.DONE), None)
+        found = next((each for each in services.latest(provider) if each.state == InventoryState.DONE), None)
         if found is None:
             raise CommandError(f"There is no inventory of {provider} yet.", returncode=UNKNOWN)
         return found
@@ -49,15 +49,15 @@ class Command(BaseCommand):
     def _taken(self, provider: str) -> HsmInventory:
         """From beginning to end, as fast as the HSM's quota lets it; gives up when the HSM does not answer."""
         try:
-            taken = inventory.take(actor=_ACTOR, provider=provider, soon=False)
+            taken = services.take(actor=_ACTOR, provider=provider, soon=False)
         except KeycastError as error:
             raise CommandError(error.public_message, returncode=UNKNOWN) from None
-        while not inventory.is_over(taken):
+        while not services.is_over(taken):
             began, done = time.monotonic(), taken.done
-            taken = inventory.step(taken.pk)
+            taken = services.step(taken.pk)
             if taken.failures:
-                return inventory.give_up(actor=_ACTOR, inventory=taken, problem=taken.problem)
-            if not inventory.is_over(taken):
+                return services.give_up(actor=_ACTOR, inventory=taken, problem=taken.problem)
+            if not services.is_over(taken):
                 self.stderr.write(f"{provider}: {taken.done} of {taken.total or '?'} keys")
                 self._pause(began, is_held=taken.done == done)
         return taken
@@ -73,7 +73,7 @@ class Command(BaseCommand):
             self.stdout.write(f"  {taken.problem}")
         report = taken.report
         self.stdout.write(f"  {taken.done} rows, {report.get('in_hsm', 0)} keys of ours in the HSM.")
-        for group in inventory.groups(taken):
+        for group in services.groups(taken):
             self.stdout.write(f"  {group.title}: {group.count}. {group.advice}")
             for finding in group.findings:
                 told = " ".join(part for part in (finding["name"], finding["key_id"], finding["detail"]) if part)
@@ -85,4 +85,4 @@ class Command(BaseCommand):
 def _code(taken: HsmInventory) -> int:
     if taken.state != InventoryState.DONE:
         return UNKNOWN
-    return DIFFERS if inventory.needs_a_look(taken) else AGREES
+    return DIFFERS if services.needs_a_look(taken) else AGREES

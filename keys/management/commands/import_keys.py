@@ -16,7 +16,7 @@ from django.db import transaction
 
 from accounts.models import KeyMode, Tenant, User
 from accounts.services import add_member, create_user
-from keycast.errors import Unavailable
+from keycast.base.errors import Unavailable
 from keys.importing.batch import ACTOR, BatchImporter, LineResult, Outcome
 from keys.importing.lines import MAX_LINE
 from keys.importing.progress import Progress

@@ -10,9 +10,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
-from keys.rotation import retiring, sealed
-from keys.rotation.command import REFUSED
+from keycast.base.errors import KeycastError
+from keys.rotation import retiring, sealed_columns
+from keys.rotation.base_command import REFUSED
 
 
 class Command(BaseCommand):
@@ -56,7 +56,7 @@ class Command(BaseCommand):
 
     def _list(self, *, as_json: bool) -> None:
         with scopes_disabled():
-            found = sealed.references()
+            found = sealed_columns.references()
         if as_json:
             self.stdout.write(json.dumps(found))
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keys.rotation.command import RotationCommand
+from keys.rotation.base_command import RotationCommand
 
 
 class Command(RotationCommand):

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import CommandParser
 
-from keys.rotation.command import RotationCommand
+from keys.rotation.base_command import RotationCommand
 
 
 class Command(RotationCommand):

@@ -9,10 +9,10 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.audit.entries import Actor
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from keys.models import Rotation
 from keys.rotation import selectors, services
-from keys.rotation.command import REFUSED
+from keys.rotation.base_command import REFUSED
 
 
 class Command(BaseCommand):

@@ -12,10 +12,10 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from keycast.children import end_with_parent
+from keycast.base.child_processes import end_with_parent
 from keys.errors import KekUnavailable
-from keys.signing.remote.process import Foreign, run
-from keys.signing.remote.server import SocketRefused
+from keys.signing.isolated.process import Foreign, run
+from keys.signing.isolated.server import SocketRefused
 
 
 class Command(BaseCommand):

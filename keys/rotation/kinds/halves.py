@@ -1,4 +1,4 @@
-"""Fresh halves for split keys, under the same public key (keys.cosigning.refresh has the steps)."""
+"""Fresh halves for split keys, under the same public key (keys.split.refresh has the steps)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from keys.cosigning import refresh, upkeep
 from keys.models import HalfRefresh, KeyState, PersonalKey, RefreshStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import Item, Job, RotationKind, Wait
 from keys.rotation.scope import Scope
+from keys.split import maintenance, refresh
 
 SETTLE_SECONDS = 20.0
 
@@ -40,7 +40,7 @@ class Halves(RotationKind):
 
     def rotate(self, job: Job, item: Item) -> None:
         key: PersonalKey = item.row
-        refresh.refresh(actor=job.actor, key=key, authoriser=upkeep.authoriser_of(key.provider))
+        refresh.refresh(actor=job.actor, key=key, authoriser=maintenance.authoriser_of(key.provider))
 
     def finish(self, job: Job) -> Mapping[str, Any] | Wait:
         settling = Q(half_refresh__step=RefreshStep.SWITCHED) | Q(succession__isnull=False)

@@ -1,4 +1,4 @@
-"""Another HSM key for each split key, under the same Nostr key (keys.cosigning.succession has the steps)."""
+"""Another HSM key for each split key, under the same Nostr key (keys.split.succession has the steps)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, Final
 
 from django.db.models import Q, QuerySet
 
-from keys.cosigning import refresh, succession, upkeep
-from keys.cosigning.errors import HsmKeyPending
 from keys.errors import KeyModeUnavailable
-from keys.hsm import setup
-from keys.hsm.models import SuccessionStep
+from keys.hsm import registration
 from keys.hsm.protocol import HsmKeyKeeper
 from keys.models import HalfRefresh, KeyState, PersonalKey, Provider
+from keys.models.hsm import SuccessionStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
 from keys.rotation.scope import Scope
+from keys.signing.cosigning.errors import HsmKeyPending
+from keys.split import maintenance, refresh, succession
 
 SETTLE_SECONDS: Final = 20.0
 PENDING_SECONDS: Final = 3.0
@@ -47,7 +47,7 @@ class HsmKeys(RotationKind):
     def rotate(self, job: Job, item: Item) -> Change | None:
         """The HSM may take minutes for a key; the others are asked for meanwhile."""
         key: PersonalKey = item.row
-        authoriser = upkeep.authoriser_of(key.provider)
+        authoriser = maintenance.authoriser_of(key.provider)
         try:
             succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper())
         except HsmKeyPending:
@@ -65,7 +65,7 @@ class HsmKeys(RotationKind):
 
 
 def _keeper() -> HsmKeyKeeper:
-    keeper = setup.keepers().get(Provider.GOOGLE)
+    keeper = registration.keepers().get(Provider.GOOGLE)
     if keeper is None:
         raise KeyModeUnavailable
     return keeper

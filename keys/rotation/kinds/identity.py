@@ -15,13 +15,14 @@ from django.utils import timezone
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
-from keys import access, journal, modes
+from keys import access
 from keys.errors import KeyUnavailable
+from keys.lifecycle import audit, modes
+from keys.lifecycle.rows import locked_row
 from keys.models import KeyState, PersonalKey
 from keys.rotation.errors import NothingToRotate, RotationError
 from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
 from keys.rotation.scope import Scope
-from keys.rows import locked_row
 
 _REPLACEABLE: Final = (KeyState.ACTIVE, KeyState.LOCKED, KeyState.DISABLED)
 _NEVER_CAME: Final = (KeyState.FAILED, KeyState.DESTROYED)
@@ -118,5 +119,5 @@ def _succeed(actor: Actor, old: PersonalKey, heir: PersonalKey) -> bool:
     old.replaced_at = timezone.now()
     old.save(update_fields=["replaced_at"])
     facts: dict[str, Any] = {"old": old.public_key, "new": heir.public_key, "successor": heir.id.hex}
-    journal.write(old, Tag.KEY_IDENTITY_ROTATED, actor, **facts)
+    audit.write(old, Tag.KEY_IDENTITY_ROTATED, actor, **facts)
     return True

@@ -16,18 +16,18 @@ from django.db import transaction
 from keycast.audit.entries import Entry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import Outcome, Tag
-from keycast.errors import KeycastError
-from keys import journal
-from keys.damage import record_damage
+from keycast.base.errors import KeycastError
 from keys.errors import KekUnavailable, KeyMismatch
-from keys.kms import versions
+from keys.lifecycle import audit
+from keys.lifecycle.damage import record_damage
 from keys.models import PersonalKey
-from keys.rotation import crash, sealed
+from keys.rotation import crash, sealed_columns
 from keys.rotation.errors import RotationError
 from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
 from keys.rotation.scope import Scope
-from keys.rotation.sealed import SealedRow
+from keys.rotation.sealed_columns import SealedRow
 from keys.signing.factory import key_maker
+from keys.signing.kms import versions
 
 
 class KekNotCurrent(KekUnavailable):
@@ -49,15 +49,15 @@ class Rewrapping(RotationKind):
         return 1 if settings.KEK_PROVIDER == "local" and not settings.SIGNER_SOCKET else 8
 
     def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"version": sealed.current().kek_version}
+        return {"version": sealed_columns.current().kek_version}
 
     def count(self, job: Job) -> int:
-        return sealed.stale(job.scope, job.options["version"])
+        return sealed_columns.stale(job.scope, job.options["version"])
 
     def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
         found: list[Item] = []
         number, _, last = after.partition(":")
-        for index, shelf in enumerate(sealed.shelves()):
+        for index, shelf in enumerate(sealed_columns.shelves()):
             if index < int(number or 0):
                 continue
             rows = shelf.stale(job.scope, job.options["version"])
@@ -82,7 +82,7 @@ class Rewrapping(RotationKind):
                 return False
             key: PersonalKey = row if shelf.about == "pk" else row.key
             seals: dict[str, Any] = {"what": shelf.name, "from": old.sealed.kek_version, "to": new.kek_version}
-            journal.write(key, Tag.KEY_REWRAPPED, job.actor, **seals)
+            audit.write(key, Tag.KEY_REWRAPPED, job.actor, **seals)
             return True
 
         return change
@@ -111,8 +111,8 @@ class KekRotation(Rewrapping):
         keeper = versions.keeper()
         if not (problem := keeper.problem()):
             return {"plan": dict(keeper.plan()), "version": ""}
-        version = sealed.current().kek_version
-        if not sealed.stale(scope, version):
+        version = sealed_columns.current().kek_version
+        if not sealed_columns.stale(scope, version):
             raise RotationError(problem, code="kek-not-writable")
         return {"version": version}
 
@@ -133,7 +133,7 @@ class KekRotation(Rewrapping):
         if settles:
             job.keep(settles=0)
             return Wait(settles)
-        older = sorted(set(sealed.references()) - {job.options["version"]})
+        older = sorted(set(sealed_columns.references()) - {job.options["version"]})
         notes = [f"{version} is still there: manage.py retire_kek {version}" for version in older]
         unused = [version for version in versions.keeper().others() if version not in older]
         notes += [f"Nothing is sealed under {version} any more: manage.py retire_kek {version}" for version in unused]

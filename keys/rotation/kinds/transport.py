@@ -17,7 +17,8 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from keycast.audit.tags import Tag
-from keys import SHARDS, journal
+from keys import SHARDS
+from keys.lifecycle import audit
 from keys.models import KeyState, TransportKey
 from keys.refs import Purpose
 from keys.rotation.errors import RotationError
@@ -100,4 +101,4 @@ def _replace(old: TransportKey, fresh: TransportKey, job: Job) -> None:
         TransportKey.objects.filter(later, key_id=old.key_id, is_current=False, retired_at=None).update(ends_at=until)
     ends_at = until.isoformat() if until else ""
     facts: dict[str, Any] = {"old": old.public_key, "new": fresh.public_key, "ends_at": ends_at}
-    journal.write(old.key, Tag.TRANSPORT_KEY_ROTATED, job.actor, **facts)
+    audit.write(old.key, Tag.TRANSPORT_KEY_ROTATED, job.actor, **facts)

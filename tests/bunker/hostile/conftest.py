@@ -19,7 +19,7 @@ from bunker import services
 from bunker.models import Connection, ConnectionState
 from bunker.worker.runtime import BunkerWorker
 from keycast.audit.models import AuditRow
-from keycast.nostr.events import Event
+from keycast.nostr.nip01 import Event
 from tests.bunker.conftest import running_worker
 from tests.bunker.support import ACTOR, Client, FakePort, Home, issue, make_home, unscoped
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keycast.nostr import nip44
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.bunker.hostile.conftest import World
 
 

@@ -14,11 +14,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from bunker.relays import pool as pool_module
-from bunker.relays.guard import Guard, GuardPolicy
-from bunker.relays.intake import Intake
+from bunker.relays.event_checks import Intake
 from bunker.relays.limits import IntakeLimits, OutboundLimits
 from bunker.relays.pool import RelayPool
-from keycast.nostr.events import Event
+from bunker.relays.ssrf_guard import Guard, GuardPolicy
+from keycast.nostr.nip01 import Event
 from tests.bunker.relays.support import SIGNER, Served, Sink, eventually
 
 Script = Callable[["Double", ServerConnection, list[Any]], Awaitable[bool | None]]

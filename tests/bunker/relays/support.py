@@ -15,18 +15,18 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 
 from bunker.relays.consumer import RelayConsumer
+from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub
-from bunker.relays.intake import Intake
 from bunker.relays.interfaces import Drop
 from bunker.relays.limits import BuiltInLimits, IntakeLimits
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.nostr.events import Event, UnsignedEvent, id_of, serialize
+from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize
 
 TENANT = "a" * 32
 OTHER_TENANT = "b" * 32
 PLAIN = "websockets-sansio"
-DIRECT = "bunker.relays.wire:DirectProtocol"
+DIRECT = "bunker.relays.direct_protocol:DirectProtocol"
 
 
 def keypair(number: int) -> Keypair:

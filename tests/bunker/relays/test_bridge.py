@@ -14,8 +14,8 @@ from bunker.relays import bridge
 from bunker.relays.bridge import REQUESTS, Outflow, WebBridge, WorkerBridge
 from bunker.relays.hub import RelayHub
 from bunker.relays.interfaces import Drop
-from bunker.relays.patience import Patience
-from keycast.nostr.events import Event, serialize
+from bunker.relays.unserved import Patience
+from keycast.nostr.nip01 import Event, serialize
 from tests.bunker.relays.support import CLIENT, TENANT, Out, Served, Sink, eventually, make_hub, reply, signed
 from tests.bunker.relays.test_session import Peer
 

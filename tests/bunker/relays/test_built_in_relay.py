@@ -14,9 +14,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from bunker.relays.consumer import RelayConsumer, sole_host
+from bunker.relays.direct_protocol import frame_at, text_frame
 from bunker.relays.hub import RelayHub
-from bunker.relays.wire import frame_at, text_frame
-from keycast.nostr.events import serialize
+from keycast.nostr.nip01 import serialize
 from tests.bunker.relays.support import (
     CLIENT,
     DIRECT,

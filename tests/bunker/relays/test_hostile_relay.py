@@ -16,7 +16,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 from bunker.relays.interfaces import Drop, PublishState, RelayStatus
-from keycast.nostr.events import serialize
+from keycast.nostr.nip01 import serialize
 from tests.bunker.relays.double import QUICK, Double, pool
 from tests.bunker.relays.support import OTHER_SIGNER, SIGNER, STRANGER, eventually, reply, signed
 

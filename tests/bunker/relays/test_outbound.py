@@ -15,7 +15,7 @@ from websockets.http11 import Request, Response
 
 from bunker.relays.interfaces import Drop, Publication, PublishState, RelayStatus
 from bunker.relays.limits import OutboundLimits
-from keycast.nostr.events import Event, UnsignedEvent, id_of, serialize, verify_event
+from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize, verify_event
 from tests.bunker.relays.double import QUICK, Double, pool
 from tests.bunker.relays.support import CLIENT, OTHER_SIGNER, SIGNER, eventually, reply, signed
 

@@ -9,12 +9,12 @@ import pytest
 
 from bunker.relays.budget import BucketMap, TokenBucket
 from bunker.relays.filters import parse_filter
+from bunker.relays.health_score import Vitals
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.memory import Memory
 from bunker.relays.outbox import Outbox
 from bunker.relays.pending import shortened
-from bunker.relays.vitals import Vitals
-from keycast.nostr.events import serialize
+from bunker.relays.reply_cache import Memory
+from keycast.nostr.nip01 import serialize
 from tests.bunker.relays.support import CLIENT, Clock, reply
 
 

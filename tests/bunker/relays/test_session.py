@@ -11,7 +11,7 @@ import pytest
 from bunker.relays.hub import RelayHub
 from bunker.relays.interfaces import Drop
 from bunker.relays.session import OK_TEXT, Session
-from keycast.nostr.events import Event, serialize
+from keycast.nostr.nip01 import Event, serialize
 from tests.bunker.relays.support import (
     CLIENT,
     OTHER_SIGNER,

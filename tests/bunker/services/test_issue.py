@@ -12,7 +12,7 @@ from bunker.models import Change, Connection, ConnectionState
 from bunker.policy import TEMPLATES
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 from keycast.nostr.uris import BunkerUri
 from keys.errors import KeyUnavailable
 from keys.services import lock_key

@@ -18,10 +18,10 @@ from bunker.services import (
 )
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
+from keycast.base.errors import NotFound, NotPermitted
 from keycast.crypto.schnorr import Keypair
-from keycast.errors import NotFound, NotPermitted
 from keycast.nostr import nip44
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from keycast.nostr.nip46 import parse_response
 from keycast.nostr.uris import NostrConnectUri
 from tests.bunker.services.conftest import COMMAND, House, secret_of

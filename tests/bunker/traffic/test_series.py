@@ -9,8 +9,8 @@ import pytest
 
 from bunker.models import TrafficHour, TrafficMinute
 from bunker.traffic.counts import COLUMNS, EVERYONE, REFUSED, SIGNED
+from bunker.traffic.rollup import HOURS_KEPT, MINUTES_KEPT, forget, roll_up
 from bunker.traffic.series import SPANS, Series, series, span_of
-from bunker.traffic.upkeep import HOURS_KEPT, MINUTES_KEPT, forget, roll_up
 
 pytestmark = pytest.mark.django_db
 

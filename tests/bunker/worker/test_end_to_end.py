@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import Home
 

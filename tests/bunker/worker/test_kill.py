@@ -19,17 +19,17 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 
 from bunker.models import ConnectionState, Request, RequestState
-from bunker.worker import crash
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
 from keycast.audit.tags import Outcome, Tag
-from keycast.nostr.events import parse_event, verify_event
+from keycast.base import crash
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.bunker.support import Client, FakePort, Home, issue, unscoped
+from tests.paths import ROOT
 
 # On PostgreSQL an heir waits for the dead worker's leases, some five seconds each time; on SQLite it sees the death.
 ROUNDS = {"sqlite": 20}
 ROUNDS_ELSEWHERE = 3
-ROOT = Path(__file__).resolve().parents[3]
 NEVER_CLAIMED = {"before-claim", "before-claim-commit"}
 INTERRUPTED = {
     "after-claim-commit",

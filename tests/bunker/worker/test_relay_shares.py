@@ -9,7 +9,7 @@ from asgiref.sync import sync_to_async
 
 from accounts.services import set_quotas
 from bunker.models import Connection
-from bunker.worker.shares import shared_out
+from bunker.worker.relay_shares import shared_out
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Home, unscoped
 

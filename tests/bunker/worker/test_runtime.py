@@ -18,7 +18,7 @@ from bunker.worker import leases
 from bunker.worker.leases import AnotherWorkerRuns
 from bunker.worker.runtime import BunkerWorker
 from keycast.audit.models import AuditRow
-from keycast.metrics import BUNKER_REQUESTS
+from keycast.base.metrics import BUNKER_REQUESTS
 from keycast.nostr.uris import NostrConnectUri
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, FakePool, FakePort, Home, unscoped
@@ -107,7 +107,7 @@ async def test_without_the_database_nothing_is_signed_and_the_client_hears_it(
 
 
 async def test_a_client_above_its_rate_is_told_to_slow_down(start_worker: Callable[..., Any], home: Home) -> None:
-    from bunker.worker.gate import GateLimits
+    from bunker.worker.admission import GateLimits
 
     async with start_worker(limits=GateLimits(client_rate=1, client_burst=5)) as running:
         client = await connected(running, home)

@@ -20,8 +20,8 @@ django.setup()
 
 import uvloop  # noqa: E402
 
-from bunker.worker import crash  # noqa: E402
 from bunker.worker.runtime import BunkerWorker  # noqa: E402
+from keycast.base import crash  # noqa: E402
 from tests.bunker.support import FakePool, FakePort  # noqa: E402
 
 

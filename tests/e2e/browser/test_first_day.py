@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.live import LiveServer
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.timeout(240)]

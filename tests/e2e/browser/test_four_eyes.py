@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from keycast.client.bunker import BunkerClient
-from keycast.client.errors import Refused
+from keycast.nostr.client.bunker import BunkerClient
+from keycast.nostr.client.errors import Refused
 from tests.e2e.browser.authenticator import unused_code
 from tests.e2e.browser.conftest import DESKTOP, PHONE, Watched
 from tests.e2e.browser.test_admin import fits

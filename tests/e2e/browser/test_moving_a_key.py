@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from keycast.client import BunkerClient, ClientError
-from keycast.nostr.events import verify_event
+from keycast.nostr.client import BunkerClient, ClientError
+from keycast.nostr.nip01 import verify_event
 from tests.e2e.browser.conftest import DESKTOP, PHONE, sign_in
 from tests.e2e.browser.test_every_page import Walker
 from tests.e2e.live import LiveServer, live

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from playwright.sync_api import Page, expect
 
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.browser.conftest import sign_in
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer

@@ -6,11 +6,11 @@ import pytest
 from django.db.models import Q
 
 from keycast.audit.entries import Actor
-from keys.kms import keyfile
-from keys.kms import registry as providers
 from keys.models import PersonalKey
 from keys.rotation import registry
 from keys.rotation.protocol import Item, RotationKind
+from keys.signing.kms import keyfile
+from keys.signing.kms import registry as providers
 from tests.keys.conftest import make_key
 
 OPERATOR = Actor.command("test")

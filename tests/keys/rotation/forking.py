@@ -13,12 +13,11 @@ from django.db import connection
 from django_scopes import scopes_disabled
 
 from keys.errors import KeyDamaged
-from keys.kms import keyfile, registry
 from keys.refs import SealedSecret
-from keys.rotation import sealed
+from keys.rotation import sealed_columns
 from keys.signing import envelope
-
-ROOT = Path(__file__).resolve().parents[3]
+from keys.signing.kms import keyfile, registry
+from tests.paths import ROOT
 
 
 class Zygote:
@@ -85,13 +84,13 @@ def opening_versions(path: Path) -> Counter[int]:
     """Under how many versions of the file each sealed row opens, however many rows."""
     provider, counts = registry.provider("local"), Counter[int]()
     with scopes_disabled():
-        rows = [shelf.take(row) for shelf in sealed.shelves() for row in shelf.rows()]
+        rows = [shelf.take(row) for shelf in sealed_columns.shelves() for row in shelf.rows()]
     for row in rows:
         counts[sum(_opens(row, version, provider) for version in versions(path))] += 1
     return counts
 
 
-def _opens(row: sealed.SealedRow, version: str, provider: object) -> bool:
+def _opens(row: sealed_columns.SealedRow, version: str, provider: object) -> bool:
     try:
         envelope.unseal(SealedSecret("local", version, row.sealed.blob), row.place, provider).wipe()  # type: ignore[arg-type]
     except KeyDamaged:
@@ -102,4 +101,4 @@ def _opens(row: sealed.SealedRow, version: str, provider: object) -> bool:
 def sealed_under() -> dict[str, int]:
     """How many secrets are sealed under each version."""
     with scopes_disabled():
-        return {version: sum(held.values()) for version, held in sealed.references().items()}
+        return {version: sum(held.values()) for version, held in sealed_columns.references().items()}

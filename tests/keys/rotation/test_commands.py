@@ -161,7 +161,7 @@ def test_a_new_version_is_added_apart_from_sealing(two_keys, kek_file, tmp_path)
 
 def test_a_database_that_fails_for_a_moment_ends_nothing(two_keys, kek_file, monkeypatch):
     genuine, failures = runner.step, [OperationalError("the server was restarted")] * 2
-    monkeypatch.setattr("keys.rotation.command.connection.close", lambda: None)
+    monkeypatch.setattr("keys.rotation.base_command.connection.close", lambda: None)
 
     def step(*args, **options):
         if failures:

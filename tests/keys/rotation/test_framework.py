@@ -10,12 +10,12 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.errors import NotPermitted, Unavailable
-from keycast.health import Severity
+from keycast.base.errors import NotPermitted, Unavailable
+from keycast.operations.health import Severity
 from keys import jobs
 from keys.errors import KeyDamaged
 from keys.models import PersonalKey, Rotation, RotationState
-from keys.rotation import lease, looks, runner, selectors, services
+from keys.rotation import health, lease, runner, selectors, services
 from keys.rotation.errors import KeyRotationRunning, LostLease, NothingToRotate, RotationNotFound, WrongScope
 from keys.rotation.scope import Scope
 from tests.keys.conftest import make_tenant, make_user
@@ -199,7 +199,7 @@ def test_a_kind_can_refuse_before_anything_is_stored(renaming, keys, monkeypatch
 
 
 def look():
-    return looks.rotations()
+    return health.rotations()
 
 
 def test_health_names_one_that_stands_still_and_what_it_waits_for(renaming, keys):

@@ -10,7 +10,7 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.errors import NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 from keys import services as key_services
 from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, Rotation, RotationState

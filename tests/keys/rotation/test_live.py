@@ -15,9 +15,9 @@ from django.db import connections
 from django_scopes import scopes_disabled
 
 from keycast.audit.services import verify
-from keycast.nostr.events import parse_event, verify_event
+from keycast.nostr.nip01 import parse_event, verify_event
 from keys import services as key_services
-from keys.creation import WantedKey
+from keys.lifecycle.creation import WantedKey
 from keys.models import Rotation, RotationState
 from keys.rotation import retiring, services
 from tests.bunker.conftest import connected, running_worker

@@ -13,13 +13,13 @@ from django_scopes import scopes_disabled
 from keycast.audit.models import AuditRow
 from keys import services as key_services
 from keys.errors import KekUnavailable
-from keys.kms import file_versions, keyfile, registry
 from keys.models import PersonalKey, RotationState, TransportKey
-from keys.rotation import retiring, runner, sealed, services
+from keys.rotation import retiring, runner, sealed_columns, services
 from keys.rotation.errors import KeyRotationRunning, RotationError
 from keys.rotation.retiring import KekInUse
 from keys.rotation.scope import Scope
 from keys.signing import envelope
+from keys.signing.kms import file_versions, keyfile, registry
 from tests.keys.conftest import make_key, make_tenant, make_user
 from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.forking import opening_versions, sealed_under, versions
@@ -112,16 +112,16 @@ def test_only_one_of_the_two_runs_at_a_time(some_keys, kek_file, tenant):
 
 def test_a_row_that_changed_meanwhile_is_left_alone_and_looked_at_again(some_keys, kek_file, monkeypatch):
     keyfile.add_version(kek_file, "second")
-    store, raced = sealed.Shelf.store, []
+    store, raced = sealed_columns.Shelf.store, []
 
     def slower_than_somebody(self, old, new):
         if not raced:
             raced.append(old.row_id)
-            again = sealed.key_maker().rewrap(old.sealed, old.place)
+            again = sealed_columns.key_maker().rewrap(old.sealed, old.place)
             assert store(self, old, again)
         return store(self, old, new)
 
-    monkeypatch.setattr(sealed.Shelf, "store", slower_than_somebody)
+    monkeypatch.setattr(sealed_columns.Shelf, "store", slower_than_somebody)
     rotation = rotate("rewrap")
     assert (rotation.state, rotation.done) == (RotationState.DONE, 5)
     assert opening_versions(kek_file) == {1: 6}
@@ -139,9 +139,9 @@ def test_a_damaged_row_is_named_and_the_others_move(some_keys, kek_file):
 def test_material_of_another_key_is_set_aside(some_keys, kek_file):
     mine, other = some_keys[0], some_keys[1]
     with scopes_disabled():
-        provider, place = registry.provider("local"), sealed.shelves()[0].take(mine).place
+        provider, place = registry.provider("local"), sealed_columns.shelves()[0].take(mine).place
         foreign = envelope.unseal(
-            sealed.shelves()[0].take(other).sealed, sealed.shelves()[0].take(other).place, provider
+            sealed_columns.shelves()[0].take(other).sealed, sealed_columns.shelves()[0].take(other).place, provider
         )
         forged = envelope.seal(foreign, place, provider)
         PersonalKey.objects.filter(pk=mine.pk).update(encrypted_secret_key=forged.blob)
@@ -219,7 +219,7 @@ def test_old_secrets_do_not_open_once_their_version_is_gone(some_keys, kek_file)
     _age(kek_file)
     retiring.retire_kek(actor=OPERATOR, version="first")
     registry.reset()
-    before = sealed.shelves()[2].take(old)
+    before = sealed_columns.shelves()[2].take(old)
     with pytest.raises(KekUnavailable):
         envelope.unseal(before.sealed, before.place, registry.provider("local"))
 
@@ -228,7 +228,7 @@ def test_no_data_key_ever_seals_two_secrets(some_keys, kek_file):
     """Threats K12: one data key a row, so random nonces cannot collide; a KEK seals far fewer than 2^32 data keys."""
     rotate()
     with scopes_disabled():
-        rows = [shelf.take(row) for shelf in sealed.shelves() for row in shelf.rows()]
+        rows = [shelf.take(row) for shelf in sealed_columns.shelves() for row in shelf.rows()]
     provider, seen = registry.provider("local"), set()
     for row in rows:
         wrapped, _ = envelope._unpack(row.blob)
@@ -241,12 +241,12 @@ def test_no_data_key_ever_seals_two_secrets(some_keys, kek_file):
 
 
 def test_every_column_that_is_sealed_is_on_a_shelf():
-    on_shelves = {(shelf.model, shelf.version) for shelf in sealed.shelves()}
+    on_shelves = {(shelf.model, shelf.version) for shelf in sealed_columns.shelves()}
     for model in apps.get_models():
         for field in model._meta.get_fields():
             if field.name.endswith("kek_version"):
                 assert (model, field.name) in on_shelves
-    assert len({(shelf.model, shelf.column) for shelf in sealed.shelves()}) == len(sealed.shelves())
+    assert len({(shelf.model, shelf.column) for shelf in sealed_columns.shelves()}) == len(sealed_columns.shelves())
 
 
 def test_a_rotation_within_somebody_elses_transaction_is_undone_with_it(some_keys, kek_file):

@@ -12,7 +12,7 @@ from keys.rotation.errors import RotationError
 from tests.keys.conftest import make_key
 from tests.keys.rotation.conftest import OPERATOR
 from tests.keys.rotation.forking import sealed_under, versions
-from tests.keys.signer.support import SignerProcess, asking
+from tests.keys.signing.isolated.support import SignerProcess, asking
 
 pytestmark = [pytest.mark.django_db, pytest.mark.opens_keys]
 

@@ -9,7 +9,7 @@ import pytest
 
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.nostr.events import (
+from keycast.nostr.nip01 import (
     EventError,
     UnsignedEvent,
     event_id,

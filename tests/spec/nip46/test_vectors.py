@@ -8,7 +8,7 @@ import pytest
 
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.nostr.events import EventError, parse_event, parse_template, single_tag_value, verify_event
+from keycast.nostr.nip01 import EventError, parse_event, parse_template, single_tag_value, verify_event
 from keycast.nostr.nip44 import Nip44Error, conversation_key, decrypt, encrypt
 from keycast.nostr.nip46 import KIND, METHODS, RequestError, Response, parse_request, parse_response
 from keycast.nostr.uris import MAX_RELAY_URL, NostrConnectUri, UriError, normalize_relay_url

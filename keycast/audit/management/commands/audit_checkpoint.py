@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from keycast.audit import checkpoints, publishing, signing
 from keycast.audit.errors import ChainBroken
 from keycast.audit.models import AuditChain
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 
 class Command(BaseCommand):

@@ -11,7 +11,7 @@ from django.db import DatabaseError
 from keycast.audit import cutting, signing
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditChain
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 
 ACTOR = Actor.command("cut_audit")
 

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from keys.hsm.emulators.kms.faults import Fault, Kind
-from keys.hsm.emulators.kms.server import KmsEmulator
+from keycast.emulators.kms.faults import Fault, Kind
+from keycast.emulators.kms.server import KmsEmulator
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from keys.hsm.google.keeper import GoogleKeyKeeper

@@ -12,7 +12,7 @@ import pytest
 from keycast.crypto import ecdsa
 from keys.errors import KeyDamaged
 from keys.hsm import errors
-from keys.hsm.google import clients, course
+from keys.hsm.google import calling, clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from tests.keys.hsm.google.conftest import TRANSIENT_CODES, make_hsm_key, misbehave
 
@@ -21,7 +21,7 @@ SIGN = "AsymmetricSign"
 
 @pytest.fixture(autouse=True)
 def short_tries(monkeypatch):
-    monkeypatch.setattr(course, "TRY_SECONDS", 0.3)
+    monkeypatch.setattr(calling, "TRY_SECONDS", 0.3)
 
 
 async def refusal(authoriser, hsm):
@@ -132,7 +132,7 @@ async def test_every_signature_is_low_s_and_verifies(authoriser, hsm):
 
 
 async def test_latency_does_not_cap_throughput(emulator, authoriser, hsm, monkeypatch):
-    monkeypatch.setattr(course, "TRY_SECONDS", 4.0)  # emulator and client share a busy machine here
+    monkeypatch.setattr(calling, "TRY_SECONDS", 4.0)  # emulator and client share a busy machine here
     misbehave(emulator, "latency", SIGN, seconds=0.06)
     await authoriser.authorise(hsm, os.urandom(32))
     started = time.monotonic()

@@ -7,15 +7,15 @@ import uuid
 import pytest
 from google.cloud import kms_v1
 
-from keycast.audit import checkpoints, kept, publishing, signing
+from keycast.audit import checkpoints, published_statements, publishing, signing
 from keycast.audit.statements import Keyring, is_signed
-from keycast.errors import KeycastError
-from keys.hsm import setup
-from keys.hsm.emulators.kms.faults import SPOILS
+from keycast.base.errors import KeycastError
+from keycast.emulators.kms.faults import SPOILS
+from keys.hsm import registration
 from keys.hsm.errors import HsmMisconfigured
-from keys.hsm.google import clients, course
+from keys.hsm.google import calling, clients
 from keys.hsm.google.checkpoints import GoogleCheckpointSigner
-from tests.audit.conftest import write
+from tests.keycast.audit.conftest import write
 from tests.keys.hsm.google.conftest import RING, misbehave
 
 Algorithm = kms_v1.CryptoKeyVersion.CryptoKeyVersionAlgorithm
@@ -35,7 +35,7 @@ def make_version(algorithm=Algorithm.EC_SIGN_P256_SHA256):
 
 @pytest.fixture(params=[Algorithm.EC_SIGN_P256_SHA256, Algorithm.EC_SIGN_SECP256K1_SHA256])
 def kms_signer(request, emulator, monkeypatch):
-    monkeypatch.setattr(course, "TRY_SECONDS", 0.5)
+    monkeypatch.setattr(calling, "TRY_SECONDS", 0.5)
     return GoogleCheckpointSigner(make_version(request.param))
 
 
@@ -59,14 +59,14 @@ def test_a_checkpoint_is_signed_by_cloud_kms(kms_signer, db):
     write(3)
     made = checkpoints.make("platform", kms_signer)
     assert is_signed(made.statement.message(), bytes(made.signature), kms_signer.public_key)
-    found = kept.read([publishing.line_of(made)], Keyring([kms_signer.public_key]))
+    found = published_statements.read([publishing.line_of(made)], Keyring([kms_signer.public_key]))
     assert (found.count, found.doubts) == (1, [])
 
 
 def test_the_setting_brings_it(emulator, settings):
     settings.AUDIT_CHECKPOINT_KEY = ""
     settings.AUDIT_CHECKPOINT_KMS_KEY = make_version()
-    signing.register("google", setup._google_checkpoints)
+    signing.register("google", registration._google_checkpoints)
     assert isinstance(signing.current(), GoogleCheckpointSigner)
     assert list(signing.trusted()) == [signing.current().public_key]
     settings.AUDIT_CHECKPOINT_KMS_KEY = ""

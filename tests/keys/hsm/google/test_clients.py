@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from keys.hsm.emulators.kms.server import KmsEmulator, TlsFiles
+from keycast.emulators.kms.server import KmsEmulator, TlsFiles
 from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.google import clients
 from tests.keys.hsm.google.conftest import RING

@@ -20,7 +20,7 @@ from django.core.management import CommandError, call_command
 from google.api_core import exceptions
 from google.cloud import kms_v1
 
-from keys.hsm.emulators.kms.server import KmsEmulator, control
+from keycast.emulators.kms.server import KmsEmulator, control
 from keys.hsm.google import clients
 from tests.keys.hsm.google.conftest import RING, misbehave
 

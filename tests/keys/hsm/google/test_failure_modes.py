@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from keycast.errors import KeycastError
+from keycast.base.errors import KeycastError
 from tests.keys.hsm.google.conftest import misbehave
 
 SIGN = "AsymmetricSign"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keys.checks import hsm_reports
-from keys.hsm.setup import keepers
+from keys.hsm.registration import keepers
+from keys.lifecycle.verification import hsm_reports
 from tests.keys.hsm.google.conftest import misbehave
 
 pytestmark = pytest.mark.django_db

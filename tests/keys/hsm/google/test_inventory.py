@@ -13,14 +13,14 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Tag
+from keycast.emulators.kms.service import Service
+from keycast.emulators.kms.store import Algorithm, Purpose, State
 from keys.errors import InvalidTransition
-from keys.hsm import setup
-from keys.hsm.emulators.kms.service import Service
-from keys.hsm.emulators.kms.store import Algorithm, Purpose, State
-from keys.hsm.inventory import orphans, run
+from keys.hsm import registration
+from keys.hsm.google.listing import GoogleStock
+from keys.hsm.inventory import orphans, runs
 from keys.hsm.inventory.compare import Kind
-from keys.hsm.inventory.google import GoogleStock
-from keys.hsm.inventory.stock import stocks
+from keys.hsm.inventory.listing import stocks
 from keys.models import HsmInventory, HsmOrphan, InventoryState, KeyState, OrphanState, PersonalKey, Succession
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.hsm.google.conftest import RING, misbehave
@@ -34,10 +34,10 @@ def ring(db, settings, emulator):
     emulator.store.keys.clear()
     settings.HSM_PROVIDERS = ["google"]
     stocks.cache_clear()
-    setup.keepers.cache_clear()
+    registration.keepers.cache_clear()
     yield emulator
     stocks.cache_clear()
-    setup.keepers.cache_clear()
+    registration.keepers.cache_clear()
 
 
 @pytest.fixture
@@ -84,9 +84,9 @@ def change(key, **fields):
 
 
 def take(steps=10):
-    inventory = run.start(actor=ACTOR, provider="google")
+    inventory = runs.start(actor=ACTOR, provider="google")
     for _ in range(steps):
-        inventory = run.step(inventory.pk)
+        inventory = runs.step(inventory.pk)
         if inventory.state != InventoryState.RUNNING:
             break
     return HsmInventory.objects.get(pk=inventory.pk)
@@ -109,7 +109,7 @@ def test_a_ring_that_agrees_gives_no_finding(owner, tenant, keeper):
     inventory = take()
     assert (inventory.state, kinds(inventory), inventory.done, inventory.total) == ("done", [], 3, 3)
     assert inventory.report["in_hsm"] == 3
-    assert run.needs_a_look(inventory) == 0
+    assert runs.needs_a_look(inventory) == 0
 
 
 def test_a_key_that_no_row_names_is_told_and_left_alone(keeper, ring):
@@ -130,7 +130,7 @@ def test_what_a_rotation_of_hsm_keys_left_behind_is_told_and_wants_nobody_to_loo
     keeper.disable(keeper.check(name).version)
     inventory = take()
     assert kinds(inventory) == [Kind.RETIRED]
-    assert run.needs_a_look(inventory) == 0
+    assert runs.needs_a_look(inventory) == 0
     assert HsmOrphan.objects.get().state == OrphanState.OPEN
 
 
@@ -214,7 +214,7 @@ def test_a_stopped_key_that_is_enabled_in_the_hsm_wants_nobody_to_look(owner, te
     row_of(owner, tenant, keeper, state=KeyState.DISABLED)
     inventory = take()
     assert kinds(inventory) == [Kind.STILL_ENABLED]
-    assert run.needs_a_look(inventory) == 0
+    assert runs.needs_a_look(inventory) == 0
 
 
 def test_a_stopped_key_that_is_disabled_in_the_hsm_is_as_it_should_be(owner, tenant, keeper):
@@ -262,27 +262,27 @@ def test_a_key_made_after_the_ring_was_read_is_no_orphan(owner, tenant, keeper, 
         return look(self, wanted)
 
     monkeypatch.setattr(GoogleStock, "look", look_and_name)
-    inventory = run.start(actor=ACTOR, provider="google")
+    inventory = runs.start(actor=ACTOR, provider="google")
     stock = stocks()["google"]
-    run._look_at_unnamed(inventory, stock, name)
+    runs._look_at_unnamed(inventory, stock, name)
     assert kinds(inventory) == []
 
 
 def test_many_keys_are_read_in_pages_and_steps_of_a_bounded_number_of_calls(
     owner, tenant, keeper, ring, settings, monkeypatch
 ):
-    monkeypatch.setattr("keys.hsm.inventory.google.PAGE_SIZE", 7)
-    monkeypatch.setattr(run, "A_BATCH", 4)
+    monkeypatch.setattr("keys.hsm.google.listing.PAGE_SIZE", 7)
+    monkeypatch.setattr(runs, "A_BATCH", 4)
     settings.HSM_INVENTORY_READS = 9
     for _ in range(20):
         row_of(owner, tenant, keeper)
     for _ in range(5):
         keeper.create(name_of().rpartition("/")[2])
     ring.calls.clear()
-    inventory, most = run.start(actor=ACTOR, provider="google"), 0
+    inventory, most = runs.start(actor=ACTOR, provider="google"), 0
     while inventory.state == InventoryState.RUNNING:
         before = sum(ring.calls.values())
-        inventory = run.step(inventory.pk)
+        inventory = runs.step(inventory.pk)
         most = max(most, sum(ring.calls.values()) - before)
     assert kinds(inventory) == [Kind.ORPHAN] * 5
     assert (inventory.done, inventory.total) == (20, 20)
@@ -296,7 +296,7 @@ class Killed(BaseException):
 
 
 def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, tenant, keeper, ring, monkeypatch):
-    monkeypatch.setattr(run, "A_BATCH", 2)
+    monkeypatch.setattr(runs, "A_BATCH", 2)
     for _ in range(5):
         version(ring, row_of(owner, tenant, keeper)).state = int(State.DISABLED)
         keeper.create(name_of().rpartition("/")[2])
@@ -309,11 +309,11 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
         return look(self, name)
 
     monkeypatch.setattr(GoogleStock, "look", mortal)
-    inventory = run.start(actor=ACTOR, provider="google")
+    inventory = runs.start(actor=ACTOR, provider="google")
     while inventory.state == InventoryState.RUNNING:
         mortal.left = next(lives, -1)
         try:
-            run.step(inventory.pk)
+            runs.step(inventory.pk)
         except Killed:
             HsmInventory.objects.update(lease_until=timezone.now())
         inventory.refresh_from_db()
@@ -322,16 +322,16 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
 
 def test_two_processes_do_not_take_the_same_step(owner, tenant, keeper, ring):
     row_of(owner, tenant, keeper)
-    inventory = run.start(actor=ACTOR, provider="google")
+    inventory = runs.start(actor=ACTOR, provider="google")
     HsmInventory.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
     ring.calls.clear()
-    assert run.step(inventory.pk).state == InventoryState.RUNNING
+    assert runs.step(inventory.pk).state == InventoryState.RUNNING
     assert ring.calls == {}
-    assert run.start(actor=ACTOR, provider="google").pk == inventory.pk
+    assert runs.start(actor=ACTOR, provider="google").pk == inventory.pk
 
 
 def test_old_inventories_are_forgotten_and_each_is_in_the_log(monkeypatch):
-    monkeypatch.setattr(run, "RUNS_KEPT", 2)
+    monkeypatch.setattr(runs, "RUNS_KEPT", 2)
     for _ in range(4):
         take()
     assert HsmInventory.objects.count() == 2
@@ -357,13 +357,13 @@ def test_a_ring_that_is_down_ends_in_a_clear_message_and_the_old_result_stays(
 ):
     row_of(owner, tenant, keeper)
     old = take()
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 2)
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 2)
     misbehave(ring, kind, *methods, **fields)
     new = take()
     assert new.state == InventoryState.FAILED
     assert "HSM" in new.problem
     assert kinds(new) == []
-    assert [each.pk for each in run.latest("google")] == [old.pk, new.pk]
+    assert [each.pk for each in runs.latest("google")] == [old.pk, new.pk]
     row = AuditRow.objects.get(tag=Tag.HSM_INVENTORY_TAKEN, outcome="failed")
     assert new.problem in row.data
 
@@ -381,8 +381,8 @@ def test_an_inventory_goes_on_where_a_ring_that_was_away_left_it(owner, tenant, 
 
 
 def test_a_ring_that_gives_the_same_page_for_ever_is_not_believed(keeper, ring, monkeypatch):
-    monkeypatch.setattr("keys.hsm.emulators.kms.service._page", lambda names, size, token: (names, "again"))
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr("keycast.emulators.kms.service._page", lambda names, size, token: (names, "again"))
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     assert take().state == InventoryState.FAILED
 
 
@@ -404,7 +404,7 @@ def test_versions_of_another_key_are_not_believed(owner, tenant, keeper, ring, m
         return list_versions(self, request)
 
     monkeypatch.setattr(Service, "ListCryptoKeyVersions", lie)
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     inventory = take()
     assert inventory.state == InventoryState.FAILED
     assert "integrity" in inventory.problem

@@ -9,8 +9,9 @@ from io import StringIO
 import pytest
 from django.core.management import CommandError, call_command
 
-from keys import inventory, jobs
-from keys.hsm.inventory.stock import stocks
+from keys import jobs
+from keys.hsm.inventory import services
+from keys.hsm.inventory.listing import stocks
 from keys.models import HsmInventory
 from tests.keys.hsm.google.conftest import RING, misbehave
 
@@ -82,6 +83,6 @@ def test_the_jobs_do_the_same(ring, keeper):
     assert jobs.take_inventories() == 1
     assert jobs.go_on_with_inventories() == 1
     taken = HsmInventory.objects.get()
-    assert (taken.state, inventory.needs_a_look(taken)) == ("done", 1)
+    assert (taken.state, services.needs_a_look(taken)) == ("done", 1)
     assert jobs.step_inventory(str(taken.pk))
     assert jobs.go_on_with_inventories() == 0

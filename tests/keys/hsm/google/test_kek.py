@@ -12,13 +12,14 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys import selectors, services
 from keys.errors import KekUnavailable, KeyDamaged
-from keys.hsm import setup
-from keys.hsm.google import clients, course
-from keys.kms import google, registry
-from keys.kms.google import GoogleKekProvider
+from keys.hsm import registration
+from keys.hsm.google import calling, clients
+from keys.hsm.google import kek as google
+from keys.hsm.google.kek import GoogleKekProvider
 from keys.refs import Purpose
 from keys.signing import envelope
 from keys.signing.envelope import Place
+from keys.signing.kms import registry
 from keys.signing.vault import unlock
 from tests.keys.conftest import make_key
 from tests.keys.hsm.google.conftest import RING, misbehave
@@ -28,7 +29,7 @@ TENANT, OTHER = uuid.uuid4(), uuid.uuid4()
 
 @pytest.fixture
 def kek(emulator, monkeypatch):
-    monkeypatch.setattr(course, "TRY_SECONDS", 0.3)
+    monkeypatch.setattr(calling, "TRY_SECONDS", 0.3)
     name = f"keys-{uuid.uuid4().hex}"
     key = kms_v1.CryptoKey(
         purpose=kms_v1.CryptoKey.CryptoKeyPurpose.ENCRYPT_DECRYPT,
@@ -153,7 +154,7 @@ def test_a_version_disabled_since_it_was_looked_up_is_looked_up_again(kek, wrapp
 
 def test_keys_of_people_live_under_it(kek, settings, user, tenant, db):
     settings.GCP_KEK, settings.KEK_PROVIDER = kek._key, "google"
-    registry.register("google", setup._google_kek)
+    registry.register("google", registration._google_kek)
     try:
         key = make_key(user, tenant)
         assert (key.provider, key.kek_version) == ("google", f"{kek._key}/cryptoKeyVersions/1")

@@ -6,14 +6,14 @@ import pytest
 from google.cloud import kms_v1
 
 from keys import services as key_services
-from keys.hsm import setup
+from keys.hsm import registration
 from keys.hsm.google import clients
-from keys.kms import registry
-from keys.kms.google_versions import GoogleVersions
+from keys.hsm.google.kek_versions import GoogleVersions
 from keys.models import Rotation, RotationState
 from keys.rotation import retiring, runner, services
 from keys.rotation.errors import RotationError
 from keys.rotation.retiring import KekInUse
+from keys.signing.kms import registry
 from tests.keys.conftest import make_key
 from tests.keys.hsm.google.conftest import misbehave
 from tests.keys.hsm.google.test_kek import add_version
@@ -31,7 +31,7 @@ def in_google(kek, kek_file, settings, monkeypatch):
     """New secrets are sealed in Cloud KMS, old ones may be in the key file; yields the name of the key."""
     settings.GCP_KEK = kek._key
     monkeypatch.setattr(GoogleVersions, "settle_seconds", 0.0)
-    registry.register("google", setup._google_kek)
+    registry.register("google", registration._google_kek)
     registry.reset()
     yield kek._key
     registry._factories.pop("google")

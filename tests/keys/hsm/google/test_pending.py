@@ -12,17 +12,18 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
+from keycast.base.errors import NotFound, NotPermitted
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.errors import NotFound, NotPermitted
-from keys import care, jobs, modes, selectors, services
+from keycast.emulators.kms.store import State
+from keys import jobs, selectors, services
 from keys.errors import CheckFailed, InvalidTransition, KeyExists, KeyModeUnavailable
-from keys.hsm import pending, setup
-from keys.hsm.emulators.kms.store import State
+from keys.hsm import provisioning, registration
 from keys.hsm.errors import HsmForbidden, HsmUnavailable
 from keys.hsm.google.backend import GoogleBackend
 from keys.hsm.google.keeper import GoogleKeyKeeper
-from keys.hsm.inventory.stock import stocks
+from keys.hsm.inventory.listing import stocks
+from keys.lifecycle import maintenance, modes
 from keys.models import KeyState, PersonalKey
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.hsm.google.conftest import RING, misbehave
@@ -33,7 +34,7 @@ class Killed(BaseException):
 
 
 class FakeHalves:
-    """Fills a row as keys.cosigning.halves does, with halves of nothing."""
+    """Fills a row as keys.split.halves does, with halves of nothing."""
 
     def create(self, row):
         keypair, _ = Keypair.generate()
@@ -74,10 +75,10 @@ def cosigner():
 def world(db, settings, emulator, monkeypatch, cosigner):
     settings.HSM_PROVIDERS = ["google"]
     keeper = GoogleKeyKeeper(RING)
-    monkeypatch.setattr(setup, "keepers", lambda: {"google": keeper})
-    monkeypatch.setattr(setup, "others", lambda: pending.Others(cosigner.register, cosigner.forget))
+    monkeypatch.setattr(registration, "keepers", lambda: {"google": keeper})
+    monkeypatch.setattr(registration, "others", lambda: provisioning.Others(cosigner.register, cosigner.forget))
     monkeypatch.setattr(modes, "_backends", [*modes._backends, GoogleBackend(FakeHalves())])
-    monkeypatch.setattr(pending, "_PAUSES", (0.05, 0.1))
+    monkeypatch.setattr(provisioning, "_PAUSES", (0.05, 0.1))
     return make_tenant(key_modes=["encrypted", "hsm"])
 
 
@@ -167,8 +168,12 @@ STEPS = ["create", "create after", "check", "check after", "register", "register
 def test_killed_at_any_step_the_next_run_finishes_with_one_hsm_key(world, owner, emulator, cosigner, monkeypatch, step):
     key = request_key(owner, world)
     name, _, after = step.partition(" ")
-    owner_of = {"create": setup.keepers()["google"], "check": setup.keepers()["google"], "register": cosigner}
-    target, attribute = (pending.journal, "write") if step == "commit" else (owner_of[name], name)
+    owner_of = {
+        "create": registration.keepers()["google"],
+        "check": registration.keepers()["google"],
+        "register": cosigner,
+    }
+    target, attribute = (provisioning.journal, "write") if step == "commit" else (owner_of[name], name)
     original = getattr(target, attribute)
 
     def deadly(*given, **named):
@@ -179,7 +184,7 @@ def test_killed_at_any_step_the_next_run_finishes_with_one_hsm_key(world, owner,
     with monkeypatch.context() as patch:
         patch.setattr(target, attribute, deadly)
         with pytest.raises(Killed):
-            pending.finish(key.id)
+            provisioning.finish(key.id)
     assert now(key).state == KeyState.PENDING
     assert jobs.finish_pending_keys() == 1
     assert now(key).state == KeyState.ACTIVE
@@ -210,7 +215,7 @@ def test_no_permission_to_create_is_shown_and_not_final(world, owner, emulator):
 def test_a_key_that_takes_too_long_fails_with_a_reason_and_is_cleaned_up(world, owner, emulator, cosigner):
     emulator.store.pending_seconds = 3600
     key = request_key(owner, world)
-    pending.finish(key.id)
+    provisioning.finish(key.id)
     age(key)
     assert jobs.finish_pending_keys() >= 1
     row = now(key)
@@ -231,16 +236,16 @@ def test_a_key_that_takes_too_long_fails_with_a_reason_and_is_cleaned_up(world, 
 @pytest.mark.parametrize("step", ["versions", "destroy", "destroy after", "forget", "forget after", "commit"])
 def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, cosigner, monkeypatch, step):
     key = request_key(owner, world)
-    pending._advanced(now(key), setup.keepers()["google"])
+    provisioning._advanced(now(key), registration.keepers()["google"])
     with monkeypatch.context() as patch:
-        patch.setattr(pending, "clean_up", lambda key_id: False)
-        pending._fail(now(key), "Too late.")
+        patch.setattr(provisioning, "clean_up", lambda key_id: False)
+        provisioning._fail(now(key), "Too late.")
     assert (now(key).state, version_states(emulator)) == (KeyState.FAILED, ["ENABLED"])
     name, _, after = step.partition(" ")
     target, attribute = {
-        "commit": (pending.journal, "write"),
+        "commit": (provisioning.journal, "write"),
         "forget": (cosigner, "forget"),
-    }.get(name, (setup.keepers()["google"], name))
+    }.get(name, (registration.keepers()["google"], name))
     original = getattr(target, attribute)
 
     def deadly(*given, **named):
@@ -251,7 +256,7 @@ def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, c
     with monkeypatch.context() as patch:
         patch.setattr(target, attribute, deadly)
         with pytest.raises(Killed):
-            pending.clean_up(key.id)
+            provisioning.clean_up(key.id)
     assert now(key).kms_key_name
     jobs.finish_pending_keys()
     assert version_states(emulator) == ["DESTROY_SCHEDULED"]
@@ -261,7 +266,7 @@ def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, c
 
 def test_a_version_that_was_disabled_behind_our_back_fails_the_key(world, owner, emulator):
     key = request_key(owner, world)
-    keeper = setup.keepers()["google"]
+    keeper = registration.keepers()["google"]
     keeper.disable(keeper.check(keeper.create(key.kms_key_name.rpartition("/")[2]).name).version)
     assert jobs.finish_pending_keys() >= 1
     assert (now(key).state, now(key).state_reason) == (
@@ -328,7 +333,7 @@ def test_a_failed_key_is_not_tried_again_before_its_hsm_part_is_ended(world, own
     key = failed(owner, world, emulator)
     assert now(key).kms_key_name
     with pytest.raises(InvalidTransition, match="still holds a part"):
-        care.retry(actor=Actor.command("test"), key=now(key))
+        maintenance.retry(actor=Actor.command("test"), key=now(key))
     with scopes_disabled():
         assert PersonalKey.objects.count() == 1
 
@@ -337,7 +342,7 @@ def test_an_imported_key_cannot_be_tried_again_without_its_secret(world, owner, 
     key = failed(owner, world, emulator, SecretBytes.random(32))
     jobs.finish_pending_keys()
     with pytest.raises(InvalidTransition, match="import the key again"):
-        care.retry(actor=Actor.command("test"), key=now(key))
+        maintenance.retry(actor=Actor.command("test"), key=now(key))
 
 
 def test_a_key_that_is_there_is_not_made_again(world, owner, emulator):
@@ -345,7 +350,7 @@ def test_a_key_that_is_there_is_not_made_again(world, owner, emulator):
     for state in (KeyState.PENDING, KeyState.ACTIVE):
         assert now(key).state == state
         with pytest.raises(InvalidTransition):
-            care.retry(actor=Actor.command("test"), key=now(key))
+            maintenance.retry(actor=Actor.command("test"), key=now(key))
         jobs.finish_pending_keys()
 
 
@@ -353,13 +358,13 @@ def test_a_stranger_does_not_try_again_for_others(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
     with pytest.raises((NotPermitted, NotFound)):
-        care.retry(actor=Actor.user(make_user(world)), key=now(key))
+        maintenance.retry(actor=Actor.user(make_user(world)), key=now(key))
 
 
 def test_trying_again_makes_a_new_key_and_leaves_a_tombstone(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
-    made = care.retry(actor=Actor.command("test"), key=now(key), reason="permission is there now")
+    made = maintenance.retry(actor=Actor.command("test"), key=now(key), reason="permission is there now")
     jobs.finish_pending_keys()
     assert (now(made).state, now(made).name, now(made).user_id) == (KeyState.ACTIVE, "Main", owner.pk)
     assert now(made).kms_key_name != now(key).kms_key_name
@@ -374,15 +379,15 @@ def test_a_second_try_at_the_same_failure_is_refused(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
     seen = now(key)
-    care.retry(actor=Actor.command("test"), key=seen)
+    maintenance.retry(actor=Actor.command("test"), key=seen)
     with pytest.raises(InvalidTransition):
-        care.retry(actor=Actor.command("test"), key=seen)
+        maintenance.retry(actor=Actor.command("test"), key=seen)
 
 
 def test_a_pending_key_can_be_hurried(world, owner, django_capture_on_commit_callbacks):
     key = request_key(owner, world)
     with django_capture_on_commit_callbacks(execute=True):
-        care.hurry(actor=Actor.command("test"), key=key)
+        maintenance.hurry(actor=Actor.command("test"), key=key)
     assert [task.task["args"] for task in OrmQ.objects.all()] == [(str(key.id),)]
 
 
@@ -399,13 +404,13 @@ def known_ring(settings):
 def test_a_check_finds_what_is_wrong_in_the_hsm_and_writes_it_down(world, owner, emulator, known_ring):
     key = request_key(owner, world)
     jobs.finish_pending_keys()
-    care.check(actor=Actor.command("test"), key=now(key))
-    setup.keepers()["google"].disable(now(key).kms_key_version)
+    maintenance.check(actor=Actor.command("test"), key=now(key))
+    registration.keepers()["google"].disable(now(key).kms_key_version)
     with pytest.raises(CheckFailed, match="Disabled in the HSM"):
-        care.check(actor=Actor.command("test"), key=now(key))
+        maintenance.check(actor=Actor.command("test"), key=now(key))
     misbehave(emulator, "error", code="PERMISSION_DENIED")
     with pytest.raises(HsmForbidden):
-        care.check(actor=Actor.command("test"), key=now(key))
+        maintenance.check(actor=Actor.command("test"), key=now(key))
     outcomes = AuditRow.objects.filter(tag="keys:key:checked").order_by("id").values_list("outcome", flat=True)
     assert list(outcomes) == ["ok", "failed", "unknown"]
     assert now(key).state == KeyState.ACTIVE
@@ -413,4 +418,4 @@ def test_a_check_finds_what_is_wrong_in_the_hsm_and_writes_it_down(world, owner,
 
 def test_a_key_that_is_not_there_cannot_be_checked(world, owner, emulator):
     with pytest.raises(InvalidTransition):
-        care.check(actor=Actor.command("test"), key=request_key(owner, world))
+        maintenance.check(actor=Actor.command("test"), key=request_key(owner, world))

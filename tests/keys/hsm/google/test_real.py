@@ -21,10 +21,10 @@ from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from keys.hsm.google.keeper import GoogleKeyKeeper
-from keys.hsm.inventory.google import GoogleStock
-from keys.hsm.inventory.stock import VersionState
+from keys.hsm.google.kek import GoogleKekProvider
+from keys.hsm.google.listing import GoogleStock
+from keys.hsm.inventory.listing import VersionState
 from keys.hsm.protocol import HsmKeyPhase
-from keys.kms.google import GoogleKekProvider
 from keys.refs import HsmRef
 
 RING = os.environ.get("KEYCAST_TEST_GCP_KEY_RING", "")

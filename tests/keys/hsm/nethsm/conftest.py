@@ -6,15 +6,15 @@ import uuid
 
 import pytest
 
-from keys import modes
-from keys.hsm import pending, setup
-from keys.hsm.emulators.nethsm.faults import Fault, Kind
-from keys.hsm.emulators.nethsm.server import NetHsmEmulator
-from keys.hsm.emulators.nethsm.store import Store
+from keycast.emulators.nethsm.faults import Fault, Kind
+from keycast.emulators.nethsm.server import NetHsmEmulator
+from keycast.emulators.nethsm.store import Store
+from keys.hsm import provisioning, registration
 from keys.hsm.nethsm import clients, names
 from keys.hsm.nethsm.backend import NetHsmBackend
 from keys.hsm.nethsm.keeper import NetHsmKeeper
 from keys.hsm.nethsm.signer import NetHsmSigner
+from keys.lifecycle import modes
 from keys.refs import HsmRef, KeyRef
 from tests.keys.conftest import make_tenant, make_user
 
@@ -76,9 +76,9 @@ def device_key(keeper, emulator):
 def world(db, settings, emulator, keeper, monkeypatch):
     """A tenant that offers keys in the device."""
     settings.HSM_PROVIDERS = ["nethsm"]
-    monkeypatch.setattr(setup, "keepers", lambda: {"nethsm": keeper})
+    monkeypatch.setattr(registration, "keepers", lambda: {"nethsm": keeper})
     monkeypatch.setattr(modes, "_backends", [*modes._backends, NetHsmBackend()])
-    monkeypatch.setattr(pending, "_PAUSES", (0.05,))
+    monkeypatch.setattr(provisioning, "_PAUSES", (0.05,))
     return make_tenant(key_modes=["encrypted", "hsm"])
 
 

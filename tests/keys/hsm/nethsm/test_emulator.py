@@ -16,7 +16,7 @@ from django.core.management import CommandError, call_command
 from nethsm import Authentication, Base64, KeyMechanism, KeyType, NetHSMError, Role, SignMode, State
 
 from keycast.crypto import ecdsa, schnorr
-from keys.hsm.emulators.nethsm import store
+from keycast.emulators.nethsm import store
 from tests.keys.hsm.nethsm.conftest import ADMIN, ADMIN_PASSWORD
 
 PASSPHRASE = "long enough a phrase"

@@ -8,11 +8,11 @@ import pytest
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
+from keycast.emulators.nethsm.store import make_key
 from keys import services
-from keys.hsm.emulators.nethsm.store import make_key
-from keys.hsm.inventory import orphans, run
+from keys.hsm.inventory import orphans, runs
 from keys.hsm.inventory.compare import Kind
-from keys.hsm.inventory.stock import stocks
+from keys.hsm.inventory.listing import stocks
 from keys.hsm.nethsm import names
 from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, PersonalKey
 from tests.keys.hsm.nethsm.conftest import misbehave
@@ -34,9 +34,9 @@ def key(world, owner, django_capture_on_commit_callbacks):
 
 
 def take():
-    inventory = run.start(actor=ACTOR, provider="nethsm")
+    inventory = runs.start(actor=ACTOR, provider="nethsm")
     for _ in range(10):
-        inventory = run.step(inventory.pk)
+        inventory = runs.step(inventory.pk)
         if inventory.state != InventoryState.RUNNING:
             break
     return HsmInventory.objects.get(pk=inventory.pk)
@@ -96,7 +96,7 @@ def test_without_an_administrator_the_tenants_own_namespaces_are_looked_at(key, 
 
 @pytest.mark.parametrize(("kind", "fields"), [("status", {"status": 503}), ("garbage", {}), ("disconnect", {})])
 def test_a_device_that_misbehaves_ends_in_a_clear_message(key, emulator, monkeypatch, kind, fields):
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     misbehave(emulator, kind, **fields)
     inventory = take()
     assert inventory.state == InventoryState.FAILED
@@ -104,7 +104,7 @@ def test_a_device_that_misbehaves_ends_in_a_clear_message(key, emulator, monkeyp
 
 
 def test_a_locked_device_says_so(key, device, monkeypatch):
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     device.state = "Locked"
     assert "locked" in take().problem
 
@@ -122,7 +122,7 @@ def test_a_condemned_orphan_is_deleted_in_the_device(key, device):
 
 
 def test_a_list_that_is_none_is_refused(key, device, monkeypatch):
-    monkeypatch.setattr(run, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     monkeypatch.setattr("keys.hsm.nethsm.calls.Answer.json", lambda self: [{"id": 7}])
     assert take().state == InventoryState.FAILED
     with scopes_disabled():

@@ -14,16 +14,17 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.crypto.secret import SecretBytes
-from keycast.nostr.events import UnsignedEvent, verify_event
-from keys import jobs, modes, selectors, services
+from keycast.nostr.nip01 import UnsignedEvent, verify_event
+from keys import jobs, selectors, services
 from keys.errors import KeyModeUnavailable, NoCapability
-from keys.hsm import pending
+from keys.hsm import provisioning
 from keys.hsm.errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured, HsmUnavailable
 from keys.hsm.nethsm import access, clients, names
+from keys.hsm.nethsm.calling import HsmLocked
 from keys.hsm.nethsm.config import Config
 from keys.hsm.nethsm.keeper import NetHsmKeeper
 from keys.hsm.nethsm.signer import NetHsmSigner
-from keys.hsm.nethsm.tries import HsmLocked
+from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
 from keys.signing.service import SigningService
 from tests.keys.conftest import make_tenant, make_user
@@ -156,7 +157,7 @@ def test_a_transaction_that_fails_leaves_nothing_in_the_device(world, owner, emu
     def fail(*_):
         raise RuntimeError("the database went away")
 
-    monkeypatch.setattr("keys.journal.write_added", fail)
+    monkeypatch.setattr("keys.lifecycle.audit.write_added", fail)
     with pytest.raises(RuntimeError):
         make(owner, world)
     assert emulator.app.store.keys == {}
@@ -242,7 +243,7 @@ def test_a_key_that_is_never_finished_fails_with_a_reason(world, owner, emulator
     key = make(owner, world)
     with scopes_disabled():
         PersonalKey.objects.filter(pk=key.pk).update(created_at=timezone.now() - timedelta(hours=2))
-    pending.finish(key.id)
+    provisioning.finish(key.id)
     assert now(key).state == KeyState.FAILED
     assert "3.0" in now(key).state_reason
 
@@ -253,7 +254,7 @@ def test_a_device_that_gives_a_known_public_key_makes_no_key(world, owner, emula
     known = store.keys[names.split(first.kms_key_name)]
     make_again = pytest.MonkeyPatch()
     with make_again.context() as patch:
-        patch.setattr("keys.hsm.emulators.nethsm.service.make_key", lambda mechanisms: known)
+        patch.setattr("keycast.emulators.nethsm.service.make_key", lambda mechanisms: known)
         second = make(owner, world)
     assert (second.state, second.public_key) == (KeyState.FAILED, None)
     assert now(first).state == KeyState.ACTIVE

@@ -16,7 +16,7 @@ import uuid
 import pytest
 
 from keycast.crypto import schnorr
-from keys.hsm.breaker import Breaker
+from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.nethsm import access, clients, names
 from keys.hsm.nethsm.calls import Call, call_blocking

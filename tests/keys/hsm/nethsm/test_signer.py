@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 
 from keycast.crypto import schnorr
-from keycast.nostr.events import UnsignedEvent, verify_event
+from keycast.emulators.nethsm.server import NetHsmEmulator
+from keycast.nostr.nip01 import UnsignedEvent, verify_event
 from keys.errors import KeyDamaged, NoCapability, SignatureRefused
-from keys.hsm.breaker import FAILURES
-from keys.hsm.emulators.nethsm.server import NetHsmEmulator
+from keys.hsm.circuit_breaker import FAILURES
 from keys.hsm.errors import (
     HsmAnswerRefused,
     HsmForbidden,
@@ -23,8 +23,8 @@ from keys.hsm.errors import (
     HsmUnavailable,
 )
 from keys.hsm.nethsm import clients
+from keys.hsm.nethsm.calling import HsmLocked
 from keys.hsm.nethsm.signer import NetHsmSigner
-from keys.hsm.nethsm.tries import HsmLocked
 from keys.signing.service import SigningService
 from tests.keys.hsm.nethsm.conftest import misbehave
 

@@ -1,0 +1,215 @@
+"""The two-person rule: one asks, another decides, the first decision wins, and what was approved happens once.
+
+``ask``, ``approve``, ``deny`` and ``withdraw`` take staff actors alone, and check their duties themselves; a fresh
+proof of the second factor is the views' business. ``spend`` is for the services that do the deed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NoReturn
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+
+from accounts.errors import Conflict, Invalid
+from accounts.models.approvals import Approval, ApprovalState
+from accounts.staff.approvals import notices
+from accounts.staff.approvals.errors import ApprovalRequired, AskedAlready, Decided, OwnRequest
+from accounts.staff.approvals.kinds import ApprovalKind, Warrant, kind_of
+from accounts.staff.roles import has_duty, require_actor
+from keycast.audit.entries import Actor, Entry
+from keycast.audit.services import PLATFORM, record
+from keycast.audit.tags import Outcome, Tag
+from keycast.base.errors import NotPermitted
+
+LIFETIME: Final = datetime.timedelta(hours=24)
+
+
+def fingerprint(kind: str, target_id: str, parameters: Mapping[str, Any]) -> str:
+    """What exactly was asked for, as 64 hex digits."""
+    canonical = json.dumps([kind, target_id, dict(parameters)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@transaction.atomic
+def ask(
+    *, actor: Actor, kind: str, target_id: str, reason: str, parameters: Mapping[str, Any] | None = None
+) -> Approval:
+    """Ask for ``kind`` to be done to ``target_id`` (an id in hex, or a name); open for 24 hours.
+
+    ``parameters`` are JSON values and no secrets: they are kept. Those who may decide get a mail. Raises NotFound,
+    NotPermitted, Invalid without a reason, AskedAlready.
+    """
+    wanted = kind_of(kind)
+    _require_staff(actor)
+    require_actor(actor, wanted.duty_to_ask)
+    values = dict(parameters or {})
+    row = Approval(kind=kind, target_id=target_id, parameters=values, asked_by_id=UUID(actor.id))
+    row.fingerprint = fingerprint(kind, target_id, values)
+    row.description = wanted.describe(target_id, values)[:300]
+    row.reason = clean_reason(reason)
+    row.expires_at = timezone.now() + LIFETIME
+    _insert(row)
+    _write(row, Tag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
+    notices.asked(row, wanted)
+    return row
+
+
+def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
+    """Agree, and have it done in the same transaction; what its kind returns.
+
+    Raises Decided after anybody's decision or the end, OwnRequest, NotPermitted, Conflict when who asked may no longer
+    ask, and whatever the deed refuses with: then nothing has changed and the request stays open.
+    """
+    with transaction.atomic():
+        row, kind = _open_row(approval), kind_of(approval.kind)
+        _require_decider(actor, row, kind)
+        if not has_duty(row.asked_by, kind.duty_to_ask):
+            raise Conflict("Who asked for this may not ask for it any more. Deny it.")
+        _close(row, ApprovalState.APPROVED, actor, reason)
+        _write(row, Tag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
+        warrant = Warrant(
+            approval_id=row.id,
+            actor=actor,
+            asked_by=row.asked_by.email,
+            kind=row.kind,
+            target_id=row.target_id,
+            reason=row.reason,
+            parameters=row.parameters,
+        )
+        return kind.run(warrant)
+
+
+@transaction.atomic
+def deny(*, actor: Actor, approval: Approval, reason: str) -> Approval:
+    """Refuse it for good. Raises Decided, OwnRequest, NotPermitted, Invalid."""
+    row = _open_row(approval)
+    _require_decider(actor, row, kind_of(row.kind))
+    _close(row, ApprovalState.DENIED, actor, reason)
+    _write(row, Tag.APPROVAL_DENIED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
+    return row
+
+
+@transaction.atomic
+def withdraw(*, actor: Actor, approval: Approval, reason: str = "") -> Approval:
+    """Take one's own request back. Raises Decided; NotPermitted for anybody else's."""
+    row = _open_row(approval)
+    _require_staff(actor)
+    if row.asked_by_id.hex != actor.id:
+        raise NotPermitted("Only who asked can withdraw a request.")
+    _close(row, ApprovalState.WITHDRAWN, actor, reason or "Withdrawn.")
+    _write(row, Tag.APPROVAL_WITHDRAWN, actor, reason=row.decision_reason)
+    return row
+
+
+def expire() -> int:
+    """Close every request whose time is over; returns how many. For a job; safe to repeat."""
+    overdue = Approval.objects.filter(state=ApprovalState.OPEN, expires_at__lte=timezone.now())
+    return sum(_expire(approval_id) for approval_id in list(overdue.values_list("pk", flat=True)))
+
+
+def spend(
+    *,
+    actor: Actor,
+    kind: str,
+    target_id: str,
+    warrant: Warrant | None,
+    parameters: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Called by the service that does the deed, in its transaction: staff need a warrant for exactly this, unspent.
+
+    Returns what the deed's audit row should say of it. Nothing is asked of members, who answer to
+    accounts.permissions; ``system`` and ``command`` actors need no second person, but security officers are told by
+    mail what a command did. Raises ApprovalRequired.
+    """
+    if actor.type == "command":
+        notices.done_by_command(actor, kind, target_id, dict(parameters or {}))
+    if actor.type != "staff":
+        return {}
+    if warrant is None or warrant.actor != actor:
+        raise ApprovalRequired
+    unspent = Approval.objects.filter(
+        pk=warrant.approval_id,
+        state=ApprovalState.APPROVED,
+        used_at__isnull=True,
+        fingerprint=fingerprint(kind, target_id, parameters or {}),
+        decided_by_id=UUID(actor.id),
+    )
+    if not unspent.update(used_at=timezone.now()):
+        raise ApprovalRequired
+    return {"approval": warrant.approval_id.hex, "asked_by": warrant.asked_by}
+
+
+def _require_staff(actor: Actor) -> None:
+    if actor.type != "staff":
+        raise NotPermitted("Only platform staff ask for and decide on this.")
+
+
+def _require_decider(actor: Actor, row: Approval, kind: ApprovalKind) -> None:
+    _require_staff(actor)
+    if row.asked_by_id.hex == actor.id:
+        raise OwnRequest
+    require_actor(actor, kind.duty_to_approve)
+
+
+def clean_reason(reason: str) -> str:
+    """One printable line of at most 200 characters. Raises Invalid."""
+    text = reason.strip()
+    if not text or len(text) > 200 or not text.isprintable():
+        raise Invalid("Give a reason of at most 200 characters.")
+    return text
+
+
+def _insert(row: Approval) -> None:
+    for overdue in Approval.objects.filter(
+        fingerprint=row.fingerprint, state=ApprovalState.OPEN, expires_at__lte=timezone.now()
+    ):
+        _expire(overdue.pk)
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+    except IntegrityError:
+        raise AskedAlready from None
+
+
+def _open_row(approval: Approval) -> Approval:
+    """The row, locked until the transaction ends, so that the first decision wins."""
+    row = Approval.objects.select_for_update(of=("self",)).select_related("asked_by").get(pk=approval.pk)
+    if row.state != ApprovalState.OPEN:
+        _refuse_decided(row)
+    if row.expires_at <= timezone.now():
+        raise Decided("This request has expired. Ask again.")
+    return row
+
+
+def _refuse_decided(row: Approval) -> NoReturn:
+    by = f" by {row.decided_by.email}" if row.decided_by else ""
+    raise Decided(f"This request is closed: {ApprovalState(row.state).label.lower()}{by}.")
+
+
+def _close(row: Approval, state: ApprovalState, actor: Actor | None, reason: str) -> None:
+    row.state = state
+    row.decided_at = timezone.now()
+    row.decided_by_id = UUID(actor.id) if actor else None
+    row.decision_reason = clean_reason(reason)
+    row.save(update_fields=["state", "decided_at", "decided_by", "decision_reason"])
+
+
+@transaction.atomic
+def _expire(approval_id: UUID) -> bool:
+    row = Approval.objects.select_for_update().get(pk=approval_id)
+    if row.state != ApprovalState.OPEN or row.expires_at > timezone.now():
+        return False
+    _close(row, ApprovalState.EXPIRED, None, "Nobody decided in time.")
+    _write(row, Tag.APPROVAL_EXPIRED, Actor.system("jobs"))
+    return True
+
+
+def _write(row: Approval, tag: Tag, actor: Actor, **data: Any) -> None:
+    facts = {"approval": row.id.hex, "kind": row.kind, "target": row.target_id, "what": row.description}
+    record(Entry(PLATFORM, tag, Outcome.OK, actor, data={**facts, **data}))

@@ -1,0 +1,56 @@
+"""Pages of the admin that belong to no model: each says whose duty it is, and is closed to everybody else.
+
+::
+
+    @staff_page("jobs/", "jobs", Duty.VIEW)
+    def jobs(request: HttpRequest) -> HttpResponse: ...
+
+is served at /admin/jobs/ as ``admin:jobs``, once its module has been imported (an app's ``admin.py`` is, by itself).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, TypeVar
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import URLPattern, path
+
+from accounts.staff.roles import Duty, may
+
+View = TypeVar("View", bound=Callable[..., HttpResponseBase])
+
+_PAGES: Final[dict[str, tuple[str, Callable[..., HttpResponseBase]]]] = {}
+
+
+def for_duty(duty: Duty) -> Callable[[View], Callable[..., HttpResponseBase]]:
+    """Let only staff with this duty through; the rest get 403. The walk over all admin pages reads ``view.duty``."""
+
+    def decorate(view: View) -> Callable[..., HttpResponseBase]:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+            if not may(request.user, duty):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        guarded.duty = duty  # type: ignore[attr-defined]
+        return guarded
+
+    return decorate
+
+
+def staff_page(route: str, name: str, duty: Duty) -> Callable[[View], View]:
+    """Serve the view at ``route`` below /admin/ as ``admin:{name}``, to staff with this duty."""
+
+    def decorate(view: View) -> View:
+        _PAGES[name] = (route, for_duty(duty)(view))
+        return view
+
+    return decorate
+
+
+def urls(admin_view: Callable[..., Any]) -> list[URLPattern]:
+    """Their addresses, each behind the site's own gate (``AdminSite.admin_view``)."""
+    return [path(route, admin_view(view), name=name) for name, (route, view) in _PAGES.items()]

@@ -1,0 +1,145 @@
+"""Who of the platform's staff may do what: the one table where that is decided. Default deny.
+
+The admin's pages ask ``may`` and ``require`` with the signed-in person, services ask ``require_actor`` with the actor
+they were given, so that a page that forgot to ask lets nobody through. docs/security-model.md repeats the table.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from allauth.mfa.utils import is_mfa_enabled
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+
+from accounts.models import StaffRole, User
+from accounts.staff.gate import SECOND_FACTORS, is_admitted
+from keycast.audit.entries import Actor
+from keycast.base.errors import NotPermitted
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import AnonymousUser
+
+
+KEPT = "_keycast_has_second_factor"
+
+
+class Duty(StrEnum):
+    """What staff can be asked to do. Its title, for people, is in ``TITLES``."""
+
+    VIEW = "view"
+    SUPPORT_VIEW = "support-view"
+    VIEW_AUDIT = "view-audit"
+    EXPORT_AUDIT = "export-audit"
+    LOCK = "lock"
+    OPERATE = "operate"
+    CONVERT = "convert"
+    MANAGE_TENANTS = "manage-tenants"
+    MANAGE_PEOPLE = "manage-people"
+    DESTROY = "destroy"
+    PANIC = "panic"
+    MANAGE_STAFF = "manage-staff"
+    APPROVE = "approve"
+
+
+TITLES: Final[dict[Duty, str]] = {
+    Duty.VIEW: "See the overview, tenants, people, keys, apps, workers, jobs and requests for approval",
+    Duty.SUPPORT_VIEW: "Open a support view of one tenant or person, which they are told of",
+    Duty.VIEW_AUDIT: "Read and verify the audit log",
+    Duty.EXPORT_AUDIT: "Take the audit log out",
+    Duty.LOCK: "Lock and unlock a key or an app; disable, enable, revoke; lock a person, ask to unlock one",
+    Duty.OPERATE: "Retry jobs, rotate, rename, clean up",
+    Duty.CONVERT: "Move a key to another key mode",
+    Duty.MANAGE_TENANTS: "Create and change tenants; ask to lock or suspend one",
+    Duty.MANAGE_PEOPLE: "Deactivate and reactivate people who are not staff",
+    Duty.DESTROY: "Ask for the destruction of a key; cancel one",
+    Duty.PANIC: "Lock the deployment; ask to unlock it",
+    Duty.MANAGE_STAFF: "Ask to make staff or change a role; end staff",
+    Duty.APPROVE: "Decide on what another person asked for",
+}
+
+_OPERATOR, _OFFICER = StaffRole.OPERATOR, StaffRole.SECURITY_OFFICER
+_AUDITOR, _SUPPORT = StaffRole.AUDITOR, StaffRole.SUPPORT
+
+MATRIX: Final[dict[Duty, frozenset[StaffRole]]] = {
+    Duty.VIEW: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
+    Duty.SUPPORT_VIEW: frozenset({_OPERATOR, _OFFICER, _SUPPORT}),
+    Duty.VIEW_AUDIT: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
+    Duty.EXPORT_AUDIT: frozenset({_OFFICER, _AUDITOR}),
+    Duty.LOCK: frozenset({_OPERATOR, _OFFICER}),
+    Duty.OPERATE: frozenset({_OPERATOR, _OFFICER}),
+    Duty.CONVERT: frozenset({_OPERATOR, _OFFICER}),
+    Duty.MANAGE_TENANTS: frozenset({_OPERATOR, _OFFICER}),
+    Duty.MANAGE_PEOPLE: frozenset({_OPERATOR, _OFFICER}),
+    Duty.DESTROY: frozenset({_OPERATOR, _OFFICER}),
+    Duty.PANIC: frozenset({_OPERATOR, _OFFICER}),
+    Duty.MANAGE_STAFF: frozenset({_OFFICER}),
+    Duty.APPROVE: frozenset({_OFFICER}),
+}
+"""THE table. A duty that is not in it is nobody's."""
+
+
+def is_staff(user: User | AnonymousUser) -> bool:
+    """Tell whether this is an active member of the platform's staff."""
+    return bool(user.is_active and user.is_staff)
+
+
+def has_second_factor(user: User | AnonymousUser) -> bool:
+    """Tell whether the account has more than a password. That this session used it, proved_second_factor tells.
+
+    Asked many times a page, so the answer is kept on ``user``, which lives as long as the request.
+    """
+    known: bool | None = getattr(user, KEPT, None)
+    if known is None:
+        known = bool(user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS))
+        setattr(user, KEPT, known)
+    return known
+
+
+def proved_second_factor(request: HttpRequest) -> bool:
+    """Tell whether active staff proved a second factor in this session; kept on the request, which asks many times."""
+    known: bool | None = getattr(request, KEPT, None)
+    if known is None:
+        known = is_admitted(request)
+        setattr(request, KEPT, known)
+    return known
+
+
+def has_duty(user: User | AnonymousUser, duty: Duty) -> bool:
+    """Tell whether the person's role has this duty. ``is_superuser`` counts for nothing."""
+    return is_staff(user) and getattr(user, "staff_role", "") in MATRIX.get(duty, frozenset())
+
+
+def may(user: User | AnonymousUser, duty: Duty) -> bool:
+    """Tell whether ``user`` may do this in the admin: by role, and with a second factor set up."""
+    return has_duty(user, duty) and has_second_factor(user)
+
+
+def require(user: User | AnonymousUser, duty: Duty) -> None:
+    """``may`` as a guard. Raises NotPermitted, saying what is missing."""
+    if may(user, duty):
+        return
+    if is_staff(user) and not has_second_factor(user):
+        raise NotPermitted("This needs a second factor.")
+    raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
+
+
+def require_actor(actor: Actor, duty: Duty) -> None:
+    """For services: a staff actor must hold ``duty`` now, read from the database; others are not asked here.
+
+    Members answer to accounts.permissions; ``system`` and ``command`` act on the server itself. Raises NotPermitted.
+    """
+    if actor.type == "staff" and not actor_has(actor, duty):
+        raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
+
+
+def actor_has(actor: Actor, duty: Duty) -> bool:
+    """Tell whether this is an active member of staff whose role has the duty."""
+    if actor.type != "staff":
+        return False
+    try:
+        person = User.objects.filter(pk=actor.id).first()
+    except (ValidationError, ValueError):
+        return False
+    return person is not None and has_duty(person, duty)

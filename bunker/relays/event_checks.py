@@ -1,0 +1,197 @@
+"""Steps 1-6 of the order of checks (bunker.md), cheap before dear, shared by every relay.
+
+One ``Intake`` per process: the id and signature of an event are verified once, whichever relays bring it. An id is
+remembered only after verification, so a forged copy that arrives first never blocks the true event (threats.md T4).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Container
+from time import monotonic, time
+
+from bunker.relays.budget import TokenBucket
+from bunker.relays.counters import Counters
+from bunker.relays.interfaces import Drop, EventSink, ServedKeys
+from bunker.relays.limits import IntakeLimits
+from keycast.crypto import schnorr
+from keycast.nostr.nip01 import Event, EventError, id_of, is_expired, parse_event
+
+KIND = 24133
+_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{64})"')
+
+
+class NobodyServed:
+    """The served keys of a process in which no worker has spoken yet: none."""
+
+    def serves(self, public_key: str, scope: str | None = None) -> bool:
+        """Serve no key at all."""
+        return False
+
+
+class Lane:
+    """One source of events as the intake sees it: its name, its tenant scope, its verification budget.
+
+    ``takes_replies`` is for the built-in relay, which also passes on what a served key sends to a client; ``wanted``
+    is for outbound relays: the keys that we asked this one about (None: all that are served).
+    """
+
+    __slots__ = ("budget", "relay", "scope", "takes_replies", "wanted")
+
+    def __init__(
+        self, relay: str, budget: TokenBucket, scope: str | None = None, *, takes_replies: bool = False
+    ) -> None:
+        self.relay = relay
+        self.budget = budget
+        self.scope = scope
+        self.takes_replies = takes_replies
+        self.wanted: Container[str] | None = None
+
+
+class SeenIds:
+    """Ids of verified events, for a while and bounded; the oldest are forgotten first."""
+
+    def __init__(self, capacity: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
+        self._capacity, self._seconds, self._clock = capacity, seconds, clock
+        self._ids: dict[str, float] = {}
+
+    def __contains__(self, key: str) -> bool:
+        until = self._ids.get(key)
+        return until is not None and until > self._clock()
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def add(self, key: str) -> None:
+        """Remember ``key`` and forget what is over age or over capacity."""
+        now = self._clock()
+        self._ids.pop(key, None)
+        self._ids[key] = now + self._seconds
+        while True:
+            oldest = next(iter(self._ids))
+            if len(self._ids) <= self._capacity and self._ids[oldest] > now:
+                return
+            del self._ids[oldest]
+
+    def discard(self, key: str) -> None:
+        """Forget ``key``."""
+        self._ids.pop(key, None)
+
+
+class Intake:
+    """Decides which events reach the worker. Synchronous, no I/O, never raises on input."""
+
+    def __init__(
+        self,
+        served: ServedKeys | None = None,
+        limits: IntakeLimits | None = None,
+        *,
+        counters: Counters | None = None,
+        now: Callable[[], float] = time,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.served: ServedKeys = served or NobodyServed()
+        self.limits = limits or IntakeLimits()
+        self.counters = counters or Counters()
+        self._now = now
+        self._clock = clock
+        self._global = TokenBucket(self.limits.verifications, self.limits.verifications, clock)
+        self._seen = SeenIds(self.limits.seen_ids, self.limits.seen_seconds, clock)
+
+    def lane(self, relay: str) -> Lane:
+        """Open a lane for an outbound relay, with a verification budget of its own."""
+        rate = self.limits.relay_verifications
+        return Lane(relay, TokenBucket(rate, rate, self._clock))
+
+    def admit(self, raw: bytes, lane: Lane) -> tuple[Event | None, Drop | None]:
+        """Run every check on one event object (its JSON alone, not the frame).
+
+        Returns (event, None) for a verified, fresh, first-seen event from or to a served key; (event, reason) or
+        (None, reason) otherwise. Nothing is remembered yet: the caller hands the event over, then ``remember``s it.
+        """
+        event: Event | None = None
+        if len(raw) > self.limits.frame_bytes:
+            reason: Drop | None = Drop.TOO_LARGE
+        else:
+            try:
+                event = parse_event(raw)
+            except EventError:
+                reason = Drop.MALFORMED
+            else:
+                reason = self._screen(event, lane) or self._verify(event, lane)
+        if reason is None:
+            self.counters.accepted[lane.relay] += 1
+        else:
+            self.counters.drops[lane.relay, reason] += 1
+        return event, reason
+
+    def hand_over(self, event: Event, raw: bytes, lane: Lane, sink: EventSink) -> Drop | None:
+        """Give an admitted event to ``sink``; remember its id unless the sender may try again."""
+        refusal = sink.receive(event, raw, lane.relay)
+        if refusal is None:
+            self._seen.add(event.id)
+        else:
+            self.counters.drops[lane.relay, refusal] += 1
+        return refusal
+
+    def remember(self, event_id: str) -> None:
+        """Remember the id of an admitted event that was taken care of without the worker."""
+        self._seen.add(event_id)
+
+    def forget(self, event_id: str) -> None:
+        """Let an id in again (see ``ReplyPort.forget``)."""
+        self._seen.discard(event_id)
+
+    def drop(self, lane: Lane, reason: Drop) -> None:
+        """Count a drop that was decided before the event was looked at (steps 1 and 2)."""
+        self.counters.drops[lane.relay, reason] += 1
+
+    def _screen(self, event: Event, lane: Lane) -> Drop | None:
+        """Steps 3 and 4 and the memory of ids: everything that costs less than a microsecond."""
+        if event.kind != KIND:
+            return Drop.WRONG_KIND
+        recipient = sole_recipient(event)
+        if recipient is None:
+            return Drop.WRONG_RECIPIENT
+        if lane.wanted is not None and recipient not in lane.wanted:
+            return Drop.UNASKED
+        serves = self.served.serves
+        if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):
+            return Drop.NOT_SERVED
+        now = self._now()
+        if not -self.limits.freshness <= now - event.created_at <= self.limits.freshness:
+            return Drop.STALE
+        if len(event.tags) > 1 and is_expired(event, int(now)):
+            return Drop.EXPIRED
+        return Drop.DUPLICATE if event.id in self._seen else None
+
+    def _verify(self, event: Event, lane: Lane) -> Drop | None:
+        """Steps 5 and 6. The relay's budget comes first, so that one relay's flood leaves the common one alone."""
+        if not lane.budget.take():
+            return Drop.OVER_BUDGET
+        if not self._global.take():
+            lane.budget.give_back()
+            return Drop.OVER_BUDGET
+        computed = id_of(event)
+        if computed.hex() != event.id:
+            return Drop.BAD_ID
+        if not schnorr.verify(bytes.fromhex(event.pubkey), computed, bytes.fromhex(event.sig)):
+            return Drop.BAD_SIGNATURE
+        return None
+
+
+def sole_recipient(event: Event) -> str | None:
+    """Return the value of the only ``p`` tag, or None when there is none or more than one (NIP-46)."""
+    found: str | None = None
+    for tag in event.tags:
+        if tag and tag[0] == "p":
+            if found is not None or len(tag) < 2:
+                return None
+            found = tag[1]
+    return found
+
+
+def claimed_id(raw: bytes) -> str | None:
+    """Find what looks like the id in an event that does not parse, for the relay's OK message. Never trusted."""
+    match = _ID.search(raw[:4096])
+    return match[1].decode() if match else None

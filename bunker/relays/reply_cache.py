@@ -1,0 +1,83 @@
+"""The built-in relay's short memory: recent replies, so that a client that reconnects with ``since`` misses nothing."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+from bunker.relays.filters import Filter
+
+if TYPE_CHECKING:
+    from keycast.nostr.nip01 import Event
+
+
+class Remembered(NamedTuple):
+    """One event of the memory; ``until`` is monotonic time, ``raw`` its JSON."""
+
+    until: float
+    event: Event
+    recipient: str
+    raw: bytes
+
+
+class Memory:
+    """Bounded by age, number and bytes; the oldest go first."""
+
+    def __init__(self, seconds: float, events: int, size: int, clock: Callable[[], float] = monotonic) -> None:
+        self._seconds, self._most_events, self._most_bytes, self._clock = seconds, events, size, clock
+        self._all: deque[Remembered] = deque()
+        self._by_recipient: dict[str, deque[Remembered]] = {}
+        self._by_author: dict[str, deque[Remembered]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def add(self, event: Event, recipient: str, raw: bytes) -> None:
+        """Remember an event and forget what is over a bound."""
+        now = self._clock()
+        item = Remembered(now + self._seconds, event, recipient, raw)
+        self._all.append(item)
+        self._by_recipient.setdefault(recipient, deque()).append(item)
+        self._by_author.setdefault(event.pubkey, deque()).append(item)
+        self._bytes += len(raw)
+        self._forget(now)
+
+    def find(self, wanted: Filter) -> list[Remembered]:
+        """Return what matches, newest first (ties by id, NIP-01), at most ``wanted.limit``."""
+        self._forget(self._clock())
+        if wanted.limit == 0:
+            return []
+        found = [item for item in self._candidates(wanted) if wanted.matches(item.event, item.recipient)]
+        found.sort(key=lambda item: (-item.event.created_at, item.event.id))
+        return found[: wanted.limit]
+
+    def _candidates(self, wanted: Filter) -> Iterable[Remembered]:
+        if wanted.recipients is not None:
+            return self._of(self._by_recipient, wanted.recipients)
+        if wanted.authors is not None:
+            return self._of(self._by_author, wanted.authors)
+        return iter(self._all)
+
+    @staticmethod
+    def _of(index: dict[str, deque[Remembered]], keys: Iterable[str]) -> Iterator[Remembered]:
+        for key in keys:
+            yield from index.get(key, ())
+
+    def _forget(self, now: float) -> None:
+        while self._all and (
+            self._all[0].until <= now or len(self._all) > self._most_events or self._bytes > self._most_bytes
+        ):
+            item = self._all.popleft()
+            self._bytes -= len(item.raw)
+            self._unlist(self._by_recipient, item.recipient)
+            self._unlist(self._by_author, item.event.pubkey)
+
+    @staticmethod
+    def _unlist(index: dict[str, deque[Remembered]], key: str) -> None:
+        items = index[key]
+        items.popleft()
+        if not items:
+            del index[key]

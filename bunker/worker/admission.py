@@ -1,0 +1,233 @@
+"""Where events enter the engine: who may come in, how often, and in which order (steps 6 to 8 of bunker.md).
+
+Everything here is synchronous and cheap. Nothing is written, and no key is touched, for anybody who is turned away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, fields
+from typing import Any
+
+from django.conf import settings
+
+from bunker.relays.budget import BucketMap
+from bunker.relays.event_checks import sole_recipient
+from bunker.relays.interfaces import Drop
+from bunker.traffic.counts import REFUSED
+from bunker.worker.fairness import FairQueue
+from bunker.worker.leases import Holding
+from bunker.worker.rates import Bucket, RecentIds
+from bunker.worker.records import ConnectionRecord, SignerRecord
+from bunker.worker.snapshot import Snapshot
+from bunker.worker.stats import Stats
+from keycast.nostr.nip01 import Event
+
+RATE_LIMITED = "Too many requests. Please slow down."
+BUSY = "The remote signer is busy. Please try again in a moment."
+_STRANGERS = "strangers"
+_SLICE = 16
+
+
+@dataclass(frozen=True, slots=True)
+class GateLimits:
+    """Bounds of one worker: rates per second, places in queues."""
+
+    client_rate: float = 500.0
+    client_burst: float = 1_000.0
+    stranger_rate: float = 2.0
+    stranger_burst: float = 30.0
+    signer_stranger_rate: float = 10.0
+    signer_stranger_burst: float = 120.0
+    strangers_rate: float = 100.0
+    strangers_burst: float = 400.0
+    in_flight: int = 256
+    queue: int = 2_000
+    queue_per_tenant: int = 1_000
+    queue_per_client: int = 200
+    recent_ids: int = 50_000
+
+    @classmethod
+    def from_settings(cls) -> GateLimits:
+        """Read overrides from settings.BUNKER_LIMITS; an unknown name is a configuration error (TypeError)."""
+        given = dict(getattr(settings, "BUNKER_LIMITS", {}) or {})
+        whole = {field.name for field in fields(cls) if isinstance(field.default, int)}
+        bounds: dict[str, Any] = {name: (int if name in whole else float)(value) for name, value in given.items()}
+        return cls(**bounds)
+
+
+class Item:
+    """One request on its way. ``connection`` is None for a stranger; ``received`` is monotonic."""
+
+    __slots__ = ("connection", "event", "raw", "received", "relay", "signer")
+
+    def __init__(
+        self, event: Event, raw: bytes, relay: str, signer: SignerRecord, connection: ConnectionRecord | None, at: float
+    ) -> None:
+        self.event = event
+        self.raw = raw
+        self.relay = relay
+        self.signer = signer
+        self.connection = connection
+        self.received = at
+
+
+Handle = Callable[[Item], Coroutine[Any, Any, None]]
+Notify = Callable[[Item, str], Coroutine[Any, Any, None]]
+
+
+class Gate:
+    """The worker's EventSink. ``handle`` answers one item, ``notify`` tells a known client why it was turned away."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        holding: Holding,
+        stats: Stats,
+        handle: Handle,
+        notify: Notify,
+        limits: GateLimits | None = None,
+    ) -> None:
+        self.limits = limits or GateLimits.from_settings()
+        self._snapshot = snapshot
+        self._holding = holding
+        self._stats = stats
+        self._handle = handle
+        self._notify = notify
+        self._queue: FairQueue[Item] = FairQueue(
+            self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client
+        )
+        self._recent = RecentIds(self.limits.recent_ids)
+        self._strangers = Bucket(self.limits.strangers_rate, self.limits.strangers_burst)
+        self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
+        self._notices = Bucket(200, 200)
+        self._tasks: dict[asyncio.Task[None], Item] = {}
+        self._is_pumping = False
+        self.is_draining = False
+
+    def receive(self, event: Event, raw: bytes, relay: str) -> Drop | None:
+        """Take an event (relays.interfaces.EventSink)."""
+        stats = self._stats
+        stats.received += 1
+        if self.is_draining:
+            return self._drop(Drop.BUSY)
+        signer = self._snapshot.signers.get(sole_recipient(event) or "")
+        if signer is None:
+            stats.drops["not-served"] += 1
+            return None
+        if not self._holding.fence(signer.shard):
+            return self._drop(Drop.NOT_READY)
+        if event.id in self._recent:
+            stats.drops["duplicate"] += 1
+            return None
+        now = time.monotonic()
+        connection = signer.clients.get(event.pubkey)
+        if connection is None:
+            self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            return None
+        bucket = connection.bucket
+        if bucket is None:
+            bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
+        item = Item(event, raw, relay, signer, connection, now)
+        if not bucket.take(now):
+            return self._turn_away(item, Drop.RATE_LIMITED, RATE_LIMITED)
+        if not self._admit(signer.tenant, item):
+            return self._turn_away(item, Drop.BUSY, BUSY)
+        return None
+
+    def _receive_stranger(self, item: Item) -> None:
+        """A stranger gets further only while a secret waits to be used, and then only so often. It learns nothing."""
+        signer = item.signer
+        if not signer.is_pairing(time.time()):
+            self._stats.drops["stranger"] += 1
+            return
+        if signer.strangers is None:
+            signer.strangers = Bucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
+        if not (
+            self._stranger_keys.of(item.event.pubkey).take()
+            and signer.strangers.take(item.received)
+            and self._strangers.take(item.received)
+        ):
+            self._stats.drops["stranger-rate"] += 1
+        elif not self._admit(_STRANGERS, item):
+            self._stats.drops["stranger-busy"] += 1
+
+    def _admit(self, lane: object, item: Item) -> bool:
+        queue = self._queue
+        if not queue.size and len(self._tasks) < self.limits.in_flight:
+            self._start(item, self._handle(item))
+        elif not queue.offer(lane, item.event.pubkey, item):
+            return False
+        self._recent.add(item.event.id)
+        self._stats.queued = queue.size
+        return True
+
+    def _turn_away(self, item: Item, reason: Drop, text: str) -> Drop:
+        """Count it, and tell the client, if it has not been told too often."""
+        connection = item.connection
+        if connection is not None and connection.may_be_refused(item.received) and self._notices.take(item.received):
+            self._start(item, self._notify(item, text))
+        self._stats.tally.count(item.signer.tenant.chain, REFUSED)
+        return self._drop(reason)
+
+    def _drop(self, reason: Drop) -> Drop:
+        self._stats.drops[reason.value] += 1
+        return reason
+
+    def _start(self, item: Item, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks[task] = item
+        self._stats.in_flight = len(self._tasks)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.pop(task, None)
+        self._stats.in_flight = len(self._tasks)
+        if self._queue.size and not self._is_pumping:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def _pump(self) -> None:
+        """Start what waits, a slice at a time so that sockets get their turn."""
+        self._is_pumping = False
+        for _ in range(_SLICE):
+            if not self._queue.size or len(self._tasks) >= self.limits.in_flight:
+                break
+            item = self._queue.take()
+            self._start(item, self._handle(item))
+        self._stats.queued = self._queue.size
+        if self._queue.size and len(self._tasks) < self.limits.in_flight:
+            self._is_pumping = True
+            asyncio.get_running_loop().call_soon(self._pump)
+
+    def spawn(self, item: Item, work: Coroutine[Any, Any, None]) -> None:
+        """Run work on behalf of an item that did not come through ``receive`` (recovery), counted like any other."""
+        self._recent.add(item.event.id)
+        self._start(item, work)
+
+    def forget(self, event_id: str) -> None:
+        """Let an event in again that could not be handled."""
+        self._recent.discard(event_id)
+
+    def at_work_on(self) -> set[str]:
+        """Event ids of the requests that are being answered."""
+        return {item.event.id for item in self._tasks.values()}
+
+    def is_busy_with(self, shard: int) -> bool:
+        """True while a request of this shard is being answered."""
+        return any(item.signer.shard == shard for item in self._tasks.values())
+
+    async def drain(self, seconds: float) -> int:
+        """Take nothing new, finish what was begun; the number of requests that were given up."""
+        self.is_draining = True
+        deadline = time.monotonic() + seconds
+        while (self._tasks or self._queue.size) and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+        late = list(self._tasks)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=1)
+        return len(late)

@@ -1,0 +1,392 @@
+"""Group commit: requests that arrive together share one transaction, so durability costs milliseconds, not throughput.
+
+One thread, one database connection of its own. Whatever has been submitted while the last COMMIT ran makes up the
+next batch: alone, a request is committed at once; under load batches grow by themselves. Nothing is released to the
+event loop before its COMMIT has returned (threats A1), and the fence of every shard is checked in the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+from django.db import DataError, Error, IntegrityError, connection, transaction
+
+from bunker.worker import sql
+from bunker.worker.commit_jobs import FENCED, STORED, Claim, Finish, Job, Known, Outcome
+from bunker.worker.database_errors import connection_is_lost, is_worth_retrying
+from bunker.worker.stats import Stats
+from keycast.audit.errors import AuditUnavailable
+from keycast.audit.services import append
+from keycast.base import crash
+from keycast.base.errors import Unavailable
+
+log = structlog.get_logger(__name__)
+
+MAX_BATCH = 400
+CROWD = 8
+GATHER_SECONDS = 0.001
+GATHER_STEPS = 6
+USES_EVERY = 1.0
+"""Seconds between writes of use counts that no policy bounds."""
+
+
+class Uncertain(Unavailable):
+    """The COMMIT's answer was lost and the database cannot be asked: the request may or may not be stored."""
+
+    code = "commit-outcome-unknown"
+
+
+class _Mismatch(Exception):
+    """A batch statement changed fewer rows than it has: some were known, or lost their fence. Go row by row."""
+
+
+class _Poisoned(Exception):
+    """The database refused the batch for what is in it."""
+
+
+class BatchWriter:
+    """The writer thread. ``submit`` from the event loop; results come back there, one wake-up per batch."""
+
+    def __init__(self, owner: str, stats: Stats, *, capacity: int = 4096) -> None:
+        self._owner = owner
+        self._stats = stats
+        self._capacity = capacity
+        self._jobs: deque[Job] = deque()
+        self._errands: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = deque()
+        self._published: deque[tuple[str, str]] = deque()
+        self._uses: Counter[str] = Counter()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="bunker-writer", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._uses_due = 0.0
+        self.failed = threading.Event()
+
+    @property
+    def is_started(self) -> bool:
+        """True once the thread runs or has run."""
+        return self._thread.ident is not None
+
+    def start(self) -> None:
+        """Start the thread; call it from the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def submit(self, job: Job) -> asyncio.Future[Outcome]:
+        """Queue a job. The future gives its outcome once it is durable.
+
+        It raises Unavailable when nothing was stored, and Uncertain when nobody can say.
+        """
+        assert self._loop is not None  # noqa: S101 -- started
+        future: asyncio.Future[Outcome] = self._loop.create_future()
+        if self._stopping or len(self._jobs) >= self._capacity:
+            future.set_exception(Unavailable())
+            return future
+        job.future = future
+        self._jobs.append(job)
+        if not self._wake.is_set():
+            self._wake.set()
+        return future
+
+    def execute(self, work: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Run ``work``, which queries on its own, in the writer's thread before the next batch.
+
+        On SQLite this is how a heartbeat gets its turn: another connection could wait for the write lock for seconds.
+        """
+        assert self._loop is not None  # noqa: S101 -- started
+        future: asyncio.Future[Any] = self._loop.create_future()
+        self._errands.append((work, future))
+        self._wake.set()
+        return future
+
+    def published(self, event_id: str, state: str) -> None:
+        """Note, with the next batch, that an answer is ``published`` or ``abandoned``."""
+        self._published.append((event_id, state))
+        if len(self._published) > 256 and not self._wake.is_set():
+            self._wake.set()
+
+    def used(self, connection_hex: str) -> None:
+        """Count one use of a connection whose count bounds nothing; written about once a second."""
+        self._uses[connection_hex] += 1
+
+    async def stop(self) -> None:
+        """Write what is queued, then end the thread."""
+        self._stopping = True
+        self._wake.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join, 10)
+
+    def _run(self) -> None:
+        try:
+            _tune()
+            while self._jobs or not self._stopping:
+                if not self._jobs and not self._wake.wait(0.25):
+                    self._housekeeping()
+                    continue
+                self._wake.clear()
+                while self._errands:
+                    self._run_errand(*self._errands.popleft())
+                batch = self._take()
+                if batch or self._published:
+                    self._process(batch)
+            self._uses_due = 0.0
+            self._process([])
+        finally:
+            self.failed.set()
+            connection.close()
+
+    def _run_errand(self, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        try:
+            result = work()
+        except Error as error:  # belongs to whoever asked
+            connection.close()
+            self._call_back(_settle, future, None, error)
+        else:
+            self._call_back(_settle, future, result, None)
+
+    def _housekeeping(self) -> None:
+        if self._published or (self._uses and time.monotonic() >= self._uses_due):
+            self._process([])
+
+    def _take(self) -> list[Job]:
+        """What is queued; when many requests are under way, after a moment in which most of them may arrive."""
+        crowd = min(self._stats.in_flight, MAX_BATCH)
+        if crowd >= CROWD:
+            for _ in range(GATHER_STEPS):
+                if 4 * len(self._jobs) >= 3 * crowd or self._stopping:
+                    break
+                time.sleep(GATHER_SECONDS)
+        batch: list[Job] = []
+        while self._jobs and len(batch) < MAX_BATCH:
+            batch.append(self._jobs.popleft())
+        return batch
+
+    def _process(self, batch: list[Job]) -> None:
+        started = time.monotonic()
+        published = [self._published.popleft() for _ in range(min(len(self._published), 2 * MAX_BATCH))]
+        uses = self._uses_to_write()
+        try:
+            outcomes = self._commit_with_retry(batch, published, uses)
+        except _Poisoned:  # one row of it cannot be stored: find it, so that the others do not suffer
+            self._put_back(published, uses)
+            middle = len(batch) // 2
+            self._process(batch[:middle])
+            self._process(batch[middle:])
+            return
+        except Unavailable as failure:
+            self._put_back(published, uses)
+            self._fail(batch, failure)
+            time.sleep(0.05)
+            return
+        self._stats.batches += 1
+        self._stats.batch_jobs += len(batch)
+        self._stats.batch_seconds += time.monotonic() - started
+        if batch:
+            self._call_back(_resolve, batch, outcomes)
+
+    def _put_back(self, published: list[tuple[str, str]], uses: Counter[str]) -> None:
+        self._uses.update(uses)
+        self._published.extendleft(reversed(published))
+
+    def _uses_to_write(self) -> Counter[str]:
+        now = time.monotonic()
+        if not self._uses or now < self._uses_due:
+            return Counter()
+        self._uses_due = now + USES_EVERY
+        uses, self._uses = self._uses, Counter()
+        return uses
+
+    def _fail(self, batch: list[Job], failure: Unavailable) -> None:
+        self._stats.errors[failure.code] += 1
+        if batch:
+            self._call_back(_reject, batch, failure)
+
+    def _call_back(self, function: object, *args: object) -> None:
+        assert self._loop is not None  # noqa: S101 -- started
+        try:
+            self._loop.call_soon_threadsafe(function, *args)  # type: ignore[arg-type]
+        except RuntimeError:  # the loop is gone: nobody is left to hear it
+            log.warning("writer_result_unheard")
+
+    def _commit_with_retry(
+        self, batch: list[Job], published: list[tuple[str, str]], uses: Counter[str]
+    ) -> list[Outcome]:
+        """Commit, once more when the database asks for it (serialization, deadlock, lock), else say why not."""
+        for attempt in (1, 2):
+            try:
+                return self._commit(batch, published, uses)
+            except (Error, AuditUnavailable, ValueError) as error:
+                cause = error.__cause__ if isinstance(error, AuditUnavailable) else error
+                log.warning("batch_failed", error=type(cause).__name__, jobs=len(batch), attempt=attempt)
+                if connection_is_lost(cause):
+                    found = self._after_lost_connection(batch)
+                    if found is not None:
+                        return found
+                    if attempt == 1:
+                        continue
+                if len(batch) > 1 and isinstance(cause, DataError | IntegrityError | ValueError):
+                    raise _Poisoned from error
+                if attempt == 2 or not is_worth_retrying(cause):
+                    raise Unavailable from error
+        raise AssertionError("unreachable")
+
+    def _commit(self, batch: list[Job], published: list[tuple[str, str]], uses: Counter[str]) -> list[Outcome]:
+        try:
+            with transaction.atomic(), connection.cursor() as cursor:
+                outcomes = _Batch(cursor, self._owner, batch).write_all()
+                _write_rest(cursor, published, uses, batch)
+                _crash_points("before", batch)
+        except _Mismatch:
+            with transaction.atomic(), connection.cursor() as cursor:
+                outcomes = _Batch(cursor, self._owner, batch).write_each()
+                _write_rest(cursor, published, uses, batch)
+                _crash_points("before", batch)
+        _crash_points("after", batch)
+        return outcomes
+
+    def _after_lost_connection(self, batch: list[Job]) -> list[Outcome] | None:
+        """The connection broke, perhaps inside COMMIT: look at the rows. Any one of a batch speaks for all of it.
+
+        None when nothing of it was stored. Raises Uncertain when the database cannot be asked.
+        """
+        connection.close()
+        for pause in (0.1, 0.2, 0.5, 1.0):
+            time.sleep(pause)
+            try:
+                with connection.cursor() as cursor:
+                    outcomes = [_found(cursor, job) for job in batch]
+            except Error:
+                connection.close()
+                continue
+            if STORED in outcomes:
+                return [FENCED if outcome is None else outcome for outcome in outcomes]
+            return None
+        raise Uncertain
+
+
+class _Batch:
+    """One transaction's worth of jobs."""
+
+    def __init__(self, cursor: object, owner: str, jobs: Sequence[Job]) -> None:
+        self._cursor = cursor
+        self._jobs = jobs
+        self._owner = owner
+
+    def write_all(self) -> list[Outcome]:
+        """Write every job in a few statements. Raises _Mismatch if any row is not as hoped."""
+        if not self._jobs:
+            return []
+        if self._lost_fences():
+            raise _Mismatch
+        claims = [job.row for job in self._jobs if type(job) is Claim]
+        finishes = [job.row for job in self._jobs if type(job) is Finish]
+        if sql.run_chunked(self._cursor, sql.insert_requests, claims) != len(claims):
+            raise _Mismatch
+        if sql.run_chunked(self._cursor, sql.finish_requests, finishes) != len(finishes):
+            raise _Mismatch
+        append(self._cursor, [entry for job in self._jobs for entry in job.entries])
+        return [STORED] * len(self._jobs)
+
+    def write_each(self) -> list[Outcome]:
+        """Write the jobs one by one, each with an outcome of its own."""
+        lost = self._lost_fences()
+        outcomes: list[Outcome] = []
+        for job in self._jobs:
+            outcome = FENCED if job.shard in lost and lost[job.shard] != job.fence else self._write(job)
+            if outcome is STORED:
+                append(self._cursor, list(job.entries))
+            outcomes.append(outcome)
+        return outcomes
+
+    def _write(self, job: Job) -> Outcome:
+        if type(job) is Claim:
+            if sql.run_chunked(self._cursor, sql.insert_requests, [job.row]) == 1:
+                return STORED
+            known = sql.known_requests(self._cursor, job.row)
+            same = next((row for row in known if row[0] == job.row[0]), known[0])
+            return Known(*same[:4])
+        if type(job) is Finish:
+            return STORED if sql.run_chunked(self._cursor, sql.finish_requests, [job.row]) == 1 else FENCED
+        return STORED
+
+    def _lost_fences(self) -> dict[int, int]:
+        """Shards of this batch that this worker does not hold, or not under every job's fence: shard -> true fence."""
+        current = sql.fences(self._cursor, sorted({job.shard for job in self._jobs}))
+        lost = {}
+        for job in self._jobs:
+            owner, fence = current.get(job.shard, ("", 0))
+            if owner != self._owner:
+                lost[job.shard] = -1
+            elif fence != job.fence:
+                lost[job.shard] = fence
+        return lost
+
+
+def _write_rest(cursor: object, published: list[tuple[str, str]], uses: Counter[str], batch: list[Job]) -> None:
+    """States of answers that went out, and use counts: those of limited connections in their claim's transaction."""
+    for state in ("published", "abandoned"):
+        rows = [(event_id,) for event_id, to in published if to == state]
+        if rows:
+            crash.point("before-published-commit")
+            sql.run_chunked(cursor, sql.mark_published, rows, state)
+    exact = Counter(job.uses for job in batch if type(job) is Claim and job.uses is not None)
+    counts = uses + exact
+    if counts:
+        at = sql.adapt_time(connection, datetime.now(UTC))
+        sql.run_chunked(cursor, sql.count_uses, [(hex_, count, at) for hex_, count in sorted(counts.items())])
+
+
+def _crash_points(when: str, batch: list[Job]) -> None:
+    if crash.is_armed():
+        for kind, name in ((Claim, "claim"), (Finish, "result")):
+            if any(type(job) is kind for job in batch):
+                crash.point(f"{when}-{name}-commit")
+
+
+def _found(cursor: object, job: Job) -> Outcome | None:
+    """What the rows say of a job after a lost COMMIT; None when they say nothing."""
+    if isinstance(job, Claim):
+        known = sql.known_requests(cursor, job.row)
+        if any(row[0] == job.row[0] and row[4:] == (job.fence, job.row[13]) for row in known):
+            return STORED
+        return Known(*known[0][:4]) if known else None
+    if isinstance(job, Finish):
+        known = sql.known_requests(cursor, (job.row[0], None, None, None, None, None))
+        return STORED if any(row[2] == job.row[3] for row in known) else None
+    return None
+
+
+def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+
+
+def _tune() -> None:
+    """Give the writer's own connection room: request ids are random, so their index is touched all over."""
+    if connection.vendor == "sqlite":
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA cache_size = -32768")
+            cursor.execute("PRAGMA wal_autocheckpoint = 8000")
+
+
+def _resolve(batch: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    for job, outcome in zip(batch, outcomes, strict=True):
+        if job.future is not None and not job.future.done():
+            job.future.set_result(outcome)
+
+
+def _reject(batch: Sequence[Job], failure: Unavailable) -> None:
+    for job in batch:
+        if job.future is not None and not job.future.done():
+            job.future.set_exception(failure)

@@ -1,0 +1,137 @@
+"""Carries what must not come undone into the file of endings, and notices a database that is older than the file."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import Any, Final
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+
+from keycast.audit.errors import DatabaseOlder
+from keycast.audit.models import AuditRow
+from keycast.audit.restore_journal import (
+    LASTING,
+    Ending,
+    EndingsFile,
+    newest_of_each_chain,
+    of_row,
+    rows,
+    unknown_to_database,
+    unsettled,
+)
+from keycast.audit.tags import Outcome
+
+logger = logging.getLogger(__name__)
+
+LOOK_BACK: Final = 50_000
+"""Rows of the log that ``catch_up`` looks at from its end; what is older was carried long ago."""
+TRUSTED_SECONDS: Final = 60.0
+NEWEST: Final = 50
+_TAGS: Final = frozenset(tag.value for tag in LASTING)
+
+_lock = threading.Lock()
+_checked_at: float | None = None
+_restoring = threading.local()
+
+
+def endings_file() -> EndingsFile | None:
+    """The file that the settings name, or None."""
+    return EndingsFile(settings.ENDINGS_FILE) if settings.ENDINGS_FILE else None
+
+
+def follow(written: Sequence[Sequence[Any]]) -> None:
+    """Carry rows as ``writing.append`` gives them back, once their transaction is committed."""
+    if not settings.ENDINGS_FILE:
+        return
+    found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == Outcome.OK.value]
+    if found:
+        transaction.on_commit(partial(_carry, found), robust=True)
+
+
+def catch_up(file: EndingsFile | None = None) -> int:
+    """Carry what a crash or a full disk kept from the file; returns how many. Safe to repeat. Raises OSError."""
+    file = file or endings_file()
+    if file is None:
+        return 0
+    known = {(ending.chain, ending.sequence, ending.hash) for ending in file.read()}
+    newest: int = AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0
+    found = [of_row(row) for row in rows(after=newest - LOOK_BACK if known else 0)]
+    missed = [ending for ending in found if (ending.chain, ending.sequence, ending.hash) not in known]
+    if missed:
+        file.append(missed)
+    return len(missed)
+
+
+def missing() -> list[Ending]:
+    """What the file knows and this database does not: empty unless an older database was put in its place.
+
+    Looks at the newest line of every chain and at the newest lines of all, which an older database lacks first.
+    """
+    file = endings_file()
+    if file is None:
+        return []
+    endings = unsettled(file.read())
+    newest = {(ending.chain, ending.sequence) for ending in [*newest_of_each_chain(endings), *endings[-NEWEST:]]}
+    return unknown_to_database(ending for ending in endings if (ending.chain, ending.sequence) in newest)
+
+
+def require_current() -> None:
+    """Raise DatabaseOlder when this database lacks what the file knows. Looks at most once a minute."""
+    global _checked_at  # noqa: PLW0603 -- one look for all threads
+    if not settings.ENDINGS_FILE or getattr(_restoring, "is_on", False):
+        return
+    with _lock:
+        if _checked_at is not None and time.monotonic() - _checked_at < TRUSTED_SECONDS:
+            return
+        if missing():
+            _checked_at = None
+            raise DatabaseOlder
+        _checked_at = time.monotonic()
+
+
+def look_again() -> None:
+    """Make the next ``require_current`` look, whenever the last look was."""
+    global _checked_at  # noqa: PLW0603 -- as above
+    with _lock:
+        _checked_at = None
+
+
+@contextmanager
+def restoring() -> Iterator[None]:
+    """Allow this thread to write to a database that is older than the file, to bring it up to date."""
+    _restoring.is_on = True
+    try:
+        yield
+    finally:
+        _restoring.is_on = False
+
+
+def _of_written(row: Sequence[Any]) -> Ending:
+    """From the columns in keycast.audit.writer's order."""
+    chain, sequence, at, tag, *_, key_id, connection_id, _, data, _, this = row
+    return of_row(
+        AuditRow(
+            chain=chain,
+            sequence=sequence,
+            at=at,
+            tag=tag,
+            key_id=key_id,
+            connection_id=connection_id,
+            data=data,
+            hash=this,
+        )
+    )
+
+
+def _carry(endings: Sequence[Ending]) -> None:
+    try:
+        EndingsFile(settings.ENDINGS_FILE).append(endings)
+    except OSError as error:  # committed already: the job carries it later, and doctor says that it waits
+        logger.critical("The file of endings cannot be written", extra={"problem": type(error).__name__})

@@ -1,0 +1,43 @@
+"""``make demo``: Keycast from nothing to a signed note, in one folder and one process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from keycast.demo.processes import DemoFailed
+from keycast.demo.walkthrough import tell
+
+
+class Command(BaseCommand):
+    """Keeps its data in ``var/``, so that a second start goes on where the first one ended."""
+
+    help = "Set up a demo tenant, serve it, and have a note signed through a bunker URL. Ctrl-C ends it."
+    requires_system_checks: list[str] = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="end when the note is signed")
+        parser.add_argument("--port", type=int, default=8000, help="wanted port; the next free one is taken")
+        parser.add_argument("--folder", type=Path, default=settings.BASE_DIR / "var", help="where the data is kept")
+
+    def handle(self, *args: Any, once: bool, port: int, folder: Path, **options: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        os.umask(0o077)
+        try:
+            code = tell(self._say, folder=folder.resolve(), port=port, once=once)
+        except DemoFailed as error:
+            raise CommandError(str(error)) from None
+        except KeyboardInterrupt:
+            self._say("\nStopped. The data is kept; `make demo` goes on with it.")
+        else:
+            sys.exit(code)
+
+    def _say(self, text: str) -> None:
+        self.stdout.write(text)
+        self.stdout.flush()

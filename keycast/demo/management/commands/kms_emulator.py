@@ -1,0 +1,46 @@
+"""``manage.py kms_emulator``: a Cloud KMS on this machine, for the demo and for trying things out."""
+
+from __future__ import annotations
+
+import signal
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from keycast.base.child_processes import end_with_parent
+from keycast.emulators.kms.faults import Fault, Kind
+from keycast.emulators.kms.server import KmsEmulator
+
+
+class Command(BaseCommand):
+    help = "Run an emulator of Google Cloud KMS. It protects nothing: its keys lie in memory, or in clear in --file."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=9010, help="0 takes any free port")
+        parser.add_argument("--file", type=Path, help="keep keys in this file")
+        parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="delay of each answer")
+        parser.add_argument("--pending", type=float, default=0.0, metavar="SECONDS", help="time to generate a key")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if settings.IS_PRODUCTION:
+            raise CommandError("The emulator protects nothing and does not run in production.")
+        end_with_parent()
+        emulator = KmsEmulator(host=options["host"], port=options["port"], path=options["file"])
+        emulator.store.pending_seconds = options["pending"]
+        if options["latency"]:
+            emulator.faults.set([Fault(Kind.LATENCY, seconds=options["latency"])])
+        try:
+            emulator.start()
+        except (OSError, RuntimeError):
+            raise CommandError(f"Cannot listen on {options['host']}:{options['port']}.") from None
+        signal.signal(signal.SIGTERM, lambda *_: emulator.stop())
+        self.stdout.write(f"Cloud KMS emulator on {emulator.address} (emulated: protects nothing)")
+        self.stdout.flush()
+        try:
+            emulator.wait()
+        except KeyboardInterrupt:
+            emulator.stop()

@@ -1,0 +1,101 @@
+"""What a newcomer sees: one note signed by a separate client program, then where everything is."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from keycast.demo.environment import Surroundings, free_port
+from keycast.demo.processes import DemoFailed, ServerProcess, manage
+from keycast.nostr.client.checks import signed_as_asked
+
+Say = Callable[[str], Any]
+KMS_PORT: Final = 9010
+HSM_WITHIN: Final = 30.0
+"""Seconds that the co-signer and the emulator may take to start."""
+
+
+def tell(say: Say, *, folder: Path, port: int, once: bool) -> int:
+    """Run the demo; returns the server's exit code with ``once``, else runs until interrupted."""
+    wanted, port = port, free_port(port)
+    if port != wanted:
+        say(f"Port {wanted} is taken; using {port}.")
+    surroundings = Surroundings.prepare(folder, port, free_port(KMS_PORT))
+    environment = surroundings.environment()
+    say(f"Preparing {folder} (database, tenant, operator, user, key) ...")
+    made = json.loads(manage(environment, "demo_setup"))
+    say("Starting the server: web, built-in relay, bunker worker and jobs in one process ...")
+    with ServerProcess(environment, port) as server:
+        say("Pairing over the relay, as a separate NIP-46 client program would: manage.py nip46 sign --bunker ...")
+        say(_signed_note(environment, made["own_bunker_url"], "signed by a key I cannot see"))
+        say("The same with a split key, each signature authorised by an HSM. EMULATED here: it protects nothing ...")
+        hsm = _hsm_key(environment)
+        say(_signed_note(environment, hsm["own_bunker_url"], "authorised by an HSM (emulated)"))
+        say(_summary(surroundings, {**made, "keys": [*made["keys"], hsm]}))
+        if not once:
+            say("Running. Stop with Ctrl-C.")
+            server.wait()
+    return server.exit_code or 0
+
+
+def _hsm_key(environment: dict[str, str]) -> dict[str, Any]:
+    """The key of the emulated HSM, once the server's children are up."""
+    wait_for_hsm(environment)
+    made: dict[str, Any] = json.loads(manage(environment, "demo_setup", "--hsm"))
+    return made
+
+
+def wait_for_hsm(environment: dict[str, str]) -> None:
+    """Return when the co-signer and the emulated Cloud KMS listen. Raises DemoFailed."""
+    port, deadline = int(environment["KEYCAST_KMS_EMULATOR_PORT"]), time.monotonic() + HSM_WITHIN
+    cosigner = str(Path(environment["KEYCAST_DATA_DIR"]) / "cosigner.sock")
+    while not (_listens(socket.AF_INET, ("127.0.0.1", port)) and _listens(socket.AF_UNIX, cosigner)):
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"The co-signer and the emulator were not ready within {HSM_WITHIN:.0f} seconds.")
+        time.sleep(0.1)
+
+
+def _listens(family: int, address: tuple[str, int] | str) -> bool:
+    with socket.socket(family) as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(address) == 0
+
+
+def _signed_note(environment: dict[str, str], bunker_url: str, how: str) -> str:
+    note = {"kind": 1, "content": f"Hello from Keycast: {how}.", "created_at": int(time.time())}
+    arguments = ("--kind", "1", "--content", str(note["content"]), "--created-at", str(note["created_at"]), "--json")
+    printed = manage(environment, "nip46", "sign", "--bunker", bunker_url, *arguments)
+    event = signed_as_asked(printed.strip(), note)
+    return f"\n{printed.strip()}\n\nEvent {event.id}: id and BIP-340 signature verified.\n"
+
+
+def _summary(surroundings: Surroundings, made: dict[str, Any]) -> str:
+    user, operator, officer = made["users"]
+    key, hsm = made["keys"]
+    return "\n".join(
+        (
+            f"Portal   {surroundings.portal_url}",
+            f"         sign in as {user['email']}, password {user['password']}",
+            f"Admin    {surroundings.admin_url}",
+            f"         sign in as {operator['email']}, password {operator['password']}",
+            f"         authenticator code {made['totp_code']} (for {made['totp_seconds']} s more), from the secret",
+            f"         {operator['totp_secret']}",
+            f"         {operator['otpauth_url']}",
+            f"         second person for approvals: {officer['email']}, password {officer['password']},",
+            f"         {officer['otpauth_url']}",
+            f"Relay    {surroundings.relay_url}",
+            f"Keys     {key['npub']}",
+            "         encrypted",
+            f"         {hsm['npub']}",
+            "         HSM-authorised, split key (Cloud KMS EMULATED: protects nothing)",
+            f"         three unused bunker URLs of each (policy full, to be used within {made['hours']} hours) are in",
+            f"         {surroundings.folder / 'demo.json'}",
+            "",
+            f"Other commands on this data: set -a; . {surroundings.folder / 'demo.env'}; set +a",
+            "Mails (sign-in codes) are printed here.",
+        )
+    )

@@ -1,0 +1,185 @@
+"""The emulator's gRPC server, and how it is told to misbehave.
+
+In the same process: ``KmsEmulator(...).faults.set([...])``. From another one: ``control(address, {...})``, a call of a
+service of its own beside Cloud KMS's, in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Self
+
+import google_crc32c
+import grpc
+from google.cloud.kms_v1.types import service as messages
+
+from keycast.emulators.kms.faults import Fault, Faults, Kind
+from keycast.emulators.kms.service import Refusal, Service
+from keycast.emulators.kms.store import Store
+
+THREADS: Final = 192
+SERVICE: Final = "google.cloud.kms.v1.KeyManagementService"
+CONTROL: Final = "keycast.emulators.KmsControl"
+_TICK: Final = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """PEM texts of a server certificate and its key."""
+
+    certificate: bytes
+    key: bytes
+
+
+class KmsEmulator:
+    """A Cloud KMS on ``host:port`` (0: any free port), from ``start`` to ``stop``."""
+
+    def __init__(
+        self, *, host: str = "127.0.0.1", port: int = 0, path: Path | None = None, tls: TlsFiles | None = None
+    ) -> None:
+        self.store = Store(path)
+        self.faults = Faults()
+        self.calls: dict[str, int] = {}
+        self._service = Service(self.store)
+        self._address = (host, port)
+        self._tls = tls
+        self._server: grpc.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """``host:port`` as clients reach it."""
+        return "{}:{}".format(*self._address)
+
+    def start(self) -> Self:
+        """Listen. A restarted emulator keeps its port and its keys."""
+        server = grpc.server(ThreadPoolExecutor(THREADS, "kms-emulator"), options=[("grpc.so_reuseport", 0)])
+        server.add_generic_rpc_handlers((self._handlers(), self._control_handlers()))
+        if self._tls:
+            credentials = grpc.ssl_server_credentials([(self._tls.key, self._tls.certificate)])
+            port = server.add_secure_port(self.address, credentials)
+        else:
+            port = server.add_insecure_port(self.address)
+        if not port:
+            raise OSError(f"cannot listen on {self.address}")
+        self._address = (self._address[0], port)
+        self._server = server
+        server.start()
+        return self
+
+    def stop(self) -> None:
+        """Close every connection at once."""
+        if self._server is not None:
+            self._server.stop(grace=None).wait(5)
+            self._server = None
+
+    def wait(self) -> None:
+        """Serve until the process is told to end."""
+        if self._server is not None:
+            self._server.wait_for_termination()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def apply(self, orders: dict[str, Any]) -> None:
+        """``{"faults": [{"kind": …, …}], "pending_seconds": …}``; what is not named stays."""
+        if "faults" in orders:
+            self.faults.set([Fault(**fields) for fields in orders["faults"]])
+        if "pending_seconds" in orders:
+            self.store.pending_seconds = float(orders["pending_seconds"])
+
+    def _handlers(self) -> grpc.GenericRpcHandler:
+        return grpc.method_handlers_generic_handler(
+            SERVICE, {name: self._handler(name) for name in dir(Service) if name[0].isupper()}
+        )
+
+    def _handler(self, name: str) -> grpc.RpcMethodHandler:
+        request_type: Any = getattr(messages, f"{name}Request")
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: self._answer(name, request, context),
+            request_deserializer=request_type.deserialize,
+            response_serializer=lambda response: type(response).serialize(response),
+        )
+
+    def _answer(self, name: str, request: Any, context: grpc.ServicerContext) -> Any:
+        faults = self.faults.take(name)
+        for fault in faults:
+            _strike(fault, context)
+        call: Callable[[Any], Any] = getattr(self._service, name)
+        try:
+            with self.store.lock:
+                self.calls[name] = self.calls.get(name, 0) + 1
+                response = call(request)
+        except Refusal as refusal:
+            context.abort(refusal.code, refusal.text)
+        for fault in faults:
+            _spoil(fault.kind, response)
+        return response
+
+    def _control_handlers(self) -> grpc.GenericRpcHandler:
+        def apply(raw: bytes, context: grpc.ServicerContext) -> bytes:
+            try:
+                self.apply(json.loads(raw))
+            except (ValueError, TypeError) as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+            return json.dumps({"calls": self.calls}).encode()
+
+        return grpc.method_handlers_generic_handler(CONTROL, {"Apply": grpc.unary_unary_rpc_method_handler(apply)})
+
+
+def control(address: str, orders: dict[str, Any]) -> dict[str, Any]:
+    """Tell an emulator in another process what to do (``KmsEmulator.apply``); its numbers of calls by method."""
+    with grpc.insecure_channel(address) as channel:
+        answer: bytes = channel.unary_unary(f"/{CONTROL}/Apply")(json.dumps(orders).encode(), timeout=5)
+    result: dict[str, Any] = json.loads(answer)
+    return result
+
+
+def _strike(fault: Fault, context: grpc.ServicerContext) -> None:
+    if fault.kind is Kind.LATENCY:
+        time.sleep(fault.seconds)
+    elif fault.kind is Kind.HANG:
+        _hang(fault.seconds, context)
+    elif fault.kind in {Kind.ERROR, Kind.FLAPPING}:
+        context.abort(grpc.StatusCode[fault.code], f"emulated {fault.code}")
+
+
+def _hang(seconds: float, context: grpc.ServicerContext) -> None:
+    until = time.monotonic() + seconds
+    while context.is_active() and time.monotonic() < until:
+        time.sleep(_TICK)
+    if not context.is_active():
+        context.abort(grpc.StatusCode.CANCELLED, "nobody waits any more")
+
+
+def _spoil(kind: Kind, response: Any) -> None:
+    fields = type(response).pb(response).DESCRIPTOR.fields_by_name
+    payload = next((name for name in ("signature", "pem", "ciphertext", "plaintext") if name in fields), "")
+    if kind is Kind.WRONG_NAME and "name" in fields:
+        response.name = response.name.replace("/cryptoKeys/", "/cryptoKeys/not-", 1)
+    elif kind is Kind.WRONG_CHECKSUM and payload:
+        checksum = f"{payload}_crc32c"
+        setattr(response, checksum, getattr(response, checksum) ^ 1)
+    elif kind is Kind.UNVERIFIED:
+        for name in fields:
+            if name.startswith("verified_"):
+                setattr(response, name, False)
+    elif kind is Kind.WRONG_PAYLOAD and payload:
+        _replace(response, payload)
+
+
+def _replace(response: Any, payload: str) -> None:
+    """Other content, with a checksum that fits it."""
+    old = getattr(response, payload)
+    raw = bytearray(old.encode() if isinstance(old, str) else old)
+    raw[-1 if payload != "pem" else len(raw) // 2] ^= 1
+    new = bytes(raw)
+    setattr(response, payload, new.decode("latin-1") if isinstance(old, str) else new)
+    setattr(response, f"{payload}_crc32c", google_crc32c.value(new))

@@ -1,0 +1,55 @@
+"""``manage.py bunker``: one bunker worker, in the manner of Channels' ``runworker``. SIGTERM drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import uvloop
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from bunker.worker.leases import AnotherWorkerRuns
+from bunker.worker.runtime import BunkerWorker, default_port
+from keycast.audit.errors import DatabaseOlder
+from keycast.base import metrics
+from keycast.operations.startup import refuse_unsafe_start
+from keycast.operations.watchdog import watch
+
+
+class Command(BaseCommand):
+    """Serve NIP-46 until told to stop."""
+
+    help = "Run one bunker worker (scaled shape). SIGTERM: finish what was begun within 10 seconds, then exit 0."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        refuse_unsafe_start()
+        metrics.serve(settings.METRICS_PORT)
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(serve())
+        except AnotherWorkerRuns as refusal:
+            raise CommandError(str(refusal)) from None
+        except DatabaseOlder as refusal:
+            raise CommandError(refusal.public_message) from None
+
+
+async def serve() -> None:
+    """One worker, ended by SIGTERM or SIGINT; a second signal ends it without waiting."""
+    stop = asyncio.Event()
+    worker = BunkerWorker(port=default_port())
+
+    def on_signal() -> None:
+        if stop.is_set():
+            worker.hurry()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    watchdog = asyncio.create_task(watch(stop, is_web=False))
+    try:
+        await worker.run(stop)
+    finally:
+        watchdog.cancel()

@@ -1,0 +1,123 @@
+"""What a list of endings comes to, object by object: the last word on each counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from keycast.audit.restore_journal import Ending
+from keycast.audit.tags import Tag
+
+Member = tuple[str, str]
+"""Tenant and user, both 32 hex digits."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """Ids (32 hex digits) by what is true of them. ``made`` maps keys that came to be to their public keys."""
+
+    made: dict[str, str] = field(default_factory=dict)
+    destroyed: set[str] = field(default_factory=set)
+    stopped_keys: dict[str, str] = field(default_factory=dict)
+    changed_keys: dict[str, str] = field(default_factory=dict)
+    replaced_keys: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    ended: set[str] = field(default_factory=set)
+    locked_connections: set[str] = field(default_factory=set)
+    locked_users: set[str] = field(default_factory=set)
+    closed_users: set[str] = field(default_factory=set)
+    former_staff: set[str] = field(default_factory=set)
+    suspended_members: set[Member] = field(default_factory=set)
+    removed_members: set[Member] = field(default_factory=set)
+    locked_tenants: set[str] = field(default_factory=set)
+    suspended_tenants: set[str] = field(default_factory=set)
+    is_deployment_locked: bool | None = None
+
+
+def gather(endings: Iterable[Ending]) -> Facts:
+    """The facts, with endings in the order in which they happened."""
+    facts = Facts()
+    for ending in endings:
+        _note(facts, ending)
+    return facts
+
+
+def _note(facts: Facts, ending: Ending) -> None:
+    tag = _TAGS.get(ending.tag)
+    if tag is Tag.KEY_CREATED or tag is Tag.KEY_IMPORTED:
+        facts.made[ending.key] = ending.data.get("public_key", "")
+    elif tag is Tag.KEY_DESTROYED:
+        facts.destroyed.add(ending.key)
+    elif tag in _STOPS_OF_KEYS:
+        facts.stopped_keys[ending.key] = _STOPS_OF_KEYS[tag]
+    elif tag is Tag.KEY_UNLOCKED or tag is Tag.KEY_ENABLED:
+        facts.stopped_keys.pop(ending.key, None)
+    elif tag in _CHANGES_OF_KEYS:
+        facts.changed_keys[ending.key] = _CHANGES_OF_KEYS[tag]
+    elif tag is Tag.KEY_IDENTITY_ROTATED:
+        facts.replaced_keys.add(ending.key)
+    elif tag in _SETS:
+        of, into, out = _SETS[tag]
+        for name in into:
+            getattr(facts, name).add(of(ending))
+        for name in out:
+            getattr(facts, name).discard(of(ending))
+    elif tag is Tag.DEPLOYMENT_LOCKED or tag is Tag.DEPLOYMENT_UNLOCKED:
+        facts.is_deployment_locked = tag is Tag.DEPLOYMENT_LOCKED
+
+
+_TAGS: Final = {tag.value: tag for tag in Tag}
+_STOPS_OF_KEYS: Final[dict[Tag | None, str]] = {
+    Tag.KEY_LOCKED: "It had been locked before this backup was restored.",
+    Tag.KEY_DISABLED: "It had been disabled before this backup was restored.",
+    Tag.KEY_QUARANTINED: "It had failed its integrity check before this backup was restored.",
+    Tag.KEY_DESTRUCTION_SCHEDULED: "Its destruction had been scheduled before this backup was restored.",
+    Tag.KEY_DESTRUCTION_CANCELLED: "It had been disabled before this backup was restored.",
+}
+_CHANGES_OF_KEYS: Final[dict[Tag | None, str]] = {
+    Tag.KEY_CONVERTED: "It had been converted to a split key; this backup holds its old form.",
+    Tag.KEY_HALVES_REFRESHED: "Its halves were refreshed after this backup, so they fit no longer.",
+}
+_Of = Callable[[Ending], str | Member]
+
+
+def _connection(ending: Ending) -> str:
+    return ending.connection
+
+
+def _user(ending: Ending) -> str:
+    return ending.data.get("user", "")
+
+
+def _member(ending: Ending) -> Member:
+    return ending.chain, ending.data.get("user", "")
+
+
+def _tenant(ending: Ending) -> str:
+    return ending.chain
+
+
+_SETS: Final[dict[Tag | None, tuple[_Of, tuple[str, ...], tuple[str, ...]]]] = {
+    Tag.CONNECTION_BOUND: (_connection, ("bound",), ()),
+    Tag.CONNECTION_REVOKED: (_connection, ("ended",), ()),
+    Tag.CONNECTION_LOGGED_OUT: (_connection, ("ended",), ()),
+    Tag.CONNECTION_EXPIRED: (_connection, ("ended",), ()),
+    Tag.CONNECTION_LAPSED: (_connection, ("ended",), ()),
+    Tag.CONNECTION_LOCKED: (_connection, ("locked_connections",), ()),
+    Tag.CONNECTION_UNLOCKED: (_connection, (), ("locked_connections",)),
+    Tag.USER_LOCKED: (_user, ("locked_users",), ()),
+    Tag.USER_UNLOCKED: (_user, (), ("locked_users",)),
+    Tag.USER_DEACTIVATED: (_user, ("closed_users",), ()),
+    Tag.USER_REACTIVATED: (_user, (), ("closed_users",)),
+    Tag.USER_STAFF_ENDED: (_user, ("former_staff",), ()),
+    Tag.USER_MADE_STAFF: (_user, (), ("former_staff",)),
+    Tag.MEMBERSHIP_ADDED: (_member, (), ("removed_members", "suspended_members")),
+    Tag.MEMBERSHIP_SUSPENDED: (_member, ("suspended_members",), ()),
+    Tag.MEMBERSHIP_RESUMED: (_member, (), ("suspended_members",)),
+    Tag.MEMBERSHIP_REMOVED: (_member, ("removed_members",), ()),
+    Tag.TENANT_LOCKED: (_tenant, ("locked_tenants",), ()),
+    Tag.TENANT_UNLOCKED: (_tenant, (), ("locked_tenants",)),
+    Tag.TENANT_SUSPENDED: (_tenant, ("suspended_tenants",), ()),
+    Tag.TENANT_RESUMED: (_tenant, (), ("suspended_tenants", "locked_tenants")),
+}

@@ -1,0 +1,135 @@
+"""What this app adds to keycast.operations.health: jobs, and the services that workers lean on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any, Final
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from bunker.models import WorkerSeat
+from keycast.base.findings import Finding, Look, Severity
+from keycast.operations import health, heartbeats
+from keycast.operations.models import JobRun, RunOutcome, Sign
+from keys.models import KeyState, PersonalKey
+from keys.selectors import late_in_hsm
+
+PENDING_TOO_LONG: Final = timedelta(minutes=15)
+FAILED_LATELY: Final = timedelta(hours=24)
+FAILURE_SECONDS: Final = 600
+JOBS_PAGE: Final = "admin:jobs"
+
+
+def jobs() -> Finding:
+    """Background jobs run. Any job that begins or ends is a sign; one begins every minute."""
+    age = heartbeats.seconds_since(heartbeats.JOBS)
+    start = "Restart the server (embedded shape)" if settings.EMBEDDED else "Restart: manage.py qcluster"
+    fix = f"{start}. Until then nothing is verified, pruned, rotated or destroyed; signing goes on."
+    if age is None:
+        detail = "No job has run yet; the first runs half a minute after the start."
+    else:
+        detail = f"The last sign of a job is {spoken(age)} old."
+    is_ok = not heartbeats.jobs_are_silent(age)
+    return Finding("jobs", is_ok, detail, fix, Severity.WARNING, JOBS_PAGE, tells=True)
+
+
+def failed_jobs() -> Finding | None:
+    """The last run of each job went well."""
+    later = JobRun.objects.filter(path=OuterRef("path"), outcome=RunOutcome.OK, started_at__gt=OuterRef("started_at"))
+    since = timezone.now() - FAILED_LATELY
+    rows = JobRun.objects.filter(~Exists(later), outcome=RunOutcome.FAILED, started_at__gte=since)
+    failed = sorted(set(rows.values_list("path", flat=True)[:100]))
+    if not failed:
+        return None
+    names = [path.rpartition(".")[2].replace("_", " ") for path in failed]
+    detail = f"Failed when last run: {', '.join(names[:5])}."
+    fix = "See why, and run it again once the cause is gone."
+    return Finding("failed jobs", False, detail, fix, Severity.WARNING, JOBS_PAGE)
+
+
+def pending_keys() -> Finding | None:
+    """No key waits for its HSM longer than it should."""
+    with scopes_disabled():
+        late = PersonalKey.objects.filter(
+            state=KeyState.PENDING, created_at__lt=timezone.now() - PENDING_TOO_LONG
+        ).count()
+    if not late:
+        return None
+    detail = f"{late} of all keys wait for their HSM for more than {PENDING_TOO_LONG.seconds // 60} minutes."
+    fix = "Look at the HSM and at the job that finishes pending keys."
+    return Finding("pending keys", False, detail, fix, Severity.WARNING, "admin:keys_personalkey_changelist")
+
+
+def hsm_changes() -> Finding | None:
+    """The HSM and the co-signer have heard of every change of a key."""
+    late = late_in_hsm(timezone.now() - PENDING_TOO_LONG)
+    if not late:
+        return None
+    waiting = ", ".join(f"{count} {name}" for name, count in late.items())
+    fix = "Look at the HSM, the co-signer and the job that keeps up with them; what waits is tried again by itself."
+    return Finding("HSM changes", False, f"Not done yet: {waiting}.", fix, Severity.WARNING)
+
+
+def services() -> Finding | None:
+    """Cloud KMS, NetHSM, co-signer and signer answer, as the processes that call them see it."""
+    away = sorted({pulse["name"] for _, pulse in pulses() if is_away(pulse)})
+    if not away:
+        return None
+    fix = "Run: manage.py doctor. Keys that need them cannot sign; calls are tried again by themselves."
+    return Finding("services", False, f"No good answer lately: {', '.join(away)}.", fix, Severity.WARNING, tells=True)
+
+
+def is_away(pulse: dict[str, Any]) -> bool:
+    """Whether a published pulse (keycast.base.service_status) says that the service does not answer at present.
+
+    A failure after which nobody has called says nothing of the present any more.
+    """
+    return has_failed_last(pulse) and time.time() - pulse["bad_at"] <= FAILURE_SECONDS
+
+
+def has_failed_last(pulse: dict[str, Any]) -> bool:
+    """Whether the last that is known of the service is a failure."""
+    return bool(pulse["open"] or pulse["bad_at"] > pulse["good_at"])
+
+
+def pulses() -> Iterator[tuple[str, dict[str, Any]]]:
+    """(process, pulse) of every process that is alive: workers, the job cluster, web processes. Two queries."""
+    fresh = time.time_ns() // 1_000_000 - health.SEAT_FRESH_MS
+    for seat in WorkerSeat.objects.filter(seen_at__gte=fresh).order_by("host", "pid")[:50]:
+        for pulse in sound(seat.status):
+            yield f"worker {seat.host}:{seat.pid}", pulse
+    oldest = time.time() - settings.JOBS_SILENT_SECONDS
+    for sign in Sign.objects.filter(at__gte=int(oldest * 1000)).order_by("name")[:50]:
+        for pulse in sound(sign.status):
+            yield sign.name.replace(":", " ", 1), pulse
+
+
+def sound(status: Any) -> Iterator[dict[str, Any]]:
+    """The pulses in a published status that are as keycast.base.service_status makes them."""
+    wanted = {"name": str, "open": bool, "good_at": int, "bad_at": int, "error": str}
+    for pulse in listed(status, "services"):
+        if isinstance(pulse, dict) and all(isinstance(pulse.get(name), kind) for name, kind in wanted.items()):
+            yield pulse
+
+
+def listed(status: Any, name: str) -> list[Any]:
+    """A list in a published status; empty where it is missing: another version of Keycast may have published it."""
+    found = status.get(name) if isinstance(status, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    if seconds < 2 * 3600:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
+
+
+LOOKS: tuple[Look, ...] = (jobs, services, failed_jobs, pending_keys, hsm_changes)

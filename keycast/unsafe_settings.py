@@ -1,0 +1,240 @@
+"""What the checks look for: each function says in one sentence what is wrong, or returns None. See keycast.checks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import OperationalError, ProgrammingError
+from django_scopes import scopes_disabled
+
+from keycast.base import versions
+
+SHORTEST_SECRET = 50
+"""Characters; Django's own security.W009 asks for the same."""
+
+Finding = str | None
+
+
+def debug_is_on() -> Finding:
+    return "DEBUG is on." if settings.DEBUG else None
+
+
+def secret_key_is_weak() -> Finding:
+    key = settings.SECRET_KEY
+    if key.startswith("insecure-"):
+        return "SECRET_KEY is the development one."
+    if len(key) < SHORTEST_SECRET or len(set(key)) < 5:
+        return f"SECRET_KEY has fewer than {SHORTEST_SECRET} characters, or hardly any different ones."
+    return None
+
+
+def no_file_of_endings() -> Finding:
+    return None if settings.ENDINGS_FILE else "KEYCAST_ENDINGS_FILE is empty."
+
+
+def uses_memory_layer() -> bool:
+    return "InMemory" in settings.CHANNEL_LAYERS["default"]["BACKEND"]
+
+
+def memory_layer_across_processes() -> Finding:
+    if uses_memory_layer() and not settings.EMBEDDED:
+        return "KEYCAST_EMBEDDED=0 with the in-memory channel layer."
+    return None
+
+
+def sqlite_across_processes() -> Finding:
+    if settings.IS_SQLITE and not settings.EMBEDDED:
+        return "KEYCAST_EMBEDDED=0 on SQLite."
+    return None
+
+
+def embedded_on_postgresql() -> Finding:
+    if settings.EMBEDDED and not settings.IS_SQLITE:
+        return "KEYCAST_EMBEDDED=1 on PostgreSQL."
+    return None
+
+
+def several_job_workers_on_sqlite() -> Finding:
+    workers = settings.Q_CLUSTER["workers"]
+    return f"{workers} job workers on SQLite." if settings.IS_SQLITE and workers > 1 else None
+
+
+def database_options() -> dict[str, Any]:
+    options: dict[str, Any] = settings.DATABASES["default"].get("OPTIONS", {})
+    return options
+
+
+def sqlite_is_lax() -> Finding:
+    if not settings.IS_SQLITE:
+        return None
+    options = database_options()
+    pragmas = options.get("init_command", "").replace(" ", "").lower()
+    if options.get("transaction_mode") != "IMMEDIATE" or "journal_mode=wal" not in pragmas:
+        return "SQLite runs without WAL or without IMMEDIATE transactions."
+    if "synchronous=full" not in pragmas:
+        return "SQLite runs without synchronous=FULL."
+    return None
+
+
+def library_out_of_bounds() -> Finding:
+    return " ".join(versions.problems()) or None
+
+
+def cookies_are_insecure() -> Finding:
+    names = ("SESSION_COOKIE_SECURE", "CSRF_COOKIE_SECURE", "SESSION_COOKIE_HTTPONLY")
+    lax = [name for name in names if not getattr(settings, name)]
+    return f"{', '.join(lax)} off." if lax else None
+
+
+def scheme_is_http() -> Finding:
+    return "KEYCAST_PUBLIC_SCHEME is http." if settings.PUBLIC_SCHEME != "https" else None
+
+
+def no_strict_transport() -> Finding:
+    return None if settings.SECURE_HSTS_SECONDS else "SECURE_HSTS_SECONDS is 0."
+
+
+def no_platform_host() -> Finding:
+    return None if settings.PLATFORM_HOSTS else "KEYCAST_PLATFORM_HOSTS is empty."
+
+
+def forwarded_host_is_trusted() -> Finding:
+    if getattr(settings, "USE_X_FORWARDED_HOST", False) and not settings.TRUSTED_PROXY_COUNT:
+        return "USE_X_FORWARDED_HOST without KEYCAST_TRUSTED_PROXIES."
+    return None
+
+
+def many_trusted_proxies() -> Finding:
+    count = settings.TRUSTED_PROXY_COUNT
+    return f"KEYCAST_TRUSTED_PROXIES is {count}." if not 0 <= count <= 3 else None
+
+
+def mail_goes_nowhere() -> Finding:
+    backend = settings.EMAIL_BACKEND.rsplit(".", 2)[-2]
+    return f"E-mail goes to the {backend} backend." if backend in {"console", "locmem", "dummy", "filebased"} else None
+
+
+def private_relays_are_allowed() -> Finding:
+    hosts = settings.RELAY_ALLOWED_PRIVATE_HOSTS
+    return f"KEYCAST_RELAY_ALLOW_PRIVATE names {', '.join(hosts)}." if hosts else None
+
+
+def clear_text_relays() -> Finding:
+    found = [url for url in settings.OUTBOUND_RELAYS if not url.startswith("wss://")]
+    return f"KEYCAST_RELAYS has {', '.join(found)}." if found else None
+
+
+def no_key_encryption_key() -> Finding:
+    """Where the signer is a process of its own, it alone needs one, and refuses by itself."""
+    is_elsewhere = settings.SIGNER_SOCKET and not settings.SIGNER_IS_CHILD
+    if settings.KEK_PROVIDER != "local" or named("KEYCAST_KEK") or is_elsewhere:
+        return None
+    return "No key-encryption key: neither KEYCAST_KEK nor KEYCAST_KEK_FILE is set."
+
+
+def key_beside_the_signer() -> Finding:
+    """The server that runs the signer as its child may know where the key lies, and hands that on; it reads none."""
+    if not settings.SIGNER_SOCKET:
+        return None
+    if os.environ.get("KEYCAST_KEK"):
+        return "KEYCAST_KEK is set in a process that is not the signer."
+    if os.environ.get("KEYCAST_KEK_FILE") and not settings.SIGNER_IS_CHILD:
+        return "KEYCAST_KEK_FILE is set in a process that is not the signer."
+    return None
+
+
+def nobody_runs_the_signer() -> Finding:
+    is_left_alone = settings.SIGNER_IS_CHILD and not settings.EMBEDDED
+    return "KEYCAST_SIGNER_CHILD=1 with KEYCAST_EMBEDDED=0." if is_left_alone else None
+
+
+def no_field_key() -> Finding:
+    return None if settings.FIELD_KEYS else "Neither KEYCAST_FIELD_KEY nor KEYCAST_FIELD_KEY_FILE is set."
+
+
+def named(variable: str) -> bool:
+    """Tell whether a secret is given, directly or by file."""
+    return bool(os.environ.get(variable) or os.environ.get(f"{variable}_FILE"))
+
+
+def secret_file_is_readable() -> Finding:
+    names = ("SECRET_KEY_FILE", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY_FILE", "KEYCAST_COSIGNER_KEK_FILE")
+    found = [text for name in names if (text := readable_by_others(os.environ.get(name, ""), name))]
+    return " ".join(found) or None
+
+
+def readable_by_others(path: str, name: str) -> Finding:
+    """Say so if group or others may read the file; a missing file is another rule's business."""
+    if not path:
+        return None
+    try:
+        mode = stat.S_IMODE(Path(path).stat().st_mode)
+    except OSError:
+        return None
+    return f"{name} may be read by others (mode {mode:o})." if mode & (stat.S_IRWXG | stat.S_IRWXO) else None
+
+
+def emulator_is_used() -> Finding:
+    is_used = os.environ.get("KEYCAST_EMULATOR") or settings.KMS_EMULATOR or settings.NETHSM_EMULATOR
+    host = settings.KMS_ENDPOINT.partition(":")[0]
+    is_elsewhere = bool(host) and not host.endswith(".googleapis.com")
+    return "An emulator of an HSM is configured." if is_used or is_elsewhere else None
+
+
+def nethsm_is_spoken_to_in_clear() -> Finding:
+    url = settings.NETHSM_URL
+    return "KEYCAST_NETHSM_URL is not https." if url and not url.startswith("https://") else None
+
+
+def no_cosigner_key() -> Finding:
+    """Only where the co-signer runs here, as the server's child: elsewhere it refuses by itself."""
+    if "google" not in settings.HSM_PROVIDERS or not settings.COSIGNER_IS_CHILD or named("KEYCAST_COSIGNER_KEK"):
+        return None
+    return "No key-encryption key of the co-signer: neither KEYCAST_COSIGNER_KEK nor KEYCAST_COSIGNER_KEK_FILE is set."
+
+
+def cosigner_key_is_ours() -> Finding:
+    shared = key_lines("KEYCAST_KEK") & key_lines("KEYCAST_COSIGNER_KEK")
+    return "The co-signer has a key-encryption key that is also ours." if shared else None
+
+
+def key_lines(variable: str) -> set[str]:
+    """The keys of a key-encryption key setting, without their versions; none when its file cannot be read."""
+    text, path = os.environ.get(variable, ""), os.environ.get(f"{variable}_FILE", "")
+    if path:
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            text += "\n" + Path(path).read_text(encoding="ascii")
+    lines = (line.strip() for line in text.replace(",", "\n").splitlines())
+    return {line.partition(":")[2].strip() for line in lines if ":" in line and not line.startswith("#")} - {""}
+
+
+def rows(query: Callable[[], bool]) -> bool:
+    """Answer of a query, or False where there is no table yet (the first migration runs these checks too)."""
+    try:
+        with scopes_disabled():
+            return query()
+    except (OperationalError, ProgrammingError):
+        return False
+
+
+def demo_tenant_is_present() -> Finding:
+    from accounts.models import TenantDomain  # noqa: PLC0415  (the app registry must be ready)
+
+    local = {"localhost", "127.0.0.1", "[::1]"}
+    if rows(lambda: TenantDomain.objects.filter(host__in=local).exists()):
+        return "The database has a tenant at localhost, as the demo makes it."
+    return None
+
+
+def development_keys_are_present() -> Finding:
+    from keys.models import PersonalKey  # noqa: PLC0415
+
+    if rows(lambda: PersonalKey.objects.filter(kek_version__startswith="development").exists()):
+        return "The database has keys sealed under a development key-encryption key."
+    return None

@@ -1,0 +1,83 @@
+"""Whose authorisations the co-signer accepts for a key, and how another HSM key takes that one's place.
+
+Signer A, taken over, must not put an HSM key of its own choice there: a successor is accepted only when the present
+one has signed for it. Both hold until signer A says that every process of its knows the new one. For an HSM key that
+is lost there is ``manage.py cosigner --replace-authoriser``, on this machine alone (keys.cosigner.rescue).
+"""
+
+from __future__ import annotations
+
+from keycast.audit.tags import Outcome
+from keycast.crypto.points import parsed
+from keys.cosigner import crash, records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.held_keys import Desk, granted, use_up
+from keys.cosigner.records import Record
+from keys.cosigner.store import Refusal, Writing
+from keys.signing.cosigning import authorisation, messages
+from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.messages import AnyReply, Code
+
+
+class Authorisers:
+    """Each request may be repeated."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def register(self, request: messages.Register, peer: str) -> AnyReply:
+        """The first authoriser of a key; from then on it signs."""
+        record = await self._desk.known(request)
+        if record.authoriser is not None and record.authoriser != request.authoriser:
+            raise Refusal(Code.KEY_EXISTS)
+        if record.authoriser is None:
+            parsed(request.authoriser)  # or CryptoError: a point
+            note = _note(Tag.AUTHORISER_REGISTERED, peer, record, authoriser=request.authoriser)
+            await self._desk.change(
+                record, note, lambda w: records.set_authoriser(w, record.key_id, request.authoriser)
+            )
+        crash.point("b-registered")
+        return messages.Done(request.number)
+
+    async def which(self, request: messages.Authorisers, peer: str) -> AnyReply:
+        """Whose authorisations hold now: public, and of use to nobody else."""
+        record = await self._desk.known(request)
+        return messages.AuthorisersAre(request.number, record.authoriser or b"", record.coming_authoriser or b"")
+
+    async def succeed(self, request: messages.Succeed, peer: str) -> AnyReply:
+        """Accept a successor beside the present authoriser, which has signed for it."""
+        record = await self._desk.in_use(request)
+        new = request.authoriser
+        if new in record.authorisers:
+            return messages.Done(request.number)
+        if record.coming is not None or record.coming_authoriser is not None:
+            raise Refusal(Code.BUSY)  # one change of a key at a time
+        parsed(new)
+        assert record.authoriser is not None  # noqa: S101 -- or it were not in use
+        digest = granted(record, Purpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant)
+        note = _note(Tag.AUTHORISER_SUCCEEDED, peer, record, authoriser=record.authoriser, successor=new)
+
+        def change(writing: Writing) -> None:
+            use_up(writing, digest, request.grant)
+            records.add_authoriser(writing, record.key_id, new)
+
+        await self._desk.change(record, note, change)
+        crash.point("b-succeeded")
+        return messages.Done(request.number)
+
+    async def settle(self, request: messages.Settle, peer: str) -> AnyReply:
+        """Of the two, only this one holds from now on; both were accepted, so this needs no authorisation."""
+        record = await self._desk.known(request)
+        if request.authoriser not in record.authorisers:
+            raise Refusal(Code.UNAUTHORISED)
+        if record.coming_authoriser is not None:
+            note = _note(Tag.AUTHORISER_SETTLED, peer, record, authoriser=request.authoriser)
+            await self._desk.change(
+                record, note, lambda w: records.settle_authoriser(w, record.key_id, request.authoriser)
+            )
+        crash.point("b-settled")
+        return messages.Done(request.number)
+
+
+def _note(tag: Tag, peer: str, record: Record, **points: bytes) -> Note:
+    return Note(tag, Outcome.OK, peer, record.key_id.hex, data={name: point.hex() for name, point in points.items()})

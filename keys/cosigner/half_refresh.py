@@ -1,0 +1,100 @@
+"""The co-signer draws a fresh half under the same public key (keys.split.refresh tells both sides' steps)."""
+
+from __future__ import annotations
+
+from keycast.audit.tags import Outcome
+from keycast.crypto import split
+from keycast.crypto.musig import KeyAggregate
+from keycast.crypto.points import even_half
+from keys.cosigner import crash, records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.held_keys import Desk, granted, let_go
+from keys.cosigner.records import Half, Record
+from keys.cosigner.store import Refusal, Writing
+from keys.signing.cosigning import messages
+from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.messages import AnyReply, Code
+
+
+class Renewing:
+    """One renewal at a time for a key, and none while its authoriser changes."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def prepare(self, request: messages.Prepare, peer: str) -> AnyReply:
+        """A new half beside a new half A, and the difference it makes."""
+        record = await self._desk.in_use(request)
+        old = record.current
+        if request.half_a != old.half_a or request.new_half_a == old.half_a:
+            raise Refusal(Code.STALE_HALF)
+        if record.coming_authoriser is not None:
+            raise Refusal(Code.BUSY)
+        digest = granted(record, Purpose.REFRESH, request.new_half_a, request.grant)
+        note = Note(Tag.REFRESH_PREPARED, Outcome.OK, peer, record.key_id.hex)
+        await self._desk.spend(digest, request.grant, note)
+        record = await self._desk.in_use(request)
+        if record.current.half_a != old.half_a:
+            raise Refusal(Code.STALE_HALF)
+        coming = record.coming
+        if coming is None or coming.half_a != request.new_half_a:
+            if coming is not None and coming.status == records.READY:
+                raise Refusal(Code.STALE_HALF)  # signer A may use it already
+            coming = await self._drawn(record, request, note)
+        crash.point("b-prepared")
+        return await self._difference(request, old, coming)
+
+    async def commit(self, request: messages.Commit, peer: str) -> AnyReply:
+        """Old and new halves sign from now on."""
+        record = await self._desk.known(request)
+        coming = record.coming
+        if record.current.half_a == request.new_half_a and record.current.tweak == request.tweak:
+            return messages.Done(request.number)
+        if coming is None or coming.half_a != request.new_half_a:
+            raise Refusal(Code.STALE_HALF)
+        made = KeyAggregate(b"\x02" + coming.half_a, b"\x02" + coming.half_b, request.tweak)
+        if made.public_key != record.public_key:
+            raise Refusal(Code.MALFORMED)
+        if coming.status == records.PREPARED:
+            note = Note(Tag.REFRESH_COMMITTED, Outcome.OK, peer, record.key_id.hex)
+            await self._desk.change(
+                record, note, lambda w: records.make_ready(w, record.key_id, request.new_half_a, request.tweak)
+            )
+        crash.point("b-committed")
+        return messages.Done(request.number)
+
+    async def finish(self, request: messages.Finish, peer: str) -> AnyReply:
+        """The old half is destroyed."""
+        record = await self._desk.known(request)
+        coming = record.coming
+        if record.current.half_a != request.new_half_a:
+            if coming is None or coming.half_a != request.new_half_a or coming.status != records.READY:
+                raise Refusal(Code.STALE_HALF)
+            note = Note(Tag.REFRESH_FINISHED, Outcome.OK, peer, record.key_id.hex)
+            await self._desk.change(record, note, lambda w: records.make_current(w, record.key_id, request.new_half_a))
+        crash.point("b-finished")
+        return messages.Done(request.number)
+
+    async def _drawn(self, record: Record, request: messages.Prepare, note: Note) -> Half:
+        """A new half for a new half A. Never the same for two: two differences of one half would tell the old one."""
+        keypair, secret = even_half()
+        with keypair, secret:
+            half = self._desk.sealed(request, request.new_half_a, keypair.public_key, secret, records.PREPARED, None)
+
+        def change(writing: Writing) -> None:
+            records.drop_prepared(writing, record.key_id)
+            records.add_half(writing, half)
+
+        await self._desk.change(record, note, change)
+        return half
+
+    async def _difference(self, request: messages.Prepare, old: Half, new: Half) -> AnyReply:
+        untweaked = KeyAggregate(b"\x02" + new.half_a, b"\x02" + new.half_b)
+        old_pair, old_kept = await self._desk.open(old)
+        new_pair, new_kept = await self._desk.open(new)
+        try:
+            with split.refresh_difference(old_pair, old.aggregate, new_pair, untweaked, "B") as difference:
+                return messages.Prepared(request.number, new.half_b, bytes(difference.view()))
+        finally:
+            let_go(old_pair, old_kept)
+            let_go(new_pair, new_kept)

@@ -1,0 +1,137 @@
+"""The co-signer takes keys on, stops them, and forgets them."""
+
+from __future__ import annotations
+
+from keycast.audit.tags import Outcome
+from keycast.crypto.musig import KeyAggregate
+from keycast.crypto.points import even_half, public_point
+from keycast.crypto.schnorr import Keypair
+from keycast.crypto.secret import SecretBytes
+from keys.cosigner import crash, records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.held_keys import Desk, granted, use_up
+from keys.cosigner.records import Half, Record
+from keys.cosigner.store import Refusal, Writing
+from keys.signing.cosigning import authorisation, messages
+from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.messages import AnyReply, Code
+
+
+class Life:
+    """Each request may be repeated: a lost reply leaves no second half, and no key half-stopped."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def create(self, request: messages.Create, peer: str) -> AnyReply:
+        """Draw a half."""
+        known = await self._desk.find(request)
+        if known is not None:
+            return messages.Made(request.number, _same(known, request.half_a).half_b)
+        keypair, secret = even_half()
+        with keypair, secret:
+            half = self._desk.sealed(request, request.half_a, keypair.public_key, secret, records.CURRENT, None)
+        await self._add(half, half.aggregate.public_key, Tag.CREATED, peer)
+        crash.point("b-created")
+        return messages.Made(request.number, half.half_b)
+
+    async def adopt(self, request: messages.Adopt, peer: str) -> AnyReply:
+        """Keep a half that was drawn elsewhere.
+
+        Also in place of one that never came into use, or was given up: who can make halves of a known public key has
+        that key whole, and could gain nothing by it.
+        """
+        with SecretBytes.adopt_bytes(request.secret) as secret, Keypair.from_secret(secret) as keypair:
+            half_b = keypair.public_key
+            aggregate = KeyAggregate(b"\x02" + request.half_a, public_point(keypair), request.tweak)
+            if aggregate.keys["B"][0] != 2 or aggregate.public_key != request.public_key:
+                raise Refusal(Code.MALFORMED)
+            known = await self._desk.find(request)
+            if known is not None and _is_kept(known, request, half_b):
+                return messages.Made(request.number, half_b)
+            half = self._desk.sealed(request, request.half_a, half_b, secret, records.CURRENT, request.tweak)
+        if known is None:
+            await self._add(half, request.public_key, Tag.ADOPTED, peer)
+        else:
+            note = Note(Tag.ADOPTED, Outcome.OK, peer, half.key_id.hex, data={"public_key": request.public_key.hex()})
+            await self._desk.change(known, note, lambda writing: records.begin_anew(writing, half))
+        crash.point("b-adopted")
+        return messages.Made(request.number, half_b)
+
+    async def state(self, request: messages.State, peer: str) -> AnyReply:
+        """How the key is."""
+        record = await self._desk.find(request)
+        if record is None:
+            raise Refusal(Code.UNKNOWN_KEY)
+        return messages.StateIs(request.number, record.state)
+
+    async def stop(self, request: messages.Stop, peer: str) -> AnyReply:
+        """Refuse all use; needs no authorisation, because it is safe."""
+        record = await self._desk.known(request)
+        if request.state not in {records.LOCKED, records.DISABLED}:
+            raise Refusal(Code.MALFORMED)
+        if record.state != request.state:
+            note = Note(Tag.STOPPED, Outcome.OK, peer, record.key_id.hex, data={"state": request.state})
+            await self._desk.change(record, note, lambda w: records.set_state(w, record.key_id, request.state))
+        return messages.Done(request.number)
+
+    async def enable(self, request: messages.Enable, peer: str) -> AnyReply:
+        """Serve a key again that was stopped."""
+        record = await self._desk.known(request)
+        if record.authoriser is None:
+            raise Refusal(Code.KEY_UNAVAILABLE)
+        digest = granted(record, Purpose.ENABLE, record.public_key, request.grant)
+        note = Note(Tag.ENABLED, Outcome.OK, peer, record.key_id.hex)
+
+        def change(writing: Writing) -> None:
+            use_up(writing, digest, request.grant)
+            records.set_state(writing, record.key_id, records.ACTIVE)
+
+        await self._desk.change(record, note, change)
+        return messages.Done(request.number)
+
+    async def forget(self, request: messages.Forget, peer: str) -> AnyReply:
+        """Destroy every half."""
+        record = await self._desk.find(request)
+        if record is not None and record.state != records.FORGOTTEN:
+            note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex)
+            await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
+        crash.point("b-forgotten")
+        return messages.Done(request.number)
+
+    async def withdraw(self, request: messages.Withdraw, peer: str) -> AnyReply:
+        """Destroy one half, and no other that took its place."""
+        record = await self._desk.find(request)
+        if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
+            note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex, data={"half": request.half_b.hex()})
+            await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
+        crash.point("b-forgotten")
+        return messages.Done(request.number)
+
+    async def _add(self, half: Half, public_key: bytes, tag: Tag, peer: str) -> None:
+        note = Note(tag, Outcome.OK, peer, half.key_id.hex, data={"public_key": public_key.hex()})
+
+        def work(writing: Writing) -> Record | None:
+            records.add_key(writing, half, public_key, authorisation.now())
+            writing.note(note)
+            return records.load(writing, half.key_id)
+
+        self._desk.keep(await self._desk.store.write(work))
+
+
+def _same(record: Record, half_a: bytes) -> Half:
+    """A creation repeated because its reply was lost. Raises Refusal for anything else under a known id."""
+    half = record.halves.get(half_a)
+    if record.state != records.PENDING or half is None or half.status != records.CURRENT:
+        raise Refusal(Code.KEY_EXISTS)
+    return half
+
+
+def _is_kept(record: Record, request: messages.Adopt, half_b: bytes) -> bool:
+    """Whether this very half is here; False when it may be taken in place of what is. Raises Refusal."""
+    half = record.halves.get(request.half_a)
+    if half is not None and (half.half_b, half.tweak, half.status) == (half_b, request.tweak, records.CURRENT):
+        return True
+    if record.public_key != request.public_key or record.state not in {records.PENDING, records.FORGOTTEN}:
+        raise Refusal(Code.KEY_EXISTS)
+    return False

@@ -1,0 +1,76 @@
+"""The co-signer uses a half: for one signature, or for its part of one joint secret."""
+
+from __future__ import annotations
+
+from keycast.audit.tags import Outcome
+from keycast.crypto import musig, split
+from keycast.crypto.musig import Session
+from keycast.crypto.schnorr import is_public_key
+from keycast.nostr.nip01 import EventError, id_bytes
+from keys.cosigner import crash, records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.held_keys import Desk, granted, let_go, require_authorised
+from keys.cosigner.records import Record
+from keys.cosigner.store import Refusal, Writing
+from keys.signing.cosigning import authorisation, messages
+from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.messages import AnyReply, Code
+
+
+class Using:
+    """Looks at the key again after each wait for the disk: what was stopped meanwhile is not used."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def sign(self, request: messages.Sign, peer: str) -> AnyReply:
+        """The event is what its id says, and the HSM has signed that id."""
+        record = await self._desk.in_use(request)
+        half = record.usable(request.half_a)
+        event_id = _event_id(request.event)
+        if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
+            raise Refusal(Code.WRONG_EVENT)
+        require_authorised(record, event_id, request.authorisation)
+        musig.checked_nonce(request.nonce_a)
+        await self._desk.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
+        half = (await self._desk.in_use(request)).usable(request.half_a)
+        crash.point("b-before-sign")
+        keypair, kept = await self._desk.open(half)
+        try:
+            nonce, public = musig.make_nonce(keypair, half.aggregate, event_id)
+            session = Session(half.aggregate, request.nonce_a, public, event_id)
+            partial = musig.partial_sign(nonce, session)
+        finally:
+            let_go(keypair, kept)
+        crash.point("b-after-sign")
+        return messages.Signed(request.number, public, partial)
+
+    async def ecdh(self, request: messages.Ecdh, peer: str) -> AnyReply:
+        """The HSM has signed for this key and this peer."""
+        record = await self._desk.in_use(request)
+        record.usable(request.half_a)
+        if not is_public_key(request.peer):
+            raise Refusal(Code.MALFORMED)
+        digest = granted(record, Purpose.ECDH, request.peer, request.grant)
+        note = Note(Tag.CONTRIBUTED, Outcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()})
+        await self._desk.spend(digest, request.grant, note)
+        half = (await self._desk.in_use(request)).usable(request.half_a)
+        keypair, kept = await self._desk.open(half)
+        try:
+            with split.ecdh_contribution(keypair, half.aggregate, "B", request.peer) as point:
+                return messages.Contribution(request.number, bytes(point.view()))
+        finally:
+            let_go(keypair, kept)
+
+
+def _event_id(event: messages.EventBody) -> bytes:
+    try:
+        return id_bytes(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+    except EventError:
+        raise Refusal(Code.MALFORMED) from None
+
+
+def _record_signing(writing: Writing, record: Record, request: messages.Sign, event_id: bytes, peer: str) -> None:
+    count = records.count_signed(writing, event_id, authorisation.now())
+    data = {"kind": request.event.kind, "time": count}
+    writing.note(Note(Tag.SIGNED, Outcome.OK, peer, record.key_id.hex, event_id.hex(), data))

@@ -1,0 +1,117 @@
+"""The co-signer as a process: its own key-encryption key, its own database, nothing of signer A's."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from django.conf import settings
+
+from keycast.audit.tags import Outcome
+from keycast.base import hardening
+from keys.cosigner import records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.server import CosignerServer
+from keys.cosigner.service import Cosigner, Limits
+from keys.cosigner.store import Store, Writing
+from keys.errors import KekUnavailable
+from keys.signing.cache import LeasedCache
+from keys.signing.cosigning import address, authorisation
+from keys.signing.kms import keyfile
+from keys.signing.kms.local import LocalKekProvider
+from keys.signing.opened_key import OpenKey
+from keys.signing.vault import Vault
+
+FOREIGN: Final = (
+    *("KEYCAST_KEK", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY", "KEYCAST_FIELD_KEY_FILE", "DATABASE_URL", "REDIS_URL"),
+    *("SECRET_KEY", "SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "KEYCAST_PROBE_TOKEN", "KEYCAST_PROBE_TOKEN_FILE"),
+    *("EMAIL_URL", "GOOGLE_APPLICATION_CREDENTIALS", "KEYCAST_GCP_KEK", "KEYCAST_HSM_PROVIDERS"),
+)
+"""What the co-signer has no business with."""
+_STAND_INS: Final = {
+    "SECRET_KEY": "the co-signer serves no web page and signs no session",
+    "KEYCAST_FIELD_KEY": "unused",
+    "DATABASE_URL": "sqlite://:memory:",
+    "EMAIL_URL": "consolemail://",
+}
+PRUNE_SECONDS: Final = 3600.0
+
+
+class Foreign(Exception):
+    """The co-signer was given signer A's key-encryption key."""
+
+
+class CosignerKek(LocalKekProvider):
+    """``KEYCAST_COSIGNER_KEK``, ``KEYCAST_COSIGNER_KEK_FILE`` or, outside production, ``cosigner-kek`` of DATA_DIR."""
+
+    name = records.KEK_PROVIDER
+
+    @classmethod
+    def from_settings(cls) -> CosignerKek:
+        value, path = os.environ.get("KEYCAST_COSIGNER_KEK", ""), os.environ.get("KEYCAST_COSIGNER_KEK_FILE", "")
+        if value and path:
+            raise KekUnavailable("Set KEYCAST_COSIGNER_KEK or KEYCAST_COSIGNER_KEK_FILE, not both.")
+        if value:
+            return cls(lambda: os.environ.get("KEYCAST_COSIGNER_KEK", "").encode())
+        if not path and settings.IS_PRODUCTION:
+            raise KekUnavailable("No key-encryption key of the co-signer: set KEYCAST_COSIGNER_KEK_FILE.")
+        file = Path(path) if path else settings.DATA_DIR / "cosigner-kek"
+        if not path and not file.exists():
+            keyfile.write_new(file)
+        return cls.from_file(file, strict_mode=settings.IS_PRODUCTION)
+
+
+def environment(given: Mapping[str, str]) -> dict[str, str]:
+    """What a child process that is the co-signer inherits: nothing of signer A's.
+
+    Empty rather than missing, so that a .env file does not bring them back.
+    """
+    kept = {name: value for name, value in given.items() if not name.startswith("KEYCAST_NETHSM_")}
+    return {**kept, **dict.fromkeys(FOREIGN, ""), **_STAND_INS}
+
+
+async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serve until ``stop`` is set. Raises KekUnavailable, StoreInUse, Foreign."""
+    hardening.harden()
+    if settings.IS_PRODUCTION and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
+        raise Foreign("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
+    kek = CosignerKek.from_settings()
+    store = Store(path)
+    try:
+        vault = Vault(
+            lambda keypair, tenant_id: OpenKey(keypair, tenant_id, 0),
+            lambda _: kek,
+            LeasedCache[object, OpenKey](lambda: float(settings.KEK_LEASE_SECONDS), settings.OPEN_KEYS_KEPT),  # type: ignore[arg-type]
+        )
+        where = address.from_settings()
+        limits = Limits(_limit(settings.COSIGNER_KEY_LIMIT), _limit(settings.COSIGNER_TENANT_LIMIT))
+        users = frozenset(map(int, settings.COSIGNER_USERS)) or frozenset({os.geteuid()})
+        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), where, users)
+        await store.write(_begin)
+        await server.start()
+        ready(str(where.path) if where.path else f"{where.host}:{server.port}")
+        await _until(stop, store)
+        await server.stop()
+        vault.forget_all()
+    finally:
+        store.close()
+
+
+async def _until(stop: asyncio.Event, store: Store) -> None:
+    while not stop.is_set():
+        try:
+            await asyncio.wait_for(stop.wait(), PRUNE_SECONDS)
+        except TimeoutError:
+            await store.write(lambda writing: records.prune(writing, authorisation.now()))
+
+
+def _begin(writing: Writing) -> None:
+    records.prune(writing, authorisation.now())
+    writing.note(Note(Tag.STARTED, Outcome.OK, f"process:{os.getpid()}"))
+
+
+def _limit(rate: float) -> tuple[float, float]:
+    return rate, 4 * rate

@@ -1,0 +1,225 @@
+"""Keys and halves as the co-signer's database holds them. Functions run inside its writing thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+from uuid import UUID
+
+from keycast.crypto.musig import KeyAggregate
+from keys.cosigner.store import Refusal, Writing
+from keys.refs import Purpose, SealedSecret
+from keys.signing.cosigning.messages import Code
+from keys.signing.envelope import Place
+
+KEK_PROVIDER: Final = "cosigner"
+COUNTED_FOR: Final = 90 * 24 * 3600 * 1000
+"""Milliseconds for which repeated signatures of one event are counted."""
+PENDING, ACTIVE, LOCKED, DISABLED, FORGOTTEN = "pending", "active", "locked", "disabled", "forgotten"
+CURRENT, PREPARED, READY = "current", "prepared", "ready"
+
+
+@dataclass(frozen=True)
+class Half:
+    """One half B beside the half A that it belongs to (both x-only, 32 bytes)."""
+
+    key_id: UUID
+    tenant_id: UUID
+    half_a: bytes
+    half_b: bytes
+    status: str
+    tweak: bytes | None
+    sealed: SealedSecret
+
+    @cached_property
+    def place(self) -> Place:
+        return place_of(self.tenant_id, self.key_id, self.half_b)
+
+    @cached_property
+    def aggregate(self) -> KeyAggregate:
+        return KeyAggregate(b"\x02" + self.half_a, b"\x02" + self.half_b, self.tweak)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One key with its halves, by half A. Replaced, never changed."""
+
+    key_id: UUID
+    tenant_id: UUID
+    public_key: bytes
+    state: str
+    authoriser: bytes | None
+    halves: dict[bytes, Half]
+    coming_authoriser: bytes | None = None
+
+    @cached_property
+    def authorisers(self) -> tuple[bytes, ...]:
+        """Whose authorisations hold: two, while one takes the other's place."""
+        return tuple(found for found in (self.authoriser, self.coming_authoriser) if found is not None)
+
+    @property
+    def current(self) -> Half:
+        return next(half for half in self.halves.values() if half.status == CURRENT)
+
+    @property
+    def coming(self) -> Half | None:
+        return next((half for half in self.halves.values() if half.status != CURRENT), None)
+
+    def usable(self, half_a: bytes) -> Half:
+        """The halves that a request names. Raises Refusal when they are not, or no longer, in use."""
+        half = self.halves.get(half_a)
+        if half is None or half.status == PREPARED:
+            raise Refusal(Code.STALE_HALF)
+        return half
+
+
+def place_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> Place:
+    """Where a half belongs; its row is named by its public key, so that old and new halves never share a place."""
+    return Place(tenant_id, UUID(bytes=half_b[:16]), half_b.hex(), Purpose.COSIGNER_HALF, key_id)
+
+
+def load(writing: Writing, key_id: UUID) -> Record | None:
+    """The key as it is now."""
+    row = writing.execute(
+        "SELECT tenant_id, public_key, state, authoriser, coming_authoriser FROM cosigner_key WHERE key_id = ?",
+        (key_id.bytes,),
+    ).fetchone()
+    if row is None:
+        return None
+    tenant_id = UUID(bytes=row[0])
+    halves = {
+        half_a: Half(key_id, tenant_id, half_a, half_b, status, tweak, SealedSecret(KEK_PROVIDER, version, sealed))
+        for half_a, half_b, status, tweak, version, sealed in writing.execute(
+            "SELECT half_a, half_b, status, tweak, kek_version, sealed FROM cosigner_half WHERE key_id = ?",
+            (key_id.bytes,),
+        )
+    }
+    return Record(key_id, tenant_id, row[1], row[2], row[3], halves, row[4])
+
+
+def add_key(writing: Writing, half: Half, public_key: bytes, now: int) -> None:
+    """A new key with its first half; IntegrityError when id or public key is known."""
+    writing.execute(
+        "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, NULL, ?)",
+        (half.key_id.bytes, half.tenant_id.bytes, public_key, now),
+    )
+    add_half(writing, half)
+
+
+def begin_anew(writing: Writing, half: Half) -> None:
+    """A key that never came into use, or was given up, with another first half and no authoriser."""
+    writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (half.key_id.bytes,))
+    writing.execute(
+        "UPDATE cosigner_key SET state = 'pending', authoriser = NULL, coming_authoriser = NULL "
+        "WHERE key_id = ? AND state IN ('pending', 'forgotten')",
+        (half.key_id.bytes,),
+    )
+    add_half(writing, half)
+
+
+def add_half(writing: Writing, half: Half) -> None:
+    """One more half of a key."""
+    writing.execute(
+        "INSERT INTO cosigner_half VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            half.key_id.bytes,
+            half.half_a,
+            half.half_b,
+            half.status,
+            half.tweak,
+            half.sealed.kek_version,
+            half.sealed.blob,
+        ),
+    )
+
+
+def drop_prepared(writing: Writing, key_id: UUID) -> None:
+    """Destroy a half that was never put into use."""
+    writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'prepared'", (key_id.bytes,))
+
+
+def make_ready(writing: Writing, key_id: UUID, half_a: bytes, tweak: bytes) -> None:
+    """From now on the new half signs beside the old one. Raises Refusal."""
+    changed = writing.execute(
+        "UPDATE cosigner_half SET status = 'ready', tweak = ? WHERE key_id = ? AND half_a = ? AND status = 'prepared'",
+        (tweak, key_id.bytes, half_a),
+    ).rowcount
+    if changed != 1:
+        raise Refusal(Code.STALE_HALF)
+
+
+def make_current(writing: Writing, key_id: UUID, half_a: bytes) -> None:
+    """Destroy the old half; the new one is the only one. Raises Refusal."""
+    writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'current'", (key_id.bytes,))
+    changed = writing.execute(
+        "UPDATE cosigner_half SET status = 'current' WHERE key_id = ? AND half_a = ? AND status = 'ready'",
+        (key_id.bytes, half_a),
+    ).rowcount
+    if changed != 1:
+        raise Refusal(Code.STALE_HALF)
+
+
+def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+    """Register the HSM's key; only for a key that has none."""
+    writing.execute(
+        "UPDATE cosigner_key SET authoriser = ?, state = CASE state WHEN 'pending' THEN 'active' ELSE state END "
+        "WHERE key_id = ? AND authoriser IS NULL",
+        (authoriser, key_id.bytes),
+    )
+
+
+def add_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+    """Accept another HSM key too. Raises Refusal when it is some key's already, or the key has two."""
+    taken = writing.execute("SELECT 1 FROM cosigner_key WHERE authoriser = ?", (authoriser,)).fetchone()
+    changed = writing.execute(
+        "UPDATE cosigner_key SET coming_authoriser = ? WHERE key_id = ? AND coming_authoriser IS NULL",
+        (authoriser, key_id.bytes),
+    ).rowcount
+    if taken or changed != 1:
+        raise Refusal(Code.KEY_EXISTS)
+
+
+def settle_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+    """This HSM key alone, of the two."""
+    writing.execute(
+        "UPDATE cosigner_key SET authoriser = ?, coming_authoriser = NULL WHERE key_id = ?",
+        (authoriser, key_id.bytes),
+    )
+
+
+def set_state(writing: Writing, key_id: UUID, state: str) -> None:
+    """Stop or enable a key."""
+    writing.execute(
+        "UPDATE cosigner_key SET state = ? WHERE key_id = ? AND state <> 'forgotten'", (state, key_id.bytes)
+    )
+
+
+def forget(writing: Writing, key_id: UUID) -> None:
+    """Destroy every half; the row stays, so that the id is never used again."""
+    writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (key_id.bytes,))
+    set_state(writing, key_id, FORGOTTEN)
+
+
+def use_once(writing: Writing, digest: bytes, expires: int, now: int) -> None:
+    """Mark an authorisation as used. Raises Refusal when it was."""
+    writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
+    used = writing.execute("INSERT OR IGNORE INTO cosigner_used VALUES (?, ?)", (digest, expires)).rowcount
+    if used != 1:
+        raise Refusal(Code.REPLAYED)
+
+
+def count_signed(writing: Writing, event_id: bytes, now: int) -> int:
+    """How often this event has now been signed: repeating is harmless, and is counted."""
+    row = writing.execute(
+        "INSERT INTO cosigner_signed VALUES (?, 1, ?) ON CONFLICT (event_id) DO UPDATE SET count = count + 1 "
+        "RETURNING count",
+        (event_id, now),
+    ).fetchone()
+    return int(row[0])
+
+
+def prune(writing: Writing, now: int) -> None:
+    """Drop what time has made useless: used authorisations out of their window, counts older than a season."""
+    writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
+    writing.execute("DELETE FROM cosigner_signed WHERE at < ?", (now - COUNTED_FOR,))

@@ -1,0 +1,41 @@
+"""What only an operator on the co-signer's own machine may do: put another HSM key in the place of one that is lost.
+
+Over the wire a successor needs the present HSM key's signature. Here whoever can read the co-signer's database, and
+with it every half B, decides; the co-signer's audit log says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from contextlib import closing
+from pathlib import Path
+from uuid import UUID
+
+from keycast.audit.tags import Outcome
+from keycast.crypto.points import parsed
+from keys.cosigner import records
+from keys.cosigner.audit import Note, Tag
+from keys.cosigner.store import Refusal, Store, Writing
+from keys.signing.cosigning.messages import Code
+
+
+def replace_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
+    """Accept this HSM key (33 bytes) alone from now on; the one before it.
+
+    Raises StoreInUse while a co-signer serves the file, CryptoError for what is no point, Refusal for an unknown key,
+    one that was never in use, or an HSM key that is another key's.
+    """
+    parsed(authoriser)
+    with closing(Store(path)) as store:
+        return asyncio.run(store.write(lambda writing: _replace(writing, key_id, authoriser, reason)))
+
+
+def _replace(writing: Writing, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
+    record = records.load(writing, key_id)
+    if record is None or record.state == records.FORGOTTEN or record.authoriser is None:
+        raise Refusal(Code.UNKNOWN_KEY)
+    records.settle_authoriser(writing, key_id, authoriser)
+    data = {"before": record.authoriser.hex(), "authoriser": authoriser.hex(), "reason": reason}
+    writing.note(Note(Tag.AUTHORISER_REPLACED, Outcome.OK, f"operator:{os.getuid()}", key_id.hex, data=data))
+    return record.authoriser

@@ -1,0 +1,218 @@
+"""The co-signer's own database: one SQLite file, one process, one writing thread that commits in groups.
+
+Nothing leaves the co-signer before the transaction that records it is on disk. Work from many requests shares one
+transaction; a piece of work that refuses undoes only itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+from keys.cosigner import audit
+from keys.cosigner.audit import Note
+from keys.signing.cosigning.messages import Code
+
+T = TypeVar("T")
+VERSION: Final = 2
+MAX_WAITING: Final = 4096
+MAX_GROUP: Final = 256
+_KEY: Final = (
+    """CREATE TABLE cosigner_key (
+        key_id BLOB PRIMARY KEY, tenant_id BLOB NOT NULL, public_key BLOB NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'locked', 'disabled', 'forgotten')),
+        authoriser BLOB UNIQUE, coming_authoriser BLOB UNIQUE, created_at INTEGER NOT NULL,
+        CHECK (state IN ('pending', 'forgotten', 'locked', 'disabled') OR authoriser IS NOT NULL))""",
+    # A public key whose halves are gone may come back: imported again, or converted after all.
+    "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state <> 'forgotten'",
+)
+_SCHEMA: Final = (
+    *_KEY,
+    """CREATE TABLE cosigner_half (
+        key_id BLOB NOT NULL REFERENCES cosigner_key, half_a BLOB NOT NULL, half_b BLOB NOT NULL UNIQUE,
+        status TEXT NOT NULL CHECK (status IN ('current', 'prepared', 'ready')),
+        tweak BLOB, kek_version TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key_id, half_a))""",
+    "CREATE UNIQUE INDEX one_current ON cosigner_half (key_id) WHERE status = 'current'",
+    "CREATE UNIQUE INDEX one_coming ON cosigner_half (key_id) WHERE status <> 'current'",
+    "CREATE TABLE cosigner_used (digest BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE cosigner_signed (
+        event_id BLOB PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID""",
+)
+_FROM_1: Final = (
+    "ALTER TABLE cosigner_key RENAME TO cosigner_key_1",
+    *_KEY,
+    "INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, NULL, created_at "
+    "FROM cosigner_key_1",
+    "DROP TABLE cosigner_key_1",
+)
+
+
+class Refusal(Exception):
+    """The co-signer refuses; the code is all that leaves the process."""
+
+    def __init__(self, code: Code) -> None:
+        self.code = code
+        super().__init__(code.value)
+
+
+class StoreInUse(Exception):
+    """Another process has this database open for writing."""
+
+
+class Writing:
+    """What a piece of work gets: the connection, inside a transaction, and the audit rows it adds."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.execute = connection.execute
+        self.notes: list[Note] = []
+
+    def note(self, note: Note) -> None:
+        """Record it with this transaction."""
+        self.notes.append(note)
+
+
+class _Job(Generic[T]):
+    __slots__ = ("error", "future", "loop", "result", "work")
+
+    def __init__(self, work: Callable[[Writing], T], future: asyncio.Future[T]) -> None:
+        self.work, self.future, self.loop = work, future, future.get_loop()
+        self.result: T | None = None
+        self.error: Exception | None = None
+
+
+class Store:
+    """Opens or creates the file; raises StoreInUse when another co-signer serves it. ``close`` ends the thread."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._lock)
+            raise StoreInUse from None
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._connection = _opened(path)
+        self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="cosigner-store", daemon=True)
+        self._thread.start()
+
+    async def write(self, work: Callable[[Writing], T]) -> T:
+        """Run ``work`` in a transaction; returns when it is on disk. Raises Refusal (of the work's own, or of ours)."""
+        if self._jobs.qsize() >= MAX_WAITING:
+            raise Refusal(Code.BUSY)
+        job: _Job[T] = _Job(work, asyncio.get_running_loop().create_future())
+        self._jobs.put(job)
+        result: T = await job.future
+        return result
+
+    def close(self) -> None:
+        """Finish what waits, then end."""
+        self._jobs.put(None)
+        self._thread.join(10)
+        self._connection.close()
+        os.close(self._lock)
+
+    def _run(self) -> None:
+        while True:
+            first = self._jobs.get()
+            if first is None:
+                return
+            group, more = [first], True
+            while more and len(group) < MAX_GROUP:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                more = job is not None
+                if job is not None:
+                    group.append(job)
+            self._write(group)
+            for loop in {job.loop for job in group}:
+                loop.call_soon_threadsafe(_tell, [job for job in group if job.loop is loop])
+            if not more:
+                return
+
+    def _write(self, group: list[_Job[Any]]) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            notes = self._alone(group[0]) if len(group) == 1 else [n for job in group for n in self._attempt(job)]
+            audit.append(self._connection, notes)
+            self._connection.execute("COMMIT")
+        except sqlite3.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            for job in group:
+                job.error = Refusal(Code.UNAVAILABLE)
+
+    def _alone(self, job: _Job[Any]) -> list[Note]:
+        """Work that shares its transaction with no other needs no savepoint."""
+        writing = Writing(self._connection)
+        try:
+            job.result = job.work(writing)
+        except (Refusal, sqlite3.IntegrityError) as error:
+            job.error = _refusal(error)
+            self._connection.execute("ROLLBACK")
+            self._connection.execute("BEGIN IMMEDIATE")
+            return []
+        return writing.notes
+
+    def _attempt(self, job: _Job[Any]) -> list[Note]:
+        writing = Writing(self._connection)
+        self._connection.execute("SAVEPOINT work")
+        try:
+            job.result = job.work(writing)
+        except (Refusal, sqlite3.IntegrityError) as error:
+            job.error = _refusal(error)
+            writing.notes.clear()
+            self._connection.execute("ROLLBACK TO work")
+        self._connection.execute("RELEASE work")
+        return writing.notes
+
+
+def _refusal(error: Exception) -> Refusal:
+    """What a unique index forbids is known already."""
+    return error if isinstance(error, Refusal) else Refusal(Code.KEY_EXISTS)
+
+
+def _tell(group: list[_Job[Any]]) -> None:
+    for job in group:
+        if job.future.done():
+            continue
+        if job.error is not None:
+            job.future.set_exception(job.error)
+        else:
+            job.future.set_result(job.result)
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """The database for looking at, beside a serving co-signer."""
+    return sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=5)
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256)
+    # Foreign keys stay out of the way while a table is made anew (sqlite.org/lang_altertable.html, section 7).
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=OFF", "temp_store=MEMORY"):
+        connection.execute(f"PRAGMA {pragma}")
+    connection.execute("PRAGMA legacy_alter_table = ON")
+    connection.execute("BEGIN EXCLUSIVE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
+        connection.execute(statement)
+    if version == 0:
+        audit.create_tables(connection)
+    if version in {0, 1}:
+        connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+    if version > VERSION:
+        raise sqlite3.DatabaseError("the co-signer's database is of a later version")
+    connection.execute("PRAGMA foreign_keys = ON")
+    return connection

@@ -1,0 +1,99 @@
+"""What an HSM can be asked about the keys that it holds. Reads alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from typing import Protocol
+
+from django.conf import settings
+
+from keys.models import Provider
+
+
+class VersionState(StrEnum):
+    """What can be done with a version of a key."""
+
+    USABLE = "usable"
+    DISABLED = "disabled"
+    ENDING = "ending"
+    ENDED = "ended"
+    MAKING = "making"
+    BROKEN = "broken"
+
+
+#: What could be used now, or again some day.
+ALIVE = frozenset({VersionState.USABLE, VersionState.DISABLED, VersionState.MAKING})
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of a key in an HSM. ``is_right_kind``: algorithm and protection are what Keycast makes."""
+
+    name: str
+    state: VersionState
+    is_right_kind: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """One key in an HSM. ``is_ours``: its name is of the kind that Keycast gives."""
+
+    name: str
+    is_ours: bool
+    versions: tuple[Version, ...] = ()
+
+    @property
+    def alive(self) -> list[Version]:
+        return [version for version in self.versions if version.state in ALIVE]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some keys by name, and where the next page begins: empty after the last. ``total`` as far as it is known.
+
+    ``unseen`` says in plain words what could not be looked into.
+    """
+
+    held: list[Held]
+    cursor: str
+    total: int = 0
+    unseen: list[str] = field(default_factory=list)
+
+
+class Stock(Protocol):
+    """One HSM. Every method raises keys.hsm.errors, and ends within some seconds."""
+
+    @property
+    def reads_a_minute(self) -> int:
+        """So many calls may be made in a minute; 0: as many as it takes."""
+        ...
+
+    def page(self, cursor: str) -> Page:
+        """The page that begins at ``cursor`` (empty: the first), without versions."""
+        ...
+
+    def look(self, name: str) -> Held | None:
+        """One key with its versions; None when there is none of that name."""
+        ...
+
+    def public_key(self, version: str) -> bytes | None:
+        """The compressed point (33 bytes) of a usable version; None when it cannot be told."""
+        ...
+
+
+@cache
+def stocks() -> Mapping[str, Stock]:
+    """The HSMs that the settings name, by provider."""
+    found: dict[str, Stock] = {}
+    if Provider.GOOGLE in settings.HSM_PROVIDERS and settings.GCP_KEY_RING:
+        from keys.hsm.google.listing import GoogleStock  # noqa: PLC0415 -- Google's library takes long to import
+
+        found[Provider.GOOGLE.value] = GoogleStock(settings.GCP_KEY_RING)
+    if Provider.NETHSM in settings.HSM_PROVIDERS:
+        from keys.hsm.nethsm.listing import NetHsmStock  # noqa: PLC0415
+
+        found[Provider.NETHSM.value] = NetHsmStock()
+    return found

@@ -1,0 +1,75 @@
+"""A split key that is disabled here has its version in Cloud KMS disabled too, and enabled again with it.
+
+A lock stops at once and is lifted as quickly; it leaves the HSM alone. Told by jobs, repeated until the HSM has heard;
+``PersonalKey.hsm_is_disabled`` is what it was brought to last.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.db import transaction
+from django.db.models import Q, QuerySet
+from django_scopes import scopes_disabled
+
+from keycast.audit.entries import Actor
+from keycast.audit.services import record
+from keycast.audit.tags import Tag
+from keys.hsm import registration
+from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
+from keys.lifecycle import audit
+from keys.lifecycle.rows import locked_row
+from keys.models import KeyState, PersonalKey, Provider
+
+STOPPED: Final = (KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED)
+SERVING: Final = (KeyState.ACTIVE, KeyState.LOCKED)
+_TRIES: Final = 3
+
+
+def lagging() -> QuerySet[PersonalKey]:
+    """Split keys whose HSM key is not in the state that theirs asks for."""
+    behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(behind, key_mode="hsm", provider=Provider.GOOGLE)
+    return found.exclude(cosigner="").exclude(kms_key_version="")
+
+
+def lags(key: PersonalKey) -> bool:
+    """Whether this row's HSM key is behind it; no query."""
+    if not key.cosigner or key.state not in (*STOPPED, *SERVING):
+        return False
+    return key.hsm_is_disabled is not (key.state in STOPPED)
+
+
+def bring_in_line(seen: PersonalKey) -> bool:
+    """Disable or enable the HSM key as the row's state asks, until it does; whether that took a change.
+
+    Raises keys.hsm.errors; HsmKeyUnusable for a version to be enabled that is destroyed.
+    """
+    changed = False
+    for _ in range(_TRIES):  # the state may change while the HSM is asked
+        with scopes_disabled():
+            row = PersonalKey.objects.get(pk=seen.pk)
+        if not lags(row):
+            break
+        _tell(row)
+        changed = True
+    return changed
+
+
+def _tell(row: PersonalKey) -> None:
+    keeper, to_stop = registration.keepers().get(Provider.GOOGLE), row.state in STOPPED
+    if keeper is None:
+        raise HsmMisconfigured
+    try:
+        (keeper.disable if to_stop else keeper.enable)(row.kms_key_version)
+    except HsmKeyUnusable:
+        if not to_stop:
+            raise  # what is destroyed is as good as disabled, but cannot serve again
+    with scopes_disabled(), transaction.atomic():
+        now = locked_row(row)
+        if now.kms_key_version != row.kms_key_version:
+            return  # another HSM key took its place meanwhile
+        now.hsm_is_disabled = to_stop
+        now.save(update_fields=["hsm_is_disabled"])
+        tag = Tag.HSM_KEY_DISABLED if to_stop else Tag.HSM_KEY_ENABLED
+        record(audit.entry(now, tag, Actor.system("jobs"), hsm_key=row.kms_key_version))

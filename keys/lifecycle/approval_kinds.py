@@ -1,0 +1,81 @@
+"""What two persons decide about keys: the kinds of requests that this app brings to accounts.staff.approvals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from django.urls import reverse
+from django_scopes import scopes_disabled
+
+from accounts.staff.approvals.kinds import ApprovalKind, Warrant, register
+from accounts.staff.roles import Duty
+from keycast.nostr.nip19 import encode_npub
+from keys.errors import KeyNotFound
+from keys.hsm.inventory.services import DESTROY_ORPHAN, condemn, orphan_of
+from keys.lifecycle import states
+from keys.lifecycle.states import Step
+from keys.models import HsmOrphan, PersonalKey, Provider
+from keys.services import DESTROY_KEY, schedule_destruction
+
+
+def connect() -> None:
+    """Register them; called once, when the app is ready."""
+    register(
+        ApprovalKind(
+            slug=DESTROY_KEY,
+            title="Destroy a key",
+            run=_destroy,
+            describe=_describe,
+            duty_to_ask=Duty.DESTROY,
+            page=lambda target_id: reverse("admin:keys_personalkey_change", args=[UUID(target_id)]),
+        )
+    )
+    register(
+        ApprovalKind(
+            slug=DESTROY_ORPHAN,
+            title="Destroy a key in the HSM that no row names",
+            run=_condemn,
+            describe=_describe_orphan,
+            duty_to_ask=Duty.DESTROY,
+            page=lambda target_id: reverse("admin:keys_hsmorphan_change", args=[UUID(target_id)]),
+        )
+    )
+
+
+def _destroy(warrant: Warrant) -> PersonalKey:
+    key = _key(warrant.target_id)
+    return schedule_destruction(actor=warrant.actor, key=key, reason=warrant.reason, warrant=warrant)
+
+
+def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
+    """Raises KeyNotFound, and InvalidTransition for a key in a state that does not allow it."""
+    key = _key(target_id)
+    states.after(key.state, Step.SCHEDULE_DESTRUCTION)
+    name = encode_npub(key.public_key) if key.public_key else key.id.hex
+    return f"Destroy the key {name} of {key.user.email} at {key.tenant.name}, for good, after the waiting time"
+
+
+def _condemn(warrant: Warrant) -> HsmOrphan:
+    orphan = orphan_of(warrant.target_id)
+    return condemn(actor=warrant.actor, orphan=orphan, reason=warrant.reason, warrant=warrant)
+
+
+def _describe_orphan(target_id: str, parameters: Mapping[str, Any]) -> str:
+    """Raises KeyNotFound."""
+    orphan = orphan_of(target_id)
+    how = "at once and for good" if orphan.provider == Provider.NETHSM else "after Google's own waiting time"
+    return f"Destroy the key {orphan.name[-120:]} in {Provider(orphan.provider).label}, {how}"
+
+
+def _key(target_id: str) -> PersonalKey:
+    try:
+        key_id = UUID(target_id)
+    except ValueError:
+        raise KeyNotFound from None
+    with scopes_disabled():
+        found: PersonalKey | None = PersonalKey.objects.select_related("user", "tenant").filter(pk=key_id).first()
+    if found is None:
+        raise KeyNotFound
+    return found

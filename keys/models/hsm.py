@@ -1,0 +1,110 @@
+"""Changes of a key's HSM part that are under way; each row goes with its change. Fields and constraints only."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+
+class ConversionStep(models.TextChoices):
+    """How far a conversion is; each step is on disk before the next one begins (keys.split.conversion)."""
+
+    SPLIT = "split", "The halves are drawn and sealed"
+    MADE = "made", "The HSM has made its key"
+    ADOPTED = "adopted", "The co-signer has its half"
+    CANCELLED = "cancelled", "Given up; the HSM and the co-signer are being cleaned up"
+    FAILED = "failed", "Given up and cleaned up; kept to say why"
+
+
+class Conversion(models.Model):
+    """An encrypted key on its way to being a split one; it signs as before until the very end.
+
+    ``half_a`` is what PersonalKey.encrypted_half_key will hold; ``half_b`` the co-signer's half on its way there
+    (a sealed box of its own, keys.signing.half.parting_place_of), wiped as soon as the co-signer has it. ``cosigner``
+    and ``key_tweak`` as PersonalKey will hold them. ``problem`` is what it waits for, in plain words.
+    """
+
+    key = models.OneToOneField(
+        "keys.PersonalKey", on_delete=models.PROTECT, primary_key=True, related_name="conversion"
+    )
+    step = models.CharField(max_length=16, choices=ConversionStep, default=ConversionStep.SPLIT)
+    half_a = models.BinaryField(null=True, blank=True)
+    half_a_kek_version = models.CharField("key-encryption key version of half A", max_length=255, blank=True)
+    half_b = models.BinaryField(null=True, blank=True)
+    half_b_kek_version = models.CharField("key-encryption key version of half B", max_length=255, blank=True)
+    cosigner = models.CharField(max_length=64)
+    key_tweak = models.CharField(max_length=64)
+    kms_key_name = models.CharField("HSM key name", max_length=255)
+    kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
+    kms_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    problem = models.CharField(max_length=200, blank=True)
+    asked_by = models.CharField(max_length=200, blank=True)
+    started_at = models.DateTimeField(default=timezone.now, editable=False)
+    busy_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("started_at",)
+        constraints = (
+            models.CheckConstraint(
+                name="conversion_step_has_fields",
+                condition=Q(step="split", half_a__isnull=False, half_b__isnull=False)
+                | (
+                    Q(step="made", half_a__isnull=False, half_b__isnull=False)
+                    & ~Q(kms_key_version="")
+                    & ~Q(kms_public_key="")
+                )
+                | (
+                    Q(step="adopted", half_a__isnull=False, half_b__isnull=True)
+                    & ~Q(kms_key_version="")
+                    & ~Q(kms_public_key="")
+                )
+                | Q(step__in=["cancelled", "failed"], half_a__isnull=True, half_b__isnull=True),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.step}"
+
+
+class SuccessionStep(models.TextChoices):
+    """How far a change of a split key's HSM key is (keys.split.succession)."""
+
+    NAMED = "named", "The new HSM key has a name"
+    MADE = "made", "The HSM has made it"
+    ACCEPTED = "accepted", "The co-signer accepts both"
+    SWITCHED = "switched", "The new one authorises"
+
+
+class Succession(models.Model):
+    """A split key whose HSM key is being replaced; both authorise until every process knows the new one.
+
+    ``old_*`` is what the key had, ``kms_*`` what it will have, named as in PersonalKey.
+    """
+
+    key = models.OneToOneField(
+        "keys.PersonalKey", on_delete=models.PROTECT, primary_key=True, related_name="succession"
+    )
+    step = models.CharField(max_length=16, choices=SuccessionStep, default=SuccessionStep.NAMED)
+    old_version = models.CharField(max_length=255)
+    old_public_key = models.CharField(max_length=66)
+    kms_key_name = models.CharField("HSM key name", max_length=255)
+    kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
+    kms_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    problem = models.CharField(max_length=200, blank=True)
+    started_at = models.DateTimeField(default=timezone.now, editable=False)
+    switched_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("started_at",)
+        constraints = (
+            models.CheckConstraint(
+                name="succession_step_has_fields",
+                condition=Q(step="named")
+                | (Q(step__in=["made", "accepted"]) & ~Q(kms_key_version="") & ~Q(kms_public_key=""))
+                | (Q(step="switched", switched_at__isnull=False) & ~Q(kms_public_key="")),
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.step}"

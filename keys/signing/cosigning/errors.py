@@ -1,0 +1,106 @@
+"""How the co-signer's refusals and absence reach the rest of the program: keys.errors, with texts safe to show."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from keycast.base.errors import KeycastError, Unavailable
+from keys.errors import CustodyError, InvalidOperand, KeyExists, KeyLocked, KeyUnavailable
+from keys.signing.cosigning.messages import Code
+
+
+class CosignerUnavailable(Unavailable):
+    """The co-signer does not answer, or cannot serve now; nothing was signed."""
+
+    code = "cosigner-unavailable"
+    public_message = "The co-signer is not available. Please try again in a moment."
+
+
+class CosignerBusy(CosignerUnavailable):
+    """Too many requests are waiting for the co-signer."""
+
+    code = "cosigner-busy"
+    public_message = "The co-signer is busy. Please try again in a moment."
+
+
+class CosignerLimit(CosignerUnavailable):
+    """The co-signer's own limit for this key or tenant is reached."""
+
+    code = "rate-limited"
+    public_message = "This key is being used too often. Please try again in a moment."
+
+
+class StaleHalf(CosignerUnavailable):
+    """The key's halves were refreshed and this process does not know it yet."""
+
+    code = "stale-half"
+    public_message = "Temporarily unavailable. Please try again in a moment."
+
+
+class ChangeUnderWay(Unavailable):
+    """The co-signer takes one change of a key at a time: fresh halves, or another HSM key."""
+
+    code = "change-under-way"
+    public_message = "Another change of this key has not ended yet. Please try again in some minutes."
+
+
+class HsmKeyPending(Unavailable):
+    """The HSM has not made the new key yet."""
+
+    code = "hsm-key-pending"
+    public_message = "The HSM is still making the new key."
+
+
+class HsmKeyRefused(CustodyError):
+    """The HSM cannot make the new key; the old one stays in use."""
+
+    code = "hsm-key-refused"
+    public_message = "The HSM could not make the new key. The old one stays in use."
+
+
+class SuccessorNotAuthorised(CustodyError):
+    """The present HSM key is disabled or lost, so it cannot sign for its successor."""
+
+    code = "successor-not-authorised"
+    public_message = "The present HSM key cannot be used, so it cannot authorise its successor."
+
+    @classmethod
+    def of(cls, key_id: UUID, public_key: str) -> SuccessorNotAuthorised:
+        """With what to do about it."""
+        command = f"manage.py cosigner --replace-authoriser {key_id} {public_key} --reason …"
+        return cls(f"{cls.public_message} Enable it; or, if it is lost, run on the co-signer's machine: {command}")
+
+
+class CosignerRefused(CustodyError):
+    """The co-signer does not accept the authorisation."""
+
+    code = "cosigner-refused"
+    public_message = "The co-signer refused: the request is not authorised."
+    http_status = 403
+
+
+class CosignerMisbehaved(CustodyError):
+    """The co-signer answered with something that is not what was asked; it was not used."""
+
+    code = "cosigner-misbehaved"
+    public_message = "The co-signer's answer failed verification and was not used."
+    http_status = 500
+
+
+_BY_CODE: dict[str, type[KeycastError]] = {
+    Code.UNKNOWN_KEY: KeyUnavailable,
+    Code.KEY_EXISTS: KeyExists,
+    Code.KEY_LOCKED: KeyLocked,
+    Code.KEY_UNAVAILABLE: KeyUnavailable,
+    Code.STALE_HALF: StaleHalf,
+    Code.WRONG_EVENT: InvalidOperand,
+    Code.MALFORMED: InvalidOperand,
+    Code.RATE_LIMITED: CosignerLimit,
+    Code.BUSY: CosignerBusy,
+    Code.UNAVAILABLE: CosignerUnavailable,
+}
+
+
+def error_of(code: str) -> KeycastError:
+    """The error for a refusal; an unknown code is a refusal like any other."""
+    return _BY_CODE.get(code, CosignerRefused)()

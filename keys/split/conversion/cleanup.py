@@ -1,0 +1,67 @@
+"""Ends what the HSM and the co-signer have of a conversion that was given up. Repeated until it is done."""
+
+from __future__ import annotations
+
+import logging
+
+from django.db import transaction
+
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.base.errors import KeycastError
+from keys.cosigner import crash
+from keys.hsm import registration
+from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
+from keys.hsm.protocol import HsmKeyKeeper
+from keys.lifecycle import audit
+from keys.lifecycle.rows import locked_row
+from keys.models import Provider
+from keys.models.hsm import Conversion, ConversionStep
+from keys.signing.cosigning.client import blocking
+
+logger = logging.getLogger(__name__)
+
+
+def clean(going: Conversion) -> bool:
+    """Whether nothing is left of it now."""
+    key, half_b = going.key, bytes.fromhex(going.cosigner)
+    try:
+        keeper = keeper_of(Provider.GOOGLE)
+        # Named by the half: whatever the co-signer has of a later attempt is none of ours.
+        blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
+        crash.point("c-withdrawn")
+        versions = keeper.versions(going.kms_key_name)
+        for version in versions:
+            keeper.destroy(version)
+        crash.point("c-destroyed")
+    except HsmKeyUnusable:  # still being generated: it can be destroyed once it is there
+        return False
+    except KeycastError as error:
+        logger.warning("a conversion is not cleaned up yet", extra={"key_id": str(going.pk), "code": error.code})
+        return False
+    _forget(going, len(versions))
+    return True
+
+
+def keeper_of(provider: str) -> HsmKeyKeeper:
+    """Who makes and ends HSM keys. Raises HsmMisconfigured where the provider's settings were taken away."""
+    keeper = registration.keepers().get(provider)
+    if keeper is None:
+        raise HsmMisconfigured
+    return keeper
+
+
+def _forget(going: Conversion, versions: int) -> None:
+    """A reason stays for its owner to read; without one there is nothing to say."""
+    with transaction.atomic():
+        row = locked_row(going.key)
+        now = Conversion.objects.select_for_update().filter(pk=going.pk, step=ConversionStep.CANCELLED).first()
+        if now is None:
+            return
+        if now.problem:
+            Conversion.objects.filter(pk=now.pk).update(step=ConversionStep.FAILED)
+        else:
+            now.delete()
+        if versions:
+            system = Actor.system("jobs")
+            audit.write(row, Tag.HSM_KEY_DESTROYED, system, hsm_key=now.kms_key_name, versions=versions)

@@ -1,0 +1,67 @@
+"""The moments at which something is wiped: half B here, and in the end the whole key."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from accounts.models import KeyMode
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keys.cosigner import crash
+from keys.lifecycle import audit
+from keys.lifecycle.erasure import forget_old_pages, overwritten, wipe_freed_pages
+from keys.lifecycle.rows import locked_row
+from keys.models import KeyState, PersonalKey, Provider
+from keys.models.hsm import Conversion, ConversionStep
+from keys.signing.runtime import forget_after_commit
+
+
+def erase_half_b(going: Conversion) -> None:
+    """The co-signer has it: from now on there is none here."""
+    wipe_freed_pages()
+    with transaction.atomic():
+        overwritten(going, "half_b")
+        adopted = Conversion.objects.filter(pk=going.pk, step=ConversionStep.MADE)
+        adopted.update(step=ConversionStep.ADOPTED, half_b=None, half_b_kek_version="", problem="")
+    forget_old_pages()
+
+
+def switch(going: Conversion) -> bool:
+    """Make the row a split key's in one transaction, and wipe the sealed whole; False when it was stopped meanwhile."""
+    wipe_freed_pages()
+    with transaction.atomic():
+        row = locked_row(going.key)
+        now = Conversion.objects.select_for_update().filter(pk=going.pk, step=ConversionStep.ADOPTED).first()
+        if now is None or row.state != KeyState.ACTIVE or row.key_mode != KeyMode.ENCRYPTED:
+            return False
+        before = row.provider
+        overwritten(row, "encrypted_secret_key")
+        _become_split(row, now)
+        overwritten(now, "half_a")  # a copy of what the row has now
+        now.delete()
+        forget_after_commit(row.id)
+        audit.write(
+            row,
+            Tag.KEY_CONVERTED,
+            Actor.system("jobs"),
+            asked_by=now.asked_by,
+            before=f"encrypted:{before}",
+            mode=row.key_mode,
+            provider=row.provider,
+            public_key=row.public_key or "",
+            hsm_key=row.kms_key_version,
+        )
+    crash.point("c-switched")
+    forget_old_pages()
+    return True
+
+
+def _become_split(row: PersonalKey, going: Conversion) -> None:
+    row.key_mode, row.provider = KeyMode.HSM, Provider.GOOGLE
+    row.encrypted_secret_key = None
+    row.encrypted_half_key, row.kek_version = going.half_a, going.half_a_kek_version
+    row.cosigner, row.key_tweak = going.cosigner, going.key_tweak
+    row.kms_key_name, row.kms_key_version = going.kms_key_name, going.kms_key_version
+    row.kms_public_key = going.kms_public_key
+    names = ("key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version", "cosigner")
+    row.save(update_fields=[*names, "key_tweak", "kms_key_name", "kms_key_version", "kms_public_key"])

@@ -1,0 +1,185 @@
+"""Brings a conversion on, step by step. For jobs and commands; blocks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from accounts.models import Tenant
+from accounts.panic.selectors import deployment_lock
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Outcome
+from keycast.base.errors import KeycastError
+from keycast.nostr.nip01 import UnsignedEvent
+from keys.cosigner import crash
+from keys.hsm.protocol import HsmKeyPhase
+from keys.lifecycle.rows import locked_row
+from keys.models import KeyState, PersonalKey, Provider
+from keys.models.hsm import Conversion, ConversionStep
+from keys.refs import HsmRef, KeyRef, SealedSecret
+from keys.signing.cosigning.client import blocking
+from keys.signing.factory import key_maker
+from keys.signing.half import SealedHalf
+from keys.signing.protocol import SplitKey
+from keys.signing.runtime import signing_service
+from keys.split.conversion import cleanup, cutover, services
+from keys.split.conversion.lease import held
+
+logger = logging.getLogger(__name__)
+
+LIMIT: Final = timedelta(hours=1)
+A_RUN: Final = 100
+_PAUSES: Final = (0.3, 0.7, 1.0, 2.0, 3.0, 3.0, 0.0)
+_ACTOR: Final = Actor.system("jobs")
+_WAITS: Final = "The key is not in use; the move goes on when it is again."
+_TIMED_OUT: Final = "It could not be finished in time."
+_ENDED: Final = "The key was given up."
+_EPHEMERAL: Final = 29_999
+"""A kind that relays do not keep (NIP-01) and that nobody uses."""
+_PROOF: Final = "Proof that this key signs in its new way of being kept. Never published."
+
+
+def advance_all() -> int:
+    """Bring every conversion one step on; how many ended."""
+    with scopes_disabled():
+        waiting = Conversion.objects.exclude(step=ConversionStep.FAILED).values_list("key_id", flat=True)
+        key_ids = list(waiting[:A_RUN])
+    return sum(advance(key_id) for key_id in key_ids)
+
+
+def advance_soon(key_id: UUID) -> bool:
+    """Bring one on, waiting a few seconds for the HSM; whether it has ended."""
+    for pause in _PAUSES:
+        if advance(key_id):
+            return True
+        time.sleep(pause)
+    return False
+
+
+def advance(key_id: UUID) -> bool:
+    """Bring one conversion as far as it goes now; whether it has ended. Never raises for the HSM or the co-signer."""
+    with scopes_disabled():
+        with held(key_id) as going:
+            if going is not None and going.step == ConversionStep.CANCELLED:
+                cleanup.clean(going)
+            elif going is not None and going.step != ConversionStep.FAILED:
+                _advance(going)
+        return not Conversion.objects.exclude(step=ConversionStep.FAILED).filter(key_id=key_id).exists()
+
+
+def _advance(going: Conversion) -> None:
+    key = going.key
+    state = key.state
+    if state in {KeyState.DESTRUCTION_SCHEDULED, KeyState.DESTROYED}:
+        return _give_up(going, _ENDED)
+    problem = _WAITS if state != KeyState.ACTIVE or is_stopped(key) else _attempt(going)
+    if problem is None or going.step == ConversionStep.CANCELLED:
+        return None
+    if timezone.now() - going.started_at > LIMIT:
+        return _give_up(going, f"{_TIMED_OUT} {problem}".strip())
+    Conversion.objects.filter(pk=going.pk, step=going.step).update(problem=problem[:200])
+    return None
+
+
+def is_stopped(key: PersonalKey) -> bool:
+    """Whether nothing may be signed with it because of what is above it: then nothing is proven either."""
+    above = key.tenant.state != Tenant.State.ACTIVE or key.user.locked_at is not None
+    return above or deployment_lock().locked_at is not None
+
+
+def _attempt(going: Conversion) -> str | None:
+    """What it waits for, in plain words; None when it has ended."""
+    try:
+        if going.step == ConversionStep.SPLIT:
+            _make(going)
+        if going.step == ConversionStep.MADE:
+            _hand_over(going)
+        if going.step == ConversionStep.ADOPTED:
+            _prove(going)
+            cutover.switch(going)
+            return None
+    except KeycastError as error:
+        logger.warning("a conversion waits", extra={"key_id": str(going.pk), "code": error.code})
+        return error.public_message
+    return ""
+
+
+def _make(going: Conversion) -> None:
+    """Have the HSM make its key. One that cannot be made ends the conversion."""
+    keeper = cleanup.keeper_of(Provider.GOOGLE)
+    status = keeper.check(going.kms_key_name)
+    if status.phase is HsmKeyPhase.MISSING:
+        keeper.create(going.kms_key_name.rpartition("/")[2])
+        crash.point("c-created")
+        status = keeper.check(going.kms_key_name)
+    if status.phase is HsmKeyPhase.FAILED:
+        _give_up(going, status.reason)
+        going.step = ConversionStep.CANCELLED
+    elif status.phase is HsmKeyPhase.READY:
+        made = {"kms_key_version": status.version, "kms_public_key": status.public_key.hex()}
+        _reach(going, ConversionStep.MADE, **made)
+        crash.point("c-made")
+
+
+def _hand_over(going: Conversion) -> None:
+    """Give half B to the co-signer; our copy of it is wiped then."""
+    key = going.key
+    key_maker().hand_over(_split_of(going), tenant_id=key.tenant_id, key_id=key.id, public_key=key.public_key or "")
+    crash.point("c-handed-over")
+    cutover.erase_half_b(going)
+    going.step, going.half_b = ConversionStep.ADOPTED, None
+    crash.point("c-adopted")
+
+
+def _prove(going: Conversion) -> None:
+    """Sign once in the new way. The signing service releases only what verifies under the key's own public key."""
+    key = going.key
+    authoriser = bytes.fromhex(going.kms_public_key)
+    blocking(lambda b: b.register_authoriser(key.tenant_id, key.id, authoriser))
+    crash.point("c-registered")
+    ref = _ref_of(going)
+    # Expired when it is made (NIP-40), and nobody is given it.
+    proof = UnsignedEvent(ref.public_key, 1, _EPHEMERAL, [["expiration", "1"]], _PROOF)
+    asyncio.run(signing_service().sign_event(ref, proof))
+    signing_service().forget(key.id)
+    crash.point("c-proven")
+
+
+def _reach(going: Conversion, step: ConversionStep, **fields: str) -> None:
+    """Store a step; one that was cancelled meanwhile stays so."""
+    if not Conversion.objects.filter(pk=going.pk, step=going.step).update(step=step, problem="", **fields):
+        going.step = ConversionStep.CANCELLED
+        return
+    going.step = step
+    for name, value in fields.items():
+        setattr(going, name, value)
+
+
+def _give_up(going: Conversion, reason: str) -> None:
+    with transaction.atomic():
+        row = locked_row(going.key)
+        now = Conversion.objects.select_for_update().filter(pk=going.pk).first()
+        if now is not None and now.step not in {ConversionStep.CANCELLED, ConversionStep.FAILED}:
+            services.end(row, now, _ACTOR, reason, Outcome.FAILED)
+
+
+def _split_of(going: Conversion) -> SplitKey:
+    a = SealedHalf.unpack(bytes(going.half_a or b""), going.half_a_kek_version)
+    b = SealedHalf.unpack(bytes(going.half_b or b""), going.half_b_kek_version)
+    return SplitKey(a.public, a.sealed, b.public, b.sealed, bytes.fromhex(going.key_tweak))
+
+
+def _ref_of(going: Conversion) -> KeyRef:
+    """The key as it will be."""
+    key: PersonalKey = going.key
+    sealed = SealedSecret(Provider.GOOGLE, going.half_a_kek_version, bytes(going.half_a or b""))
+    hsm = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key, going.key_tweak, going.cosigner)
+    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", Provider.GOOGLE, sealed, hsm)

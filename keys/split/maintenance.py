@@ -1,0 +1,97 @@
+"""What the co-signer should hear of a key's life, told in the background and repeated until it has heard."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from functools import cache, partial
+from typing import Any, Final
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from keycast.base.errors import KeycastError
+from keys import signals
+from keys.hsm import registration, version_states
+from keys.hsm.protocol import Authoriser
+from keys.models import PersonalKey, Provider
+from keys.split import halves, refresh, succession
+
+logger = logging.getLogger(__name__)
+LOOK_BACK: Final = timedelta(days=1)
+A_RUN: Final = 500
+_SPLIT: Final = Q(key_mode="hsm", provider=Provider.GOOGLE) & ~Q(cosigner="")
+
+
+def connect() -> None:
+    """Start listening, where keys can be split; called once, when the app is ready."""
+    if Provider.GOOGLE in settings.HSM_PROVIDERS:
+        signals.key_changed.connect(_key_changed, dispatch_uid="keys.cosigner")
+
+
+def follow(key_id: UUID) -> bool:
+    """Tell the co-signer and the HSM of one key's state; whether that changed anything. Raises keys.errors.
+
+    Stopping goes to the co-signer first; serving again to the HSM, whose authorisation the co-signer then asks for.
+    """
+    with scopes_disabled():
+        row: PersonalKey | None = PersonalKey.objects.filter(_SPLIT, pk=key_id).first()
+    if row is None:
+        return False
+    if row.state in version_states.SERVING:
+        changed = version_states.bring_in_line(row)
+        return halves.tell_state(row, lambda: authoriser_of(row.provider)) or changed
+    told = halves.tell_state(row, lambda: authoriser_of(row.provider))
+    return version_states.bring_in_line(row) or told
+
+
+def keep_up() -> int:
+    """Repeat every state of the last day, and bring refreshes on; how many keys were touched. Never raises for one."""
+    if Provider.GOOGLE not in settings.HSM_PROVIDERS:
+        return 0
+    with scopes_disabled():
+        lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
+        key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:A_RUN])
+        key_ids += list(version_states.lagging().exclude(pk__in=key_ids).values_list("pk", flat=True)[:A_RUN])
+    told = sum(_quietly(partial(follow, key_id), key_id) for key_id in key_ids)
+    return told + refresh.resume(authoriser_of) + refresh.finish_due() + _successions()
+
+
+def _successions() -> int:
+    keeper = registration.keepers().get(Provider.GOOGLE)
+    return succession.resume(authoriser_of, keeper) + succession.finish_due(keeper) if keeper else 0
+
+
+@cache
+def authoriser_of(provider: str) -> Authoriser:
+    """Who authorises for keys of this provider."""
+    from keys.hsm.google.authoriser import GoogleAuthoriser  # noqa: PLC0415 -- Google's library takes long to import
+
+    if provider != Provider.GOOGLE:
+        raise LookupError(provider)
+    return GoogleAuthoriser()
+
+
+def _quietly(step: Any, key_id: UUID) -> int:
+    try:
+        return int(step())
+    except KeycastError as error:
+        logger.warning("the co-signer has not heard of a key", extra={"key_id": str(key_id), "code": error.code})
+        return 0
+
+
+def _key_changed(sender: Any, *, key_id: UUID, **_: Any) -> None:
+    with scopes_disabled():
+        is_split = PersonalKey.objects.filter(_SPLIT, pk=key_id).exists()
+    if is_split:
+        transaction.on_commit(partial(_enqueue, key_id))
+
+
+def _enqueue(key_id: UUID) -> None:
+    from django_q.tasks import async_task  # noqa: PLC0415 -- its import needs the app registry
+
+    async_task("keys.jobs.tell_cosigner", str(key_id))

@@ -1,0 +1,228 @@
+"""Another HSM key authorises for a split key; the Nostr key and its halves stay. May be killed anywhere.
+
+::
+
+    signer A                                     elsewhere
+    named: the new HSM key's name on disk
+                            -- create -->        Cloud KMS makes it
+    made: its version and public key on disk
+                            -- succeed -->       the co-signer accepts both; the old one has signed for the new one
+    accepted; the new one has signed once, so that it works is known
+    switched: the row names the new one
+                            -- settle -->        the co-signer accepts the new one alone
+                            -- disable -->       the old version in Cloud KMS: not destroyed, an operator decides that
+    (done: the succession is forgotten)
+
+Both authorise until every process of signer A has heard of the switch. Never at one time with a refresh of the halves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+from django.utils import timezone
+from django_scopes import scopes_disabled
+
+from keycast.audit.entries import Actor
+from keycast.audit.tags import Tag
+from keycast.base.errors import KeycastError
+from keys import access
+from keys.cosigner import crash
+from keys.errors import NoCapability
+from keys.hsm.errors import HsmKeyUnusable
+from keys.hsm.protocol import Authoriser, HsmKeyKeeper, HsmKeyPhase
+from keys.lifecycle import audit
+from keys.lifecycle.rows import locked_row
+from keys.lifecycle.states import require_active
+from keys.models import HalfRefresh, KeyState, PersonalKey
+from keys.models.hsm import Succession, SuccessionStep
+from keys.refs import HsmRef
+from keys.signing.cosigning import authorisation
+from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.client import CosignerClient, blocking
+from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised
+from keys.split.halves import granted
+
+logger = logging.getLogger(__name__)
+GRACE: Final = timedelta(minutes=5)
+"""How long both authorise after the switch: far longer than any process takes to hear of it."""
+_ENDED: Final = (KeyState.DESTROYED, KeyState.FAILED)
+
+
+def succeed(
+    *,
+    actor: Actor,
+    key: PersonalKey,
+    authoriser: Authoriser,
+    keeper: HsmKeyKeeper,
+    client: CosignerClient | None = None,
+) -> None:
+    """Have a new HSM key authorise; resumes a succession that was broken off. ``finish_due`` ends it later.
+
+    Raises NotPermitted, NoCapability, KeyUnavailable, HsmKeyPending while the HSM takes its time, HsmKeyRefused,
+    SuccessorNotAuthorised when the present key is lost, ChangeUnderWay, CosignerUnavailable and what the HSM raises;
+    the key stays usable whatever happens.
+    """
+    going = _begin(actor, key)
+    crash.point("s-named")
+    if going.step == SuccessionStep.NAMED:
+        _make(going, keeper)
+        crash.point("s-made")
+    if going.step == SuccessionStep.MADE:
+        _accept(going, authoriser, client)
+        crash.point("s-accepted")
+    if going.step == SuccessionStep.ACCEPTED:
+        new = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key)
+        blocking(lambda _: authoriser.authorise(new, os.urandom(32)), client)  # or what it raises: it works
+        _switch(actor, going)
+        crash.point("s-switched")
+
+
+def resume(authorisers: Callable[[str], Authoriser], keeper: HsmKeyKeeper, client: CosignerClient | None = None) -> int:
+    """Go on with every succession that was broken off before its switch; returns how many switched. For a job."""
+    with scopes_disabled():
+        waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
+        keys = [going.key for going in waiting.select_related("key")]
+        return sum(_attempt(key, authorisers(key.provider), keeper, client) for key in keys)
+
+
+def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyKeeper, client: CosignerClient | None) -> bool:
+    """One that cannot go on now (its key locked, the HSM away) holds up no other."""
+    try:
+        succeed(actor=Actor.system("jobs"), key=key, authoriser=authoriser, keeper=keeper, client=client)
+    except KeycastError as error:
+        logger.warning("a new HSM key waits", extra={"key_id": str(key.id), "code": error.code})
+        Succession.objects.filter(key=key).update(problem=error.public_message[:200])
+        return False
+    return True
+
+
+def finish_due(keeper: HsmKeyKeeper, now: datetime | None = None, client: CosignerClient | None = None) -> int:
+    """End the old HSM key of every succession that switched long enough ago; returns how many. For a job."""
+    before = (now or timezone.now()) - GRACE
+    with scopes_disabled():
+        found = Succession.objects.select_related("key")
+        ended = list(found.filter(key__state__in=_ENDED))
+        due = list(found.filter(step=SuccessionStep.SWITCHED, switched_at__lte=before).exclude(key__state__in=_ENDED))
+        return sum(_finish(going, keeper, client) for going in due) + sum(_clear(going, keeper) for going in ended)
+
+
+@transaction.atomic
+def _begin(actor: Actor, key: PersonalKey) -> Succession:
+    row = locked_row(key)
+    access.require_manager(actor, row)
+    require_active(row.state)
+    going = Succession.objects.filter(key=row).first()
+    if going is not None:
+        return going
+    if not row.cosigner:
+        raise NoCapability("Only a split key has an HSM key that can be replaced.")
+    if HalfRefresh.objects.filter(key=row).exists():
+        raise ChangeUnderWay
+    return Succession.objects.create(
+        key=row,
+        old_version=row.kms_key_version,
+        old_public_key=row.kms_public_key,
+        kms_key_name=f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}",
+    )
+
+
+def _make(going: Succession, keeper: HsmKeyKeeper) -> None:
+    status = keeper.check(going.kms_key_name)
+    if status.phase is HsmKeyPhase.MISSING:
+        keeper.create(going.kms_key_name.rpartition("/")[2])
+        status = keeper.check(going.kms_key_name)
+    if status.phase is HsmKeyPhase.FAILED:
+        for version in keeper.versions(going.kms_key_name):
+            keeper.destroy(version)
+        going.delete()
+        raise HsmKeyRefused(status.reason)
+    if status.phase is not HsmKeyPhase.READY:
+        raise HsmKeyPending
+    _reach(going, SuccessionStep.MADE, kms_key_version=status.version, kms_public_key=status.public_key.hex())
+
+
+def _accept(going: Succession, authoriser: Authoriser, client: CosignerClient | None) -> None:
+    row, new = going.key, bytes.fromhex(going.kms_public_key)
+
+    async def ask(b: CosignerClient) -> None:
+        present, coming = await b.authorisers(row.tenant_id, row.id)
+        if new in (present, coming):
+            return  # told before, or put there by an operator on the co-signer's machine
+        subject = authorisation.succession(present, new)
+        try:
+            grant = await granted(row, authoriser, Purpose.SUCCEED, subject)
+        except HsmKeyUnusable:
+            raise SuccessorNotAuthorised.of(row.id, going.kms_public_key) from None
+        await b.succeed_authoriser(row.tenant_id, row.id, new, grant)
+
+    blocking(ask, client)
+    crash.point("s-told")
+    _reach(going, SuccessionStep.ACCEPTED)
+
+
+def _switch(actor: Actor, going: Succession) -> None:
+    with transaction.atomic():
+        row = locked_row(going.key)
+        accepted = Succession.objects.select_for_update().filter(pk=going.pk, step=SuccessionStep.ACCEPTED)
+        found = accepted.filter(kms_key_name=going.kms_key_name).first()
+        if found is None:
+            return  # another process was faster
+        row.kms_key_name, row.kms_key_version = found.kms_key_name, found.kms_key_version
+        row.kms_public_key, row.authoriser_since = found.kms_public_key, timezone.now()
+        row.save(update_fields=["kms_key_name", "kms_key_version", "kms_public_key", "authoriser_since"])
+        found.step, found.switched_at = SuccessionStep.SWITCHED, timezone.now()
+        found.save(update_fields=["step", "switched_at"])
+        audit.write(row, Tag.HSM_KEY_REPLACED, actor, before=found.old_version, hsm_key=row.kms_key_version)
+
+
+def _finish(going: Succession, keeper: HsmKeyKeeper, client: CosignerClient | None) -> bool:
+    key, new = going.key, bytes.fromhex(going.kms_public_key)
+    try:
+        blocking(lambda b: b.settle_authoriser(key.tenant_id, key.id, new), client)
+        crash.point("s-settled")
+        _disable(keeper, going.old_version)
+    except KeycastError as error:
+        logger.warning("an old HSM key waits for its end", extra={"key_id": str(key.id), "code": error.code})
+        return False
+    crash.point("s-disabled")
+    with transaction.atomic():
+        row = locked_row(key)
+        gone, _ = Succession.objects.filter(pk=going.pk, step=SuccessionStep.SWITCHED).delete()
+        if gone:
+            audit.write(row, Tag.HSM_KEY_DISABLED, Actor.system("jobs"), hsm_key=going.old_version)
+    return bool(gone)
+
+
+def _disable(keeper: HsmKeyKeeper, version: str) -> None:
+    try:
+        keeper.disable(version)
+    except HsmKeyUnusable:
+        logger.info("the old HSM key was gone already")  # destroyed, or scheduled for it
+
+
+def _clear(going: Succession, keeper: HsmKeyKeeper) -> bool:
+    """The key itself has ended: what its row does not name any more, or does not name yet, ends with it."""
+    unnamed = [going.old_version] if going.step == SuccessionStep.SWITCHED else keeper.versions(going.kms_key_name)
+    try:
+        for version in unnamed:
+            keeper.destroy(version)
+    except KeycastError as error:
+        logger.warning("an HSM key is not cleaned up yet", extra={"key_id": str(going.pk), "code": error.code})
+        return False
+    going.delete()
+    return True
+
+
+def _reach(going: Succession, step: SuccessionStep, **fields: str) -> None:
+    Succession.objects.filter(pk=going.pk, step=going.step, kms_key_name=going.kms_key_name).update(step=step, **fields)
+    going.step = step
+    for name, value in fields.items():
+        setattr(going, name, value)

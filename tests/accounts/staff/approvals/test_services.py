@@ -1,0 +1,365 @@
+"""The two-person rule: nobody decides on their own request, the first decision wins, and it is good for once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core import mail
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
+
+from accounts.errors import Conflict, Invalid
+from accounts.models import Approval, StaffRole, User
+from accounts.staff.approvals.errors import ApprovalRequired, AskedAlready, Decided, OwnRequest
+from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.services import approve, ask, deny, expire, fingerprint, spend, withdraw
+from keycast.audit.entries import Actor
+from keycast.audit.models import AuditRow
+from keycast.audit.tags import Tag
+from keycast.base.errors import NotFound, NotPermitted
+from tests.accounts.staff.approvals.conftest import COMMAND, Deed, colleague
+
+Verb = Callable[..., Any]
+
+
+def asked(by: User, target: str = "a1", **parameters: str) -> Approval:
+    return ask(actor=Actor.staff(by), kind="test-deed", target_id=target, parameters=parameters, reason="lost laptop")
+
+
+# --- asking ---
+
+
+def test_nobody_asks_for_what_is_not_their_duty(auditor: User, deed: Deed) -> None:
+    with pytest.raises(NotPermitted):
+        asked(auditor)
+    assert not Approval.objects.exists()
+
+
+@pytest.mark.parametrize("actor", [Actor.system("jobs"), COMMAND, Actor.client("ab" * 32)])
+def test_only_staff_ask(actor: Actor, deed: Deed, db: None) -> None:
+    with pytest.raises(NotPermitted):
+        ask(actor=actor, kind="test-deed", target_id="a1", reason="x")
+
+
+def test_a_member_of_staff_as_a_user_of_the_portal_does_not_ask(operator: User, deed: Deed) -> None:
+    with pytest.raises(NotPermitted):
+        ask(actor=Actor.user(operator), kind="test-deed", target_id="a1", reason="x")
+
+
+@pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "two\nlines", "\u202ereversed"])
+def test_a_request_needs_a_reason_in_one_line(reason: str, operator: User, deed: Deed) -> None:
+    with pytest.raises(Invalid):
+        ask(actor=Actor.staff(operator), kind="test-deed", target_id="a1", reason=reason)
+
+
+def test_what_is_not_there_cannot_be_asked_for(operator: User, deed: Deed) -> None:
+    with pytest.raises(NotFound):
+        asked(operator, "gone")
+    with pytest.raises(NotFound):
+        ask(actor=Actor.staff(operator), kind="no-such-kind", target_id="a1", reason="x")
+
+
+def test_the_same_is_not_asked_for_twice_at_a_time(operator: User, officer: User, deed: Deed) -> None:
+    first = asked(operator)
+    for person in (operator, officer):
+        with pytest.raises(AskedAlready):
+            asked(person)
+    asked(operator, "other")
+    asked(operator, how="softly")
+    deny(actor=Actor.staff(officer), approval=first, reason="no")
+    assert asked(operator).pk != first.pk
+
+
+def test_an_overdue_request_is_not_in_the_way_of_a_new_one(operator: User, deed: Deed) -> None:
+    first = asked(operator)
+    Approval.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert asked(operator).pk != first.pk
+    first.refresh_from_db()
+    assert first.state == "expired"
+
+
+def test_a_request_is_in_the_log_with_its_reason(operator: User, deed: Deed) -> None:
+    row = asked(operator)
+    written = AuditRow.objects.get(tag=Tag.APPROVAL_ASKED)
+    assert (written.chain, written.actor_type, written.actor_id) == ("platform", "staff", operator.id.hex)
+    for text in ("lost laptop", "Do it to a1", row.id.hex):
+        assert text in written.data
+
+
+# --- deciding ---
+
+
+def test_nobody_approves_or_denies_their_own_request(officer: User, deed: Deed) -> None:
+    row = asked(officer)
+    for verb in (approve, deny):
+        with pytest.raises(OwnRequest):
+            verb(actor=Actor.staff(officer), approval=row, reason="me")
+    assert not deed.done
+
+
+@pytest.mark.parametrize("role", [StaffRole.OPERATOR, StaffRole.AUDITOR, StaffRole.SUPPORT])
+def test_only_security_officers_decide(role: StaffRole, operator: User, deed: Deed) -> None:
+    row, other = asked(operator), Actor.staff(colleague("other", role))
+    for verb in (approve, deny):
+        with pytest.raises(NotPermitted):
+            verb(actor=other, approval=row, reason="x")
+    assert not deed.done
+
+
+@pytest.mark.parametrize("actor", [Actor.system("jobs"), COMMAND])
+def test_neither_a_job_nor_a_command_approves(actor: Actor, operator: User, deed: Deed) -> None:
+    row = asked(operator)
+    with pytest.raises(NotPermitted):
+        approve(actor=actor, approval=row, reason="x")
+
+
+def test_an_officer_who_lost_the_role_no_longer_decides(operator: User, officer: User, deed: Deed) -> None:
+    row = asked(operator)
+    for change in ({"staff_role": StaffRole.AUDITOR}, {"is_active": False, "staff_role": StaffRole.SECURITY_OFFICER}):
+        User.objects.filter(pk=officer.pk).update(**change)
+        with pytest.raises(NotPermitted):
+            approve(actor=Actor.staff(officer), approval=row, reason="x")
+    assert not deed.done
+
+
+def test_what_somebody_asked_who_left_since_is_not_done(operator: User, officer: User, deed: Deed) -> None:
+    row = asked(operator)
+    User.objects.filter(pk=operator.pk).update(is_active=False)
+    with pytest.raises(Conflict, match="may not ask for it any more"):
+        approve(actor=Actor.staff(officer), approval=row, reason="x")
+    assert not deed.done
+    deny(actor=Actor.staff(officer), approval=row, reason="left")
+
+
+@pytest.mark.parametrize("first", [approve, deny])
+@pytest.mark.parametrize("then", [approve, deny])
+def test_the_first_decision_stands(
+    first: object, then: object, operator: User, officer: User, second: User, deed: Deed
+) -> None:
+    row = asked(operator)
+    first(actor=Actor.staff(officer), approval=row, reason="one")
+    with pytest.raises(Decided, match=r"officer@platform\.test") as refusal:
+        then(actor=Actor.staff(second), approval=row, reason="two")
+    assert refusal.value.http_status == 409
+    row.refresh_from_db()
+    assert (row.decided_by, row.decision_reason) == (officer, "one")
+    assert len(deed.done) == (1 if first is approve else 0)
+
+
+def test_after_its_time_a_request_is_closed(operator: User, officer: User, deed: Deed) -> None:
+    row = asked(operator)
+    Approval.objects.update(expires_at=timezone.now())
+    for verb, person in ((approve, officer), (deny, officer), (withdraw, operator)):
+        with pytest.raises(Decided, match="expired"):
+            verb(actor=Actor.staff(person), approval=row, reason="late")
+    assert not deed.done
+
+
+def test_only_who_asked_withdraws(operator: User, officer: User, deed: Deed) -> None:
+    row = asked(operator)
+    with pytest.raises(NotPermitted):
+        withdraw(actor=Actor.staff(officer), approval=row)
+    withdraw(actor=Actor.staff(operator), approval=row)
+    with pytest.raises(Decided):
+        approve(actor=Actor.staff(officer), approval=row, reason="x")
+    assert not deed.done
+
+
+def test_what_the_deed_refuses_is_told_and_leaves_the_request_open(operator: User, officer: User, deed: Deed) -> None:
+    row, deed.refuses = asked(operator), True
+    with pytest.raises(Conflict, match="Its state has changed"):
+        approve(actor=Actor.staff(officer), approval=row, reason="yes")
+    row.refresh_from_db()
+    assert (row.state, row.decided_by, row.used_at) == ("open", None, None)
+    assert not AuditRow.objects.filter(tag=Tag.APPROVAL_GRANTED).exists()
+    deed.refuses = False
+    assert approve(actor=Actor.staff(officer), approval=row, reason="yes") == "done"
+
+
+def test_an_approved_deed_is_done_once_in_both_names(operator: User, officer: User, deed: Deed) -> None:
+    row = asked(operator, how="softly")
+    assert approve(actor=Actor.staff(officer), approval=row, reason="checked") == "done"
+    (warrant,) = deed.done
+    assert (warrant.actor, warrant.asked_by) == (Actor.staff(officer), operator.email)
+    assert (warrant.target_id, dict(warrant.parameters), warrant.reason) == ("a1", {"how": "softly"}, "lost laptop")
+    row.refresh_from_db()
+    assert (row.state, row.decided_by, row.decision_reason) == ("approved", officer, "checked")
+    assert row.used_at is not None
+    written = AuditRow.objects.get(tag=Tag.APPROVAL_GRANTED)
+    assert written.actor_id == officer.id.hex
+    assert operator.email in written.data
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_tabs_one_decides(operator: User, officer: User, second: User, deed: Deed) -> None:
+    row, ends, start = asked(operator), [], threading.Barrier(4)
+
+    def decide(verb: Verb, person: User) -> None:
+        start.wait()
+        try:
+            verb(actor=Actor.staff(person), approval=row, reason="now")
+            ends.append("decided")
+        except Decided:
+            ends.append("late")
+        finally:
+            connection.close()
+
+    tries = [(approve, officer), (approve, second), (deny, officer), (deny, second)]
+    threads = [threading.Thread(target=decide, args=one) for one in tries]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(ends) == ["decided", "late", "late", "late"]
+    assert len(deed.done) == Approval.objects.filter(state="approved").count()
+
+
+# --- warrants ---
+
+
+def warrant_of(row: Approval, decider: User, **changes: object) -> Warrant:
+    facts = {
+        "approval_id": row.pk,
+        "actor": Actor.staff(decider),
+        "asked_by": row.asked_by.email,
+        "kind": row.kind,
+        "target_id": row.target_id,
+        "reason": row.reason,
+        "parameters": row.parameters,
+    }
+    return Warrant(**{**facts, **changes})  # type: ignore[arg-type]
+
+
+def use(warrant: Warrant | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
+    return spend(actor=actor, kind="test-deed", target_id=target, parameters=parameters, warrant=warrant)
+
+
+def test_staff_without_a_warrant_are_refused_whatever_their_role(officer: User, deed: Deed) -> None:
+    with pytest.raises(ApprovalRequired):
+        use(None, Actor.staff(officer))
+
+
+def test_a_warrant_made_up_from_an_open_or_denied_request_is_worth_nothing(
+    operator: User, officer: User, deed: Deed
+) -> None:
+    row = asked(operator)
+    with pytest.raises(ApprovalRequired):
+        use(warrant_of(row, officer), Actor.staff(officer))
+    deny(actor=Actor.staff(officer), approval=row, reason="no")
+    with pytest.raises(ApprovalRequired):
+        use(warrant_of(row, officer), Actor.staff(officer))
+
+
+def approved_unspent(operator: User, officer: User) -> Approval:
+    row = asked(operator)
+    Approval.objects.update(state="approved", decided_by=officer, decided_at=timezone.now())
+    return row
+
+
+def test_a_warrant_is_good_for_its_own_deed_and_person_once(
+    operator: User, officer: User, second: User, deed: Deed
+) -> None:
+    row = approved_unspent(operator, officer)
+    good, actor = warrant_of(row, officer), Actor.staff(officer)
+    for attempt in (
+        lambda: use(good, actor, "a2"),
+        lambda: use(good, actor, how="harder"),
+        lambda: use(good, Actor.staff(second)),
+        lambda: use(warrant_of(row, second), Actor.staff(second)),
+        lambda: use(warrant_of(row, operator), Actor.staff(operator)),
+        lambda: spend(actor=actor, kind="lock-tenant", target_id="a1", warrant=good),
+    ):
+        with pytest.raises(ApprovalRequired):
+            attempt()
+    assert use(good, actor) == {"approval": row.pk.hex, "asked_by": operator.email}
+    with pytest.raises(ApprovalRequired):
+        use(good, actor)
+
+
+def test_the_database_itself_refuses_one_person_as_both(operator: User, deed: Deed) -> None:
+    row = asked(operator)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Approval.objects.filter(pk=row.pk).update(state="approved", decided_by=operator, decided_at=timezone.now())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Approval.objects.filter(pk=row.pk).update(state="approved", decided_at=timezone.now())
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Approval.objects.filter(pk=row.pk).update(used_at=timezone.now())
+
+
+@pytest.mark.parametrize("actor", [COMMAND, Actor.system("jobs")])
+def test_the_server_itself_needs_no_second_person(actor: Actor, deed: Deed, db: None) -> None:
+    assert use(None, actor) == {}
+
+
+def test_what_was_asked_for_has_one_fingerprint() -> None:
+    same = {fingerprint("k", "t", {"a": 1, "b": 2}), fingerprint("k", "t", {"b": 2, "a": 1})}
+    assert len(same) == 1
+    others = {
+        fingerprint("k", "t", {}),
+        fingerprint("k", "u", {}),
+        fingerprint("l", "t", {}),
+        fingerprint("kt", "", {}),
+    }
+    assert len(others | same) == 5
+
+
+# --- the end of time, and mails ---
+
+
+def test_the_job_closes_what_is_overdue_and_nothing_else(operator: User, deed: Deed) -> None:
+    old, new = asked(operator), asked(operator, "b2")
+    Approval.objects.filter(pk=old.pk).update(expires_at=timezone.now())
+    assert expire() == 1
+    assert expire() == 0
+    old.refresh_from_db()
+    new.refresh_from_db()
+    assert (old.state, new.state) == ("expired", "open")
+    assert AuditRow.objects.get(tag=Tag.APPROVAL_EXPIRED).actor_type == "system"
+
+
+def test_those_who_may_decide_get_a_mail_that_leads_to_the_platforms_host(
+    operator: User,
+    officer: User,
+    second: User,
+    auditor: User,
+    deed: Deed,
+    settings: Settings,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    settings.PLATFORM_HOSTS = ["admin.test"]
+    User.objects.filter(pk=second.pk).update(is_active=False)
+    with django_capture_on_commit_callbacks(execute=True):
+        row = asked(operator)
+    (message,) = mail.outbox
+    assert message.to == [officer.email]
+    assert "://admin.test" in message.body
+    assert f"/admin/accounts/approval/{row.pk}/change/" in message.body
+    assert "lost laptop" in message.body
+    assert "\n" not in message.subject
+
+
+def test_an_officer_who_asks_is_not_asked(
+    officer: User,
+    second: User,
+    deed: Deed,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        asked(officer)
+    assert [message.to for message in mail.outbox] == [[second.email]]
+
+
+def test_officers_are_told_of_what_a_command_did(
+    officer: User, deed: Deed, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    with django_capture_on_commit_callbacks(execute=True):
+        use(None, COMMAND)
+    (message,) = mail.outbox
+    assert message.to == [officer.email]
+    assert "Do it to a1" in message.body
+    assert "manage.py tests" in message.body

@@ -1,0 +1,75 @@
+"""A million rows: every page takes the same few queries, each bounded by an index (KEYCAST_TEST_ALL=1)."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from keycast.audit.browsing import CHAIN_WINDOW, WINDOW, browse
+from keycast.audit.exporting import range_of
+from tests.keycast.audit.million import CHAINS, ROWS, fill, questions
+from tests.keycast.console.conftest import platform, signed_in, staff  # noqa: F401  (a fixture)
+
+GENEROUS = 5.0
+"""Seconds: far above what a page takes, far below what reading all rows takes on a busy machine."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.django_db
+def test_every_page_of_a_million_rows_is_a_few_bounded_queries() -> None:
+    """One test, so that the rows are made once."""
+    fill(connection)
+    for name, question in questions().items():
+        by_id = not question["chain"] or question["filters"].key_id
+        middle = str(ROWS // 2 if by_id else ROWS // CHAINS // 2)
+        for cursor in ({}, {"before": middle}, {"after": middle}):
+            assert_bounded(name, question, cursor)
+    assert_a_range_is_found_at_once()
+    assert_the_staffs_page_is_as_quick()
+
+
+def assert_bounded(name: str, question: dict[str, Any], cursor: dict[str, str]) -> None:
+    started = time.monotonic()
+    with CaptureQueriesContext(connection) as queries:
+        browse(**question, **cursor)
+    assert time.monotonic() - started < GENEROUS, name
+    assert len(queries) <= 6, name
+    for query in queries.captured_queries:
+        assert_walks_no_table(query["sql"])
+
+
+def assert_walks_no_table(statement: str) -> None:
+    """No statement walks the whole table, or sorts what it found."""
+    if connection.vendor != "sqlite" or "WITH RECURSIVE" in statement:
+        return
+    with connection.cursor() as cursor:
+        plan = " ".join(str(row[-1]) for row in cursor.execute(f"EXPLAIN QUERY PLAN {statement}").fetchall())
+    assert "TEMP B-TREE" not in plan, (plan, statement)
+    assert "SCAN audit_auditrow" not in plan or "LIMIT" in statement or "MAX(id)" in statement, (plan, statement)
+
+
+def assert_a_range_is_found_at_once() -> None:
+    question = questions()["an hour of one tenant"]
+    with CaptureQueriesContext(connection) as queries:
+        found = range_of(question["chain"], question["filters"])
+    assert len(queries) == 3
+    assert 0 < found.size <= ROWS // CHAINS
+
+
+def assert_the_staffs_page_is_as_quick() -> None:
+    client = signed_in(staff("operator@platform.test"))
+    for query in ({}, {"tag": "keys:key:destroyed"}, {"q": "f" * 64}, {"outcome": "denied", "actor": "client"}):
+        started = time.monotonic()
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get("/admin/audit/auditrow/", query).status_code == 200
+        assert time.monotonic() - started < GENEROUS, query
+        assert len(queries) <= 22, query
+
+
+def test_what_is_looked_through_is_a_small_part() -> None:
+    assert max(WINDOW, CHAIN_WINDOW) * 20 <= ROWS

@@ -1,0 +1,136 @@
+"""The doctor names what is wrong and what to do, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from io import StringIO
+from typing import Any
+
+import pytest
+from allauth.mfa.models import Authenticator
+from django.core.cache import cache
+from django.core.management import call_command
+from django.db import DatabaseError, connection
+from pytest_django import Settings
+
+from accounts.models import User
+from bunker.models import ShardLease, WorkerSeat
+from keycast.audit.verification import Fault, Report
+from keycast.operations import doctor, health, jobs
+from keycast.operations.health import Finding
+from keys import SHARDS
+
+pytestmark = pytest.mark.django_db
+
+FOR_TESTS = {"durability"} if connection.vendor == "postgresql" else set()
+"""PostgreSQL is usually run without fsync for tests, and the doctor is right to complain."""
+
+
+def examine() -> dict[str, Finding]:
+    return {finding.name: finding for finding in doctor.examine()}
+
+
+@pytest.fixture
+def healthy() -> None:
+    """Signs of life of a worker, its leases and the jobs; two who can decide together."""
+    cache.clear()
+    for name in ("one", "two"):
+        officer = User.objects.create_user(f"{name}@example.org", is_staff=True, staff_role="security-officer")
+        Authenticator.objects.create(user=officer, type=Authenticator.Type.TOTP, data={})
+    now = time.time_ns() // 1_000_000
+    WorkerSeat.objects.create(id="w", host="h", pid=1, seen_at=now)
+    ShardLease.objects.bulk_create(
+        ShardLease(shard=shard, owner="w", fence=1, expires_at=now + 60_000) for shard in range(SHARDS)
+    )
+    jobs.heartbeat()
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    out = StringIO()
+    try:
+        call_command("doctor", *arguments, stdout=out)
+    except SystemExit as end:
+        return int(str(end.code)), out.getvalue()
+    return 0, out.getvalue()
+
+
+def test_a_fresh_installation_lacks_a_worker_jobs_and_two_officers() -> None:
+    cache.clear()
+    failing = {name for name, finding in examine().items() if not finding.is_ok}
+    assert failing - FOR_TESTS == {"workers", "leases", "jobs", "security officers"}
+
+
+def test_every_failing_line_says_what_to_do() -> None:
+    cache.clear()
+    code, text = run()
+    assert code == 1
+    lines = text.splitlines()
+    for number, line in enumerate(lines):
+        if line.startswith("FAIL"):
+            assert lines[number + 1].strip().startswith("-> "), line
+
+
+@pytest.mark.usefixtures("healthy")
+def test_all_is_well() -> None:
+    code, text = run("--json")
+    report = json.loads(text)
+    failing = {each["name"] for each in report["findings"] if not each["is_ok"]}
+    assert failing - FOR_TESTS == set()
+    assert (code, report["healthy"]) == (len(failing), not failing)
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_key_that_does_not_open_is_found(development_key: Any) -> None:
+    finding = examine()["keys"]
+    assert not finding.is_ok
+    assert "sealed" not in finding.detail
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_broken_audit_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Report(1, 5, [Fault("platform", 3, "hash", "")])
+    monkeypatch.setattr(doctor, "verify", lambda: broken)
+    assert not examine()["audit log"].is_ok
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_long_audit_log_relies_on_the_nightly_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "ROWS_VERIFIED_AT_ONCE", -1)
+    assert not examine()["audit log"].is_ok
+    jobs.verify_audit_log()
+    assert examine()["audit log"].is_ok
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_shard_without_worker_is_found() -> None:
+    ShardLease.objects.filter(shard=3).update(expires_at=0)
+    assert examine()["leases"].detail == f"{SHARDS - 1} of {SHARDS} shards are served."
+
+
+@pytest.mark.usefixtures("healthy")
+def test_a_relay_that_cannot_be_reached_is_named(settings: Settings) -> None:
+    with socket.socket() as closed, socket.create_server(("127.0.0.1", 0)) as listening:
+        closed.bind(("127.0.0.1", 0))
+        away, there = (f"ws://127.0.0.1:{each.getsockname()[1]}" for each in (closed, listening))
+        settings.OUTBOUND_RELAYS = [away, there]
+        finding = examine()["relays"]
+    assert not finding.is_ok
+    assert away in finding.detail
+    assert there not in finding.detail
+
+
+def test_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "LEAST_DISK", 2**62)
+    assert not doctor.disk_space().is_ok
+
+
+def test_a_look_that_the_database_stops_is_a_finding() -> None:
+    def look() -> Finding:
+        raise DatabaseError("secret details")
+
+    finding = health.safely(look)
+    assert finding is not None
+    assert not finding.is_ok
+    assert "secret" not in finding.detail

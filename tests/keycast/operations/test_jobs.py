@@ -1,0 +1,71 @@
+"""Schedules exist in code alone, and jobs leave a sign that they ran."""
+
+from __future__ import annotations
+
+import time
+from importlib import import_module
+
+import pytest
+from django.core.cache import cache
+from django_q.models import Schedule
+
+from keycast.audit.entries import Actor, Entry
+from keycast.audit.services import record
+from keycast.audit.tags import Outcome, Tag
+from keycast.operations import jobs
+from tests.keycast.audit.conftest import tamper
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    cache.clear()
+
+
+def test_a_schedule_that_is_not_in_the_code_is_removed() -> None:
+    Schedule.objects.create(name="evil", func="os.system", args="'id'")
+    jobs.register_schedules()
+    assert not Schedule.objects.filter(name="evil").exists()
+
+
+@pytest.mark.parametrize("change", [{"func": "os.system"}, {"args": "'id'"}, {"minutes": 9999}, {"hook": "os.system"}])
+def test_a_schedule_that_was_changed_is_put_right(change: dict[str, object]) -> None:
+    jobs.register_schedules()
+    Schedule.objects.filter(name="heartbeat").update(**change)
+    jobs.register_schedules()
+    row = Schedule.objects.get(name="heartbeat")
+    assert (row.func, row.minutes, row.args, row.hook) == ("keycast.operations.jobs.heartbeat", 1, None, None)
+
+
+def test_registering_again_keeps_the_times() -> None:
+    jobs.register_schedules()
+    before = list(Schedule.objects.order_by("name").values())
+    jobs.register_schedules()
+    assert list(Schedule.objects.order_by("name").values()) == before
+    assert len(before) == len(jobs.SCHEDULES)
+
+
+@pytest.mark.parametrize("path", [path for _, path, _ in jobs.SCHEDULES])
+def test_every_schedule_leads_to_a_job_that_runs_without_arguments(path: str) -> None:
+    module, _, name = path.rpartition(".")
+    getattr(import_module(module), name)()
+
+
+def test_a_heartbeat_is_seen() -> None:
+    assert jobs.seconds_since_heartbeat() is None
+    jobs.heartbeat()
+    assert (jobs.seconds_since_heartbeat() or 0) < 5
+
+
+def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
+    assert jobs.verify_audit_log() is True
+    record(Entry("platform", Tag.KEY_LOCKED, Outcome.OK, Actor.system("test")))
+    tamper("UPDATE audit_auditrow SET data = '[]' WHERE sequence = 2")  # since the last look; older rows wait a week
+    assert jobs.verify_audit_log() is False
+    last = jobs.last_verification()
+    assert last is not None
+    assert last["intact"] is False
+    assert float(str(last["at"])) == pytest.approx(time.time(), abs=5)
+    assert "audit_chain_broken" in caplog.text

@@ -1,0 +1,208 @@
+"""A co-signer, a signer A and an HSM, as tests put them together."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from uuid import uuid4
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from keycast.crypto import ecdsa, split
+from keycast.crypto.musig import KeyAggregate
+from keycast.crypto.points import even_half
+from keycast.crypto.schnorr import Keypair
+from keycast.nostr.nip01 import UnsignedEvent
+from keys.cosigner import records
+from keys.cosigner.server import CosignerServer
+from keys.cosigner.service import Cosigner, Limits
+from keys.cosigner.store import Store
+from keys.refs import HsmRef, KeyRef, SealedSecret
+from keys.signing.cache import LeasedCache
+from keys.signing.cosigned import CosignedSigner
+from keys.signing.cosigning import authorisation
+from keys.signing.cosigning.address import Address
+from keys.signing.cosigning.authorisation import Grant
+from keys.signing.cosigning.client import CosignerClient
+from keys.signing.half import OpenHalf, seal_half
+from keys.signing.kms.local import LocalKekProvider
+from keys.signing.opened_key import OpenKey
+from keys.signing.vault import Vault
+from tests.paths import ROOT
+
+KEK_A = b"a-1:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
+KEK_B = b"b-1:dnV0c3JxcG9ubWxramloZ2ZlZGNiYTk4NzY1NDMyMTA="
+
+
+class FakeHsm:
+    """An Authoriser (keys.hsm.protocol) with one ECDSA key a personal key; counts what it signs."""
+
+    provider = "google"
+
+    def __init__(self):
+        self.keys, self.count = {}, 0
+
+    def make(self, name):
+        self.keys[name] = ec.generate_private_key(ec.SECP256K1())
+        return self.keys[name].public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+
+    def sign(self, name, digest):
+        self.count += 1
+        return ecdsa.normalise(ecdsa.parse_der(self.keys[name].sign(digest, ec.ECDSA(Prehashed(SHA256())))))
+
+    async def authorise(self, hsm, digest):
+        return self.sign(hsm.key_name, digest)
+
+
+def kek_a():
+    return LocalKekProvider(lambda: KEK_A)
+
+
+class CosignerKek(LocalKekProvider):
+    name = records.KEK_PROVIDER
+
+
+class Bench:
+    """One co-signer in this event loop, one signer A, one HSM."""
+
+    def __init__(self, folder, lease=60.0, limits=None, address=None, client_address=None):
+        self.folder, self.lease = folder, lease
+        self.limits = limits or Limits((10_000, 10_000), (10_000, 10_000))
+        self.address = address or Address(path=folder / "b.sock")
+        self.hsm = FakeHsm()
+        self.client = CosignerClient(lambda: client_address or self.address)
+        self.users = frozenset({os.geteuid()})
+        self.signer = self.new_signer()
+
+    async def start(self):
+        kek = CosignerKek(lambda: KEK_B)
+        self.store = Store(self.folder / "b.sqlite3")
+        self.vault_b = Vault(
+            lambda keypair, tenant: OpenKey(keypair, tenant, 0), lambda _: kek, LeasedCache(lambda: self.lease, 100)
+        )
+        self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits)
+        self.server = CosignerServer(self.cosigner, self.address, self.users)
+        await self.server.start()
+        return self
+
+    async def stop(self):
+        await self.client.close()
+        await self.server.stop()
+        self.vault_b.forget_all()
+        self.signer.forget_all()
+        self.store.close()
+
+    def new_signer(self, client=None):
+        self.kek = kek_a()
+        vault = Vault(
+            lambda keypair, tenant: OpenHalf(keypair, tenant, 16),
+            lambda _: self.kek,
+            LeasedCache(lambda: self.lease, 100),
+        )
+        return CosignedSigner(vault, {"google": self.hsm}, client or self.client)
+
+    async def key(self, secret=None, register=True, tenant_id=None):
+        """A usable key: created without a dealer, or imported."""
+        return await make_key(self.client, self.hsm, secret, register=register, tenant_id=tenant_id)
+
+
+async def make_key(client, hsm, secret=None, *, register=True, tenant_id=None):
+    tenant_id, key_id = tenant_id or uuid4(), uuid4()
+    tweak = b""
+    if secret is None:
+        keypair, a = even_half()
+        half_b = await client.create(tenant_id, key_id, keypair.public_key)
+    else:
+        a, b, tweak = split.new_halves_for(secret)
+        keypair, whole = Keypair.from_secret(a), Keypair.from_secret(secret).public_key
+        half_b = await client.adopt_half(tenant_id, key_id, keypair.public_key, b, tweak, whole)
+    aggregate = KeyAggregate(b"\x02" + keypair.public_key, half_b, tweak or None)
+    half = seal_half(keypair, a, tenant_id, key_id, kek_a())
+    name = f"user-{key_id}"
+    authoriser = hsm.make(name)
+    if register:
+        await client.register_authoriser(tenant_id, key_id, authoriser)
+    hsm_ref = HsmRef(name, f"{name}/1", authoriser.hex(), tweak.hex(), half_b[1:].hex())
+    sealed = SealedSecret("google", half.sealed.kek_version, half.pack())
+    return KeyRef(tenant_id, key_id, aggregate.public_key.hex(), "hsm", "google", sealed, hsm_ref)
+
+
+def half_a(key):
+    return key.sealed.blob[1:33]
+
+
+def note(key, content="hello", created_at=1_700_000_000):
+    return UnsignedEvent(key.public_key, created_at, 1, [["t", "x"]], content)
+
+
+def grant(hsm, key, purpose, subject, at=None, *, of=None):
+    """An authorisation by ``key``'s HSM key; ``of`` names another key in the digest."""
+    now, salt = authorisation.fresh()
+    at, named = now if at is None else at, of or key
+    digest = authorisation.digest(purpose, named.tenant_id, named.key_id, subject, at, salt)
+    return Grant(at, salt, hsm.sign(key.hsm.key_name, digest))
+
+
+class Process:
+    """A co-signer that is a process of its own: ``manage.py cosigner``."""
+
+    def __init__(self, folder, crash_at="", **environment):
+        self.folder, self.socket = folder, folder / "p.sock"
+        kek = folder / "kek-b"
+        if not kek.exists():
+            kek.write_bytes(KEK_B)
+            kek.chmod(0o600)
+        self.environment = {
+            "PATH": os.environ["PATH"],
+            "KEYCAST_ENVIRONMENT": "test",
+            "KEYCAST_DATA_DIR": str(folder),
+            "KEYCAST_COSIGNER_SOCKET": str(self.socket),
+            "KEYCAST_COSIGNER_DB": str(folder / "p.sqlite3"),
+            "KEYCAST_COSIGNER_KEK_FILE": str(kek),
+            "DATABASE_URL": "sqlite:////nonexistent/main.sqlite3",
+            "KEYCAST_KEY_LEASE_SECONDS": "60",
+            "KEYCAST_COSIGNER_KEY_LIMIT": "10000",
+            "KEYCAST_COSIGNER_TENANT_LIMIT": "10000",
+            **environment,
+        }
+        self.start(crash_at)
+
+    def start(self, crash_at=""):
+        self.socket.unlink(missing_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "manage.py"), "cosigner"],
+            env={**self.environment, "KEYCAST_TEST_COSIGNING_CRASH_AT": crash_at},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        line = self.process.stdout.readline()
+        assert "listens on" in line, line
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=15)
+        return self.process.returncode
+
+    def died(self, within=5.0):
+        """Whether it killed itself at the chosen step."""
+        end = time.monotonic() + within
+        while self.process.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        return self.process.returncode == -9
+
+    def verify_audit(self):
+        command = [sys.executable, str(ROOT / "manage.py"), "cosigner", "--verify-audit"]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def client(self):
+        return CosignerClient(lambda: Address(path=self.socket))

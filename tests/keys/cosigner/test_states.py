@@ -1,0 +1,135 @@
+"""The co-signer hears of a key's life: stopping is free, serving again takes the HSM."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import transaction
+from django.test import override_settings
+
+from keycast.audit.entries import Actor
+from keys import services, signals
+from keys.errors import KeyLocked
+from keys.hsm import registration
+from keys.hsm.errors import HsmMisconfigured
+from keys.models import KeyState
+from keys.signing.cosigning.client import blocking
+from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable
+from keys.split import maintenance
+from tests.keys.conftest import make_key, make_tenant, make_user
+from tests.keys.cosigner.rows import StoredHsm, again, make_row, signs
+from tests.keys.cosigner.support import Process
+
+SYSTEM = Actor.system("test")
+
+
+@pytest.fixture
+def process(tmp_path):
+    process = Process(tmp_path)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def hsm(tmp_path):
+    return StoredHsm(tmp_path)
+
+
+@pytest.fixture
+def people(transactional_db):
+    tenant = make_tenant()
+    return make_user(tenant), tenant
+
+
+class Keeper:
+    """Takes HSM keys out of use and back."""
+
+    def __init__(self):
+        self.disabled = set()
+        self.disable, self.enable = self.disabled.add, self.disabled.discard
+
+
+@pytest.fixture
+def keeper(monkeypatch):
+    keeper = Keeper()
+    monkeypatch.setattr(registration, "keepers", lambda: {"google": keeper})
+    return keeper
+
+
+@pytest.fixture
+def row(people, process, hsm, keeper, monkeypatch):
+    """A split key, and jobs that talk to this test's co-signer and HSM."""
+    monkeypatch.setattr(maintenance, "authoriser_of", lambda _: hsm)
+    with override_settings(COSIGNER_SOCKET=str(process.socket), COSIGNER_ADDRESS="", HSM_PROVIDERS=["google"]):
+        yield make_row(*people, hsm, process.client())
+
+
+def state_at_b(row, process):
+    return blocking(lambda b: b.state(row.tenant_id, row.id), process.client())
+
+
+def test_a_locked_key_is_locked_on_both_sides(row, process, hsm):
+    services.lock_key(actor=SYSTEM, key=row)
+    assert maintenance.follow(row.id)
+    assert not maintenance.follow(row.id), "telling it again changes nothing"
+    assert state_at_b(row, process) == "locked"
+    with pytest.raises(KeyLocked):  # also for whoever goes around signer A's own checks
+        signs(row, hsm, process.client())
+
+
+def test_only_the_hsm_brings_a_key_back(row, process, hsm, monkeypatch):
+    services.lock_key(actor=SYSTEM, key=row)
+    maintenance.follow(row.id)
+    services.unlock_key(actor=SYSTEM, key=row)
+    good, before = hsm.sign, hsm.count
+    monkeypatch.setattr(hsm, "sign", lambda *_: bytes(64))
+    with pytest.raises(CosignerRefused):
+        maintenance.follow(row.id)
+    assert state_at_b(row, process) == "locked"
+    monkeypatch.setattr(hsm, "sign", good)
+    assert maintenance.follow(row.id)
+    assert state_at_b(row, process) == "active"
+    assert hsm.count == before + 1
+    assert signs(row, hsm, process.client())
+
+
+@pytest.mark.parametrize("stop", [services.disable_key, services.schedule_destruction])
+def test_a_key_out_of_use_is_disabled_on_both_sides_and_in_the_hsm(row, process, hsm, keeper, stop):
+    stop(actor=SYSTEM, key=row)
+    assert maintenance.keep_up() == 1
+    assert state_at_b(row, process) == "disabled"
+    assert keeper.disabled == {row.kms_key_version}
+
+
+def test_without_a_key_ring_the_co_signer_hears_of_it_all_the_same(row, process, monkeypatch):
+    monkeypatch.setattr(registration, "keepers", dict)
+    services.disable_key(actor=SYSTEM, key=row)
+    with pytest.raises(HsmMisconfigured):
+        maintenance.follow(row.id)
+    assert state_at_b(row, process) == "disabled"
+
+
+def test_what_the_co_signer_did_not_hear_is_repeated(row, process):
+    services.lock_key(actor=SYSTEM, key=row)
+    process.stop()
+    with pytest.raises(CosignerUnavailable):
+        maintenance.follow(row.id)
+    assert maintenance.keep_up() == 0
+    process.start()
+    assert maintenance.keep_up() == 1
+    assert state_at_b(row, process) == "locked"
+
+
+def test_a_change_of_a_split_key_alone_makes_a_job(row, people, monkeypatch):
+    asked = []
+    monkeypatch.setattr("django_q.tasks.async_task", lambda *arguments: asked.append(arguments))
+    maintenance.connect()
+    try:
+        services.lock_key(actor=SYSTEM, key=make_key(*people))
+        assert asked == []
+        with transaction.atomic():
+            services.lock_key(actor=SYSTEM, key=row)
+            assert asked == []
+        assert asked == [("keys.jobs.tell_cosigner", str(row.id))]
+    finally:
+        signals.key_changed.disconnect(dispatch_uid="keys.cosigner")
+    assert again(row).state == KeyState.LOCKED

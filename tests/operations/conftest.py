@@ -1,7 +1,0 @@
-"""The admin's small world, for pages about the whole deployment."""
-
-from __future__ import annotations
-
-from tests.admin.conftest import operator, operator_client, platform, world
-
-__all__ = ["operator", "operator_client", "platform", "world"]
