@@ -69,3 +69,15 @@ def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixtur
     assert last["intact"] is False
     assert float(str(last["at"])) == pytest.approx(time.time(), abs=5)
     assert "audit_chain_broken" in caplog.text
+
+
+def test_jobs_queued_under_their_former_paths_still_run() -> None:
+    """Schedules and queued tasks of an installed database name them by path (until 0.2)."""
+    from importlib import import_module
+
+    from keycast.operations import jobs
+
+    for _, path, _ in jobs.SCHEDULES:
+        name = path.rpartition(".")[2]
+        if path.startswith("keycast.operations.jobs."):
+            assert getattr(import_module("keycast.jobs"), name) is getattr(jobs, name)
