@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import flush, plumbing
+from tests import flush, leftovers, plumbing
 
 
 def pytest_configure(config: Any) -> None:
     flush.install()
     config.pluginmanager.register(plumbing.Plumbing())
+    config.pluginmanager.register(leftovers.Leftovers())
 
 
 # A busy machine is slow at drawing examples; that says nothing about the code under test.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -10,6 +12,8 @@ from typing import Any, TypeVar
 from django.db import InterfaceError, OperationalError, connection
 
 T = TypeVar("T")
+
+CLOSING_SECONDS = 5.0
 
 
 class DatabaseThreads:
@@ -25,9 +29,17 @@ class DatabaseThreads:
 
     def close(self) -> None:
         """End the threads once they are idle, and their connections with them."""
+        everyone = threading.Barrier(self._threads)
         for _ in range(self._threads):
-            self._pool.submit(connection.close)
+            self._pool.submit(_close_connection, everyone)
         self._pool.shutdown(wait=False)
+
+
+def _close_connection(everyone: threading.Barrier) -> None:
+    """Close this thread's connection, and wait for the others: a thread that took two such errands would spare one."""
+    connection.close()
+    with contextlib.suppress(threading.BrokenBarrierError):  # one is still held up by a query
+        everyone.wait(CLOSING_SECONDS)
 
 
 def _hygienic(work: Callable[[], T]) -> T:

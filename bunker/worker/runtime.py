@@ -126,8 +126,7 @@ class BunkerWorker:
         Raises AnotherWorkerRuns, DatabaseOlder, or the failure of whatever part ended first.
         """
         garbage_collection.relax()
-        exclusive = connection.vendor == "sqlite"
-        await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
+        await self._take_seat(exclusive=connection.vendor == "sqlite")
         try:
             await self._start()
             failure = await self._serve(stop)
@@ -135,6 +134,14 @@ class BunkerWorker:
             await self._drain()
         if failure is not None:
             raise failure
+
+    async def _take_seat(self, *, exclusive: bool) -> None:
+        """Or leave nothing behind: whoever supervises this worker may try another one for as long as it takes."""
+        try:
+            await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
+        except BaseException:
+            self._close_threads()
+            raise
 
     def hurry(self) -> None:
         """A second request to stop: give up what is not finished yet."""
@@ -200,9 +207,12 @@ class BunkerWorker:
             await asyncio.wait_for(self._heartbeats(lambda: leases.leave(self.id)), 3)
         except (Error, TimeoutError) as error:
             log.warning("leases_not_given_back", error=type(error).__name__)
+        self._close_threads()
+        log.info("worker_stopped", worker=self.id)
+
+    def _close_threads(self) -> None:
         self._heartbeats.close()
         self._threads.close()
-        log.info("worker_stopped", worker=self.id)
 
     # Parts
 
