@@ -1,4 +1,4 @@
-"""No test leaves anything running: a worker, a thread of one, a child process, a lease in the database, another clock.
+"""No test leaves anything behind: a worker's thread, a child process, a lease, another time, a stand-in.
 
 What is left behind meets the next test of this process, which then fails without a fault of its own. So the test that
 left it fails. What fixtures of a wider scope than one test start stays, and is theirs to end.
@@ -58,6 +58,23 @@ def seats_and_leases() -> list[str]:
     ]
 
 
+def services_with_a_stand_in() -> list[str]:
+    """Services of this process that were made while something else stood in for the key-encryption key providers."""
+    from keys.signing import runtime  # needs the settings
+    from keys.signing.kms import registry
+
+    made = [
+        service() for service in (runtime.signing_service, runtime.transport_service) if service.cache_info().currsize
+    ]
+    parts = [part for service in made for part in (service, *getattr(service, "_signers", {}).values())]
+    vaults = [part._vault for part in parts if hasattr(part, "_vault")]
+    return [
+        f"a service that asks {vault._providers} for key-encryption keys"
+        for vault in vaults
+        if vault._providers is not registry.provider
+    ]
+
+
 def uses_database(item: pytest.Item) -> bool:
     return bool(item.get_closest_marker("django_db") or USES_DATABASE & set(getattr(item, "fixturenames", ())))
 
@@ -96,6 +113,7 @@ class Leftovers:
         left = [f"{name} ({ident})" for ident, name in still.items()]
         if time_machine.escape_hatch.is_travelling():
             left.append("another time")
+        left += services_with_a_stand_in()
         if is_database_there:
             with item.config.stash[blocking_manager_key].unblock():
                 left += seats_and_leases()

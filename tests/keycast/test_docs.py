@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 from django.core.management import get_commands
 
 from keycast.checks import RULES
@@ -14,46 +14,53 @@ from tests.paths import ROOT
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.fixture(params=PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def page(request: pytest.FixtureRequest) -> Path:
-    found: Path = request.param
-    return found
+def wrong_on_each_page(find: Callable[[Path, str], object]) -> dict[str, object]:
+    """What ``find`` objects to, by the page that it is on."""
+    found = {page: find(page, page.read_text(encoding="utf-8")) for page in PAGES}
+    return {str(page.relative_to(ROOT)): wrong for page, wrong in found.items() if wrong}
 
 
-def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
-    missing = [link for link in links if "://" not in link and not (page.parent / link).exists()]
-    assert missing == []
+def test_links_lead_somewhere() -> None:
+    def missing(page: Path, text: str) -> list[str]:
+        links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", text)
+        return [link for link in links if "://" not in link and not (page.parent / link).exists()]
+
+    assert wrong_on_each_page(missing) == {}
 
 
-def test_commands_exist(page: Path) -> None:
-    named = set(re.findall(r"manage\.py ([a-z0-9_]+)", page.read_text(encoding="utf-8")))
-    assert named - get_commands().keys() == set()
+def test_commands_exist() -> None:
+    known = get_commands().keys()
+    assert wrong_on_each_page(lambda _, text: set(re.findall(r"manage\.py ([a-z0-9_]+)", text)) - known) == {}
 
 
-def test_settings_exist(page: Path) -> None:
+def test_settings_exist() -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
-    named = set(re.findall(r"\bKEYCAST_[A-Z0-9_]+\b", page.read_text(encoding="utf-8")))
-    assert [name for name in named if name.removesuffix("_FILE") not in example] == []
+
+    def unknown(_: Path, text: str) -> list[str]:
+        named = set(re.findall(r"\bKEYCAST_[A-Z0-9_]+\b", text))
+        return [name for name in named if name.removesuffix("_FILE") not in example]
+
+    assert wrong_on_each_page(unknown) == {}
 
 
-def test_check_ids_exist(page: Path) -> None:
-    named = set(re.findall(r"keycast\.[EW]\d{3}", page.read_text(encoding="utf-8")))
-    assert named - {rule.id for rule in RULES} == set()
+def test_check_ids_exist() -> None:
+    known = {rule.id for rule in RULES}
+    assert wrong_on_each_page(lambda _, text: set(re.findall(r"keycast\.[EW]\d{3}", text)) - known) == {}
 
 
-def test_files_named_in_the_text_exist(page: Path) -> None:
-    named = re.findall(r"`((?:keycast|accounts|keys|bunker|tests|docs|templates|static)/[\w./-]+)`", page.read_text())
-    assert [name for name in named if not (ROOT / name.rstrip("/")).exists()] == []
+def test_files_named_in_the_text_exist() -> None:
+    def missing(_: Path, text: str) -> list[str]:
+        named = re.findall(r"`((?:keycast|accounts|keys|bunker|tests|docs|templates|static)/[\w./-]+)`", text)
+        return [name for name in named if not (ROOT / name.rstrip("/")).exists()]
+
+    assert wrong_on_each_page(missing) == {}
 
 
-def test_lines_are_no_longer_than_the_codes(page: Path) -> None:
-    long = [
-        line
-        for line in page.read_text(encoding="utf-8").splitlines()
-        if len(line) > 130 and not line.startswith(("|", " "))
-    ]
-    assert long == []
+def test_lines_are_no_longer_than_the_codes() -> None:
+    def long(_: Path, text: str) -> list[str]:
+        return [line for line in text.splitlines() if len(line) > 130 and not line.startswith(("|", " "))]
+
+    assert wrong_on_each_page(long) == {}
 
 
 def test_decisions_are_numbered_once() -> None:

@@ -12,6 +12,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Membership, Role, Tenant, User
 from keycast.audit.entries import Actor
 from keys import selectors, services
+from keys.signing import runtime
 from keys.signing.kms import registry
 
 _numbers = itertools.count()
@@ -19,10 +20,16 @@ _numbers = itertools.count()
 
 @pytest.fixture(autouse=True)
 def nothing_open():
-    """Every test starts and ends with no key open and the providers as configured."""
+    """Every test starts and ends with no key open and the providers as configured.
+
+    Services are dropped, not only emptied: one that a test made keeps whatever it had put in a provider's place.
+    Nothing is made here either, for this may run before such a stand-in is taken away.
+    """
     yield
-    services.signing_service().forget_all()
-    services.transport_service().forget_all()
+    for service in (runtime.signing_service, runtime.transport_service):
+        if service.cache_info().currsize:
+            service().forget_all()
+        service.cache_clear()
     registry.reset()
 
 
