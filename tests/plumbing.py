@@ -2,13 +2,15 @@
 
 ``KEYCAST_TEST_ALL=1`` runs the tests marked slow as well, and turns a skip of a test that drives npm's clients or
 Chromium into a failure. ``KEYCAST_TEST_SIGNER=remote`` has the tests ask a signer process (tests/conftest.py); those
-marked opens_keys look at what is open in their own process, and are left out then.
+marked opens_keys look at what is open in their own process, and are left out then. ``KEYCAST_TEST_ONLY=database``
+leaves out what is the same on every database: CI runs everything on SQLite, and the rest on PostgreSQL as well.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,26 @@ RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
 SIGNS_ELSEWHERE = os.environ.get("KEYCAST_TEST_SIGNER") == "remote"
 LONG_VALUE = 20
 NEEDS = ("needs_node", "needs_browser")
+ONLY_DATABASE = os.environ.get("KEYCAST_TEST_ONLY") == "database"
+TESTS = Path(__file__).parent
+USES_DATABASE = {"db", "transactional_db", "django_db_setup"}
+SERVERS_ON_A_DATABASE = ("e2e/test_processes_apart.py",)
+"""Tests that use no database themselves, of servers that do: the shape that is run on PostgreSQL alone."""
+SAME_ON_EVERY_DATABASE = {
+    "admin/test_roles.py": "who may open which page; test_access.py opens all of them",
+    "bench": "how something is measured",
+    "e2e": "pages and clients, from outside",
+    "keys/cosigning": "the co-signer keeps a file of its own; test_states.py and test_rotation.py stay",
+    "keys/hsm/google/test_emulator.py": "a stand-in that keeps a file",
+    "keys/hsm/google/test_failure_modes.py": "answers of another service",
+    "keys/hsm/nethsm/test_emulator.py": "a stand-in that keeps nothing",
+    "keys/signer": "a process that has no database",
+    "security/test_floods.py": "bounds in memory",
+    "security/test_staff_cannot_sign.py": "what no page offers",
+}
+"""Files and folders, each with what it is about."""
+ALL_THE_SAME_DIFFERENT = ("keys/cosigning/test_rotation.py", "keys/cosigning/test_states.py")
+LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
 
 
 def leave_out_slow_tests(items: list[pytest.Item]) -> None:
@@ -35,6 +57,29 @@ def leave_out_what_opens_keys_itself(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
+def can_differ(item: pytest.Item) -> bool:
+    """Whether a test could end otherwise on another database."""
+    path = item.path.relative_to(TESTS)
+    names = {str(path), *map(str, path.parents)}
+    if names & {*SERVERS_ON_A_DATABASE, *ALL_THE_SAME_DIFFERENT}:
+        return True
+    uses = item.get_closest_marker("django_db") or USES_DATABASE & set(getattr(item, "fixturenames", ()))
+    return bool(uses) and not names & SAME_ON_EVERY_DATABASE.keys()
+
+
+def leave_out_what_is_the_same(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not ONLY_DATABASE:
+        return
+    config.hook.pytest_deselected(items=[item for item in items if not can_differ(item)])
+    items[:] = [item for item in items if can_differ(item)]
+
+
+def start_with_long_files(items: list[pytest.Item]) -> None:
+    """So that at the end no process waits for another that has only just begun with one (xdist: --dist loadfile)."""
+    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONGEST_FIRST)}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def insist_on_tools(item: pytest.Item, report: Any) -> None:
     if RUN_ALL and report.skipped and any(item.get_closest_marker(name) for name in NEEDS):
         report.outcome = "failed"
@@ -44,9 +89,12 @@ def insist_on_tools(item: pytest.Item, report: Any) -> None:
 class Plumbing:
     """The plugin that tests/conftest.py registers."""
 
-    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         leave_out_slow_tests(items)
         leave_out_what_opens_keys_itself(items)
+        leave_out_what_is_the_same(config, items)
+        start_with_long_files(items)
 
     def pytest_make_parametrize_id(self, val: object, argname: str) -> str | None:
         """Name long values by their argument: random ones and the time must not give each xdist worker other tests."""
