@@ -2,6 +2,7 @@
 #   make demo [ONCE=1] [PORT=8000]   everything in one process, with a demo tenant, shown by a real signature
 #   make run                         the server for development, with the settings of .env if there is one
 #   make test [ARGS="tests/keys -x"] the test suite (SQLite; PostgreSQL with DATABASE_URL and REDIS_URL)
+#   make test-fast [ARGS=...]        its quick part, about a minute: no processes, browsers or waiting
 #   make lint | bench [ARGS=...] | clean
 
 SHELL := /bin/bash
@@ -21,10 +22,10 @@ CLIENTS := tests/e2e/clients/node_modules/.package-lock.json
 # Without a .env this checkout is somebody's desk, not a production machine.
 ENVIRONMENT := $(if $(wildcard .env),,KEYCAST_ENVIRONMENT=$${KEYCAST_ENVIRONMENT:-development})
 
-.PHONY: help demo run test lint bench clean setup setup-dev
+.PHONY: help demo run test test-fast lint bench clean setup setup-dev
 
 help:
-	@sed -n '2,5s/^#  *//p' Makefile
+	@sed -n '2,6s/^#  *//p' Makefile
 
 $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Keycast needs Python 3.11 or later (on Debian: apt-get install python3 python3-venv)."; exit 1; }
@@ -58,6 +59,9 @@ run: setup
 
 test: setup-dev
 	$(PY) -m pytest $(or $(ARGS),-n auto --dist loadfile)
+
+test-fast: setup-dev
+	KEYCAST_TEST_ONLY=fast $(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 lint: setup-dev
 	PY=$(PY) .ci/lint

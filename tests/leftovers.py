@@ -22,6 +22,14 @@ WORKER_THREADS = "bunker-"
 USES_DATABASE = {"db", "transactional_db", "django_db_reset_sequences"}
 
 
+_may_stay: set[int] = set()
+
+
+def may_stay(process_id: int) -> None:
+    """A child that a test started anew in place of one that a fixture of a wider scope ends."""
+    _may_stay.add(process_id)
+
+
 def child_processes() -> dict[int, str]:
     """The children of this process that live, by id, with their command lines."""
     found = {}
@@ -120,4 +128,6 @@ class Leftovers:
         return left
 
     def _unexpected(self) -> dict[int, str]:
-        return {ident: name for ident, name in running().items() if ident not in self._expected}
+        return {
+            ident: name for ident, name in running().items() if ident not in self._expected and ident not in _may_stay
+        }

@@ -4,6 +4,7 @@
 Chromium into a failure. ``KEYCAST_TEST_SIGNER=remote`` has the tests ask a signer process (tests/conftest.py); those
 marked opens_keys look at what is open in their own process, and are left out then. ``KEYCAST_TEST_ONLY=database``
 leaves out what is the same on every database: CI runs everything on SQLite, and the rest on PostgreSQL as well.
+``KEYCAST_TEST_ONLY=fast`` (``make test-fast``) leaves out what waits for processes, disks and clocks.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
 SIGNS_ELSEWHERE = os.environ.get("KEYCAST_TEST_SIGNER") == "remote"
 LONG_VALUE = 20
 NEEDS = ("needs_node", "needs_browser")
-ONLY_DATABASE = os.environ.get("KEYCAST_TEST_ONLY") == "database"
+ONLY = os.environ.get("KEYCAST_TEST_ONLY", "")
 TESTS = Path(__file__).parent
 USES_DATABASE = {"db", "transactional_db", "django_db_setup"}
 SERVERS_ON_A_DATABASE = ("e2e/test_processes_apart.py",)
@@ -39,6 +40,12 @@ SAME_ON_EVERY_DATABASE = {
 """Files and folders, each with what it is about."""
 ALL_THE_SAME_DIFFERENT = ("keys/cosigning/test_rotation.py", "keys/cosigning/test_states.py")
 LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
+NOT_FAST = {
+    *("admin", "backup", "bench", "bunker/hostile", "bunker/worker", "client/test_command.py", "e2e", "security"),
+    *("keys/conversion", "keys/cosigning", "keys/hsm", "keys/rotation", "keys/signer", "keys/test_import_command.py"),
+    *("project/test_environment.py", "project/test_production.py"),
+}
+"""Files and folders that start processes, wait for them, or walk through every page."""
 
 
 def leave_out_slow_tests(items: list[pytest.Item]) -> None:
@@ -67,11 +74,25 @@ def can_differ(item: pytest.Item) -> bool:
     return bool(uses) and not names & SAME_ON_EVERY_DATABASE.keys()
 
 
-def leave_out_what_is_the_same(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not ONLY_DATABASE:
+def is_fast(item: pytest.Item) -> bool:
+    """Whether a test has ended before somebody looks away: no process, no database emptied with DELETE after it."""
+    path = item.path.relative_to(TESTS)
+    uses_transactions = "transactional_db" in getattr(item, "fixturenames", ())
+    for marker in item.iter_markers("django_db"):
+        uses_transactions = uses_transactions or bool(marker.kwargs.get("transaction"))
+    is_long = uses_transactions or any(item.get_closest_marker(name) for name in LONGEST_FIRST)
+    return not is_long and not {str(path), *map(str, path.parents)} & NOT_FAST
+
+
+CHOICES = {"database": can_differ, "fast": is_fast}
+
+
+def leave_out_what_was_not_asked_for(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not ONLY:
         return
-    config.hook.pytest_deselected(items=[item for item in items if not can_differ(item)])
-    items[:] = [item for item in items if can_differ(item)]
+    is_wanted = CHOICES[ONLY]
+    config.hook.pytest_deselected(items=[item for item in items if not is_wanted(item)])
+    items[:] = [item for item in items if is_wanted(item)]
 
 
 def start_with_long_files(items: list[pytest.Item]) -> None:
@@ -93,7 +114,7 @@ class Plumbing:
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         leave_out_slow_tests(items)
         leave_out_what_opens_keys_itself(items)
-        leave_out_what_is_the_same(config, items)
+        leave_out_what_was_not_asked_for(config, items)
         start_with_long_files(items)
 
     def pytest_make_parametrize_id(self, val: object, argname: str) -> str | None:

@@ -10,6 +10,7 @@ from keys.lifecycle import modes
 from keys.lifecycle.modes import EncryptedBackend
 from keys.signing import factory, runtime
 from keys.split import maintenance
+from tests import leftovers
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.cosigner.support import Process
 from tests.keys.hsm.google.conftest import emulator as emulator  # noqa: PLC0414 -- a fixture
@@ -23,6 +24,7 @@ class Restarted(Process):
     def start(self, crash_at=""):
         self.crash_at = crash_at
         super().start(crash_at)
+        leftovers.may_stay(self.process.pid)
 
 
 @pytest.fixture(scope="session")
