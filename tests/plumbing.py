@@ -26,24 +26,32 @@ USES_DATABASE = {"db", "transactional_db", "django_db_setup"}
 SERVERS_ON_A_DATABASE = ("e2e/test_processes_apart.py",)
 """Tests that use no database themselves, of servers that do: the shape that is run on PostgreSQL alone."""
 SAME_ON_EVERY_DATABASE = {
-    "admin/test_roles.py": "who may open which page; test_access.py opens all of them",
     "bench": "how something is measured",
     "e2e": "pages and clients, from outside",
-    "keys/cosigning": "the co-signer keeps a file of its own; test_states.py and test_rotation.py stay",
+    "keycast/console/test_roles.py": "who may open which page; test_access.py opens all of them",
+    "keys/cosigner": "the co-signer keeps a file of its own",
     "keys/hsm/google/test_emulator.py": "a stand-in that keeps a file",
     "keys/hsm/google/test_failure_modes.py": "answers of another service",
     "keys/hsm/nethsm/test_emulator.py": "a stand-in that keeps nothing",
-    "keys/signer": "a process that has no database",
+    "keys/signing/isolated": "a process that has no database",
     "security/test_floods.py": "bounds in memory",
     "security/test_staff_cannot_sign.py": "what no page offers",
 }
 """Files and folders, each with what it is about."""
-ALL_THE_SAME_DIFFERENT = ("keys/cosigning/test_rotation.py", "keys/cosigning/test_states.py")
+ALL_THE_SAME_DIFFERENT = ("keys/cosigner/test_rotation.py", "keys/cosigner/test_states.py")
 LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
 NOT_FAST = {
-    *("admin", "backup", "bench", "bunker/hostile", "bunker/worker", "client/test_command.py", "e2e", "security"),
-    *("keys/conversion", "keys/cosigning", "keys/hsm", "keys/rotation", "keys/signer", "keys/test_import_command.py"),
-    *("project/test_environment.py", "project/test_production.py"),
+    *("bench", "bunker/hostile", "bunker/worker", "e2e", "security"),
+    *("keycast/console", "keycast/nostr/client/test_command.py", "keycast/operations/backup"),
+    *("keycast/test_environment.py", "keycast/test_production.py"),
+    *(
+        "keys/cosigner",
+        "keys/hsm",
+        "keys/importing/test_command.py",
+        "keys/rotation",
+        "keys/signing/isolated",
+        "keys/split",
+    ),
 }
 """Files and folders that start processes, wait for them, or walk through every page."""
 
