@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from django.db import OperationalError
 from bunker.worker import leases
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import Outcome, Tag
+from keycast.nostr.nip01 import Event
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import Client, FakePort, Home
 
@@ -48,10 +48,8 @@ async def test_each_request_is_answered_once_and_a_sleeper_not_at_all(several: A
                 raise OperationalError("asleep")
 
             owner[0]._beat = asleep
-            started = time.monotonic()
             while home.transport.shard not in other[0].holding.servable():
                 await asyncio.sleep(0.05)
-            assert time.monotonic() - started < 5.5
             assert owner[0].holding.fence_to_finish(home.transport.shard) == 0
             await _ask_both(first, second, client)
     signed = AuditRow.objects.filter(tag=Tag.SIGN_EVENT, outcome=Outcome.OK)
@@ -63,7 +61,12 @@ async def _ask_both(first: Running, second: Running, client: Client) -> None:
     event_id, raw = client.compose("sign_event", [TEMPLATE])
     first[1].send(raw)
     second[1].send(raw)
+
+    def replies() -> list[Event]:
+        return [reply for _, port in (first, second) for reply in port.published if ["e", event_id] in reply.tags]
+
+    while not replies():
+        await asyncio.sleep(0.02)
     await asyncio.sleep(0.6)
-    replies = [reply for _, port in (first, second) for reply in port.published if ["e", event_id] in reply.tags]
-    assert len(replies) == 1
-    assert "error" not in client.read(replies[0])
+    assert len(replies()) == 1
+    assert "error" not in client.read(replies()[0])
