@@ -20,6 +20,7 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from accounts.mail import health as mail_health
         from accounts.panic import approval_kinds, health
         from accounts.signin import authenticators, history, takeover
         from accounts.staff import health as staff_health
@@ -30,6 +31,7 @@ class AccountsConfig(AppConfig):
         approval_kinds.connect()
         findings.register(health.locks)
         findings.register(staff_health.officers)
+        findings.register(mail_health.mails)
         authenticators.connect()
         history.connect()
         takeover.connect()

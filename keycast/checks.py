@@ -226,6 +226,13 @@ RULES: tuple[Rule, ...] = (
         fatal=True,
     ),
     Rule(
+        "keycast.E029",
+        unsafe_settings.mail_waits_for_ever,
+        "A mail server that does not answer would hold jobs and the watchdog for as long as it likes.",
+        "Set KEYCAST_EMAIL_TIMEOUT to a few seconds; unset, it is 10.",
+        fatal=True,
+    ),
+    Rule(
         "keycast.W030",
         unsafe_settings.no_file_of_endings,
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",

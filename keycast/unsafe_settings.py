@@ -120,6 +120,11 @@ def mail_goes_nowhere() -> Finding:
     return f"E-mail goes to the {backend} backend." if backend in {"console", "locmem", "dummy", "filebased"} else None
 
 
+def mail_waits_for_ever() -> Finding:
+    seconds = settings.EMAIL_TIMEOUT
+    return None if seconds and seconds > 0 else f"KEYCAST_EMAIL_TIMEOUT is {seconds}."
+
+
 def private_relays_are_allowed() -> Finding:
     hosts = settings.RELAY_ALLOWED_PRIVATE_HOSTS
     return f"KEYCAST_RELAY_ALLOW_PRIVATE names {', '.join(hosts)}." if hosts else None

@@ -11,6 +11,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests import flush, leftovers, plumbing
+from tests.mails import mails_leave_at_once
+
+__all__ = ["mails_leave_at_once"]
 
 
 def pytest_configure(config: Any) -> None:

@@ -247,6 +247,7 @@ class Invitation(models.Model):
 
 # Django looks for an app's models in this module alone.
 from accounts.models.approvals import Approval  # noqa: E402
+from accounts.models.mail import OutgoingMail  # noqa: E402
 from accounts.models.panic import DeploymentLock, Release  # noqa: E402
 from accounts.models.support import SupportView  # noqa: E402
 
@@ -256,6 +257,7 @@ __all__ = [
     "Invitation",
     "KeyMode",
     "Membership",
+    "OutgoingMail",
     "Release",
     "Role",
     "StaffRole",

@@ -6,9 +6,7 @@ import datetime
 import hashlib
 import secrets
 
-from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.core.mail import send_mail
 from django.core.validators import validate_email
 from django.db import transaction
 from django.template.loader import render_to_string
@@ -18,6 +16,7 @@ from django_scopes import scopes_disabled
 
 from accounts.absolute_urls import origin
 from accounts.errors import Conflict, Invalid, InvitationInvalid
+from accounts.mail import send_later
 from accounts.models import Invitation, Membership, Role, Tenant, User
 from accounts.permissions import Action, can, require
 from accounts.quotas import Quota, require_room
@@ -66,7 +65,7 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
             expires_at=timezone.now() + LIFETIME,
         )
     write(Tag.INVITATION_SENT, actor, tenant_id=tenant.id, invitation=invitation.id.hex, email=email, role=role)
-    transaction.on_commit(lambda: _send(invitation, token))
+    _send(invitation, token)
     return invitation
 
 
@@ -151,4 +150,4 @@ def _send(invitation: Invitation, token: str) -> None:
     }
     subject = f"Invitation to {tenant.name}"
     body = render_to_string("accounts/email/invitation.txt", context)
-    send_mail(subject, body, settings.DEFAULT_FROM_EMAIL, [invitation.email])
+    send_later(to=invitation.email, subject=subject, text=body)

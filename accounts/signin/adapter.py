@@ -6,14 +6,16 @@ import unicodedata
 from typing import Any
 
 from allauth.account.adapter import DefaultAccountAdapter
-from allauth.core import context
+from allauth.core import context as allauth_context
 from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
-from django.conf import settings
+from django.contrib.sites.shortcuts import get_current_site
 from django.db import transaction
 from django.http import HttpRequest
 from django.utils.http import url_has_allowed_host_and_scheme
 
+from accounts.mail import send_later
+from accounts.mail.outbox import CODE_LIFE, LIFE
 from accounts.models import User
 from accounts.signin.registration import may_sign_up, tenant_of, welcome
 from accounts.staff.gate import SECOND_FACTORS
@@ -41,7 +43,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
         """A path on the host that was asked, nothing else (threats W7)."""
         if not url or not url.startswith("/"):
             return False
-        return url_has_allowed_host_and_scheme(url, allowed_hosts={context.request.get_host()})
+        return url_has_allowed_host_and_scheme(url, allowed_hosts={allauth_context.request.get_host()})
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
         """Who has a second factor proves that one: a password alone is less than they signed in with.
@@ -56,11 +58,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
         return methods if is_mfa_enabled(user, [Authenticator.Type.TOTP]) else methods[::-1]
 
     def format_email_subject(self, subject: str) -> str:
-        tenant = tenant_of(context.request)
+        tenant = tenant_of(allauth_context.request)
         return f"[{tenant.name if tenant else 'Keycast'}] {subject}"
 
-    def get_from_email(self) -> str:
-        return str(settings.DEFAULT_FROM_EMAIL)
+    def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
+        """By way of the outbox, as all mail goes; one with a code is of no use once the code has run out."""
+        request = allauth_context.request
+        shown = {"request": request, "email": email, "current_site": get_current_site(request), **context}
+        message = self.render_mail(template_prefix, email, shown)
+        html = next((body for body, kind in message.alternatives if kind == "text/html"), "")
+        life = CODE_LIFE if "code" in context else LIFE
+        send_later(to=email, subject=message.subject, text=message.body, html=html, life=life)
 
     def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
         """Failed sign-ins are counted per account, however its address is written and on whatever host (W11)."""

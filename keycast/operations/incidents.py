@@ -1,17 +1,22 @@
-"""Tells staff when something is not in order for a while, and when it is again: once each, whoever notices."""
+"""Tells staff when something is not in order for a while, and when it is again: once each, whoever notices.
+
+``follow`` writes down what was found, ``tell`` mails what is due of it. It hands its mails to the server itself, for it
+is what says that no jobs run; and it notes that staff were told once the server has a mail, not before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import timedelta
-from smtplib import SMTPException
 from typing import Final
 
 import structlog
-from django.conf import settings
-from django.core.mail import EmailMessage
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts.mail import send_later
+from accounts.mail.letters import Letter
+from accounts.mail.transport import MailNotSent, send_now
 from accounts.models import User
 from accounts.staff.roles import MATRIX, Duty
 from keycast.operations.health import Finding
@@ -23,22 +28,35 @@ PATIENCE: Final = timedelta(seconds=120)
 """How long something must be out of order before staff hear of it: a restart is no incident."""
 LATE: Final = timedelta(days=1)
 """A message that could not be sent for so long is not sent any more."""
+CLAIMED: Final = timedelta(minutes=5)
+"""How long a message belongs to the process that sends it, from its last mail on; if it ends, another one sends it."""
+PAUSE: Final = timedelta(seconds=30)
+"""After a message that nobody could be sent."""
 
 
 def follow(findings: Iterable[Finding]) -> None:
-    """Open, tell and close incidents by what was found. Several processes may do this at once. Blocks."""
-    told = {finding.name: finding for finding in findings if finding.tells}
-    bad = {name: finding for name, finding in told.items() if not finding.is_ok}
+    """Open and close incidents by what was found. Several processes may do this at once. Blocks; sends nothing."""
+    bad = _out_of_order(findings)
     open_ = {incident.name: incident for incident in Incident.objects.filter(ended_at__isnull=True)}
     for name, finding in bad.items():
         if name not in open_:
             _open(finding)
-        elif open_[name].told_at is None and timezone.now() - open_[name].began_at >= PATIENCE:
-            _tell_beginning(open_[name], finding)
     for name, incident in open_.items():
         if name not in bad:
             _close(incident)
+
+
+def tell(findings: Iterable[Finding]) -> None:
+    """Mail to staff what is due: beginnings that have lasted, and ends. Blocks for as long as the mail server takes."""
+    bad = _out_of_order(findings)
+    lasting = Incident.objects.filter(ended_at=None, told_at=None, began_at__lte=timezone.now() - PATIENCE)
+    for incident in lasting.filter(name__in=bad).order_by("began_at"):
+        _tell_beginning(incident, bad[incident.name])
     _tell_ends()
+
+
+def _out_of_order(findings: Iterable[Finding]) -> dict[str, Finding]:
+    return {finding.name: finding for finding in findings if finding.tells and not finding.is_ok}
 
 
 def _open(finding: Finding) -> None:
@@ -70,19 +88,52 @@ def _tell_ends() -> None:
 
 
 def _tell_once(incident: Incident, mark: str, subject: str, body: str) -> None:
-    """Send one message, if no other process does; one that cannot be sent is tried again with the next look."""
-    rows = Incident.objects.filter(pk=incident.pk)
-    if not rows.filter(**{mark: None}).update(**{mark: timezone.now()}):
+    """Send one message, if no other process is at it; one that nobody could be sent is tried again a little later."""
+    if not _claim(incident, mark):
         return
-    try:
-        _send(subject, body)
-    except (OSError, SMTPException) as error:
-        rows.update(**{mark: None})
-        log.error("staff_not_told", finding=incident.name, error=type(error).__name__)
+    if _send(incident, subject, body):
+        _rows(incident).update(**{mark: timezone.now(), "telling_until": None})
+    else:
+        _rows(incident).update(telling_until=timezone.now() + PAUSE)
+        log.error("staff_not_told", finding=incident.name)
 
 
-def _send(subject: str, body: str) -> None:
-    """To each member of staff who operates: one message each, since addresses are nobody else's business."""
+def _claim(incident: Incident, mark: str) -> bool:
+    now = timezone.now()
+    free = _rows(incident).filter(Q(telling_until=None) | Q(telling_until__lte=now), **{mark: None})
+    return bool(free.update(telling_until=now + CLAIMED))
+
+
+def _rows(incident: Incident) -> QuerySet[Incident]:
+    return Incident.objects.filter(pk=incident.pk)
+
+
+def _send(incident: Incident, subject: str, body: str) -> bool:
+    """To each member of staff who operates, in a mail of its own; whether all is done that there is to do.
+
+    Once the server has taken one, mails that it did not take go by way of the outbox, so that nobody is told twice.
+    """
     people = User.objects.filter(is_active=True, is_staff=True, staff_role__in=MATRIX[Duty.OPERATE])
-    for email in people.order_by("email").values_list("email", flat=True)[:100]:
-        EmailMessage(f"[Keycast] {subject}", body, settings.DEFAULT_FROM_EMAIL, [email]).send()
+    addresses = list(people.order_by("email").values_list("email", flat=True)[:100])
+    letters = [Letter(address, f"[Keycast] {subject}", body) for address in addresses]
+    left = _hand_over(incident, letters)
+    if letters and len(left) == len(letters):
+        return False
+    for letter in left:
+        send_later(to=letter.to, subject=letter.subject, text=letter.text)
+    return True
+
+
+def _hand_over(incident: Incident, letters: list[Letter]) -> list[Letter]:
+    """Hand them to the mail server, until it does not answer; what it did not take."""
+    left: list[Letter] = []
+    for place, letter in enumerate(letters):
+        _rows(incident).update(telling_until=timezone.now() + CLAIMED)
+        try:
+            send_now(letter)
+        except MailNotSent as error:
+            log.warning("mail_not_sent", finding=incident.name, error=error.error)
+            left.append(letter)
+            if error.is_away:
+                return left + letters[place + 1 :]
+    return left

@@ -13,6 +13,7 @@ from django.core.management import call_command
 from django.db import transaction
 from django_q.models import Schedule
 
+from accounts.mail import jobs as mail_jobs
 from accounts.panic.services import expire_releases
 from accounts.services.domains import check_claims
 from accounts.staff.approvals.services import expire as expire_approvals
@@ -44,6 +45,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("carry endings", "keycast.operations.jobs.carry_endings", 5),
     ("forget ended sessions", "keycast.operations.jobs.forget_ended_sessions", DAY),
     ("verify the audit log", "keycast.operations.jobs.verify_audit_log", DAY),
+    *mail_jobs.SCHEDULES,
     *audit_jobs.SCHEDULES,
     *key_jobs.SCHEDULES,
 )

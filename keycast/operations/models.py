@@ -59,6 +59,7 @@ class Incident(models.Model):
     told_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     told_end_at = models.DateTimeField(null=True)
+    telling_until = models.DateTimeField(null=True, help_text="Until when a process is at telling it, or pauses.")
 
     class Meta:
         constraints = (

@@ -36,16 +36,44 @@ class ClusterSilent(Exception):
 
 async def watch(stop: asyncio.Event, *, is_web: bool = True) -> None:
     """Look around until ``stop`` is set. Raises nothing that the database does."""
-    threads = DatabaseThreads("watchdog", 1)
+    threads, teller = DatabaseThreads("watchdog", 1), Teller()
     try:
         while not stop.is_set():
             try:
-                await threads(lambda: look_around(is_web=is_web))
+                teller.tell(await threads(lambda: look_around(is_web=is_web)))
             except Error as error:
                 log.warning("watchdog_blind", error=type(error).__name__)
             await _wait(stop, LOOK_SECONDS)
     finally:
         threads.close()
+        teller.close()
+
+
+class Teller:
+    """Writes to staff in a thread of its own: a mail server that does not answer must not stop the looks."""
+
+    def __init__(self) -> None:
+        self._threads = DatabaseThreads("watchdog-mail", 1)
+        self._task: asyncio.Task[None] | None = None
+
+    def tell(self, report: health.Report) -> None:
+        """Begin to write of what is due, unless that is still going on since an earlier look."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._tell(report), name="keycast:watchdog mail")
+
+    async def _tell(self, report: health.Report) -> None:
+        if not database_answers(report):
+            return
+        try:
+            await self._threads(lambda: incidents.tell(report.findings))
+        except Error as error:
+            log.warning("watchdog_mute", error=type(error).__name__)
+
+    def close(self) -> None:
+        """Wait for nothing: a message that is on its way is noted by its thread, or sent again."""
+        if self._task is not None:
+            self._task.cancel()
+        self._threads.close()
 
 
 async def wait_for_silence(stop: asyncio.Event) -> None:
@@ -77,15 +105,21 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
     waiter.cancel()
 
 
-def look_around(*, is_web: bool = True) -> None:
-    """One look: metrics, incidents, and a sign of our own. Blocks."""
+def look_around(*, is_web: bool = True) -> health.Report:
+    """One look: metrics, incidents, and a sign of our own; what was found. Blocks, and sends nothing."""
     report = health.report()
     count(report)
-    if not any(finding.name == "database" and not finding.is_ok for finding in report.findings):
+    if database_answers(report):
         count_jobs()
         incidents.follow(report.findings)
         if is_web:
             heartbeats.leave(f"{heartbeats.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
+    return report
+
+
+def database_answers(report: health.Report) -> bool:
+    """Whether it did when it was looked at."""
+    return not any(finding.name == "database" and not finding.is_ok for finding in report.findings)
 
 
 def web_status() -> dict[str, Any]:

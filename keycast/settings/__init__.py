@@ -244,6 +244,8 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 300
 
 # E-mail (sign-in codes, invitations). Errors are never mailed: they could carry what a request carried.
 vars().update(env.email_url("EMAIL_URL", default="consolemail://"))
+# For each answer of the mail server, so that one that does not answer holds nobody for long
+EMAIL_TIMEOUT = env.float("KEYCAST_EMAIL_TIMEOUT", default=10.0)
 DEFAULT_FROM_EMAIL = env.str("KEYCAST_EMAIL_FROM", default="Keycast <keycast@localhost>")
 ADMINS: list[tuple[str, str]] = []
 DEFAULT_EXCEPTION_REPORTER = "keycast.base.error_pages.WithoutLocals"

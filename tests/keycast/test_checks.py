@@ -32,6 +32,7 @@ SAFE: dict[str, Any] = {
     "PLATFORM_HOSTS": ["admin.example"],
     "TRUSTED_PROXY_COUNT": 1,
     "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
+    "EMAIL_TIMEOUT": 10.0,
     "RELAY_ALLOWED_PRIVATE_HOSTS": [],
     "OUTBOUND_RELAYS": ["wss://relay.example"],
     "KEK_PROVIDER": "local",
@@ -74,6 +75,7 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E026": [{"env": {"KEYCAST_COSIGNER_KEK": "b-1:c2FtZQ==", "KEYCAST_KEK": "a-1:c2FtZQ=="}}],
     "keycast.E027": [{"SIGNER_SOCKET": "/run/signer"}],
     "keycast.E028": [{"SIGNER_IS_CHILD": True}],
+    "keycast.E029": [{"EMAIL_TIMEOUT": seconds} for seconds in (None, 0, -1.0)],
     "keycast.W030": [{"ENDINGS_FILE": ""}],
 }
 ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}

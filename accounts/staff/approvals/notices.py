@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from django.conf import settings
-from django.core.mail import send_mail
-from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.absolute_urls import platform_origin
+from accounts.mail import send_later
 from accounts.models import User
 from accounts.models.approvals import Approval
 from accounts.staff.approvals.kinds import ApprovalKind, kind_of
@@ -23,23 +20,19 @@ def asked(row: Approval, kind: ApprovalKind) -> None:
     """Tell those who may decide, when the transaction has committed; never who asked."""
     context = {"approval": row, "kind": kind, "link": _link(row)}
     deciders = deciders_of(kind.duty_to_approve).exclude(pk=row.asked_by_id)
-    _later(lambda: _send(deciders, f"Decide: {kind.title}", "asked", context))
+    _send(deciders, f"Decide: {kind.title}", "asked", context)
 
 
 def done_by_command(actor: Actor, slug: str, target_id: str, parameters: dict[str, Any]) -> None:
     """Tell security officers what somebody with a shell did without a second person, when it has committed."""
     kind = kind_of(slug)
     context = {"what": kind.describe(target_id, parameters), "kind": kind, "actor": actor.label}
-    _later(lambda: _send(deciders_of(kind.duty_to_approve), f"Done on the server: {kind.title}", "command", context))
+    _send(deciders_of(kind.duty_to_approve), f"Done on the server: {kind.title}", "command", context)
 
 
 def deciders_of(duty: Duty) -> Any:
     """Active staff whose role has the duty."""
     return User.objects.filter(is_staff=True, is_active=True, staff_role__in=MATRIX[duty])
-
-
-def _later(send: Callable[[], None]) -> None:
-    transaction.on_commit(send, robust=True)  # a mail server that is down stops nothing; robust logs it
 
 
 def _link(row: Approval) -> str:
@@ -50,4 +43,4 @@ def _link(row: Approval) -> str:
 def _send(people: Any, subject: str, template: str, context: dict[str, Any]) -> None:
     text = render_to_string(f"accounts/email/approval_{template}.txt", context)
     for address in people.order_by("email").values_list("email", flat=True):
-        send_mail(f"[Keycast] {subject}", text, settings.DEFAULT_FROM_EMAIL, [address])
+        send_later(to=address, subject=f"[Keycast] {subject}", text=text)

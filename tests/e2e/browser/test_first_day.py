@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.needs_browser, pytest.mark.timeout(240)]
 
 def code_mailed_to(server: LiveServer, email: str) -> str:
     """The newest code in a mail to this address; codes stand on a line of their own."""
-    for _ in range(50):
+    for _ in range(300):  # the job cluster may be starting yet
         mails = [mail for mail in server.mails() if email in mail]
         codes = re.findall(r"^([A-Z0-9-]{6,10})$", mails[-1], re.MULTILINE) if mails else []
         if codes:

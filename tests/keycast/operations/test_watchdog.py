@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from datetime import timedelta
-from smtplib import SMTPException
 from typing import Any
 
 import pytest
@@ -15,6 +15,8 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
+from accounts.mail.letters import Letter
+from accounts.mail.transport import MailNotSent, send_now
 from accounts.models import StaffRole, User
 from keycast.base import metrics
 from keycast.base.child_processes import run_command
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incidents, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(incidents, "PAUSE", timedelta(0))
 
 
 @pytest.fixture
@@ -48,6 +51,12 @@ def silent_for(seconds: float) -> None:
 
 def finding(name: str = "jobs", *, is_ok: bool = False, tells: bool = True) -> Finding:
     return Finding(name, is_ok, "Silent.", "Start it.", Severity.WARNING, "", tells)
+
+
+def follow(findings: list[Finding]) -> None:
+    """What comes of one look."""
+    incidents.follow(findings)
+    incidents.tell(findings)
 
 
 # --- the finding ---
@@ -87,53 +96,98 @@ def test_a_job_that_failed_is_a_finding_until_it_goes_well() -> None:
 
 def test_what_is_not_to_be_told_is_not(people: list[User]) -> None:
     for _ in range(3):
-        incidents.follow([finding(tells=False), finding("database", is_ok=True)])
+        follow([finding(tells=False), finding("database", is_ok=True)])
     assert not mail.outbox
     assert not Incident.objects.exists()
 
 
 def test_a_short_trouble_is_written_down_and_told_nobody(people: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incidents, "PATIENCE", timedelta(minutes=2))
-    incidents.follow([finding()])
-    incidents.follow([finding()])
-    incidents.follow([finding(is_ok=True)])
-    incidents.follow([finding(is_ok=True)])
+    follow([finding()])
+    follow([finding()])
+    follow([finding(is_ok=True)])
+    follow([finding(is_ok=True)])
     assert not mail.outbox
     assert Incident.objects.get().ended_at is not None
 
 
 def test_those_who_operate_are_told_once_and_once_when_it_is_over(people: list[User]) -> None:
     for _ in range(4):
-        incidents.follow([finding()])
+        follow([finding()])
     assert sorted(message.to[0] for message in mail.outbox) == ["officer@platform.test", "operator@platform.test"]
     assert all(len(message.to) == 1 and not message.cc and not message.bcc for message in mail.outbox)
     assert "Start it." in str(mail.outbox[0].body)
     mail.outbox.clear()
     for _ in range(3):
-        incidents.follow([finding(is_ok=True)])
+        follow([finding(is_ok=True)])
     assert [message.subject for message in mail.outbox] == ["[Keycast] Keycast is in order again: jobs"] * 2
     mail.outbox.clear()
-    incidents.follow([finding()])
-    incidents.follow([finding()])
+    follow([finding()])
+    follow([finding()])
     assert len(mail.outbox) == 2  # a second incident
 
 
 def test_a_finding_that_is_gone_altogether_is_over(people: list[User]) -> None:
-    incidents.follow([finding("services")])
-    incidents.follow([])
+    follow([finding("services")])
+    follow([])
     assert Incident.objects.get().ended_at is not None
 
 
 def test_mail_that_fails_is_sent_with_the_next_look(people: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
-        raise SMTPException
+        raise MailNotSent(is_away=True, error="SMTPServerDisconnected")
 
     with monkeypatch.context() as broken:
-        broken.setattr(incidents, "_send", refuse)
+        broken.setattr(incidents, "send_now", refuse)
         for _ in range(2):
-            incidents.follow([finding()])
+            follow([finding()])
         assert Incident.objects.get().told_at is None
+    follow([finding()])
+    assert len(mail.outbox) == 2
+
+
+def test_a_server_that_is_away_is_asked_once_each_time(people: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def refuse(letter: Letter) -> None:
+        asked.append(letter.to)
+        raise MailNotSent(is_away=True, error="TimeoutError")
+
+    monkeypatch.setattr(incidents, "send_now", refuse)
+    follow([finding()])
+    assert asked == ["officer@platform.test"]
+    monkeypatch.setattr(incidents, "PAUSE", timedelta(minutes=1))
+    follow([finding()])
+    follow([finding()])
+    assert len(asked) == 2  # then it waits
+
+
+def test_whom_the_server_refuses_is_left_to_the_outbox_and_nobody_is_told_twice(
+    people: list[User], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(letter: Letter) -> None:
+        if letter.to.startswith("officer"):
+            raise MailNotSent(is_away=False, error="SMTPRecipientsRefused")
+        send_now(letter)
+
+    monkeypatch.setattr(incidents, "send_now", refuse)
+    monkeypatch.setattr(incidents, "send_later", lambda **letter: later.append(letter["to"]))
+    later: list[str] = []
+    for _ in range(3):
+        follow([finding()])
+    assert [message.to for message in mail.outbox] == [["operator@platform.test"]]
+    assert later == ["officer@platform.test"]
+    assert Incident.objects.get().told_at is not None
+
+
+def test_what_a_process_that_ended_was_about_to_tell_is_told_by_another(people: list[User]) -> None:
     incidents.follow([finding()])
+    incident = Incident.objects.get()
+    assert incidents._claim(incident, "told_at")
+    follow([finding()])
+    assert not mail.outbox
+    Incident.objects.update(telling_until=timezone.now())
+    follow([finding()])
     assert len(mail.outbox) == 2
 
 
@@ -185,6 +239,37 @@ async def test_a_blind_watchdog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(watchdog, "look_around", look)
     await asyncio.wait_for(watchdog.watch(stop), 20)
     assert len(seen) == 3
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_a_mail_server_that_says_nothing_stops_no_look(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
+    await sync_to_async(staff)("operator@platform.test", role=StaffRole.OPERATOR)
+    await sync_to_async(silent_for)(settings.JOBS_SILENT_SECONDS + 60)
+    stop, looks, look_around = asyncio.Event(), [], watchdog.look_around
+
+    def look(**options: Any) -> health.Report:
+        looks.append(1)
+        if len(looks) == 5:
+            stop.set()
+        return look_around(**options)
+
+    monkeypatch.setattr(watchdog, "look_around", look)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = listening.getsockname()
+        settings.EMAIL_TIMEOUT = 60.0
+        await asyncio.wait_for(watchdog.watch(stop), 30)
+        listening.settimeout(20)
+        asked, _ = await asyncio.to_thread(listening.accept)
+        asked.close()  # its thread hears the end now
+    incident = await Incident.objects.aget(name="jobs")
+    assert len(looks) == 5
+    assert incident.told_at is None
 
 
 # --- a cluster that hangs, in the embedded shape ---
