@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 
-from keys.models import Provider
+from keys.models.personal_keys import Provider
 
 
 class InventoryState(models.TextChoices):
