@@ -17,7 +17,7 @@ from bunker.methods import (
     sign_event,
     switch_relays,
 )
-from bunker.methods.base import Answer, BadParameters, KeyUse, Operation, Subject, UnknownMethod, Verb
+from bunker.methods.base import Answer, BadParameters, KeyUse, Operation, Subject, UnknownMethod, UsesKeys, Verb
 
 __all__ = [
     "METHODS",
@@ -27,6 +27,7 @@ __all__ = [
     "Operation",
     "Subject",
     "UnknownMethod",
+    "UsesKeys",
     "Verb",
     "prepare",
 ]

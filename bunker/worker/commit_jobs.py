@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Final
 
+from bunker.models import RequestState
+from bunker.worker.sql import FinishRow, RequestRow
 from keycast.audit.entries import Entry
+
+CLAIMED: Final[str] = RequestState.CLAIMED.value
+ANSWERED: Final[str] = RequestState.ANSWERED.value
+PUBLISHED: Final[str] = RequestState.PUBLISHED.value
+ABANDONED: Final[str] = RequestState.ABANDONED.value
+"""States as a database driver takes them: plain strings."""
 
 
 class Known:
@@ -41,30 +49,30 @@ Outcome = Stored | Known | Fenced
 class Claim:
     """Insert one request row, with the audit rows that belong to it if, and only if, it was not known.
 
-    ``row`` follows sql.REQUEST_COLUMNS. ``uses`` is the connection (hex) whose exact use count grows by one in the
+    ``uses`` is the connection (hex) whose exact use count grows by one in the
     same transaction, or None.
     """
 
     __slots__ = ("entries", "fence", "future", "row", "shard", "uses")
 
-    def __init__(self, row: tuple[Any, ...], entries: Sequence[Entry], uses: str | None) -> None:
+    def __init__(self, row: RequestRow, entries: Sequence[Entry], uses: str | None) -> None:
         self.row = row
         self.entries = entries
         self.uses = uses
-        self.shard: int = row[8]
-        self.fence: int = row[9]
+        self.shard = row.shard
+        self.fence = row.fence
         self.future: asyncio.Future[Outcome] | None = None
 
 
 class Finish:
-    """Store the reply of a claimed request together with its audit result. ``row``: event_id, fence, state, reply."""
+    """Store the reply of a claimed request together with its audit result."""
 
     __slots__ = ("entries", "fence", "future", "row", "shard")
 
-    def __init__(self, row: tuple[str, int, str, str], shard: int, entries: Sequence[Entry]) -> None:
+    def __init__(self, row: FinishRow, shard: int, entries: Sequence[Entry]) -> None:
         self.row = row
         self.shard = shard
-        self.fence = row[1]
+        self.fence = row.fence
         self.entries = entries
         self.future: asyncio.Future[Outcome] | None = None
 

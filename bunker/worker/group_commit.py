@@ -19,7 +19,7 @@ import structlog
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from bunker.worker import sql
-from bunker.worker.commit_jobs import FENCED, STORED, Claim, Finish, Job, Known, Outcome
+from bunker.worker.commit_jobs import ABANDONED, FENCED, PUBLISHED, STORED, Claim, Finish, Job, Known, Outcome
 from bunker.worker.database_errors import connection_is_lost, is_worth_retrying
 from bunker.worker.stats import Stats
 from keycast.audit.errors import AuditUnavailable
@@ -310,8 +310,7 @@ class _Batch:
             if sql.run_chunked(self._cursor, sql.insert_requests, [job.row]) == 1:
                 return STORED
             known = sql.known_requests(self._cursor, job.row)
-            same = next((row for row in known if row[0] == job.row[0]), known[0])
-            return Known(*same[:4])
+            return _as_known(next((row for row in known if row.event_id == job.row.event_id), known[0]))
         if type(job) is Finish:
             return STORED if sql.run_chunked(self._cursor, sql.finish_requests, [job.row]) == 1 else FENCED
         return STORED
@@ -331,7 +330,7 @@ class _Batch:
 
 def _write_rest(cursor: object, published: list[tuple[str, str]], uses: Counter[str], batch: list[Job]) -> None:
     """States of answers that went out, and use counts: those of limited connections in their claim's transaction."""
-    for state in ("published", "abandoned"):
+    for state in (PUBLISHED, ABANDONED):
         rows = [(event_id,) for event_id, to in published if to == state]
         if rows:
             crash.point("before-published-commit")
@@ -354,13 +353,22 @@ def _found(cursor: object, job: Job) -> Outcome | None:
     """What the rows say of a job after a lost COMMIT; None when they say nothing."""
     if isinstance(job, Claim):
         known = sql.known_requests(cursor, job.row)
-        if any(row[0] == job.row[0] and row[4:] == (job.fence, job.row[13]) for row in known):
+        if any(_is_same_claim(row, job.row) for row in known):
             return STORED
-        return Known(*known[0][:4]) if known else None
+        return _as_known(known[0]) if known else None
     if isinstance(job, Finish):
-        known = sql.known_requests(cursor, (job.row[0], None, None, None, None, None))
-        return STORED if any(row[2] == job.row[3] for row in known) else None
+        known = sql.known_event(cursor, job.row.event_id)
+        return STORED if any(row.reply == job.row.reply for row in known) else None
     return None
+
+
+def _is_same_claim(found: sql.KnownRow, claimed: sql.RequestRow) -> bool:
+    """True when the row is what this very claim stored, not what an earlier one of the same event did."""
+    return (found.event_id, found.fence, found.claimed_at) == (claimed.event_id, claimed.fence, claimed.claimed_at)
+
+
+def _as_known(row: sql.KnownRow) -> Known:
+    return Known(row.event_id, row.state, row.reply, row.body_hash)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

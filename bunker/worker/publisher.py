@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 
 from bunker.relays.interfaces import BUILT_IN, Publication, RelayPublisher, ReplyPort
+from bunker.worker.commit_jobs import ABANDONED, ANSWERED, PUBLISHED
 from bunker.worker.group_commit import BatchWriter
 from bunker.worker.replies import Reply
 from bunker.worker.snapshot import Snapshot
@@ -42,7 +43,7 @@ class Publisher:
         a crash in between is made good by recovery, which repeats the replies of a dead worker's last seconds.
         ``answered`` is what still waits for an outbound relay's OK.
         """
-        return "published" if came_from == BUILT_IN or not self._ways(relays, came_from) else "answered"
+        return PUBLISHED if came_from == BUILT_IN or not self._ways(relays, came_from) else ANSWERED
 
     def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
         """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
@@ -52,7 +53,7 @@ class Publisher:
         if outbound and self._pool is not None:
             self._offer(reply, outbound, request)
         elif request is not None:
-            self._writer.published(request, "published")
+            self._writer.published(request, PUBLISHED)
 
     def _ways(self, relays: tuple[str, ...], came_from: str) -> Sequence[str]:
         """The outbound relays of a connection, and the one that brought the request: a stranger has no other."""
@@ -67,7 +68,7 @@ class Publisher:
         def settled(publication: Publication) -> None:
             if request is not None:
                 self.pending.discard(request)
-                self._writer.published(request, "published" if publication.is_accepted else "abandoned")
+                self._writer.published(request, PUBLISHED if publication.is_accepted else ABANDONED)
 
         if request is not None:
             self.pending.add(request)

@@ -18,14 +18,16 @@ from django.db import transaction
 
 from bunker.models import Request, RequestState
 from bunker.worker.admission import Gate, Item
+from bunker.worker.delivery import Delivery
 from bunker.worker.engine import Engine
 from bunker.worker.leases import Holding
+from bunker.worker.ledger import REMEMBER_MS
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, SignerRecord, standing
-from bunker.worker.request_lifecycle import REMEMBER_MS
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
 from keycast.nostr.nip01 import EventError, parse_event
+from keycast.nostr.nip46 import Method
 
 log = structlog.get_logger(__name__)
 
@@ -104,7 +106,7 @@ def renounce(event_ids: Collection[str]) -> None:
 
 def _may_go_out(row: Unfinished, connection: ConnectionRecord | None, signer: SignerRecord) -> bool:
     """Nothing is released for a connection that ended meanwhile, except the confirmation of its own logout."""
-    if connection is None or row.method == "logout":
+    if connection is None or row.method == Method.LOGOUT:
         return connection is not None
     return connection.id == row.connection_id and standing(signer, connection, time.time()) is None
 
@@ -119,6 +121,7 @@ class Recovery:
         holding: Holding,
         gate: Gate,
         engine: Engine,
+        delivery: Delivery,
         publisher: Publisher,
         stats: Stats,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
@@ -127,6 +130,7 @@ class Recovery:
         self._holding = holding
         self._gate = gate
         self._engine = engine
+        self._delivery = delivery
         self._publisher = publisher
         self._stats = stats
         self._in_thread = in_thread
@@ -138,7 +142,7 @@ class Recovery:
                 signer = self._snapshot.by_transport(row.transport_id)
                 connection = None if signer is None else signer.clients.get(row.client)
                 if signer is not None and _may_go_out(row, connection, signer):
-                    self._engine.republish(row.reply, signer, connection, ANYWHERE, None)
+                    self._delivery.republish(row.reply, signer, connection, ANYWHERE, None)
                     self._stats.recovered += 1
 
     async def recover(self, shards: Collection[int], *, older_than_ms: int = 0, only_new: bool = False) -> int:
@@ -169,7 +173,7 @@ class Recovery:
         if row.state == RequestState.ANSWERED:
             if not _may_go_out(row, connection, signer):
                 return False
-            self._engine.republish(row.reply, signer, connection, ANYWHERE, row.event_id)
+            self._delivery.republish(row.reply, signer, connection, ANYWHERE, row.event_id)
             self._stats.recovered += 1
             return True
         try:

@@ -27,7 +27,7 @@ from bunker.worker.admission import Gate, GateLimits
 from bunker.worker.control import ControlListener
 from bunker.worker.daily_quota import Days
 from bunker.worker.database_threads import DatabaseThreads
-from bunker.worker.engine import Engine
+from bunker.worker.engine import Engine, assemble
 from bunker.worker.group_commit import BatchWriter
 from bunker.worker.leases import Holding
 from bunker.worker.maintenance import prune
@@ -87,7 +87,7 @@ class BunkerWorker:
         self._days = Days(self.snapshot.tenants.values, self._figure_work)
         self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
-        self.engine = Engine(
+        parts = assemble(
             snapshot=self.snapshot,
             holding=self.holding,
             writer=self.writer,
@@ -101,13 +101,14 @@ class BunkerWorker:
             offered_relays=self._offered_relays,
             days=self._days,
         )
-        self.engine.is_stale = self.reconciler.is_stale
+        self.engine = Engine(parts, self.stats, self.reconciler.is_stale)
         self.gate = Gate(self.snapshot, self.holding, self.stats, self.engine.handle, self.engine.notify, limits)
         self._recovery = Recovery(
             snapshot=self.snapshot,
             holding=self.holding,
             gate=self.gate,
             engine=self.engine,
+            delivery=parts.delivery,
             publisher=publisher,
             stats=self.stats,
             in_thread=self._threads,

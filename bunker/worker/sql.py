@@ -11,14 +11,53 @@ import sqlite3
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-REQUEST_COLUMNS = (
-    "event_id", "tenant_id", "transport_id", "connection_id", "client_public_key", "request_id", "body_hash",
-    "method", "shard", "fence", "state", "event", "reply", "claimed_at", "expires_at",
-)  # fmt: skip
+
+class RequestRow(NamedTuple):
+    """A row of bunker_request as it is claimed; ids in hex, times in Unix milliseconds."""
+
+    event_id: str
+    tenant_id: str
+    transport_id: str
+    connection_id: str | None
+    client_public_key: str
+    request_id: str
+    body_hash: bytes
+    method: str
+    shard: int
+    fence: int
+    state: str
+    event: str
+    reply: str
+    claimed_at: int
+    expires_at: int
+
+
+class FinishRow(NamedTuple):
+    """What finishes a claimed request, in the order of ``finish_requests``."""
+
+    event_id: str
+    fence: int
+    state: str
+    reply: str
+
+
+class KnownRow(NamedTuple):
+    """What is read of a request that is stored already."""
+
+    event_id: str
+    state: str
+    reply: str
+    body_hash: bytes
+    fence: int
+    claimed_at: int
+
+
+REQUEST_COLUMNS = RequestRow._fields
+_KNOWN_COLUMNS = ", ".join(KnownRow._fields)
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Rows per statement: few different statements, so that each is compiled once and kept."""
 
@@ -106,18 +145,26 @@ def run_chunked(cursor: Any, statement: Any, rows: Sequence[Sequence[Any]], *bef
     return changed
 
 
-Known = tuple[str, str, str, bytes, int, int]
-
-
-def known_requests(cursor: Any, row: Sequence[Any]) -> list[Known]:
-    """Rows that stand in the way of a claim: (event_id, state, reply, body_hash, fence, claimed_at)."""
+def known_requests(cursor: Any, row: RequestRow) -> list[KnownRow]:
+    """Rows that stand in the way of a claim."""
     one = mark(cursor.db.vendor)
     sql = (
-        "SELECT event_id, state, reply, body_hash, fence, claimed_at FROM bunker_request "  # noqa: S608
+        f"SELECT {_KNOWN_COLUMNS} FROM bunker_request "  # noqa: S608
         f"WHERE event_id = {one} OR (transport_id = {one} AND client_public_key = {one} AND request_id = {one})"
     )
-    run(cursor, sql, [row[0], row[2], row[4], row[5]])
-    return [(event, state, reply, bytes(body), fence, at) for event, state, reply, body, fence, at in cursor.fetchall()]
+    run(cursor, sql, [row.event_id, row.transport_id, row.client_public_key, row.request_id])
+    return _known_rows(cursor)
+
+
+def known_event(cursor: Any, event_id: str) -> list[KnownRow]:
+    """The row of an event id, if there is one."""
+    run(cursor, f"SELECT {_KNOWN_COLUMNS} FROM bunker_request WHERE event_id = {mark(cursor.db.vendor)}", [event_id])  # noqa: S608
+    return _known_rows(cursor)
+
+
+def _known_rows(cursor: Any) -> list[KnownRow]:
+    rows = map(KnownRow._make, cursor.fetchall())
+    return [row._replace(body_hash=bytes(row.body_hash)) for row in rows]
 
 
 def adapt_time(connection: BaseDatabaseWrapper, moment: Any) -> Any:

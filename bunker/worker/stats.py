@@ -4,9 +4,28 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from enum import StrEnum
+from typing import Any, Final
 
+from bunker.traffic.counts import FAILED, OTHER, REFUSED, SIGNED, USED
 from bunker.worker.traffic_counter import Tally
+from keycast.nostr.nip46 import Method
+
+_USES: Final[dict[str, int]] = {
+    Method.SIGN_EVENT: SIGNED,
+    Method.NIP04_ENCRYPT: USED,
+    Method.NIP04_DECRYPT: USED,
+    Method.NIP44_ENCRYPT: USED,
+    Method.NIP44_DECRYPT: USED,
+}
+
+
+class Answered(StrEnum):
+    """What became of a request that was answered."""
+
+    OK = "ok"
+    REFUSED = "refused"
+    ERROR = "error"
 
 
 class Stats:
@@ -56,11 +75,18 @@ class Stats:
         self.observe: Any = None
         self.tally = Tally()
 
-    def answer(self, method: str, outcome: str, seconds: float) -> None:
-        """Count one answer; ``seconds`` ran from receipt to durable reply."""
+    def answer(self, chain: str, method: str, outcome: Answered, received: float) -> None:
+        """Count one durable answer to a request that came at ``received`` (monotonic) for the tenant of ``chain``."""
+        seconds = time.monotonic() - received
         self.answered[method, outcome] += 1
         if self.observe is not None:
             self.observe(method, outcome, seconds)
+        if outcome is Answered.REFUSED:
+            self.tally.count(chain, REFUSED)
+            return
+        use = _USES.get(method)
+        kind = FAILED if outcome is Answered.ERROR else OTHER if use is None else use
+        self.tally.count(chain, kind, None if use is None else seconds)
 
     def as_dict(self) -> dict[str, Any]:
         """The numbers as JSON values, for WorkerSeat.status."""

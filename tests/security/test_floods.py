@@ -43,7 +43,7 @@ async def test_strangers_without_an_open_pairing_cost_nothing_but_a_signature_ch
     known = await connected(worker, home)
     before = await rows()
     strangers = [Client(worker[1], home.transport.public_key) for _ in range(100)]
-    opened = worker[0].engine._transports.open
+    opened = worker[0].engine.parts.envelopes.transports.open
     asked = 0
 
     async def counted(*given: Any) -> Any:
@@ -51,14 +51,14 @@ async def test_strangers_without_an_open_pairing_cost_nothing_but_a_signature_ch
         asked += 1
         return await opened(*given)
 
-    worker[0].engine._transports.open = counted  # type: ignore[method-assign]
+    worker[0].engine.parts.envelopes.transports.open = counted  # type: ignore[method-assign]
     try:
         for stranger in strangers:
             for method, params in (("connect", [home.transport.public_key, "0" * 32]), ("sign_event", [NOTE])):
                 worker[1].send(stranger.compose(method, params)[1])
         await idle(worker)
     finally:
-        worker[0].engine._transports.open = opened  # type: ignore[method-assign]
+        worker[0].engine.parts.envelopes.transports.open = opened  # type: ignore[method-assign]
     assert asked == 0
     assert await rows() == before
     assert worker[0].stats.drops["stranger"] == 200

@@ -56,14 +56,14 @@ async def test_ten_uses_are_ten_even_while_the_rows_are_read_again(worker: Runni
     await worker[0].reconciler.reload([home.transport.id])
     bunker = worker[0]
     held = asyncio.Event()
-    opened = bunker.engine._open
+    opened = bunker.engine.parts.envelopes.open
 
     async def slowly(item: Any) -> Any:
         request = await opened(item)
         await held.wait()
         return request
 
-    bunker.engine._open = slowly  # type: ignore[method-assign]
+    bunker.engine.parts.envelopes.open = slowly  # type: ignore[method-assign]
     for number in range(15):
         worker[1].send(client.compose("sign_event", [TEMPLATE], f"early{number}")[1])
     await bunker.reconciler.reload([home.transport.id])
@@ -143,14 +143,14 @@ async def test_an_app_that_keeps_connecting_does_not_delay_a_revocation(
     victim = await connection_of(home, quiet)
     ran = 0
     bunker = worker[0]
-    run_verb = bunker.engine._run_verb
+    run_verb = bunker.engine.parts.verbs.run
 
     async def counted(operation: Any) -> Any:
         nonlocal ran
         ran += 1
         return await run_verb(operation)
 
-    bunker.engine._run_verb = counted  # type: ignore[method-assign]
+    bunker.engine.parts.verbs.run = counted  # type: ignore[method-assign]
     for number in range(600):
         worker[1].send(noisy.compose("connect", [home.transport.public_key, "0" * 32], f"c{number}")[1])
     await revoke(victim)

@@ -126,7 +126,7 @@ async def test_nothing_is_signed_while_the_intent_cannot_be_written(
 ) -> None:
     client = await connected(worker, home)
     used = 0
-    sign = worker[0].engine._keys.sign_event
+    sign = worker[0].engine.parts.key_requests.keys.sign_event
 
     async def counted(*given: Any) -> Any:
         nonlocal used
@@ -136,7 +136,7 @@ async def test_nothing_is_signed_while_the_intent_cannot_be_written(
     def unavailable(*_: Any) -> None:
         raise AuditUnavailable
 
-    monkeypatch.setattr(worker[0].engine._keys, "sign_event", counted)
+    monkeypatch.setattr(worker[0].engine.parts.key_requests.keys, "sign_event", counted)
     with monkeypatch.context() as patch:
         patch.setattr(group_commit, "append", unavailable)
         assert "error" in await client.sign()

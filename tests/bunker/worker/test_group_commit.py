@@ -18,6 +18,7 @@ from bunker.worker import group_commit as batch_module
 from bunker.worker.commit_jobs import FENCED, STORED, Claim, Finish, Known, Note
 from bunker.worker.group_commit import BatchWriter
 from bunker.worker.leases import beat, take_seat
+from bunker.worker.sql import FinishRow, RequestRow
 from bunker.worker.stats import Stats
 from keycast.audit.entries import Actor, Entry
 from keycast.audit.errors import AuditUnavailable
@@ -34,12 +35,24 @@ def entry(outcome: Outcome = Outcome.INTENT) -> Entry:
 
 
 def claim(fence: int, event_id: str = "", request_id: str = "", **changes: Any) -> Claim:
-    row = {
-        "event_id": event_id or os.urandom(32).hex(), "tenant": TENANT, "transport": TENANT, "connection": TENANT,
-        "client": "c" * 64, "request_id": request_id or os.urandom(8).hex(), "body": b"b" * 32, "method": "ping",
-        "shard": 0, "fence": fence, "state": "claimed", "event": "{}", "reply": "", "at": 1, "until": 2**50,
-    } | changes  # fmt: skip
-    return Claim(tuple(row.values()), (entry(),), None)
+    row = RequestRow(
+        event_id=event_id or os.urandom(32).hex(),
+        tenant_id=TENANT,
+        transport_id=TENANT,
+        connection_id=TENANT,
+        client_public_key="c" * 64,
+        request_id=request_id or os.urandom(8).hex(),
+        body_hash=b"b" * 32,
+        method="ping",
+        shard=0,
+        fence=fence,
+        state="claimed",
+        event="{}",
+        reply="",
+        claimed_at=1,
+        expires_at=2**50,
+    )
+    return Claim(row._replace(**changes), (entry(),), None)
 
 
 @pytest.fixture
@@ -103,7 +116,7 @@ async def test_a_worker_that_lost_its_shard_can_neither_claim_nor_finish(writer:
     assert await writer.submit(held) is STORED
     await ShardLease.objects.filter(shard=0).aupdate(owner="another", fence=fence + 1)
     assert await writer.submit(claim(fence)) is FENCED
-    assert await writer.submit(Finish(("a" * 64, fence, "answered", "x"), 0, (entry(Outcome.OK),))) is FENCED
+    assert await writer.submit(Finish(FinishRow("a" * 64, fence, "answered", "x"), 0, (entry(Outcome.OK),))) is FENCED
     assert await writer.submit(Note((entry(),), 0, fence)) is FENCED
     assert await AuditRow.objects.acount() == 1
     assert (await Request.objects.aget()).reply == ""
@@ -111,14 +124,14 @@ async def test_a_worker_that_lost_its_shard_can_neither_claim_nor_finish(writer:
 
 async def test_a_result_is_stored_once(writer: BatchWriter, fence: int) -> None:
     await writer.submit(claim(fence, "a" * 64))
-    finish = ("a" * 64, fence, "answered", "x")
+    finish = FinishRow("a" * 64, fence, "answered", "x")
     assert await writer.submit(Finish(finish, 0, (entry(Outcome.OK),))) is STORED
     assert await writer.submit(Finish(finish, 0, (entry(Outcome.OK),))) is FENCED
     assert await AuditRow.objects.acount() == 2
 
 
 async def test_one_row_that_cannot_be_stored_does_not_spoil_the_others(writer: BatchWriter, fence: int) -> None:
-    jobs = [claim(fence), claim(fence, transport=None), claim(fence)]
+    jobs = [claim(fence), claim(fence, transport_id=None), claim(fence)]
     results = await asyncio.gather(*map(writer.submit, jobs), return_exceptions=True)
     assert results[0] is STORED
     assert isinstance(results[1], Unavailable)

@@ -58,7 +58,7 @@ async def test_a_reply_is_unpublished_until_a_relay_accepts_it(start_worker: Cal
         assert refused.state == RequestState.ANSWERED
         pool.settle(PublishState.REFUSED)
         accepted = await _ask(running, client, "accepted")
-        assert accepted.event_id in running[0].engine._publisher.pending
+        assert accepted.event_id in running[0].engine.parts.delivery._publisher.pending
         pool.settle(PublishState.ACCEPTED)
         await asyncio.sleep(0.6)
         assert (await Request.objects.aget(event_id=refused.event_id)).state == RequestState.ABANDONED

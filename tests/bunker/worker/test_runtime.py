@@ -128,7 +128,7 @@ async def test_a_request_that_fails_twice_unforeseen_is_given_up_and_its_client_
         tries.append(1)
         raise ZeroDivisionError
 
-    monkeypatch.setattr(worker[0].engine._keys, "sign_event", break_down)
+    monkeypatch.setattr(worker[0].engine.parts.key_requests.keys, "sign_event", break_down)
     template = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
     raw = client.compose("sign_event", [template], "n1")[1]
     worker[1].send(raw)

@@ -1,0 +1,56 @@
+"""What crosses the wire sealed: requests opened and replies composed with a signer's transport key (NIP-46, NIP-44)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from bunker.worker.admission import Item
+from bunker.worker.replies import Reply, compose
+from bunker.worker.stats import Stats
+from keycast.base.errors import KeycastError
+from keycast.nostr.nip46 import Request, RequestError, parse_request
+from keys.errors import InvalidOperand, OpenKeyExpired
+from keys.signing.protocol import OpenTransport, TransportOpener
+
+T = TypeVar("T")
+
+
+class Envelopes:
+    """Opens and closes them. ``forget`` lets an event in again that could not be opened for want of the key."""
+
+    def __init__(self, *, transports: TransportOpener, stats: Stats, forget: Callable[[str], None]) -> None:
+        self.transports = transports
+        self._stats = stats
+        self._forget = forget
+
+    async def open(self, item: Item) -> Request | RequestError | None:
+        """The request inside an event: None (counted) when it cannot be read at all."""
+        event = item.event
+        try:
+            text = await self._with_transport(item, lambda transport: transport.decrypt(event.pubkey, event.content))
+        except InvalidOperand:
+            self._stats.drops["undecryptable"] += 1
+            return None
+        except KeycastError as failure:
+            self._stats.errors[failure.code] += 1
+            self._forget(event.id)
+            return None
+        try:
+            return parse_request(text)
+        except RequestError as error:
+            return error
+
+    async def reply(self, item: Item, text: str) -> Reply:
+        """``text`` for the client of ``item``, encrypted and signed. Raises KeycastError."""
+        event = item.event
+        now = int(time.time())
+        return await self._with_transport(item, lambda transport: compose(transport, event.pubkey, text, event.id, now))
+
+    async def _with_transport(self, item: Item, use: Callable[[OpenTransport], T]) -> T:
+        """Use the open transport key; once more when its lease ended at that very moment."""
+        try:
+            return use(await self.transports.open(item.signer.transport))
+        except OpenKeyExpired:
+            return use(await self.transports.open(item.signer.transport))

@@ -1,0 +1,151 @@
+"""Requests that use the user's key (steps 10 to 14 of bunker.md)."""
+
+from __future__ import annotations
+
+import time
+
+from bunker.methods import KeyUse, UsesKeys
+from bunker.policy import Allow, Ask, Deny
+from bunker.policy.decisions import Decision
+from bunker.worker.admission import Item
+from bunker.worker.daily_quota import Days
+from bunker.worker.delivery import Delivery
+from bunker.worker.envelopes import Envelopes
+from bunker.worker.grants import Grants
+from bunker.worker.ledger import Ledger, entry_of
+from bunker.worker.records import ConnectionRecord, standing
+from bunker.worker.refusals import Refusals
+from bunker.worker.replies import Reply
+from bunker.worker.stats import Answered, Stats
+from keycast.audit.tags import Outcome as AuditOutcome
+from keycast.base import crash
+from keycast.base.errors import KeycastError
+from keycast.nostr.nip46 import Method, Request
+
+DAY_IS_FULL = (
+    "This community has signed as much as it may today. It goes on at midnight UTC; "
+    "its administrators can ask the operator for more."
+)
+NO_POLICY = Deny("This app has no policy.")
+TOO_OFTEN = Deny("This app has used the key as often as it may within a minute.")
+
+
+class KeyRequests:
+    """Decides, claims with the intent, acts, stores and releases. ``keys`` is the signing service."""
+
+    def __init__(
+        self,
+        *,
+        keys: UsesKeys,
+        grants: Grants,
+        envelopes: Envelopes,
+        delivery: Delivery,
+        ledger: Ledger,
+        refusals: Refusals,
+        days: Days,
+        stats: Stats,
+    ) -> None:
+        self.keys = keys
+        self._grants = grants
+        self._envelopes = envelopes
+        self._delivery = delivery
+        self._ledger = ledger
+        self._refusals = refusals
+        self._days = days
+        self._stats = stats
+
+    async def answer(
+        self, item: Item, connection: ConnectionRecord, request: Request, body: bytes, operation: KeyUse
+    ) -> None:
+        """Answer a request for the first time. No await stands between the decision and the counted use (C12)."""
+        decision = _decide(connection, operation)
+        is_signature = operation.name == Method.SIGN_EVENT
+        if not isinstance(decision, Allow):
+            reason = decision.reason
+            if isinstance(decision, Ask):
+                reason = f"{reason} Ask the owner to allow it in Keycast."
+            await self._refusals.refuse(item, request.id, request.method, body, reason, "policy", operation.facts)
+            return
+        if is_signature and not self._days.take(item.signer.tenant):
+            await self._refusals.refuse(
+                item, request.id, request.method, body, DAY_IS_FULL, "quota-reached", operation.facts
+            )
+            return
+        tenant, is_signed = item.signer.tenant, False
+        try:
+            connection.uses += 1
+            if not await self._ledger.claim(item, connection, request, body, operation):
+                connection.uses -= 1
+                return
+            self._ledger.count_use(connection)
+            crash.point("after-claim")
+            is_signed = await self._execute(item, connection, request.id, operation, self._ledger.fence_to_finish(item))
+        finally:
+            if is_signature:
+                self._days.settle(tenant, is_signed=is_signed)
+
+    async def resume(
+        self, item: Item, connection: ConnectionRecord, request_id: str, operation: KeyUse, fence: int
+    ) -> None:
+        """Close the earlier intent, whose end nobody saw, as unknown, and carry the request out once more."""
+        unknown = entry_of(item, operation.tag, AuditOutcome.UNKNOWN, {"reason": "interrupted"})
+        intent = entry_of(item, operation.tag, AuditOutcome.INTENT, {**operation.facts, "attempt": 2})
+        if await self._ledger.note(item, fence, (unknown, intent)):
+            is_used = await self._execute(item, connection, request_id, operation, fence)
+            if is_used and operation.name == Method.SIGN_EVENT:
+                self._days.add(item.signer.tenant)
+
+    async def _execute(
+        self, item: Item, connection: ConnectionRecord, request_id: str, operation: KeyUse, fence: int
+    ) -> bool:
+        """Use the key once and store what came of it; release it if the connection still stands (C11).
+
+        Whether the key was used, whatever became of the reply.
+        """
+        result, error, outcome, code = (
+            None,
+            standing(item.signer, self._grants.same(item, connection), time.time()),
+            AuditOutcome.DENIED,
+            "no-access",
+        )
+        if error is None:
+            try:
+                result = await operation.run(self.keys, item.signer.key)
+                outcome, code = AuditOutcome.OK, ""
+                crash.point("after-sign")
+            except KeycastError as failure:
+                error, outcome, code = failure.public_message, AuditOutcome.FAILED, failure.code
+        facts = {**operation.facts, **operation.outcome()} if result is not None else {"reason": code}
+        text, error = self._delivery.fitting(item, connection, request_id, result, error)
+        reply = await self._envelopes.reply(item, text)
+        crash.point("after-encrypt")
+        entry = entry_of(item, operation.tag, outcome, facts)
+        is_used = result is not None
+        if await self._ledger.finish(item, reply, fence, (entry,), request_id):
+            self._stats.signed += is_used and operation.name == Method.SIGN_EVENT
+            answered = Answered.OK if error is None else Answered.ERROR
+            self._stats.answer(item.signer.tenant.chain, operation.name, answered, item.received)
+            await self._release(item, connection, request_id, reply)
+        return is_used
+
+    async def _release(self, item: Item, connection: ConnectionRecord, request_id: str, reply: Reply) -> None:
+        """Let the reply out, unless the connection ended while it was made."""
+        current = self._grants.same(item, connection)
+        refusal = standing(item.signer, current, time.time())
+        if refusal is None:
+            self._delivery.let_out(item, current, reply)
+            return
+        self._ledger.abandon(item)
+        self._stats.refused["ended-meanwhile"] += 1
+        await self._delivery.say(item, request_id, refusal)
+
+
+def _decide(connection: ConnectionRecord, operation: KeyUse) -> Decision:
+    """Policy first; what it allows may still come too often. What takes from a bound is asked last."""
+    if connection.policy is None:
+        return NO_POLICY
+    decision = connection.policy.decide(operation.call)
+    minute = connection.minute
+    if minute is not None and isinstance(decision, Allow) and not minute.take(time.monotonic()):
+        return TOO_OFTEN
+    return decision
