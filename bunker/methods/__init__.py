@@ -1,23 +1,23 @@
-"""The methods of NIP-46, one module each. ``prepare`` makes an operation of a request."""
+"""The methods of NIP-46, a module each, one for all that encrypt or decrypt. ``prepare`` makes an operation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from bunker.methods import (
     connect,
+    crypt,
     get_public_key,
     logout,
-    nip04_decrypt,
-    nip04_encrypt,
-    nip44_decrypt,
-    nip44_encrypt,
     ping,
     sign_event,
     switch_relays,
 )
 from bunker.methods.base import Answer, BadParameters, KeyUse, Operation, Subject, UnknownMethod, UsesKeys, Verb
+from keycast.nostr.nip46 import CRYPT_METHODS, Method
+from keycast.nostr.nip46 import METHODS as METHOD_TABLE
 
 __all__ = [
     "METHODS",
@@ -33,16 +33,13 @@ __all__ = [
 ]
 
 METHODS: Final[dict[str, Callable[[Sequence[str], Subject], Operation]]] = {
-    "connect": connect.Connect,
-    "sign_event": sign_event.SignEvent,
-    "get_public_key": get_public_key.GetPublicKey,
-    "ping": ping.Ping,
-    "nip04_encrypt": nip04_encrypt.Nip04Encrypt,
-    "nip04_decrypt": nip04_decrypt.Nip04Decrypt,
-    "nip44_encrypt": nip44_encrypt.Nip44Encrypt,
-    "nip44_decrypt": nip44_decrypt.Nip44Decrypt,
-    "switch_relays": switch_relays.SwitchRelays,
-    "logout": logout.Logout,
+    Method.CONNECT.value: connect.Connect,
+    Method.SIGN_EVENT.value: sign_event.SignEvent,
+    Method.GET_PUBLIC_KEY.value: get_public_key.GetPublicKey,
+    Method.PING.value: ping.Ping,
+    **{name: partial(crypt.Crypt, METHOD_TABLE[name].method) for name in CRYPT_METHODS},
+    Method.SWITCH_RELAYS.value: switch_relays.SwitchRelays,
+    Method.LOGOUT.value: logout.Logout,
 }
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from bunker.policy import Call
 from keycast.audit.tags import Tag
 from keycast.base.errors import KeycastError
+from keycast.nostr.nip46 import Method
 from keys.refs import KeyRef
 
 
@@ -66,18 +67,15 @@ class UsesKeys(Protocol):
     """The part of the signing service (keys.services.signing_service) that methods call."""
 
     async def sign_event(self, key: KeyRef, event: Any) -> Any: ...
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str: ...
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str: ...
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str: ...
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str: ...
+    async def crypt(self, key: KeyRef, method: Method, peer: str, text: str) -> str: ...
 
 
 class Answer:
     """Needs neither the key nor a decision: any connected app may ask. ``result`` is never empty."""
 
     __slots__ = ("result",)
-    name: ClassVar[str]
-    tag: ClassVar[Tag]
+    name: str
+    tag: Tag
     is_audited: ClassVar[bool] = False
 
     def __init__(self, result: str) -> None:
@@ -92,8 +90,8 @@ class KeyUse:
     """
 
     __slots__ = ("call", "facts")
-    name: ClassVar[str]
-    tag: ClassVar[Tag]
+    name: str
+    tag: Tag
 
     def __init__(self, call: Call, facts: Mapping[str, Any]) -> None:
         self.call = call
@@ -112,8 +110,8 @@ class Verb:
     """Changes the connection through bunker.services, which write their own audit rows. ``run`` blocks."""
 
     __slots__ = ()
-    name: ClassVar[str]
-    tag: ClassVar[Tag]
+    name: str
+    tag: Tag
 
     def run(self) -> str:
         """Do it; the result for the client. Raises KeycastError."""

@@ -9,6 +9,7 @@ from uuid import UUID
 from bunker import services
 from bunker.methods.base import BadParameters, Subject, Verb, require
 from keycast.audit.tags import Tag
+from keycast.nostr.nip46 import Method
 
 
 class Connect(Verb):
@@ -18,7 +19,7 @@ class Connect(Verb):
     """
 
     __slots__ = ("_client", "_metadata", "_permissions", "_secret", "_transport_id", "connection_id")
-    name = "connect"
+    name = Method.CONNECT.value
     tag = Tag.CONNECT
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from bunker import services
 from bunker.methods.base import Subject, UnknownMethod, Verb
 from keycast.audit.tags import Tag
+from keycast.nostr.nip46 import Method
 
 
 class Logout(Verb):
     """Ends the connection that this client holds, nobody else's; a repeated logout is confirmed again."""
 
     __slots__ = ("_client", "_connection_id")
-    name = "logout"
+    name = Method.LOGOUT.value
     tag = Tag.LOGOUT
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:

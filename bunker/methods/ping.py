@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from bunker.methods.base import Answer, Subject
 from keycast.audit.tags import Tag
+from keycast.nostr.nip46 import Method
 
 
 class Ping(Answer):
     """Answers ``pong``; parameters are ignored."""
 
     __slots__ = ()
-    name = "ping"
+    name = Method.PING.value
     tag = Tag.PING
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:

@@ -9,6 +9,7 @@ from bunker.methods.base import BadParameters, KeyUse, Subject, UsesKeys, requir
 from bunker.policy import Call
 from keycast.audit.tags import Tag
 from keycast.nostr.nip01 import EventError, parse_template, serialize
+from keycast.nostr.nip46 import Method
 from keys.refs import KeyRef
 
 
@@ -16,7 +17,7 @@ class SignEvent(KeyUse):
     """One parsed template feeds both the policy and the signer: they cannot see different events (threats C7)."""
 
     __slots__ = ("_event_id", "_template")
-    name = "sign_event"
+    name = Method.SIGN_EVENT.value
     tag = Tag.SIGN_EVENT
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:
@@ -28,9 +29,7 @@ class SignEvent(KeyUse):
         key = subject.key.public_key
         if template.pubkey is not None and template.pubkey != key:
             raise BadParameters("This event names another author than the connected key.")
-        call = Call(
-            "sign_event", key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content
-        )
+        call = Call(self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content)
         super().__init__(call, {"kind": template.kind, "size": len(template.content)})
         self._template = template
         self._event_id = ""

@@ -8,6 +8,7 @@ import msgspec
 
 from bunker.methods.base import Answer, Subject
 from keycast.audit.tags import Tag
+from keycast.nostr.nip46 import Method
 
 
 class SwitchRelays(Answer):
@@ -17,7 +18,7 @@ class SwitchRelays(Answer):
     """
 
     __slots__ = ()
-    name = "switch_relays"
+    name = Method.SWITCH_RELAYS.value
     tag = Tag.SWITCH_RELAYS
 
     def __init__(self, params: Sequence[str], subject: Subject) -> None:

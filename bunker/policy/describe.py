@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from bunker.policy.document import PolicyDocument, Rule
 from bunker.policy.kinds import KIND_NAMES
+from keycast.nostr.nip46 import METHODS, Method
 
-_METHOD_PHRASES = {
-    "nip04_encrypt": "encrypt messages (NIP-04)",
-    "nip04_decrypt": "decrypt messages (NIP-04)",
-    "nip44_encrypt": "encrypt messages (NIP-44)",
-    "nip44_decrypt": "decrypt messages (NIP-44)",
-}
 _OPENINGS = {"allow": "May", "ask": "Must ask before it may", "deny": "May never"}
 
 
@@ -42,9 +37,9 @@ def describe(policy: PolicyDocument) -> list[str]:
 def _describe_rule(rule: Rule) -> list[str]:
     opening = _OPENINGS[rule.effect]
     sentences = []
-    if "sign_event" in rule.methods:
+    if Method.SIGN_EVENT in rule.methods:
         sentences.append(f"{opening} sign {_kinds_phrase(rule)}{_bounds_phrase(rule)}.")
-    talks = [_METHOD_PHRASES[method] for method in rule.methods if method != "sign_event"]
+    talks = [METHODS[method].grant for method in rule.methods if method != Method.SIGN_EVENT]
     if talks:
         sentences.append(f"{opening} {_join(talks)} {_peers_phrase(rule)}.")
     return sentences

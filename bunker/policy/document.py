@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-KEY_METHODS = ("sign_event", "nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt")
+from keycast.nostr.nip46 import KEY_METHODS, Method
+
 MAX_DOCUMENT_BYTES = 32 * 1024
 
 Kind = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Hex64 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 TagName = Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
 TagValue = Annotated[str, msgspec.Meta(min_length=1, max_length=512)]
-KeyMethod = Literal["sign_event", "nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt"]
+if TYPE_CHECKING:
+    KeyMethod: TypeAlias = str
+else:  # msgspec refuses any other
+    KeyMethod = Literal[KEY_METHODS]
 
 
 class PolicyError(ValueError):
@@ -32,7 +36,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     effect: Literal["allow", "ask", "deny"]
-    methods: Annotated[list[KeyMethod], msgspec.Meta(min_length=1, max_length=5)]
+    methods: Annotated[list[KeyMethod], msgspec.Meta(min_length=1, max_length=len(KEY_METHODS))]
     kinds: Annotated[list[Kind], msgspec.Meta(min_length=1, max_length=256)] | Literal["ordinary"] | None = None
     peers: Annotated[list[Hex64], msgspec.Meta(min_length=1, max_length=256)] | Literal["self", "any"] | None = None
     tags: Annotated[dict[TagName, list[TagValue]], msgspec.Meta(max_length=16)] | None = None
@@ -78,8 +82,8 @@ def parse_document(document: Mapping[str, Any] | str | bytes) -> PolicyDocument:
 
 
 def _check(rule: Rule, number: int) -> None:
-    signs = "sign_event" in rule.methods
-    talks = any(method != "sign_event" for method in rule.methods)
+    signs = Method.SIGN_EVENT in rule.methods
+    talks = any(method != Method.SIGN_EVENT for method in rule.methods)
     if signs and rule.kinds is None and rule.effect != "deny":
         raise PolicyError(f"Rule {number}: sign_event needs kinds.")
     if talks and rule.peers is None and rule.effect != "deny":

@@ -12,9 +12,10 @@ import msgspec
 from bunker.policy import replaced
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
-from bunker.policy.document import KEY_METHODS, Limits, PolicyDocument, Rule, parse_document
+from bunker.policy.document import Limits, PolicyDocument, Rule, parse_document
 from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS
 from bunker.policy.permissions import Requested, parse_requested
+from keycast.nostr.nip46 import KEY_METHODS, METHODS, Method
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -79,7 +80,7 @@ class _Matcher:
         self._max_content = rule.max_content
 
     def matches(self, call: Call) -> bool:
-        if call.method == "sign_event":
+        if call.method == Method.SIGN_EVENT:
             return self._kind_matches(call.kind) and self._event_matches(call)
         return self._peer_matches(call)
 
@@ -121,10 +122,8 @@ def _tag_matches(tags: Sequence[Sequence[str]], name: str, values: Sequence[str]
 
 
 def _subject(call: Call) -> str:
-    if call.method == "sign_event":
-        return f"Signing kind {call.kind} ({kind_name(call.kind)})"
-    verb = "Encrypting" if call.method.endswith("_encrypt") else "Decrypting"
-    return f"{verb} with {call.method.partition('_')[0].upper().replace('NIP', 'NIP-')}"
+    doing = METHODS[call.method].doing
+    return f"{doing} kind {call.kind} ({kind_name(call.kind)})" if call.method == Method.SIGN_EVENT else doing
 
 
 def compile_policy(

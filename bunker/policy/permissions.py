@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bunker.policy.document import KEY_METHODS
-from keycast.nostr.nip46 import MAX_PERMISSIONS_TEXT, Permission, PermissionsError
+from keycast.nostr.nip46 import KEY_METHODS, MAX_PERMISSIONS_TEXT, Method, Permission, PermissionsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +17,7 @@ class Requested:
     def covers(self, method: str, kind: int | None) -> bool:
         if method not in self.methods:
             return False
-        return method != "sign_event" or self.kinds is None or kind in self.kinds
+        return method != Method.SIGN_EVENT or self.kinds is None or kind in self.kinds
 
 
 def parse_requested(text: str) -> Requested | None:
@@ -30,7 +29,7 @@ def parse_requested(text: str) -> Requested | None:
     if not entries:
         return None
     wishes = [wish for wish in map(_read, entries) if wish is not None]
-    signing = [wish.kind for wish in wishes if wish.method == "sign_event"]
+    signing = [wish.kind for wish in wishes if wish.method == Method.SIGN_EVENT]
     kinds = None if None in signing else frozenset(kind for kind in signing if kind is not None)
     return Requested(frozenset(wish.method for wish in wishes), kinds)
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 from typing import Final
 
 from bunker.policy.permissions import Requested
+from keycast.nostr.nip46 import Method
 
 PROFILE: Final = 0
 RELAY_SIGN_IN: Final = 22242
 
 STILL_DONE: Final = Requested(
-    frozenset({"sign_event", "nip04_decrypt", "nip44_decrypt"}), frozenset({PROFILE, RELAY_SIGN_IN})
+    frozenset({Method.SIGN_EVENT, Method.NIP04_DECRYPT, Method.NIP44_DECRYPT}), frozenset({PROFILE, RELAY_SIGN_IN})
 )
 REFUSAL: Final = "This key was replaced by a new one and only reads. Connect the app to the new key."

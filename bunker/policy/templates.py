@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bunker.policy.kinds import SENSITIVE_KINDS
+from keycast.nostr.nip46 import CRYPT_METHODS
 
-_MESSAGES = ["nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt"]
+_MESSAGES = list(CRYPT_METHODS)
 _SOCIAL_KINDS = [1, 6, 7, 16, 20, 21, 22, 42, 1018, 1063, 1068, 1111, 1311, 1985, 9734, 9802, 30023, 30024, 30315]
 
 

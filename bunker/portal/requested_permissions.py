@@ -6,17 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from bunker.policy import TEMPLATES, Allow, Call, Template, compile_policy, kind_name
-from bunker.policy.document import KEY_METHODS
-from keycast.nostr.nip46 import Permission
+from keycast.nostr.nip46 import KEY_METHODS, METHODS, Method, Permission, Use
 
 _SOMEBODY = "0" * 64
-_MESSAGES = {
-    "nip04_encrypt": "Write private messages (NIP-04)",
-    "nip04_decrypt": "Read private messages (NIP-04)",
-    "nip44_encrypt": "Write private messages (NIP-44)",
-    "nip44_decrypt": "Read private messages (NIP-44)",
-}
-_ALWAYS = {"get_public_key", "ping", "connect", "logout", "switch_relays"}
+_ALWAYS = frozenset(name for name, row in METHODS.items() if row.use is Use.NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +23,12 @@ class Offer:
 
 def phrase(permission: Permission) -> str:
     """A wish in plain words."""
-    if permission.method == "sign_event":
+    if permission.method == Method.SIGN_EVENT:
         if permission.kind is None:
             return "Sign any kind of event"
         return f"Sign: {kind_name(permission.kind)} (kind {permission.kind})"
-    return _MESSAGES.get(permission.method, f"{permission.method} (nothing Keycast knows)")
+    row = METHODS.get(permission.method)
+    return row.wish if row is not None and row.wish else f"{permission.method} (nothing Keycast knows)"
 
 
 def wishes(permissions: Sequence[Permission]) -> list[str]:
@@ -61,7 +55,7 @@ def grants(template: Template, permission: Permission) -> bool:
     but the one that grants every kind there is to grant."""
     if permission.method not in KEY_METHODS:
         return False
-    if permission.method == "sign_event" and permission.kind is None:
+    if permission.method == Method.SIGN_EVENT and permission.kind is None:
         return template.slug == "full"
     call = Call(method=permission.method, self_public_key="", kind=permission.kind, peer=_SOMEBODY)
     return isinstance(compile_policy(template.document).decide(call), Allow)

@@ -9,15 +9,10 @@ from typing import Any, Final
 
 from bunker.traffic.counts import FAILED, OTHER, REFUSED, SIGNED, USED
 from bunker.worker.traffic_counter import Tally
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import METHODS, Use
 
-_USES: Final[dict[str, int]] = {
-    Method.SIGN_EVENT: SIGNED,
-    Method.NIP04_ENCRYPT: USED,
-    Method.NIP04_DECRYPT: USED,
-    Method.NIP44_ENCRYPT: USED,
-    Method.NIP44_DECRYPT: USED,
-}
+_KINDS: Final = {Use.SIGN: SIGNED, Use.CRYPT: USED}
+_USES: Final = {name: _KINDS[row.use] for name, row in METHODS.items() if row.use in _KINDS}
 
 
 class Answered(StrEnum):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import Outcome, Tag, of_method
+from keycast.nostr.nip46 import METHODS
 
 _SENTENCES: Final[dict[Tag, str]] = {
     Tag.TENANT_CREATED: "Tenant created",
@@ -102,16 +103,7 @@ _SENTENCES: Final[dict[Tag, str]] = {
     Tag.CONNECTION_LAPSED: "Bunker URL lapsed unused",
     Tag.PAIRING_REFUSED: "Connecting refused",
     Tag.PAIRING_CLOSED: "Connecting closed for a while after wrong secrets",
-    Tag.CONNECT: "App asked to connect",
-    Tag.SIGN_EVENT: "Sign an event",
-    Tag.GET_PUBLIC_KEY: "Tell the public key",
-    Tag.PING: "Ping",
-    Tag.NIP04_ENCRYPT: "Encrypt a message (NIP-04)",
-    Tag.NIP04_DECRYPT: "Decrypt a message (NIP-04)",
-    Tag.NIP44_ENCRYPT: "Encrypt a message (NIP-44)",
-    Tag.NIP44_DECRYPT: "Decrypt a message (NIP-44)",
-    Tag.SWITCH_RELAYS: "Switch relays",
-    Tag.LOGOUT: "Log the app out",
+    **{of_method(name): row.sentence for name, row in METHODS.items()},
     Tag.UNKNOWN_METHOD: "Unknown request",
     Tag.STAFF_CHANGED_OBJECT: "Changed by platform staff",
     Tag.STAFF_VIEWED_TENANT: "Viewed by platform staff",

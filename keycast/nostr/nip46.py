@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated, Any, Final, Self
+from enum import Enum, StrEnum
+from typing import Annotated, Any, Final, NamedTuple, Self
 
 import msgspec
 from msgspec import Meta
@@ -35,7 +35,58 @@ class Method(StrEnum):
     LOGOUT = "logout"
 
 
-METHODS: Final = frozenset(method.value for method in Method)
+class Use(Enum):
+    """What a method does with the user's key."""
+
+    NONE = "none"
+    SIGN = "sign"
+    CRYPT = "crypt"
+    """Encrypts or decrypts: ``[third party's public key, text]``."""
+
+
+class MethodRow(NamedTuple):
+    """What everybody says of one method: policies, the portal, the audit log and the signers take theirs from here.
+
+    ``sentence`` is the audit log's; the others are there for methods that use the key: ``wish`` is what an app asks
+    for, ``grant`` what a policy lets it do ("May ..."), ``doing`` the subject of "... is not among the things".
+    """
+
+    method: Method
+    use: Use
+    sentence: str
+    wish: str = ""
+    grant: str = ""
+    doing: str = ""
+
+
+def _crypt(method: Method, nip: str) -> MethodRow:
+    verb, wish = ("encrypt", "Write") if method.endswith("_encrypt") else ("decrypt", "Read")
+    return MethodRow(
+        method,
+        Use.CRYPT,
+        sentence=f"{verb.capitalize()} a message ({nip})",
+        wish=f"{wish} private messages ({nip})",
+        grant=f"{verb} messages ({nip})",
+        doing=f"{verb.capitalize()}ing with {nip}",
+    )
+
+
+_ROWS: Final = (
+    MethodRow(Method.CONNECT, Use.NONE, "App asked to connect"),
+    MethodRow(Method.SIGN_EVENT, Use.SIGN, "Sign an event", "Sign events", "sign events", "Signing"),
+    MethodRow(Method.PING, Use.NONE, "Ping"),
+    MethodRow(Method.GET_PUBLIC_KEY, Use.NONE, "Tell the public key"),
+    _crypt(Method.NIP04_ENCRYPT, "NIP-04"),
+    _crypt(Method.NIP04_DECRYPT, "NIP-04"),
+    _crypt(Method.NIP44_ENCRYPT, "NIP-44"),
+    _crypt(Method.NIP44_DECRYPT, "NIP-44"),
+    MethodRow(Method.SWITCH_RELAYS, Use.NONE, "Switch relays"),
+    MethodRow(Method.LOGOUT, Use.NONE, "Log the app out"),
+)
+METHODS: Final[dict[str, MethodRow]] = {row.method.value: row for row in _ROWS}
+"""The table, by name."""
+KEY_METHODS: Final = tuple(row.method.value for row in _ROWS if row.use is not Use.NONE)
+CRYPT_METHODS: Final = tuple(row.method.value for row in _ROWS if row.use is Use.CRYPT)
 
 
 class RequestError(NostrError):

@@ -21,6 +21,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
 from keys.hsm.protocol import Authoriser
 from keys.refs import Capabilities, HsmRef, KeyRef
+from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import Grant, Purpose
 from keys.signing.cosigning.client import CosignerClient, LostReply
@@ -71,17 +72,9 @@ class CosignedSigner:
                 _let_go(opened)
         raise AssertionError("not reached")
 
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._with_joint(key, peer, lambda joint: _nip44(nip44.encrypt, plaintext, joint))
-
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._with_joint(key, peer, lambda joint: _nip44(nip44.decrypt, payload, joint))
-
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._with_joint(key, peer, lambda joint: nip04.encrypt(plaintext, joint))
-
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._with_joint(key, peer, lambda joint: nip04.decrypt(payload, joint))
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+        cipher = cipher_of(method)
+        return await self._with_joint(key, peer, lambda joint: _applied(cipher, text, joint))
 
     def forget(self, key_id: UUID) -> None:
         for row_id in self._halves.pop(key_id, ()):
@@ -216,6 +209,8 @@ def _let_go(opened: OpenHalf) -> None:
         opened.wipe()
 
 
-def _nip44(operation: Callable[[str, SecretBytes], str], text: str, joint: SecretBytes) -> str:
+def _applied(cipher: Cipher, text: str, joint: SecretBytes) -> str:
+    if not cipher.has_conversation_key:
+        return cipher.apply(text, joint)
     with conversation_key(joint) as key:
-        return operation(text, key)
+        return cipher.apply(text, key)

@@ -11,6 +11,7 @@ from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
 from keys.refs import Capabilities, KeyRef, Purpose
+from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.envelope import Place
 from keys.signing.opened_key import OpenKey
 from keys.signing.vault import Vault
@@ -44,17 +45,9 @@ class LocalSigner:
         # Unchecked here because SigningService verifies what every signer returns, exactly once.
         return await self._use(key, lambda opened: opened.keypair.sign_unchecked(event_id))
 
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._use(key, lambda opened: nip44.encrypt(plaintext, opened.conversation_key(peer)))
-
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._use(key, lambda opened: nip44.decrypt(payload, opened.conversation_key(peer)))
-
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._use(key, lambda opened: _nip04_encrypt(opened, peer, plaintext))
-
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._use(key, lambda opened: _nip04_decrypt(opened, peer, payload))
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+        cipher = cipher_of(method)
+        return await self._use(key, lambda opened: _applied(cipher, opened, peer, text))
 
     def forget(self, key_id: UUID) -> None:
         self._vault.forget(key_id)
@@ -84,14 +77,11 @@ def place(key: KeyRef) -> Place:
     return Place(key.tenant_id, key.key_id, key.public_key, Purpose.PERSONAL_KEY)
 
 
-def _nip04_encrypt(opened: OpenKey, peer: str, plaintext: str) -> str:
+def _applied(cipher: Cipher, opened: OpenKey, peer: str, text: str) -> str:
+    if cipher.has_conversation_key:
+        return cipher.apply(text, opened.conversation_key(peer))
     with opened.shared_key(peer) as shared:
-        return nip04.encrypt(plaintext, shared)
-
-
-def _nip04_decrypt(opened: OpenKey, peer: str, payload: str) -> str:
-    with opened.shared_key(peer) as shared:
-        return nip04.decrypt(payload, shared)
+        return cipher.apply(text, shared)
 
 
 def _translated(opened: OpenKey, operation: Callable[[OpenKey], T]) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from uuid import UUID
 
 from keycast.crypto import schnorr
@@ -49,21 +49,13 @@ class SigningService:
         self._check(key, digest, signature)
         return event.signed(digest.hex(), signature)
 
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        """A NIP-44 payload from the user to ``peer`` (64 hex digits)."""
-        return await self._guarded(key, self._signer(key).nip44_encrypt(key, peer, plaintext))
-
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        """The plaintext of a NIP-44 payload between the user and ``peer``."""
-        return await self._guarded(key, self._signer(key).nip44_decrypt(key, peer, payload))
-
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        """A NIP-04 payload from the user to ``peer``."""
-        return await self._guarded(key, self._signer(key).nip04_encrypt(key, peer, plaintext))
-
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        """The plaintext of a NIP-04 payload between the user and ``peer``."""
-        return await self._guarded(key, self._signer(key).nip04_decrypt(key, peer, payload))
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+        """What ``method`` (nip46.CRYPT_METHODS) makes of ``text`` between the user and ``peer`` (64 hex digits)."""
+        try:
+            return await self._signer(key).crypt(key, method, peer, text)
+        except KeyDamaged as damage:
+            await self._report(key.key_id, damage)
+            raise
 
     def forget(self, key_id: UUID) -> None:
         """Wipe whatever any signer keeps open for this key; call it when a key is locked, disabled or destroyed."""
@@ -87,13 +79,6 @@ class SigningService:
         self.forget(key.key_id)
         logger.error("refused a signature that does not verify under BIP-340", extra={"key_id": str(key.key_id)})
         raise SignatureRefused
-
-    async def _guarded(self, key: KeyRef, operation: Awaitable[str]) -> str:
-        try:
-            return await operation
-        except KeyDamaged as damage:
-            await self._report(key.key_id, damage)
-            raise
 
 
 def _digest(event: UnsignedEvent) -> bytes:

@@ -25,10 +25,8 @@ class FakeSigner:
         self.seen.append((event, event_id))
         return self.signature if self.keypair is None else self.keypair.sign(event_id)
 
-    async def nip44_encrypt(self, key, peer, plaintext):
+    async def crypt(self, key, method, peer, text):
         raise NotImplementedError
-
-    nip44_decrypt = nip04_encrypt = nip04_decrypt = nip44_encrypt
 
     def forget(self, key_id):
         self.forgotten.append(key_id)

@@ -204,7 +204,7 @@ def test_a_stopped_key_is_wiped_from_this_process_once_that_is_committed(verb):
     user = make_user(tenant)
     key = make_key(user, tenant)
     service = services.signing_service()
-    async_to_sync(service.nip44_encrypt)(selectors.key_ref(key), selectors.transport_of(key).public_key, "x")
+    async_to_sync(service.crypt)(selectors.key_ref(key), "nip44_encrypt", selectors.transport_of(key).public_key, "x")
     cached = service._signers["encrypted", "local"]._vault._cache
     with transaction.atomic():
         verb(actor=Actor.user(user), key=key)

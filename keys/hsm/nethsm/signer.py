@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NoReturn
+from typing import Final
 from uuid import UUID
 
 from keycast.nostr.nip01 import UnsignedEvent
@@ -47,17 +47,8 @@ class NetHsmSigner:
             await calls.call(self._config, self.breaker, signatures.request(user, key_id, event_id))
         )
 
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        _refuse()
-
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        _refuse()
-
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        _refuse()
-
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        _refuse()
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+        raise NoCapability(_NO_ECDH)
 
     def forget(self, key_id: UUID) -> None:
         """Nothing of a key is kept."""
@@ -71,7 +62,3 @@ def _place(key: KeyRef) -> tuple[str, str]:
     if key.hsm is None or key.hsm.key_name != names.key_name(key.tenant_id, key.key_id):
         raise KeyDamaged
     return names.split(key.hsm.key_name)
-
-
-def _refuse() -> NoReturn:
-    raise NoCapability(_NO_ECDH)

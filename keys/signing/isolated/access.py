@@ -23,7 +23,7 @@ from keys.signing.envelope import Place
 from keys.signing.half import SealedHalf
 from keys.signing.isolated import messages
 from keys.signing.isolated.client import FORGET_WITHIN, SPLIT_WITHIN, SignerClient
-from keys.signing.isolated.messages import Crypt, Done, Status
+from keys.signing.isolated.messages import Done, Status
 from keys.signing.protocol import KekState, KeyMaker, NewKey, Signer, SplitKey
 from keys.signing.transport import OpenTransportKey
 from keys.signing.vault import Vault
@@ -54,17 +54,11 @@ class RemoteSigner:
         signed = await self._client.ask(lambda number: messages.Sign(number, key, body, event_id), messages.Signed)
         return signed.signature
 
-    async def nip44_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._use(key, "nip44_encrypt", peer, plaintext)
-
-    async def nip44_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._use(key, "nip44_decrypt", peer, payload)
-
-    async def nip04_encrypt(self, key: KeyRef, peer: str, plaintext: str) -> str:
-        return await self._use(key, "nip04_encrypt", peer, plaintext)
-
-    async def nip04_decrypt(self, key: KeyRef, peer: str, payload: str) -> str:
-        return await self._use(key, "nip04_decrypt", peer, payload)
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+        if len(text) > messages.MAX_TEXT or len(peer) > 64:
+            raise InvalidOperand
+        used = await self._client.ask(lambda number: messages.UseKey(number, key, method, peer, text), messages.TextIs)
+        return used.text
 
     def forget(self, key_id: UUID) -> None:
         """Have the signer wipe what it keeps open. Best effort: its lease ends by itself."""
@@ -73,12 +67,6 @@ class RemoteSigner:
     def forget_all(self) -> None:
         """The same of every key."""
         tell(self._client, None)
-
-    async def _use(self, key: KeyRef, method: Crypt, peer: str, text: str) -> str:
-        if len(text) > messages.MAX_TEXT or len(peer) > 64:
-            raise InvalidOperand
-        used = await self._client.ask(lambda number: messages.UseKey(number, key, method, peer, text), messages.TextIs)
-        return used.text
 
 
 def tell(way: SignerClient, key_id: UUID | None) -> None:

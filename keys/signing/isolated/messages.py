@@ -6,13 +6,14 @@ signer has no database, and what it opens is bound to the tenant, row, public ke
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from keycast.nostr.nip01 import UnsignedEvent
+from keycast.nostr.nip46 import CRYPT_METHODS
 from keys.refs import KeyRef, Purpose, SealedSecret, TransportRef
 from keys.signing.cosigning.authorisation import Grant
 from keys.signing.cosigning.messages import B32, B64, EventBody, Number
@@ -24,7 +25,10 @@ MAX_TEXT: Final = 512 * 1024
 """Characters of what is to be encrypted or decrypted."""
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]
-Crypt = Literal["nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt"]
+if TYPE_CHECKING:
+    Crypt: TypeAlias = str
+else:  # msgspec refuses any other
+    Crypt = Literal[CRYPT_METHODS]
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -20,7 +20,6 @@ from keycast.base.errors import KeycastError
 from keycast.crypto.secret import SecretBytes, wipe_bytes
 from keycast.nostr.types import is_hex
 from keys.errors import InvalidOperand, KeyDamaged
-from keys.refs import KeyRef
 from keys.signing import factory, inspection, transport
 from keys.signing.isolated import messages
 from keys.signing.isolated.errors import SignerBusy, SignerFailed, name_of
@@ -76,8 +75,7 @@ class SignerDesk:
 
     async def _use(self, request: messages.UseKey) -> AnyReply:
         _require_sound(request.key.public_key)
-        use: Callable[[KeyRef, str, str], Awaitable[str]] = getattr(self._service, request.method)
-        text = await use(request.key, request.peer, request.text)
+        text = await self._service.crypt(request.key, request.method, request.peer, request.text)
         if len(text) > MAX_FRAME - _ROOM:
             raise InvalidOperand
         return messages.TextIs(request.number, text)

@@ -52,8 +52,8 @@ async def use(key, signer, times):
     for number in range(times):
         event = note(key, str(number))
         await signer.sign_event_id(key, event, id_of(event))
-    text = await signer.nip44_encrypt(key, PEER, "hello")
-    await signer.nip44_decrypt(key, PEER, text)
+    text = await signer.crypt(key, "nip44_encrypt", PEER, "hello")
+    await signer.crypt(key, "nip44_decrypt", PEER, text)
 
 
 def main(socket, times):

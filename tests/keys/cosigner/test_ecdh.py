@@ -78,7 +78,7 @@ async def test_another_tenant_and_a_locked_key_get_nothing(bench, peer):
 async def test_a_peer_that_is_no_key_costs_no_authorisation(bench, text):
     key = await bench.key()
     with pytest.raises(InvalidOperand):
-        await bench.signer.nip44_encrypt(key, text, "hello")
+        await bench.signer.crypt(key, "nip44_encrypt", text, "hello")
     assert bench.hsm.count == 0
 
 
@@ -86,9 +86,9 @@ async def test_what_does_not_decrypt_is_one_error(bench, peer):
     key = await bench.key()
     for payload in ("", "A" * 200):
         with pytest.raises(InvalidOperand):
-            await bench.signer.nip44_decrypt(key, peer.public_key_hex, payload)
+            await bench.signer.crypt(key, "nip44_decrypt", peer.public_key_hex, payload)
         with pytest.raises(InvalidOperand):
-            await bench.signer.nip04_decrypt(key, peer.public_key_hex, payload)
+            await bench.signer.crypt(key, "nip04_decrypt", peer.public_key_hex, payload)
 
 
 @pytest.mark.parametrize("imported", [False, True])
@@ -96,14 +96,14 @@ async def test_conversations_are_those_of_the_public_key(bench, peer, imported):
     for _ in range(6):
         key = await bench.key(Keypair.generate()[1] if imported else None)
         public_key = bytes.fromhex(key.public_key)
-        sealed = await bench.signer.nip44_encrypt(key, peer.public_key_hex, "hello")
+        sealed = await bench.signer.crypt(key, "nip44_encrypt", peer.public_key_hex, "hello")
         shared = nip44.conversation_key(peer, public_key)
         assert nip44.decrypt(sealed, shared) == "hello"
-        back = await bench.signer.nip44_decrypt(key, peer.public_key_hex, nip44.encrypt("and back", shared))
+        back = await bench.signer.crypt(key, "nip44_decrypt", peer.public_key_hex, nip44.encrypt("and back", shared))
         assert back == "and back"
-        old = await bench.signer.nip04_encrypt(key, peer.public_key_hex, "old")
+        old = await bench.signer.crypt(key, "nip04_encrypt", peer.public_key_hex, "old")
         assert nip04.decrypt(old, nip04.shared_key(peer, public_key)) == "old"
-        assert await bench.signer.nip04_decrypt(key, peer.public_key_hex, old) == "old"
+        assert await bench.signer.crypt(key, "nip04_decrypt", peer.public_key_hex, old) == "old"
 
 
 async def test_a_long_thread_costs_one_authorisation(bench, peer):
@@ -111,12 +111,12 @@ async def test_a_long_thread_costs_one_authorisation(bench, peer):
     shared = nip44.conversation_key(peer, bytes.fromhex(key.public_key))
     payloads = [nip44.encrypt(str(n), shared) for n in range(30)]
     texts = await asyncio.gather(
-        *(bench.signer.nip44_decrypt(key, peer.public_key_hex, payload) for payload in payloads)
+        *(bench.signer.crypt(key, "nip44_decrypt", peer.public_key_hex, payload) for payload in payloads)
     )
     assert texts == [str(n) for n in range(30)]
     assert bench.hsm.count == 1
     bench.signer.forget(key.key_id)
-    await bench.signer.nip44_decrypt(key, peer.public_key_hex, payloads[0])
+    await bench.signer.crypt(key, "nip44_decrypt", peer.public_key_hex, payloads[0])
     assert bench.hsm.count == 2
 
 
@@ -125,7 +125,7 @@ async def test_without_a_lease_every_message_is_authorised_and_nothing_is_kept(t
     try:
         key = await bench.key()
         for _ in range(3):
-            await bench.signer.nip44_encrypt(key, peer.public_key_hex, "hello")
+            await bench.signer.crypt(key, "nip44_encrypt", peer.public_key_hex, "hello")
         assert bench.hsm.count == 3
         assert not bench.signer._computing
     finally:

@@ -73,7 +73,7 @@ def test_a_key_authorised_by_cloud_kms_signs_and_converses(deployment, imported)
     assert (row.public_key == whole.public_key_hex) is imported
     assert signed(row)
     peer, key = Keypair.generate()[0], selectors.key_ref(row)
-    payload = asyncio.run(runtime.signing_service().nip44_encrypt(key, peer.public_key_hex, "hello"))
+    payload = asyncio.run(runtime.signing_service().crypt(key, "nip44_encrypt", peer.public_key_hex, "hello"))
     assert nip44.decrypt(payload, nip44.conversation_key(peer, bytes.fromhex(row.public_key))) == "hello"
 
 

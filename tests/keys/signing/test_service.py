@@ -15,6 +15,7 @@ from keycast.crypto import schnorr
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import UnsignedEvent, verify_event
+from keycast.nostr.nip46 import CRYPT_METHODS
 from keys import selectors, services
 from keys.errors import (
     InvalidOperand,
@@ -157,21 +158,21 @@ async def test_nothing_suspends_while_the_key_encryption_key_is_local(ref, servi
         with pytest.raises(StopIteration):
             service.sign_event(ref, event_of(ref)).send(None)
         with pytest.raises(StopIteration):
-            service.nip44_encrypt(ref, PEER.public_key_hex, "x").send(None)
+            service.crypt(ref, "nip44_encrypt", PEER.public_key_hex, "x").send(None)
 
 
 @pytest.mark.parametrize("peer", ["", "00" * 32, "zz" * 32, "AB" * 32, OWN.public_key_hex.upper(), "ff" * 32, " " * 64])
 async def test_a_peer_that_is_no_public_key_is_refused(ref, service, peer):
-    for operation in (service.nip44_encrypt, service.nip44_decrypt, service.nip04_encrypt, service.nip04_decrypt):
+    for method in CRYPT_METHODS:
         with pytest.raises(InvalidOperand):
-            await operation(ref, peer, "x")
+            await service.crypt(ref, method, peer, "x")
 
 
 @pytest.mark.parametrize("payload", ["", "x", "A" * 200, "?iv=", "AAAA?iv=AAAA", "#" + "A" * 200])
 async def test_a_payload_that_does_not_decrypt_is_one_error(ref, service, payload):
-    for operation in (service.nip44_decrypt, service.nip04_decrypt):
+    for method in ("nip44_decrypt", "nip04_decrypt"):
         with pytest.raises(InvalidOperand) as caught:
-            await operation(ref, PEER.public_key_hex, payload)
+            await service.crypt(ref, method, PEER.public_key_hex, payload)
         assert str(caught.value) == InvalidOperand.public_message
         assert caught.value.__cause__ is None
 
@@ -179,20 +180,20 @@ async def test_a_payload_that_does_not_decrypt_is_one_error(ref, service, payloa
 async def test_nip44_and_nip04_work_both_ways(ref, service):
     user = bytes.fromhex(ref.public_key)
     with nip44.conversation_key(PEER, user) as conversation, nip04.shared_key(PEER, user) as shared:
-        sent = await service.nip44_encrypt(ref, PEER.public_key_hex, "héllo")
+        sent = await service.crypt(ref, "nip44_encrypt", PEER.public_key_hex, "héllo")
         assert nip44.decrypt(sent, conversation) == "héllo"
         received = nip44.encrypt("answer", conversation)
-        assert await service.nip44_decrypt(ref, PEER.public_key_hex, received) == "answer"
-        assert nip04.decrypt(await service.nip04_encrypt(ref, PEER.public_key_hex, "old"), shared) == "old"
-        assert await service.nip04_decrypt(ref, PEER.public_key_hex, nip04.encrypt("older", shared)) == "older"
+        assert await service.crypt(ref, "nip44_decrypt", PEER.public_key_hex, received) == "answer"
+        assert nip04.decrypt(await service.crypt(ref, "nip04_encrypt", PEER.public_key_hex, "old"), shared) == "old"
+        assert await service.crypt(ref, "nip04_decrypt", PEER.public_key_hex, nip04.encrypt("older", shared)) == "older"
 
 
 @pytest.mark.parametrize("lease", [0, 60])
 async def test_it_works_with_and_without_a_lease(ref, service, settings, lease):
     settings.KEK_LEASE_SECONDS = lease
     assert verify_event(await service.sign_event(ref, event_of(ref)))
-    sent = await service.nip44_encrypt(ref, PEER.public_key_hex, "x")
-    assert await service.nip44_decrypt(ref, PEER.public_key_hex, sent) == "x"
+    sent = await service.crypt(ref, "nip44_encrypt", PEER.public_key_hex, "x")
+    assert await service.crypt(ref, "nip44_decrypt", PEER.public_key_hex, sent) == "x"
 
 
 @pytest.mark.opens_keys
@@ -211,7 +212,7 @@ async def test_a_reference_with_another_tenant_or_public_key_does_not_reach_the_
 
     for moved in (replace(ref, tenant_id=uuid.uuid4()), replace(ref, public_key=OWN.public_key_hex)):
         with pytest.raises(KeyDamaged):
-            await service.nip44_encrypt(moved, PEER.public_key_hex, "x")
+            await service.crypt(moved, "nip44_encrypt", PEER.public_key_hex, "x")
 
 
 async def test_a_forgotten_key_is_opened_again(ref, service):
@@ -299,7 +300,7 @@ class TestDamage:
 
         forged = replace(ref, sealed=forge(ref))
         with pytest.raises(KeyMismatch):
-            await service.nip44_encrypt(forged, PEER.public_key_hex, "x")
+            await service.crypt(forged, "nip44_encrypt", PEER.public_key_hex, "x")
         assert (await sync_to_async(reload)(ref)).state == KeyState.LOCKED
 
     @pytest.mark.opens_keys

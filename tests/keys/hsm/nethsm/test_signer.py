@@ -12,6 +12,7 @@ import pytest
 from keycast.crypto import schnorr
 from keycast.emulators.nethsm.server import NetHsmEmulator
 from keycast.nostr.nip01 import UnsignedEvent, verify_event
+from keycast.nostr.nip46 import CRYPT_METHODS
 from keys.errors import KeyDamaged, NoCapability, SignatureRefused
 from keys.hsm.circuit_breaker import FAILURES
 from keys.hsm.errors import (
@@ -139,10 +140,10 @@ async def test_only_32_bytes_are_sent_to_be_signed(signer, device_key, emulator)
     assert emulator.app.calls == []
 
 
-@pytest.mark.parametrize("method", ["nip44_encrypt", "nip44_decrypt", "nip04_encrypt", "nip04_decrypt"])
+@pytest.mark.parametrize("method", CRYPT_METHODS)
 async def test_messages_cannot_be_encrypted_or_decrypted(signer, device_key, method):
     with pytest.raises(NoCapability, match="cannot encrypt or decrypt"):
-        await getattr(signer, method)(device_key, device_key.public_key, "text")
+        await signer.crypt(device_key, method, device_key.public_key, "text")
 
 
 async def test_what_it_says_of_itself_is_true(signer, device_key):

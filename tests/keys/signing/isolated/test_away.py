@@ -118,12 +118,12 @@ async def test_too_many_requests_at_once_are_refused_as_busy(own_signer):
     key = a_key()
     way = SignerClient(lambda: str(own_signer.socket), at_once=5)
     signer = access.RemoteSigner(way)
-    await signer.nip44_encrypt(key, key.public_key, "x")
+    await signer.crypt(key, "nip44_encrypt", key.public_key, "x")
     own_signer.pause()
-    waiting = [asyncio.create_task(signer.nip44_encrypt(key, key.public_key, "x")) for _ in range(5)]
+    waiting = [asyncio.create_task(signer.crypt(key, "nip44_encrypt", key.public_key, "x")) for _ in range(5)]
     await asyncio.sleep(0)
     with pytest.raises(SignerBusy):
-        await signer.nip44_encrypt(key, key.public_key, "x")
+        await signer.crypt(key, "nip44_encrypt", key.public_key, "x")
     own_signer.resume()
     assert len(await asyncio.gather(*waiting)) == 5
     await way.close()

@@ -94,13 +94,13 @@ async def test_a_version_that_is_not_configured_is_said_to_be_so(key):
 @pytest.mark.parametrize("text", ["", "\ud800", "x" * 600_000])
 async def test_what_cannot_be_encrypted_is_one_error(key, text):
     with pytest.raises(InvalidOperand):
-        await signing_service().nip44_encrypt(key, PEER.public_key_hex, text)
+        await signing_service().crypt(key, "nip44_encrypt", PEER.public_key_hex, text)
 
 
 @pytest.mark.parametrize("peer", ["", "zz" * 32, "00" * 32, "f" * 100])
 async def test_a_peer_that_is_no_public_key_is_one_error(key, peer):
     with pytest.raises(InvalidOperand):
-        await signing_service().nip44_encrypt(key, peer, "x")
+        await signing_service().crypt(key, "nip44_encrypt", peer, "x")
 
 
 def test_no_secret_is_made_of_nothing():
@@ -142,12 +142,12 @@ async def test_it_signs(key):
 
 async def test_it_reads_and_writes_messages(key):
     service = signing_service()
-    payload = await service.nip44_encrypt(key, PEER.public_key_hex, "grüße")
+    payload = await service.crypt(key, "nip44_encrypt", PEER.public_key_hex, "grüße")
     with nip44.conversation_key(PEER, bytes.fromhex(key.public_key)) as conversation:
         assert nip44.decrypt(payload, conversation) == "grüße"
-    assert await service.nip44_decrypt(key, PEER.public_key_hex, payload) == "grüße"
-    old = await service.nip04_encrypt(key, PEER.public_key_hex, "x" * 1000)
-    assert await service.nip04_decrypt(key, PEER.public_key_hex, old) == "x" * 1000
+    assert await service.crypt(key, "nip44_decrypt", PEER.public_key_hex, payload) == "grüße"
+    old = await service.crypt(key, "nip04_encrypt", PEER.public_key_hex, "x" * 1000)
+    assert await service.crypt(key, "nip04_decrypt", PEER.public_key_hex, old) == "x" * 1000
 
 
 async def test_a_long_note_is_signed(key):
