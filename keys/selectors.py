@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
-from keys.hsm import version_states
+from keys.hsm import providers, version_states
 from keys.hsm.provisioning import LIMIT
 from keys.lifecycle.modes import ModeOffer, offers
 from keys.lifecycle.rows import key_ref, transport_ref
@@ -21,9 +22,13 @@ from keys.refs import Capabilities, KeyRef, TransportRef
 from keys.signing.local import CAPABILITIES as ENCRYPTED
 
 __all__ = [
+    "WayOfKeeping",
     "capabilities_of",
     "failed_key_of",
     "failed_keys_of",
+    "hsm_services",
+    "is_emulated",
+    "is_split",
     "key_by_public_key",
     "key_of",
     "key_ref",
@@ -31,9 +36,11 @@ __all__ = [
     "keys_of",
     "mode_offers",
     "pending_until",
+    "split_provider",
     "transport_of",
     "transport_ref",
     "transport_refs",
+    "way_of_keeping",
 ]
 
 _ENDED = (KeyState.DESTROYED, KeyState.FAILED)
@@ -110,6 +117,49 @@ def capabilities_of(key: PersonalKey) -> Capabilities | None:
         if (offer.key_mode, offer.provider) == (key.key_mode, key.provider):
             return offer.capabilities
     return ENCRYPTED if key.key_mode == "encrypted" else None
+
+
+@dataclass(frozen=True, slots=True)
+class WayOfKeeping:
+    """What may honestly be said of keys of one mode and provider (docs/security-model.md), in plain words."""
+
+    name: str
+    whole: str
+    at_rest: str
+    latency: str
+
+
+def way_of_keeping(key_mode: str, provider: str) -> WayOfKeeping:
+    """Of keys of this kind, whether they can be had here or not. Raises LookupError for a kind that there is not."""
+    found = providers.known().get(provider)
+    if key_mode == "encrypted":
+        at_rest = found.kek.at_rest if found and found.kek else "in the database, encrypted"
+        return WayOfKeeping(ENCRYPTED.name, "in the signer's memory, for a moment", at_rest, "under 1 ms")
+    if found is None or found.hsm is None:
+        raise LookupError(provider)
+    hsm = found.hsm
+    return WayOfKeeping(hsm.capabilities().name, hsm.whole, hsm.at_rest, hsm.latency)
+
+
+def is_emulated(key_mode: str, provider: str) -> bool:
+    """Whether an emulator is behind what such keys ask of their provider."""
+    hsm = providers.hsm_of(provider)
+    return hsm is not None and hsm.is_emulated()
+
+
+def is_split(key: PersonalKey) -> bool:
+    """Whether two signers hold a half each of it, and an HSM authorises what they sign."""
+    return key.key_mode == "hsm" and providers.splits(key.provider)
+
+
+def split_provider() -> str:
+    """Who authorises for a key that becomes a split one."""
+    return providers.split_provider()
+
+
+def hsm_services() -> list[str]:
+    """What the HSMs that this deployment is to use are called in logs and on operators' pages."""
+    return [providers.known()[name].service for name, _ in providers.hsms()]
 
 
 def key_refs(key_ids: Iterable[UUID]) -> Iterator[KeyRef]:

@@ -18,6 +18,7 @@ from keycast.operations.health import processes
 from keycast.operations.models import Sign
 from keycast.operations.watchdog import queue
 from keys import SHARDS
+from keys.selectors import hsm_services
 
 GOOD: Final = "good"
 BAD: Final = "bad"
@@ -116,8 +117,8 @@ def services() -> Iterator[Part]:
         seen[pulse["name"]].append((place, pulse))
     for name in sorted(seen):
         yield _service(name, seen[name])
-    for provider, name in (("google", "Cloud KMS"), ("nethsm", "NetHSM")):
-        if provider in settings.HSM_PROVIDERS and not any(each.startswith(name) for each in seen):
+    for name in hsm_services():
+        if not any(each.startswith(name) for each in seen):
             yield Part(name, QUIET, "Set up; nobody has called it since the processes started.")
 
 

@@ -11,7 +11,8 @@ from keycast.audit.entries import Actor
 from keys import services
 from keys.lifecycle import maintenance
 from keys.lifecycle.states import Step, allows
-from keys.models import ConversionStep, KeyState, PersonalKey, Provider
+from keys.models import ConversionStep, KeyState, PersonalKey
+from keys.selectors import is_split
 
 Run = Callable[[Actor, PersonalKey, str], Any]
 
@@ -25,10 +26,6 @@ def _rotate(kind: str) -> Run:
 
 def _may(step: Step) -> Callable[[PersonalKey], bool]:
     return lambda key: allows(key.state, step)
-
-
-def _is_split(key: PersonalKey) -> bool:
-    return key.key_mode == "hsm" and key.provider == Provider.GOOGLE
 
 
 def _may_convert(key: PersonalKey) -> bool:
@@ -157,7 +154,7 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         "Renew the halves",
         "Draws new halves under the same public key; old ones, and backups of them, are then worth nothing.",
         _rotate("halves"),
-        lambda key: _is_split(key) and key.state == KeyState.ACTIVE,
+        lambda key: is_split(key) and key.state == KeyState.ACTIVE,
         duty=Duty.OPERATE,
     ),
     Verb(
@@ -165,7 +162,7 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         "Replace its HSM key",
         "Another key in Cloud KMS authorises, under the same Nostr key. The old one is disabled some minutes later.",
         _rotate("kms-key"),
-        lambda key: _is_split(key) and key.state == KeyState.ACTIVE,
+        lambda key: is_split(key) and key.state == KeyState.ACTIVE,
         duty=Duty.OPERATE,
     ),
     Verb(

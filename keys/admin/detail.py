@@ -52,7 +52,7 @@ def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
     if key.key_mode != "hsm":
         return []
     facts = [("HSM", str(Provider(key.provider).label)), ("key in the HSM", key.kms_key_name)]
-    if key.provider == Provider.GOOGLE:
+    if selectors.is_split(key):
         facts += [
             ("version in use", key.kms_key_version.rpartition("/")[2]),
             ("authoriser's public key", key.kms_public_key),

@@ -1,12 +1,10 @@
-"""What an HSM is that authorises signatures without being able to make Nostr's own (keycast.crypto.ecdsa)."""
+"""What it takes to make and end keys in an HSM; what they authorise or sign: keys.signing.protocol."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol
-
-from keys.refs import HsmRef
 
 
 class HsmKeyPhase(StrEnum):
@@ -35,20 +33,6 @@ class HsmKeyStatus:
     version: str = ""
     public_key: bytes = b""
     reason: str = ""
-
-
-class Authoriser(Protocol):
-    """Signs digests with a user's own HSM key: ECDSA over secp256k1, as an authorisation to others."""
-
-    @property
-    def provider(self) -> str: ...
-
-    async def authorise(self, hsm: HsmRef, digest: bytes) -> bytes:
-        """``r ‖ s`` (64 bytes, low-S) over ``digest`` (32 bytes), verified under ``hsm.authoriser``.
-
-        Answers within 5 s, whatever the HSM does. Raises keys.hsm.errors, and KeyDamaged when ``hsm`` is incomplete.
-        """
-        ...
 
 
 class HsmKeyKeeper(Protocol):

@@ -1,4 +1,4 @@
-"""Wires the HSMs that the settings name: ways to make keys, signers, keepers, key-encryption keys. No I/O here.
+"""Wires the providers that the settings name: ways to make keys, signers, keepers, key-encryption keys. No I/O here.
 
 ``register`` runs once, when the app registry is ready; everything it names is made on first use.
 """
@@ -12,50 +12,41 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from keycast.audit import signing
+from keys.hsm import providers
 from keys.hsm.protocol import HsmKeyKeeper
-from keys.models import PersonalKey, Provider
+from keys.models import PersonalKey
 
 if TYPE_CHECKING:
     from keys.hsm.provisioning import Others
-    from keys.signing.kms.protocol import KekProvider
-    from keys.signing.protocol import Signer
 
 
 def register() -> None:
-    """Make every configured provider known."""
-    from keys.lifecycle import modes  # noqa: PLC0415 -- needs the app registry
+    """Make every provider known, and have the configured ones serve."""
+    from accounts.models import KeyMode  # noqa: PLC0415 -- needs the app registry
+    from keys.lifecycle import modes  # noqa: PLC0415
     from keys.signing import factory  # noqa: PLC0415
-    from keys.signing.kms import registry  # noqa: PLC0415
+    from keys.signing.kms import registry, versions  # noqa: PLC0415
 
-    if "google" in settings.HSM_PROVIDERS:
-        from keys.hsm.google.backend import GoogleBackend  # noqa: PLC0415
-
-        modes.register(GoogleBackend())
-        factory.register_signer(("hsm", "google"), _google_signer)
-    if "nethsm" in settings.HSM_PROVIDERS:
-        from keys.hsm.nethsm.backend import NetHsmBackend  # noqa: PLC0415
-
-        modes.register(NetHsmBackend())
-        factory.register_signer(("hsm", "nethsm"), _nethsm_signer)
-    if settings.GCP_KEK:
-        registry.register("google", _google_kek)
-    if settings.AUDIT_CHECKPOINT_KMS_KEY:
-        signing.register("google", _google_checkpoints)
+    for name, provider in providers.known().items():
+        if hsm := provider.hsm:
+            factory.register_capabilities(("hsm", name), hsm.capabilities)
+            if name in settings.HSM_PROVIDERS:
+                modes.register(hsm.backend())
+                factory.register_signer(("hsm", name), hsm.signer)
+        if kek := provider.kek:
+            versions.register(name, kek.versions, kek.owns)
+            if kek.is_set_up():
+                registry.register(name, kek.make)
+        if (checkpoints := provider.checkpoints) and checkpoints.is_set_up():
+            signing.register(name, checkpoints.signer)
+    modes.show_unserved(KeyMode.HSM, providers.split_provider())
 
 
 @cache
 def keepers() -> Mapping[str, HsmKeyKeeper]:
     """Who makes and ends HSM keys, by provider."""
-    found: dict[str, HsmKeyKeeper] = {}
-    if "google" in settings.HSM_PROVIDERS and settings.GCP_KEY_RING:
-        from keys.hsm.google.keeper import GoogleKeyKeeper  # noqa: PLC0415 -- Google's library takes long to import
-
-        found["google"] = GoogleKeyKeeper(settings.GCP_KEY_RING)
-    if "nethsm" in settings.HSM_PROVIDERS:
-        from keys.hsm.nethsm.keeper import NetHsmKeeper  # noqa: PLC0415
-
-        found["nethsm"] = NetHsmKeeper()
-    return found
+    found = {name: hsm.keeper() for name, hsm in providers.hsms()}
+    return {name: keeper for name, keeper in found.items() if keeper}
 
 
 def others() -> Others:
@@ -64,47 +55,11 @@ def others() -> Others:
     from keys.signing.cosigning.client import blocking  # noqa: PLC0415
 
     def register_authoriser(row: PersonalKey, public_key: bytes) -> None:
-        if row.provider == Provider.GOOGLE:
+        if providers.splits(row.provider):
             blocking(lambda client: client.register_authoriser(row.tenant_id, row.id, public_key))
 
     def forget(row: PersonalKey) -> None:
-        if row.provider == Provider.GOOGLE:
+        if providers.splits(row.provider):
             blocking(lambda client: client.forget(row.tenant_id, row.id))
 
     return Others(register_authoriser, forget)
-
-
-def _google_checkpoints() -> signing.Signer:
-    from keys.hsm.google.checkpoints import GoogleCheckpointSigner  # noqa: PLC0415
-
-    return GoogleCheckpointSigner.from_settings()
-
-
-def _google_kek() -> KekProvider:
-    from keys.hsm.google.kek import GoogleKekProvider  # noqa: PLC0415
-
-    return GoogleKekProvider.from_settings()
-
-
-def _nethsm_signer() -> Signer:
-    from keys.hsm.nethsm.signer import NetHsmSigner  # noqa: PLC0415
-
-    return NetHsmSigner()
-
-
-def _google_signer() -> Signer:
-    from keys.hsm.google.authoriser import GoogleAuthoriser  # noqa: PLC0415
-    from keys.signing import factory  # noqa: PLC0415
-    from keys.signing.cache import LeasedCache  # noqa: PLC0415
-    from keys.signing.cosigned import CosignedSigner  # noqa: PLC0415
-    from keys.signing.cosigning.client import CosignerClient  # noqa: PLC0415
-    from keys.signing.half import OpenHalf  # noqa: PLC0415
-    from keys.signing.kms import registry  # noqa: PLC0415
-    from keys.signing.vault import Vault  # noqa: PLC0415
-
-    vault = Vault(
-        lambda keypair, tenant_id: OpenHalf(keypair, tenant_id, factory.CONVERSATIONS_PER_KEY),
-        registry.provider,
-        LeasedCache(factory.lease, settings.OPEN_KEYS_KEPT),
-    )
-    return CosignedSigner(vault, {"google": GoogleAuthoriser()}, CosignerClient())

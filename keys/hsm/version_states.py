@@ -15,11 +15,11 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
 from keycast.audit.tags import Tag
-from keys.hsm import registration
+from keys.hsm import providers, registration
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 
 STOPPED: Final = (KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED)
 SERVING: Final = (KeyState.ACTIVE, KeyState.LOCKED)
@@ -29,7 +29,9 @@ _TRIES: Final = 3
 def lagging() -> QuerySet[PersonalKey]:
     """Split keys whose HSM key is not in the state that theirs asks for."""
     behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
-    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(behind, key_mode="hsm", provider=Provider.GOOGLE)
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
+        behind, key_mode="hsm", provider__in=providers.splitting()
+    )
     return found.exclude(cosigner="").exclude(kms_key_version="")
 
 
@@ -57,7 +59,7 @@ def bring_in_line(seen: PersonalKey) -> bool:
 
 
 def _tell(row: PersonalKey) -> None:
-    keeper, to_stop = registration.keepers().get(Provider.GOOGLE), row.state in STOPPED
+    keeper, to_stop = registration.keepers().get(row.provider), row.state in STOPPED
     if keeper is None:
         raise HsmMisconfigured
     try:

@@ -14,6 +14,7 @@ from accounts.staff.roles import Duty
 from keycast.nostr.nip19 import encode_npub
 from keys.errors import KeyNotFound
 from keys.hsm.inventory.services import DESTROY_ORPHAN, condemn, orphan_of
+from keys.hsm.providers import hsm_of
 from keys.lifecycle import states
 from keys.lifecycle.states import Step
 from keys.models import HsmOrphan, PersonalKey, Provider
@@ -65,8 +66,9 @@ def _condemn(warrant: Warrant) -> HsmOrphan:
 def _describe_orphan(target_id: str, parameters: Mapping[str, Any]) -> str:
     """Raises KeyNotFound."""
     orphan = orphan_of(target_id)
-    how = "at once and for good" if orphan.provider == Provider.NETHSM else "after Google's own waiting time"
-    return f"Destroy the key {orphan.name[-120:]} in {Provider(orphan.provider).label}, {how}"
+    hsm = hsm_of(orphan.provider)
+    how = f", {hsm.ending}" if hsm else ""
+    return f"Destroy the key {orphan.name[-120:]} in {Provider(orphan.provider).label}{how}"
 
 
 def _key(target_id: str) -> PersonalKey:

@@ -11,7 +11,7 @@ from django.conf import settings
 from accounts.models import KeyMode, Tenant
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyModeNotOffered, KeyModeUnavailable, NoCapability
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities, Purpose
 from keys.signing.factory import kek_problem, key_maker
 from keys.signing.local import CAPABILITIES as ENCRYPTED_CAPABILITIES
@@ -77,12 +77,18 @@ class EncryptedBackend:
 
 
 _backends: list[ModeBackend] = [EncryptedBackend()]
+_unserved: dict[str, str] = {}
 _NO_HSM: Final = Capabilities(name="HSM", sign=True, ecdh=False, imports=False)
 
 
 def register(backend: ModeBackend) -> None:
     """Add a backend; called once, by whoever sets up its provider."""
     _backends.append(backend)
+
+
+def show_unserved(key_mode: str, provider: str) -> None:
+    """Whose keys a mode is shown with, as one that cannot be had, where nothing here serves it."""
+    _unserved[key_mode] = provider
 
 
 def offers(tenant: Tenant) -> list[ModeOffer]:
@@ -120,8 +126,8 @@ def offers_of_mode(mode: str) -> Iterator[ModeOffer]:
     backends = [backend for backend in _backends if backend.key_mode == mode]
     for backend in backends:
         yield ModeOffer(mode, backend.provider, backend.capabilities, backend.problem())
-    if not backends and mode == KeyMode.HSM:
-        yield ModeOffer(mode, Provider.GOOGLE, _NO_HSM, "No HSM is set up on this server.")
+    if not backends and mode in _unserved:
+        yield ModeOffer(mode, _unserved[mode], _NO_HSM, "No HSM is set up on this server.")
 
 
 def _label(mode: str) -> str:

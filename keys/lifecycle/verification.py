@@ -10,11 +10,11 @@ from django_scopes import scopes_disabled
 
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.hsm import inspection
-from keys.hsm.inspection import HsmReport
 from keys.lifecycle.rows import key_ref, transport_ref
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.signing import signer
 from keys.signing.inspection import check_personal, check_transport
+from keys.signing.reports import HsmReport
 
 KEPT_STATES = (KeyState.ACTIVE, KeyState.LOCKED, KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED)
 

@@ -4,38 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from django.conf import settings
-
-from accounts.models import KeyMode, Tenant
+from accounts.models import Tenant
 from keys.lifecycle.modes import ModeOffer, offers
-from keys.models import PersonalKey, Provider
+from keys.models import PersonalKey
+from keys.selectors import is_emulated, way_of_keeping
 
-_NAMES = {
-    (KeyMode.ENCRYPTED, Provider.LOCAL): "Encrypted",
-    (KeyMode.ENCRYPTED, Provider.GOOGLE): "Encrypted",
-    (KeyMode.HSM, Provider.NETHSM): "HSM",
-    (KeyMode.HSM, Provider.GOOGLE): "HSM-authorised, split key",
-}
-
-
-_WHOLE = {
-    (KeyMode.ENCRYPTED, Provider.LOCAL): "in the signer's memory, for a moment",
-    (KeyMode.ENCRYPTED, Provider.GOOGLE): "in the signer's memory, for a moment",
-    (KeyMode.HSM, Provider.NETHSM): "in the HSM alone",
-    (KeyMode.HSM, Provider.GOOGLE): "nowhere: two signers hold a half each",
-}
-_AT_REST = {
-    (KeyMode.ENCRYPTED, Provider.LOCAL): "in the database, encrypted",
-    (KeyMode.ENCRYPTED, Provider.GOOGLE): "in the database, encrypted under a key in Cloud KMS",
-    (KeyMode.HSM, Provider.NETHSM): "in the HSM",
-    (KeyMode.HSM, Provider.GOOGLE): "two halves, each encrypted in a database of its own",
-}
-_LATENCY = {
-    (KeyMode.ENCRYPTED, Provider.LOCAL): "under 1 ms",
-    (KeyMode.ENCRYPTED, Provider.GOOGLE): "under 1 ms",
-    (KeyMode.HSM, Provider.NETHSM): "5 to 20 ms",
-    (KeyMode.HSM, Provider.GOOGLE): "50 to 100 ms",
-}
 EMULATED = "Emulated: this server only pretends to have an HSM. It protects nothing; use it to try things out."
 
 
@@ -57,23 +30,16 @@ class Choice:
 
 def table_rows(choices: list[Choice]) -> list[tuple[str, list[str]]]:
     """What each way of keeping can do and claims, in plain words: (question, an answer for each choice)."""
-    kinds = [(KeyMode(choice.offer.key_mode), Provider(choice.offer.provider)) for choice in choices]
+    ways = [way_of_keeping(choice.offer.key_mode, choice.offer.provider) for choice in choices]
     can = [choice.offer.capabilities for choice in choices]
     return [
         ("Signs valid Nostr events", [_yes(each.sign) for each in can]),
         ("Private messages (NIP-04, NIP-44)", [_yes(each.ecdh) for each in can]),
         ("Import of an existing key", [_yes(each.imports) for each in can]),
-        ("Where the whole key is while it signs", [_WHOLE[kind] for kind in kinds]),
-        ("How it is stored", [_AT_REST[kind] for kind in kinds]),
-        ("Time for a signature, usually", [_LATENCY[kind] for kind in kinds]),
+        ("Where the whole key is while it signs", [way.whole for way in ways]),
+        ("How it is stored", [way.at_rest for way in ways]),
+        ("Time for a signature, usually", [way.latency for way in ways]),
     ]
-
-
-def is_emulated(key_mode: str, provider: str) -> bool:
-    """Whether the HSM behind such keys is an emulator."""
-    if provider == Provider.GOOGLE:
-        return bool(settings.KMS_EMULATOR)
-    return provider == Provider.NETHSM and bool(settings.NETHSM_EMULATOR)
 
 
 def _marked(name: str, key_mode: str, provider: str) -> str:
@@ -100,4 +66,4 @@ def form_options(choices: list[Choice]) -> list[tuple[str, str]]:
 
 def mode_name(key: PersonalKey) -> str:
     """The name of the way a key is kept, true to what it is."""
-    return _marked(_NAMES[KeyMode(key.key_mode), Provider(key.provider)], key.key_mode, key.provider)
+    return _marked(way_of_keeping(key.key_mode, key.provider).name, key.key_mode, key.provider)

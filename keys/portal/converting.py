@@ -17,10 +17,10 @@ from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
 from keys.errors import CustodyError
-from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Provider
+from keys.models import Conversion, ConversionStep, KeyState, PersonalKey
 from keys.portal.choices import Choice, choices_for, table_rows
 from keys.portal.presenting import present
-from keys.selectors import key_of
+from keys.selectors import key_of, split_provider
 
 _TEXTS: Final[dict[str, str]] = {
     ConversionStep.SPLIT: "The HSM is making its key. That can take some minutes.",
@@ -68,7 +68,7 @@ def _target(key: PersonalKey) -> Choice | None:
     """What the key could be moved to; None where tenant or deployment do not allow it now."""
     if key.key_mode != KeyMode.ENCRYPTED or key.state != KeyState.ACTIVE:
         return None
-    wanted = (KeyMode.HSM, Provider.GOOGLE)
+    wanted = (KeyMode.HSM, split_provider())
     choices = choices_for(key.tenant, imports=True)
     found = [choice for choice in choices if (choice.offer.key_mode, choice.offer.provider) == wanted]
     return next((choice for choice in found if choice.offer.is_available), None)

@@ -9,8 +9,8 @@ from uuid import UUID
 from keycast.nostr.nip19 import encode_npub
 from keys.lifecycle.states import Step, allows
 from keys.models import KeyState, PersonalKey, SetBy
-from keys.portal.choices import is_emulated, mode_name
-from keys.selectors import hsm_lags
+from keys.portal.choices import mode_name
+from keys.selectors import hsm_lags, is_emulated
 
 _BADGES = {
     KeyState.ACTIVE: "badge-good",

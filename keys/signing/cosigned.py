@@ -19,7 +19,6 @@ from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
-from keys.hsm.protocol import Authoriser
 from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning import authorisation
@@ -28,6 +27,7 @@ from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
+from keys.signing.protocol import Authoriser
 from keys.signing.vault import Vault
 
 ATTEMPTS: Final = 2

@@ -8,22 +8,26 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from keys.errors import KekUnavailable
+from keys.errors import KekUnavailable, KeyModeUnavailable
+from keys.refs import Capabilities
 from keys.signing.cache import LeasedCache
+from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning.client import CosignerClient
+from keys.signing.half import OpenHalf
 from keys.signing.key_maker import LocalKeyMaker
-from keys.signing.kms import registry
+from keys.signing.kms import registry, versions
+from keys.signing.local import CAPABILITIES as ENCRYPTED_CAPABILITIES
 from keys.signing.local import LocalSigner
 from keys.signing.opened_key import OpenKey
-from keys.signing.protocol import DamageReport, KeyMaker, Signer
+from keys.signing.protocol import Authoriser, DamageReport, KeyMaker, Signer
 from keys.signing.service import SigningService
 from keys.signing.transport import OpenTransportKey, TransportService
 from keys.signing.vault import Vault
 
 CONVERSATIONS_PER_KEY: Final = 128
 CONVERSATIONS_PER_TRANSPORT: Final = 256
-ENCRYPTED: Final = (("encrypted", "local"), ("encrypted", "google"))
 _signers: dict[tuple[str, str], Callable[[], Signer]] = {}
+_capabilities: dict[tuple[str, str], Callable[[], Capabilities]] = {}
 
 
 def lease() -> float:
@@ -47,9 +51,29 @@ def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signe
     _signers[mode_and_provider] = make
 
 
+def register_capabilities(mode_and_provider: tuple[str, str], tell: Callable[[], Capabilities]) -> None:
+    """Have ``tell`` say what keys of a key mode and provider can do, whether they are served here or not."""
+    _capabilities[mode_and_provider] = tell
+
+
+def capabilities_of(key_mode: str, provider: str) -> Capabilities:
+    """What keys of this kind can do; the same table in every process. Raises KeyModeUnavailable."""
+    if (key_mode, provider) in encrypted():
+        return ENCRYPTED_CAPABILITIES
+    try:
+        return _capabilities[key_mode, provider]()
+    except KeyError:
+        raise KeyModeUnavailable from None
+
+
+def encrypted() -> tuple[tuple[str, str], ...]:
+    """Mode ``encrypted`` with every provider of key-encryption keys that there is."""
+    return tuple(("encrypted", name) for name in versions.known())
+
+
 def served() -> tuple[tuple[str, str], ...]:
     """The key modes and providers of this deployment, as its settings have them."""
-    return (*ENCRYPTED, *_signers)
+    return (*encrypted(), *_signers)
 
 
 def own_signers() -> dict[tuple[str, str], Signer]:
@@ -61,8 +85,18 @@ def own_signers() -> dict[tuple[str, str], Signer]:
             LeasedCache(lease, settings.OPEN_KEYS_KEPT),
         )
     )
-    signers: dict[tuple[str, str], Signer] = dict.fromkeys(ENCRYPTED, local)
+    signers: dict[tuple[str, str], Signer] = dict.fromkeys(encrypted(), local)
     return signers | {served: make() for served, make in _signers.items()}
+
+
+def cosigned_signer(authoriser: Authoriser) -> Signer:
+    """The signer of keys that two processes hold a half each of, and that this one authorises."""
+    vault = Vault(
+        lambda keypair, tenant_id: OpenHalf(keypair, tenant_id, CONVERSATIONS_PER_KEY),
+        registry.provider,
+        LeasedCache(lease, settings.OPEN_KEYS_KEPT),
+    )
+    return CosignedSigner(vault, {authoriser.provider: authoriser}, CosignerClient())
 
 
 def make_signing_service(report: DamageReport) -> SigningService:

@@ -13,7 +13,7 @@ from uuid import UUID
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged
-from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
+from keys.refs import Capabilities, HsmRef, KeyRef, Purpose, SealedSecret, TransportRef
 from keys.signing.cosigning.authorisation import Grant
 from keys.signing.envelope import Place
 from keys.signing.half import SealedHalf
@@ -113,6 +113,20 @@ class KekState(NamedTuple):
     provider: str
     current: str
     known: tuple[str, ...]
+
+
+class Authoriser(Protocol):
+    """Signs digests with a user's own HSM key: ECDSA over secp256k1, as an authorisation to others."""
+
+    @property
+    def provider(self) -> str: ...
+
+    async def authorise(self, hsm: HsmRef, digest: bytes) -> bytes:
+        """``r ‖ s`` (64 bytes, low-S) over ``digest`` (32 bytes), verified under ``hsm.authoriser``.
+
+        Answers within 5 s, whatever the HSM does. Raises keys.hsm.errors, and KeyDamaged when ``hsm`` is incomplete.
+        """
+        ...
 
 
 class KeyMaker(Protocol):

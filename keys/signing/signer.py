@@ -7,10 +7,10 @@ import time
 from django.conf import settings
 
 from keycast.base.errors import KeycastError
-from keys.hsm.inspection import HsmReport
 from keys.signing import factory
 from keys.signing.isolated import access
 from keys.signing.kms import registry
+from keys.signing.reports import HsmReport
 
 _NAME = "signer"
 _START = "Run manage.py signer (KEYCAST_SIGNER_CHILD=1: the server does), and see that KEYCAST_SIGNER_USERS names us."

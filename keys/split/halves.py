@@ -10,7 +10,6 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import crash
 from keys.errors import KeyDamaged
-from keys.hsm.protocol import Authoriser
 from keys.models import KeyState, PersonalKey
 from keys.refs import HsmRef
 from keys.signing import factory
@@ -19,7 +18,7 @@ from keys.signing.cosigning.authorisation import Grant, Purpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.half import SealedHalf
-from keys.signing.protocol import KeyMaker
+from keys.signing.protocol import Authoriser, KeyMaker
 
 _COSIGNER_STATES: Final[dict[str, str]] = {
     KeyState.ACTIVE: "active",

@@ -8,7 +8,6 @@ from functools import cache, partial
 from typing import Any, Final
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
@@ -16,20 +15,20 @@ from django_scopes import scopes_disabled
 
 from keycast.base.errors import KeycastError
 from keys import signals
-from keys.hsm import registration, version_states
-from keys.hsm.protocol import Authoriser
-from keys.models import PersonalKey, Provider
+from keys.hsm import providers, registration, version_states
+from keys.models import PersonalKey
+from keys.signing.protocol import Authoriser
 from keys.split import halves, refresh, succession
 
 logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
 A_RUN: Final = 500
-_SPLIT: Final = Q(key_mode="hsm", provider=Provider.GOOGLE) & ~Q(cosigner="")
+_SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner="")
 
 
 def connect() -> None:
     """Start listening, where keys can be split; called once, when the app is ready."""
-    if Provider.GOOGLE in settings.HSM_PROVIDERS:
+    if providers.splits_here():
         signals.key_changed.connect(_key_changed, dispatch_uid="keys.cosigner")
 
 
@@ -51,7 +50,7 @@ def follow(key_id: UUID) -> bool:
 
 def keep_up() -> int:
     """Repeat every state of the last day, and bring refreshes on; how many keys were touched. Never raises for one."""
-    if Provider.GOOGLE not in settings.HSM_PROVIDERS:
+    if not providers.splits_here():
         return 0
     with scopes_disabled():
         lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
@@ -62,18 +61,17 @@ def keep_up() -> int:
 
 
 def _successions() -> int:
-    keeper = registration.keepers().get(Provider.GOOGLE)
+    keeper = registration.keepers().get(providers.split_provider())
     return succession.resume(authoriser_of, keeper) + succession.finish_due(keeper) if keeper else 0
 
 
 @cache
 def authoriser_of(provider: str) -> Authoriser:
     """Who authorises for keys of this provider."""
-    from keys.hsm.google.authoriser import GoogleAuthoriser  # noqa: PLC0415 -- Google's library takes long to import
-
-    if provider != Provider.GOOGLE:
+    hsm = providers.hsm_of(provider)
+    if hsm is None or hsm.authoriser is None:
         raise LookupError(provider)
-    return GoogleAuthoriser()
+    return hsm.authoriser()
 
 
 def _quietly(step: Any, key_id: UUID) -> int:

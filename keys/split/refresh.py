@@ -33,7 +33,6 @@ from keycast.base.errors import KeycastError
 from keys import access
 from keys.cosigner import crash
 from keys.errors import KeyDamaged, NoCapability
-from keys.hsm.protocol import Authoriser
 from keys.lifecycle import audit
 from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
@@ -43,6 +42,7 @@ from keys.signing.cosigning.authorisation import Purpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay
 from keys.signing.half import SealedHalf
+from keys.signing.protocol import Authoriser
 from keys.signing.runtime import forget_after_commit
 from keys.split.halves import granted, maker_for
 

@@ -37,7 +37,7 @@ from keys import access
 from keys.cosigner import crash
 from keys.errors import NoCapability
 from keys.hsm.errors import HsmKeyUnusable
-from keys.hsm.protocol import Authoriser, HsmKeyKeeper, HsmKeyPhase
+from keys.hsm.protocol import HsmKeyKeeper, HsmKeyPhase
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.lifecycle.states import require_active
@@ -48,6 +48,7 @@ from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import Purpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised
+from keys.signing.protocol import Authoriser
 from keys.split.halves import granted
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final, Protocol
-from uuid import uuid4
 
 from django.conf import settings
 
@@ -11,7 +10,8 @@ from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
 from keys.hsm import provisioning
 from keys.hsm.google import names
-from keys.models import KeyState, PersonalKey, Provider
+from keys.hsm.google.provider import PROVIDER, new_key_name
+from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 from keys.signing.cosigned import CAPABILITIES
 from keys.signing.factory import kek_problem
@@ -32,7 +32,7 @@ class GoogleBackend:
     keys.hsm.provisioning."""
 
     key_mode = KeyMode.HSM.value
-    provider = Provider.GOOGLE.value
+    provider = PROVIDER.name
     capabilities: Capabilities = CAPABILITIES
 
     def __init__(self, halves: Halves | None = None) -> None:
@@ -48,7 +48,7 @@ class GoogleBackend:
         else:
             halves.adopt(row, secret)
         row.provider = self.provider
-        row.kms_key_name = f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}"
+        row.kms_key_name = new_key_name()
         row.state = KeyState.PENDING
         provisioning.enqueue(row.id)
 

@@ -2,9 +2,8 @@
 
 ::
 
-    stock.py     what an HSM can be asked: its keys a page at a time, one key with its versions
-    google.py, nethsm.py   the two that there are
+    listing.py   what an HSM can be asked: its keys a page at a time, one key with its versions
     compare.py   a row and what the HSM holds of it, in findings; no I/O
-    run.py       an inventory: begun once, made in steps that may be killed, its result kept
+    runs.py      an inventory: begun once, made in steps that may be killed, its result kept
     orphans.py   keys that no row names, and what people decide about them
 """

@@ -8,8 +8,9 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
+from keys.hsm import providers
 from keys.hsm.inventory.listing import Held, Version, VersionState
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 
 MAKING_LONG: Final = timedelta(minutes=30)
 CLEANING_LONG: Final = timedelta(hours=1)
@@ -131,14 +132,14 @@ def _of_state(row: PersonalKey, version: Version) -> Kind | None:
         return Kind.BROKEN
     if version.state is VersionState.DISABLED and row.state in _IN_USE:
         return None if row.hsm_is_disabled else Kind.DISABLED  # disabled by us: a job is about to enable it
-    # A NetHSM cannot disable a key, so that one says nothing.
-    is_followed = row.provider == Provider.GOOGLE and row.state in _STOPPED
+    hsm = providers.hsm_of(row.provider)  # one that cannot disable a key says nothing
+    is_followed = hsm is not None and hsm.can_disable and row.state in _STOPPED
     return Kind.STILL_ENABLED if is_followed and version.state is VersionState.USABLE else None
 
 
 def _fits(row: PersonalKey, public_key: bytes) -> bool:
     """Whether this (33 bytes) is the row's authoriser, and, where the HSM signs with it, the key itself."""
-    is_itself = row.provider == Provider.NETHSM
+    is_itself = not providers.splits(row.provider)
     return public_key.hex() == row.kms_public_key and (not is_itself or public_key[1:].hex() == row.public_key)
 
 

@@ -8,9 +8,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Protocol
 
-from django.conf import settings
-
-from keys.models import Provider
+from keys.hsm import providers
 
 
 class VersionState(StrEnum):
@@ -87,13 +85,5 @@ class Stock(Protocol):
 @cache
 def stocks() -> Mapping[str, Stock]:
     """The HSMs that the settings name, by provider."""
-    found: dict[str, Stock] = {}
-    if Provider.GOOGLE in settings.HSM_PROVIDERS and settings.GCP_KEY_RING:
-        from keys.hsm.google.listing import GoogleStock  # noqa: PLC0415 -- Google's library takes long to import
-
-        found[Provider.GOOGLE.value] = GoogleStock(settings.GCP_KEY_RING)
-    if Provider.NETHSM in settings.HSM_PROVIDERS:
-        from keys.hsm.nethsm.listing import NetHsmStock  # noqa: PLC0415
-
-        found[Provider.NETHSM.value] = NetHsmStock()
-    return found
+    found = {name: hsm.stock() for name, hsm in providers.hsms()}
+    return {name: stock for name, stock in found.items() if stock}

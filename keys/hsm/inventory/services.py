@@ -19,10 +19,11 @@ from accounts.staff.roles import Duty
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys import access
+from keys.hsm import providers as hsm_providers
 from keys.hsm.inventory import orphans, runs
 from keys.hsm.inventory.compare import ADVICE, TITLES, WANT_A_LOOK, Kind
 from keys.lifecycle.text import clean_reason
-from keys.models import HsmInventory, HsmOrphan, InventoryState, Provider
+from keys.models import HsmInventory, HsmOrphan, InventoryState
 
 DESTROY_ORPHAN: Final = "destroy-hsm-orphan"
 """The kind of request (accounts.staff.approvals) for ``condemn``."""
@@ -53,7 +54,7 @@ class Group:
 
 def providers() -> list[str]:
     """The HSMs that are set up here; no call is made to any."""
-    found = {Provider.GOOGLE.value: settings.GCP_KEY_RING, Provider.NETHSM.value: settings.NETHSM_URL}
+    found = {name: hsm.is_set_up() for name, hsm in hsm_providers.hsms()}
     return [name for name in settings.HSM_PROVIDERS if found.get(name)]
 
 

@@ -15,8 +15,9 @@ from keys.hsm import provisioning
 from keys.hsm.nethsm import names
 from keys.hsm.nethsm.calling import TOTAL_SECONDS, within
 from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.provider import PROVIDER
 from keys.hsm.nethsm.signer import CAPABILITIES
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 
 _NO_IMPORT: Final = "An existing key cannot be imported in this mode: the HSM makes its keys itself."
@@ -31,7 +32,7 @@ class NetHsmBackend:
     """
 
     key_mode = KeyMode.HSM.value
-    provider = Provider.NETHSM.value
+    provider = PROVIDER.name
     capabilities: Capabilities = CAPABILITIES
 
     def problem(self) -> str:

@@ -17,7 +17,8 @@ from keys.hsm.nethsm import access, calls, names
 from keys.hsm.nethsm.calls import JSON, PEM, Answer, Call
 from keys.hsm.nethsm.config import Config
 from keys.hsm.nethsm.keeper import is_ours
-from keys.models import PersonalKey, Provider
+from keys.hsm.nethsm.provider import PROVIDER
+from keys.models import PersonalKey
 
 LARGEST: Final = 8 * 1024 * 1024
 """Bytes of a list: some 150,000 keys in one namespace."""
@@ -100,7 +101,7 @@ class NetHsmStock:
 
 def _tenants() -> list[UUID]:
     with scopes_disabled():
-        rows = PersonalKey.objects.filter(provider=Provider.NETHSM, key_mode="hsm").exclude(kms_key_name="")
+        rows = PersonalKey.objects.filter(provider=PROVIDER.name, key_mode="hsm").exclude(kms_key_name="")
         return list(rows.order_by().values_list("tenant_id", flat=True).distinct())
 
 

@@ -8,9 +8,9 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 
 from keys.errors import KeyModeUnavailable
-from keys.hsm import registration
+from keys.hsm import providers, registration
 from keys.hsm.protocol import HsmKeyKeeper
-from keys.models import HalfRefresh, KeyState, PersonalKey, Provider
+from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import SuccessionStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
@@ -65,7 +65,7 @@ class HsmKeys(RotationKind):
 
 
 def _keeper() -> HsmKeyKeeper:
-    keeper = registration.keepers().get(Provider.GOOGLE)
+    keeper = registration.keepers().get(providers.split_provider())
     if keeper is None:
         raise KeyModeUnavailable
     return keeper

@@ -15,7 +15,7 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes, wipe_bytes
 from keycast.nostr.nip01 import UnsignedEvent
-from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, SecretRefused
+from keys.errors import InvalidOperand, KeyDamaged, SecretRefused
 from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
 from keys.signing.cosigning.authorisation import Grant
 from keys.signing.cosigning.messages import EventBody
@@ -47,6 +47,8 @@ class RemoteSigner:
         self._client = way
 
     def capabilities(self, key: KeyRef) -> Capabilities:
+        from keys.signing.factory import capabilities_of  # noqa: PLC0415 -- it makes this signer
+
         return capabilities_of(key.key_mode, key.provider)
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
@@ -213,23 +215,6 @@ def signers(served: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Signer]:
 def key_maker() -> KeyMaker:
     """What makes and adopts keys."""
     return RemoteKeyMaker(client())
-
-
-def capabilities_of(key_mode: str, provider: str) -> Capabilities:
-    """What keys of this kind can do; the same table as in the signer."""
-    from keys.hsm.nethsm import signer as nethsm  # noqa: PLC0415 -- costs, and few need all three
-    from keys.signing import cosigned, local  # noqa: PLC0415
-
-    known = {
-        ("encrypted", "local"): local.CAPABILITIES,
-        ("encrypted", "google"): local.CAPABILITIES,
-        ("hsm", "google"): cosigned.CAPABILITIES,
-        ("hsm", "nethsm"): nethsm.CAPABILITIES,
-    }
-    try:
-        return known[key_mode, provider]
-    except KeyError:
-        raise KeyModeUnavailable from None
 
 
 def check_personal(key: KeyRef) -> None:

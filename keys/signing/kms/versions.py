@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 from django.conf import settings
 
@@ -56,17 +56,29 @@ def keeper() -> VersionKeeper:
     return keeper_of(settings.KEK_PROVIDER)
 
 
-def keeper_of(provider: str) -> VersionKeeper:
-    """By the provider's name."""
-    if provider == "google":
-        from keys.hsm.google.kek_versions import GoogleVersions  # noqa: PLC0415 -- Google's library takes long to import
+def register(provider: str, make: Callable[[], VersionKeeper], owns: Callable[[str], bool]) -> None:
+    """Make the keeper of a provider known; ``owns`` says whether a version is one of its, by the version's name."""
+    _keepers[provider] = make
+    _owns[provider] = owns
 
-        return GoogleVersions(settings.GCP_KEK)
-    if provider != "local":
+
+def known() -> tuple[str, ...]:
+    """Every provider of key-encryption keys that there is, set up or not."""
+    return tuple(_keepers)
+
+
+def keeper_of(provider: str) -> VersionKeeper:
+    """By the provider's name. Raises ProviderNotConfigured."""
+    if provider not in _keepers:
         raise ProviderNotConfigured
-    return FileVersions.from_settings()
+    return _keepers[provider]()
 
 
 def provider_of(version: str) -> str:
-    """Whose version this is: Google's are resource names, local ones have no slash."""
-    return "google" if "/" in version else "local"
+    """Whose version this is; a local one is nobody else's."""
+    return next((name for name, owns in _owns.items() if owns(version)), LOCAL)
+
+
+LOCAL: Final = "local"
+_keepers: dict[str, Callable[[], VersionKeeper]] = {LOCAL: FileVersions.from_settings}
+_owns: dict[str, Callable[[str], bool]] = {}

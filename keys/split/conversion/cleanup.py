@@ -13,9 +13,9 @@ from keys.cosigner import crash
 from keys.hsm import registration
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.protocol import HsmKeyKeeper
+from keys.hsm.providers import split_provider
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
-from keys.models import Provider
 from keys.models.hsm import Conversion, ConversionStep
 from keys.signing.cosigning.client import blocking
 
@@ -26,7 +26,7 @@ def clean(going: Conversion) -> bool:
     """Whether nothing is left of it now."""
     key, half_b = going.key, bytes.fromhex(going.cosigner)
     try:
-        keeper = keeper_of(Provider.GOOGLE)
+        keeper = keeper_of(split_provider())
         # Named by the half: whatever the co-signer has of a later attempt is none of ours.
         blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
         crash.point("c-withdrawn")

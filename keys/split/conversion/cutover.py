@@ -8,10 +8,11 @@ from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.audit.tags import Tag
 from keys.cosigner import crash
+from keys.hsm.providers import split_provider
 from keys.lifecycle import audit
 from keys.lifecycle.erasure import forget_old_pages, overwritten, wipe_freed_pages
 from keys.lifecycle.rows import locked_row
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.signing.runtime import forget_after_commit
 
@@ -57,7 +58,7 @@ def switch(going: Conversion) -> bool:
 
 
 def _become_split(row: PersonalKey, going: Conversion) -> None:
-    row.key_mode, row.provider = KeyMode.HSM, Provider.GOOGLE
+    row.key_mode, row.provider = KeyMode.HSM, split_provider()
     row.encrypted_secret_key = None
     row.encrypted_half_key, row.kek_version = going.half_a, going.half_a_kek_version
     row.cosigner, row.key_tweak = going.cosigner, going.key_tweak

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
-
-from django.conf import settings
 from django.db import transaction
 from django_scopes import scopes_disabled
 
@@ -14,10 +11,11 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import Outcome, Tag
 from keys import access
 from keys.errors import ConversionUnderWay, KeyDamaged, NoCapability, NotConverting
+from keys.hsm.providers import new_key_name, split_provider
 from keys.lifecycle import audit, modes
 from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
-from keys.models import PersonalKey, Provider
+from keys.models import PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf
@@ -89,7 +87,7 @@ def _require(actor: Actor, row: PersonalKey) -> None:
     if row.key_mode != KeyMode.ENCRYPTED:
         raise NoCapability(_ONE_WAY)
     require_active(row.state)
-    modes.choose(row.tenant, KeyMode.HSM, Provider.GOOGLE, imported=True)
+    modes.choose(row.tenant, KeyMode.HSM, split_provider(), imported=True)
 
 
 def _going(row: PersonalKey) -> Conversion | None:
@@ -115,6 +113,6 @@ def _stored(actor: Actor, row: PersonalKey, split: SplitKey) -> Conversion:
         half_b_kek_version=split.sealed_b.kek_version,
         cosigner=split.half_b.hex(),
         key_tweak=split.tweak.hex(),
-        kms_key_name=f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}",
+        kms_key_name=new_key_name(),
         asked_by=actor.label[:200],
     )

@@ -21,8 +21,9 @@ from keycast.base.errors import KeycastError
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import crash
 from keys.hsm.protocol import HsmKeyPhase
+from keys.hsm.providers import split_provider
 from keys.lifecycle.rows import locked_row
-from keys.models import KeyState, PersonalKey, Provider
+from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.refs import HsmRef, KeyRef, SealedSecret
 from keys.signing.cosigning.client import blocking
@@ -114,7 +115,7 @@ def _attempt(going: Conversion) -> str | None:
 
 def _make(going: Conversion) -> None:
     """Have the HSM make its key. One that cannot be made ends the conversion."""
-    keeper = cleanup.keeper_of(Provider.GOOGLE)
+    keeper = cleanup.keeper_of(split_provider())
     status = keeper.check(going.kms_key_name)
     if status.phase is HsmKeyPhase.MISSING:
         keeper.create(going.kms_key_name.rpartition("/")[2])
@@ -180,6 +181,7 @@ def _split_of(going: Conversion) -> SplitKey:
 def _ref_of(going: Conversion) -> KeyRef:
     """The key as it will be."""
     key: PersonalKey = going.key
-    sealed = SealedSecret(Provider.GOOGLE, going.half_a_kek_version, bytes(going.half_a or b""))
+    provider = split_provider()
+    sealed = SealedSecret(provider, going.half_a_kek_version, bytes(going.half_a or b""))
     hsm = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key, going.key_tweak, going.cosigner)
-    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", Provider.GOOGLE, sealed, hsm)
+    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", provider, sealed, hsm)

@@ -13,7 +13,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip44
 from keys import selectors, services
 from keys.errors import KeyUnavailable
-from keys.hsm import registration
+from keys.hsm.google import provider
 from keys.hsm.google.backend import GoogleBackend
 from keys.hsm.registration import keepers
 from keys.lifecycle import modes
@@ -38,7 +38,7 @@ def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
     keepers.cache_clear()
     monkeypatch.setattr(modes, "_backends", [GoogleBackend()])
     monkeypatch.setattr("keys.hsm.provisioning.enqueue", lambda key_id: None)
-    monkeypatch.setattr(factory, "_signers", {("hsm", "google"): registration._google_signer})
+    monkeypatch.setattr(factory, "_signers", {("hsm", "google"): provider.signer})
     maintenance.authoriser_of.cache_clear()
     runtime.signing_service.cache_clear()
     tenant = make_tenant(key_modes=["hsm"], default_key_mode="hsm")

@@ -11,9 +11,8 @@ from keycast.audit import checkpoints, published_statements, publishing, signing
 from keycast.audit.statements import Keyring, is_signed
 from keycast.base.errors import KeycastError
 from keycast.emulators.kms.faults import SPOILS
-from keys.hsm import registration
 from keys.hsm.errors import HsmMisconfigured
-from keys.hsm.google import calling, clients
+from keys.hsm.google import calling, clients, provider
 from keys.hsm.google.checkpoints import GoogleCheckpointSigner
 from tests.keycast.audit.conftest import write
 from tests.keys.hsm.google.conftest import RING, misbehave
@@ -66,7 +65,7 @@ def test_a_checkpoint_is_signed_by_cloud_kms(kms_signer, db):
 def test_the_setting_brings_it(emulator, settings):
     settings.AUDIT_CHECKPOINT_KEY = ""
     settings.AUDIT_CHECKPOINT_KMS_KEY = make_version()
-    signing.register("google", registration._google_checkpoints)
+    signing.register("google", provider.checkpoints)
     assert isinstance(signing.current(), GoogleCheckpointSigner)
     assert list(signing.trusted()) == [signing.current().public_key]
     settings.AUDIT_CHECKPOINT_KMS_KEY = ""

@@ -12,8 +12,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys import selectors, services
 from keys.errors import KekUnavailable, KeyDamaged
-from keys.hsm import registration
-from keys.hsm.google import calling, clients
+from keys.hsm.google import calling, clients, provider
 from keys.hsm.google import kek as google
 from keys.hsm.google.kek import GoogleKekProvider
 from keys.refs import Purpose
@@ -154,7 +153,7 @@ def test_a_version_disabled_since_it_was_looked_up_is_looked_up_again(kek, wrapp
 
 def test_keys_of_people_live_under_it(kek, settings, user, tenant, db):
     settings.GCP_KEK, settings.KEK_PROVIDER = kek._key, "google"
-    registry.register("google", registration._google_kek)
+    registry.register("google", provider.kek)
     try:
         key = make_key(user, tenant)
         assert (key.provider, key.kek_version) == ("google", f"{kek._key}/cryptoKeyVersions/1")

@@ -6,8 +6,7 @@ import pytest
 from google.cloud import kms_v1
 
 from keys import services as key_services
-from keys.hsm import registration
-from keys.hsm.google import clients
+from keys.hsm.google import clients, provider
 from keys.hsm.google.kek_versions import GoogleVersions
 from keys.models import Rotation, RotationState
 from keys.rotation import retiring, runner, services
@@ -31,7 +30,7 @@ def in_google(kek, kek_file, settings, monkeypatch):
     """New secrets are sealed in Cloud KMS, old ones may be in the key file; yields the name of the key."""
     settings.GCP_KEK = kek._key
     monkeypatch.setattr(GoogleVersions, "settle_seconds", 0.0)
-    registry.register("google", registration._google_kek)
+    registry.register("google", provider.kek)
     registry.reset()
     yield kek._key
     registry._factories.pop("google")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keys.hsm import registration
+from keys.hsm.google import provider
 from keys.hsm.google.backend import GoogleBackend
 from keys.lifecycle import modes
 from keys.lifecycle.modes import EncryptedBackend
@@ -52,7 +53,7 @@ def deployment(cosigner, settings, emulator, transactional_db, monkeypatch):
     monkeypatch.setattr(modes, "_backends", [EncryptedBackend(), GoogleBackend()])
     for enqueue in ("keys.hsm.provisioning._enqueue", "keys.split.conversion.wakeup._enqueue"):
         monkeypatch.setattr(enqueue, lambda key_id: None)
-    monkeypatch.setattr(factory, "_signers", {("hsm", "google"): registration._google_signer})
+    monkeypatch.setattr(factory, "_signers", {("hsm", "google"): provider.signer})
     maintenance.authoriser_of.cache_clear()
     runtime.signing_service.cache_clear()
     tenant = make_tenant(key_modes=["encrypted", "hsm"], default_key_mode="encrypted")
