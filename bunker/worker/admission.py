@@ -119,6 +119,7 @@ class Gate:
             return None
         if not self._holding.fence(signer.shard):
             return self._drop(Drop.NOT_READY)
+        # Before the client's rate: relays bring the same event several times, and the client must not pay for that.
         if event.id in self._recent:
             stats.drops["duplicate"] += 1
             return None
@@ -129,6 +130,7 @@ class Gate:
             return None
         bucket = connection.bucket
         if bucket is None:
+            # Made on first use: of many thousand connections most are silent.
             bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
         item = Item(event, raw, relay, signer, connection, now)
         if not bucket.take(now):
@@ -146,6 +148,8 @@ class Gate:
         if signer.strangers is None:
             signer.strangers = Bucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
         if not (
+            # From the narrowest to the widest: a noisy key uses up its own allowance before it takes any of what all
+            # strangers share.
             self._stranger_keys.of(item.event.pubkey).take()
             and signer.strangers.take(item.received)
             and self._strangers.take(item.received)
@@ -156,6 +160,7 @@ class Gate:
 
     def _admit(self, lane: object, item: Item) -> bool:
         queue = self._queue
+        # Only while nobody waits: what comes now must not overtake what is in the queue.
         if not queue.size and len(self._tasks) < self.limits.in_flight:
             self._start(item, self._handle(item))
         elif not queue.offer(lane, item.event.pubkey, item):
@@ -167,6 +172,8 @@ class Gate:
     def _turn_away(self, item: Item, reason: Drop, text: str) -> Drop:
         """Count it, and tell the client, if it has not been told too often."""
         connection = item.connection
+        # A refusal costs an encryption and a signature. Without bounds a flood would be answered with as much work as
+        # it asked for.
         if connection is not None and connection.may_be_refused(item.received) and self._notices.take(item.received):
             self._start(item, self._notify(item, text))
         self._stats.tally.count(item.signer.tenant.chain, REFUSED)
@@ -187,6 +194,7 @@ class Gate:
         self._stats.in_flight = len(self._tasks)
         if self._queue.size and not self._is_pumping:
             self._is_pumping = True
+            # Later in the loop, not here: many requests end in one turn of it, and one pump serves them all.
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:

@@ -73,7 +73,10 @@ class Days:
         """Say what came of a reservation."""
         today = self._of(tenant.id)
         if is_signed:
+            # It stays in ``taken`` until a flush has made it part of ``written``; else it could be signed a second
+            # time.
             self._unwritten[tenant.id, today.day] += 1
+        # The day may have changed since it was reserved: the new one has nothing to give back.
         elif today.taken:
             today.taken -= 1
 
@@ -96,10 +99,12 @@ class Days:
         async with self._lock:
             day = self._day()
             wanted = {tenant.id for tenant in self._tenants() if tenant.max_signatures is not None}
+            # A copy: the loop goes on counting while a thread writes, and what comes meanwhile is for the next flush.
             new = dict(self._unwritten)
             if not new and not wanted:
                 return
             totals: dict[UUID, int] = await self._execute(partial(_store, new, wanted, day))
+            # Only after the commit: what could not be written stays, and is written by the next flush.
             self._unwritten.subtract(new)
             self._unwritten = +self._unwritten
             for (tenant_id, counted_on), count in new.items():
@@ -132,6 +137,7 @@ class Days:
 def _store(new: dict[Place, int], wanted: set[UUID], day: int) -> dict[UUID, int]:
     """Add to the days, then read today's totals, in one transaction. Blocks."""
     with scopes_disabled(), transaction.atomic():
+        # In one order, so that the flushes of two workers cannot wait for each other in a circle.
         for (tenant_id, counted_on), count in sorted(new.items()):
             _add(tenant_id, _EPOCH + datetime.timedelta(days=counted_on), count)
         rows = TenantDay.objects.filter(tenant_id__in=wanted, day=_EPOCH + datetime.timedelta(days=day))
@@ -140,6 +146,7 @@ def _store(new: dict[Place, int], wanted: set[UUID], day: int) -> dict[UUID, int
 
 def _add(tenant_id: UUID, day: datetime.date, count: int) -> None:
     rows = TenantDay.objects.filter(tenant_id=tenant_id, day=day)
+    # Once a day for each tenant there is no row yet. Who makes it does not matter: both add to it afterwards.
     if not rows.update(signatures=F("signatures") + count):
         TenantDay.objects.bulk_create([TenantDay(tenant_id=tenant_id, day=day)], ignore_conflicts=True)
         rows.update(signatures=F("signatures") + count)

@@ -36,6 +36,7 @@ class FairQueue(Generic[T]):
         if lane is None:
             lane = self._tenants[tenant] = _Lane()
             self._turns.append(tenant)
+        # Refused, not made to wait: an answer that says busy is worth more to a client than silence until it gives up.
         if lane.size >= self.per_tenant or not lane.put(client, item, self.per_client):
             return False
         self.size += 1

@@ -23,6 +23,8 @@ from keys import SHARDS
 
 log = structlog.get_logger(__name__)
 
+# Four heartbeats (runtime.BEAT_SECONDS): three may be lost before a worker loses its shards, and those of a dead one
+# are served again within five seconds.
 TTL_MS = 4_000
 SEAT_FORGOTTEN_MS = 60_000
 
@@ -101,6 +103,7 @@ def _has_died(seat: WorkerSeat) -> bool:
         os.kill(seat.pid, 0)
     except ProcessLookupError:
         return True
+    # There is such a process, of another user.
     except PermissionError:
         return False
     return False
@@ -116,6 +119,7 @@ def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) ->
         )
         WorkerSeat.objects.filter(seen_at__lt=now - SEAT_FORGOTTEN_MS).delete()
         workers = max(1, WorkerSeat.objects.filter(seen_at__gte=now - TTL_MS).count())
+        # Always in this order, so that the heartbeats of two workers cannot wait for each other in a circle.
         leases = list(ShardLease.objects.select_for_update().order_by("shard"))
         turn = _turn(leases, worker_id, now, workers, is_leaving=is_leaving)
         held = list(turn.fences)
@@ -129,6 +133,7 @@ def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) ->
 
 def _turn(leases: list[ShardLease], worker_id: str, now: int, workers: int, *, is_leaving: bool) -> Turn:
     turn = Turn(workers=workers)
+    # Rounded up, or some shards would be nobody's where the workers do not divide them evenly.
     share = -(-SHARDS // workers)
     free = []
     for lease in leases:
@@ -140,9 +145,13 @@ def _turn(leases: list[ShardLease], worker_id: str, now: int, workers: int, *, i
         return turn
     for lease in free[: max(0, share - len(turn.fences))]:
         turn.gained.add(lease.shard)
+        # Giving a lease back empties the owner: a name that still stands here is of one that died, perhaps with
+        # replies stored and not sent.
         if lease.owner:
             turn.orphaned[lease.shard] = lease.expires_at - TTL_MS
         turn.fences[lease.shard] = lease.fence + 1
+    # Sorted, so that every heartbeat names the same ones until they are given back; finishing what is under way in
+    # them takes longer than one.
     turn.excess = set(sorted(turn.fences, reverse=True)[: max(0, len(turn.fences) - share)])
     return turn
 
@@ -175,6 +184,8 @@ class Holding:
         """Take over what a heartbeat, asked for at monotonic ``asked_at``, has confirmed."""
         self._fences = fences
         self._held_back &= set(fences)
+        # Less than the database grants, and counted from before it was asked: whatever the answer's way or this
+        # clock's drift, we stop before another worker can begin.
         self._valid_until = asked_at + (TTL_MS / 1000) * 0.8
 
     def hold_back(self, shards: Collection[int]) -> None:

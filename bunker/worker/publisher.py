@@ -12,6 +12,7 @@ from bunker.worker.replies import Reply
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
 
+# As long as a request is fresh: who asks again after that has to send a new one anyway.
 REPLY_LIFETIME = 300.0
 """Seconds for which an undelivered reply is offered to relays that come back."""
 
@@ -47,6 +48,7 @@ class Publisher:
 
     def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
         """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
+        # Always there too, whatever way the request came: the client may be listening at the built-in relay by now.
         self._port.publish(reply.event, reply.raw)
         self._stats.published += 1
         outbound = self._ways(relays, came_from)
@@ -58,6 +60,7 @@ class Publisher:
     def _ways(self, relays: tuple[str, ...], came_from: str) -> Sequence[str]:
         """The outbound relays of a connection, and the one that brought the request: a stranger has no other."""
         outbound = self._snapshot.outbound(relays)
+        # The relay that brought it comes first: there the client is known to be.
         if came_from.startswith("ws") and came_from not in outbound:
             return (came_from, *outbound)
         return outbound

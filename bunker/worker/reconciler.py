@@ -28,7 +28,10 @@ from keys.models import TransportKey
 
 log = structlog.get_logger(__name__)
 
+# A revocation holds within a second although every hint may be lost: half of it for waiting, half for reading.
 POLL_SECONDS = 0.5
+# Longer than a transaction that writes a change takes. One that commits later than this, with an id that was passed
+# already, is not seen by polling.
 OVERLAP_MS = 15_000
 PAGE = 5_000
 STALE_SECONDS = 5.0
@@ -75,6 +78,7 @@ class Reconciler:
 
     async def start(self) -> None:
         """Read everything; from here on only changes are read."""
+        # Before the rows are read: what changes while they are is then read twice, rather than never.
         self._low = await self._in_thread(_newest)
         loaded, hosts, suspended = await self._in_thread(lambda: (load(), built_in_hosts(), _suspended()))
         for tenant_id in suspended:
@@ -97,6 +101,7 @@ class Reconciler:
 
     async def look(self) -> int:
         """Apply what has changed; how many changes there were. Raises django.db.Error."""
+        # Of the moment before the question, so that a slow answer does not count as a fresh one (is_stale).
         asked_at = time.monotonic()
         low, seen = self._low, frozenset(self._seen)
         changes: list[_Seen] = await self._in_thread(lambda: _read(low, seen))
@@ -108,6 +113,7 @@ class Reconciler:
 
     async def reload(self, transport_ids: Collection[UUID]) -> None:
         """Read some signers again. Raises django.db.Error."""
+        # One reading at a time: of two that overlap, the older could be stored over the newer.
         async with self._lock:
             loaded, self._snapshot.hosts = await self._in_thread(lambda: (load(transport_ids), built_in_hosts()))
             self._snapshot.merge(loaded, transport_ids)
@@ -122,6 +128,7 @@ class Reconciler:
 
     async def _apply(self, changes: list[_Seen]) -> None:
         started = time.monotonic()
+        # Wiping comes first: a key that was stopped must not be used from memory while its row is being read.
         self._forget_keys(changes)
         async with self._lock:
             tenants = {change.object_id for change in changes if change.kind == ChangeKind.TENANT}
@@ -140,6 +147,7 @@ class Reconciler:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
         rows: dict[UUID, tuple[str, int | None, int | None, bool]] = await self._in_thread(lambda: _tenants(tenant_ids))
         for tenant_id in tenant_ids:
+            # A tenant that is there no more is treated like a suspended one: nothing is signed for it.
             state, signatures, relays, is_all_locked = rows.get(tenant_id, _GONE)
             self.on_tenant(tenant_id, state == Tenant.State.SUSPENDED)
             record = self._snapshot.tenants.get(tenant_id)
@@ -166,6 +174,7 @@ class Reconciler:
         now = time.time_ns() // 1_000_000
         for change in changes:
             self._seen[change.id] = change.at
+        # In order of ids: _low may only pass what has no younger change before it, or that one would be skipped.
         for change_id, at in sorted(self._seen.items()):
             if at > now - OVERLAP_MS:
                 break

@@ -51,6 +51,7 @@ log = structlog.get_logger(__name__)
 BEAT_SECONDS = 1.0
 DRAIN_SECONDS = 10.0
 SWEEP_SECONDS = 15.0
+# Younger ones are most likely being answered just now, by this worker.
 SWEEP_OLDER_MS = 20_000
 PRUNE_SECONDS = 60.0
 REPEAT_MS = 15_000
@@ -155,7 +156,9 @@ class BunkerWorker:
         if isinstance(self._port, RelayHub):  # what a worker before this one closed may be open again
             self._port.open_all()
         await self.reconciler.start()
+        # What was signed today is known before the first signature, or a restart would give every tenant its day anew.
         await self._days.flush()
+        # Only now: shards are served when their signers are in memory, or their first requests would find nobody.
         self.holding.admit(turn.gained)
         self._port.served = self
         self._port.attach(self.gate)
@@ -186,6 +189,8 @@ class BunkerWorker:
 
     async def _drain(self) -> None:
         """Claim nothing new, finish what was begun within ten seconds, close relays, give back the leases."""
+        # The order is what loses nothing: no new requests, then the end of those under way, then relays and the
+        # writer, and the leases last, for whoever gets them carries out again what we have not finished.
         self._port.detach(self.gate)
         drained = asyncio.ensure_future(self.gate.drain(DRAIN_SECONDS))
         hurried = asyncio.ensure_future(self._hurry.wait())
@@ -231,6 +236,7 @@ class BunkerWorker:
         self.stats.tally.turn()
         status = self.status()
         turn: leases.Turn = await self._lease_work(lambda: leases.beat(self.id, status))
+        # Before renewing: from the moment a gained shard counts as ours it must be held back until its rows are read.
         self.holding.hold_back(turn.gained | turn.excess)
         changed = set(self.holding.shards()) != set(turn.fences)
         self.holding.renew(turn.fences, asked_at)
@@ -279,6 +285,7 @@ class BunkerWorker:
             try:
                 await self._recovery.recover(self.holding.shards(), older_than_ms=SWEEP_OLDER_MS)
                 if time.monotonic() - pruned_at > PRUNE_SECONDS:
+                    # A database that was restored under a running worker is noticed here at the latest.
                     await self._threads(require_current)
                     await self._threads(prune)
                     pruned_at = time.monotonic()
