@@ -90,6 +90,8 @@ class Conversation:
 
     def start(self) -> None:
         """Open every subscription of the plan and send what waits."""
+        # What was sent on the connection before has got no OK: it is sent again, and a relay that has it says
+        # duplicate.
         self._outgoing.disconnected()
         self.change(self._plan.names, ())
         self.send_due()
@@ -164,6 +166,7 @@ class Conversation:
             raise Misbehaved
 
     def _ok(self, event_id: str, accepted: bool, text: str) -> None:
+        # The OK to our AUTH comes by the same message as those to events, so it is looked for first.
         if self._auth.answered(event_id, accepted):
             if accepted:
                 self._authenticated()
@@ -197,6 +200,8 @@ class Conversation:
         asked.retry_at = self._clock() + min(RETRY_MOST, RETRY_FIRST * 2.0 ** min(asked.refusals, 8))
         if text.startswith("auth-required"):
             self._auth.ask(self._put_bytes)
+        # A relay that refuses the subscription to the whole kind gets chunks by key instead; asking again would be
+        # refused again.
         elif name == WIDE:
             self.change(*self._plan.refuse_wide(self._keys))
 
@@ -209,6 +214,7 @@ class Conversation:
         self.send_due()
 
     def _ask(self, name: str, before: Asked | None) -> None:
+        # Some way back: what came while this connection was down is asked for as well, and duplicates cost nothing.
         since = int(self._wall()) - self._limits.since_overlap
         self._asked[name] = Asked(self._clock(), refusals=before.refusals if before else 0)
         self._say("REQ", name, self._plan.filter(name, since))

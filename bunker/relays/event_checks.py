@@ -153,6 +153,7 @@ class Intake:
         recipient = sole_recipient(event)
         if recipient is None:
             return Drop.WRONG_RECIPIENT
+        # The keys that this relay was asked about, not all that are served: it brings nothing past its subscriptions.
         if lane.wanted is not None and recipient not in lane.wanted:
             return Drop.UNASKED
         serves = self.served.serves
@@ -163,6 +164,8 @@ class Intake:
             return Drop.STALE
         if len(event.tags) > 1 and is_expired(event, int(now)):
             return Drop.EXPIRED
+        # The claimed id is not checked yet. That is safe: only verified ids are remembered, so at worst a forgery is
+        # dropped as a duplicate of the true one.
         return Drop.DUPLICATE if event.id in self._seen else None
 
     def _verify(self, event: Event, lane: Lane) -> Drop | None:
@@ -170,6 +173,7 @@ class Intake:
         if not lane.budget.take():
             return Drop.OVER_BUDGET
         if not self._global.take():
+            # The others' flood is not this relay's fault.
             lane.budget.give_back()
             return Drop.OVER_BUDGET
         computed = id_of(event)

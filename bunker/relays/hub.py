@@ -132,6 +132,7 @@ class RelayHub:
             self._closed.discard(scope)
             return
         self._closed.add(scope)
+        # A copy: a session that ends may take itself out of this set.
         for session in list(self._sessions.get(scope, ())):
             session.end()
 
@@ -142,11 +143,14 @@ class RelayHub:
     def accept(self, event: Event, raw: bytes, session: Session) -> Drop | None:
         """Take an admitted event: to the worker when it is for a served key, to subscribers in any case."""
         recipient = sole_recipient(event) or ""
+        # Then it comes from a served key, or the intake had refused it: a reply for a client, nothing for the worker.
         if not self.served.serves(recipient, session.scope):
             self.intake.remember(event.id)
             self._memory.add(event, recipient, raw)
         elif self._sink is not None:
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
+            # A shard is changing hands. The client hears OK and would not send again, so it is kept for the next
+            # owner.
             if refusal is Drop.NOT_READY and self._patience.keep(event, raw):
                 self.intake.remember(event.id)
             elif refusal is not None:
@@ -163,6 +167,7 @@ class RelayHub:
         sent: set[str] = set()
         for wanted in filters:
             for item in self._memory.find(wanted):
+                # Tenants share this memory; on a tenant's host only the replies of its own signers are to be had.
                 if item.event.id in sent or not self.served.serves(item.event.pubkey, scope):
                     continue
                 room -= len(item.raw)
@@ -238,6 +243,7 @@ class RelayHub:
         by_recipient = self._by_recipient.get(recipient)
         by_author = self._by_author.get(event.pubkey)
         by_id = self._by_id.get(event.id)
+        # By far the most frequent case, without building a set for each event.
         if by_recipient and not by_author and not by_id:
             return by_recipient
         return (by_recipient or set()) | (by_author or set()) | (by_id or set())

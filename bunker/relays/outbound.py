@@ -79,6 +79,7 @@ class RelayLink:
         """Serve exactly ``keys`` on this relay."""
         if len(keys) == len(self._keys) and self._keys.issuperset(keys):
             return
+        # The same set is kept: the intake, the authentication and the running connection look at it too.
         self._keys.clear()
         self._keys.update(keys)
         opened, closed = self._plan.update(self._keys)
@@ -134,15 +135,20 @@ class RelayLink:
         if self._vitals.status is not RelayStatus.REFUSED:
             self._vitals.status = RelayStatus.WAITING
         self._vitals.bad()
+        # Only a connection that lasted makes the pause short again: a relay that accepts and hangs up at once would
+        # otherwise be called every second.
         self._vitals.failures = 1 if lasted >= self._around.limits.stable_after else self._vitals.failures + 1
 
     def _pause(self) -> float:
         limits = self._around.limits
         longest = min(limits.backoff_most, limits.backoff_first * 2.0 ** min(self._vitals.failures - 1, 16))
+        # Spread out: all workers lose a relay in the same moment, and must not come back in the same moment.
         return random.uniform(longest / 2, longest)  # noqa: S311  (jitter, not a secret)
 
     def _penalty(self) -> float:
         limits = self._around.limits
+        # Never counted down: a relay that misbehaves again and again waits longer each time, for as long as this
+        # process runs.
         self._offences += 1
         self._around.intake.counters.misc["relays-punished"] += 1
         longest = min(limits.penalty_most, limits.penalty_first * 2.0 ** min(self._offences - 1, 16))
@@ -168,6 +174,7 @@ class RelayLink:
         except OSError:  # TimeoutError is one
             return
         finally:
+            # Also after a proper close: a relay that does not answer it would keep the socket.
             socket.transport.abort()
 
     async def _open(self) -> ClientConnection:
@@ -182,6 +189,8 @@ class RelayLink:
                     server_hostname=relay.host if relay.is_tls else None,
                     create_connection=partial(BoundedConnection, limits=limits),  # type: ignore[arg-type]
                     compression=None,
+                    # The guard has chosen the address and opened the socket; a proxy from the environment would go
+                    # around it.
                     proxy=None,
                     user_agent_header="keycast",
                     open_timeout=limits.open_timeout,
@@ -192,6 +201,7 @@ class RelayLink:
                     max_queue=8,
                     logger=quiet,
                 )
+            # Cancelled too: nobody else knows of this socket yet.
             except BaseException:
                 opened.close()
                 raise
@@ -230,6 +240,7 @@ class RelayLink:
                 task.result()
         finally:
             for task in tasks:
+                # A reader without a writer, or the other way round, is a connection that seems to live.
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 

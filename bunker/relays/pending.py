@@ -78,6 +78,7 @@ class Outgoing:
         """Take the relay's OK. Returns (whether NIP-42 is asked for, seconds it took; None when not accepted)."""
         item = self._items[event_id]
         prefix = text.partition(":")[0]
+        # A duplicate is there, however the relay puts it: some answer false.
         if accepted or prefix == "duplicate":
             took = None if item.sent_at is None else now - item.sent_at
             self._finish(item.publication, PublishState.ACCEPTED, "")
@@ -86,6 +87,8 @@ class Outgoing:
             item.needs_auth = True
             item.publication.reasons[self._url] = shortened(text)
             return True, None
+        # Only these may pass by waiting; whatever else a relay says (blocked, invalid, restricted, pow) it will say
+        # again.
         if prefix in {"rate-limited", "error"} and item.tries < self._limits.tries:
             item.sent_at, item.due_at = None, now + 2.0**item.tries
             item.publication.reasons[self._url] = shortened(text)

@@ -73,6 +73,8 @@ class RelayPool:
         """
         normal = {url: keys for raw, keys in wanted.items() if (url := normalized(raw)) is not None and keys}
         operators = {normalized(url) for url in settings.OUTBOUND_RELAYS}
+        # Among equals those that are connected already: else every change would close some connections and open
+        # others.
         ranked = sorted(normal, key=lambda url: (url not in operators, -len(normal[url]), url not in self._links))
         served = ranked[: self._limits.relays]
         self._intake.counters.misc["relays-over-bound"] += len(ranked) - len(served)
@@ -101,6 +103,7 @@ class RelayPool:
             self._listeners[publication] = on_settled
         for link in links:
             link.publish(publication, event.pubkey, raw)
+        # Without any link nothing is pending, and nobody else would ever report the outcome.
         self._settle(publication)
         return publication
 
@@ -144,6 +147,7 @@ class RelayPool:
                 self._tasks[url] = asyncio.create_task(link.run(), name=f"relay {url}")
 
     def _remove(self, url: str) -> None:
+        # Settled before its task is cancelled: the worker hears of every publication, also on a relay that goes.
         self._links.pop(url).abandon()
         task = self._tasks.pop(url, None)
         if task is not None:

@@ -77,6 +77,7 @@ class Memory:
 
     @staticmethod
     def _unlist(index: dict[str, deque[Remembered]], key: str) -> None:
+        # The oldest of all is also the oldest under its key, so it stands first here.
         items = index[key]
         items.popleft()
         if not items:

@@ -81,6 +81,8 @@ class Session:
 
     def handle(self, text: bytes) -> float:
         """Act on one text frame (UTF-8). Returns how many seconds to wait before the next one is read, usually 0.0."""
+        # As every client writes it: the event is cut out without parsing the array around it. Anything else takes the
+        # long way.
         if text.startswith(_EVENT) and text.endswith(b"]"):
             self._event(text[9:-1])
         elif len(text) > self._hub.intake.limits.frame_bytes:
@@ -151,6 +153,7 @@ class Session:
             if name not in self.subscriptions and len(self.subscriptions) >= self._hub.limits.subscriptions:
                 raise FilterError("rate-limited: too many subscriptions")
         except FilterError as error:
+            # CLOSED is true of the name: nothing of an older subscription may come under it any more.
             self._drop_subscription(name)
             self._send("CLOSED", name, str(error))
             return

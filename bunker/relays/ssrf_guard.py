@@ -25,6 +25,7 @@ Connector = Callable[[str, int], Awaitable[socket.socket]]
 
 RESOLVE_SECONDS = 5.0
 CONNECT_SECONDS = 8.0
+# More than any relay has. Only the first few are tried; a longer answer is a mistake or an attack.
 MOST_ADDRESSES = 16
 TRIED_ADDRESSES = 3
 
@@ -81,6 +82,8 @@ class Guard:
             raise RelayRefused from None
         if not 1 <= len(found) <= MOST_ADDRESSES:
             raise RelayRefused
+        # All of them, not just the one that is used: who mixes a public and a private address waits for the second
+        # try.
         if not relay.is_private_allowed and not all(is_public(address) for address in found):
             raise RelayRefused
         return found

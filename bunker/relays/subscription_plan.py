@@ -57,6 +57,7 @@ class Plan:
 
     def _assign(self, keys: set[str]) -> set[str]:
         changed: set[str] = set()
+        # Those that leave go first: a key that comes then finds room in a chunk that is asked for again anyway.
         for index, chunk in enumerate(self._chunks):
             if gone := chunk - keys:
                 chunk.difference_update(gone)
