@@ -27,6 +27,7 @@ _BIGGEST = 100_000
 """Rows of one checkpoint at most, so that whoever proves a row of it needs to read no more than these."""
 
 
+# Below the 300 seconds after which the job cluster ends a job.
 def make_due(*, seconds: float = 240.0) -> tuple[int, list[ChainBroken]]:
     """Make every checkpoint that is due, for at most ``seconds``; how many were made, and chains that are broken.
 
@@ -38,8 +39,10 @@ def make_due(*, seconds: float = 240.0) -> tuple[int, list[ChainBroken]]:
     deadline = time.monotonic() + seconds
     for name in list(due().values_list("name", flat=True)):
         try:
+            # Asked each time: another process may have made it meanwhile.
             while time.monotonic() < deadline and is_due(name):
                 made += make(name, signer) is not None
+        # One broken chain holds up no other; nothing is signed over it.
         except ChainBroken as fault:
             broken.append(fault)
     return made, broken
@@ -82,6 +85,7 @@ def make(chain: str, signer: Signer) -> AuditCheckpoint | None:
     if not hashes:
         return None
     tree = Stretch(Frontier.from_bytes(last.size, bytes(last.frontier)) if last else Frontier(), hashes)
+    # One of its own: the tree above still needs it as it was at the last checkpoint, for the proof of consistency.
     frontier = Frontier.from_bytes(last.size, bytes(last.frontier)) if last else Frontier()
     for each in hashes:
         frontier.add(each)
@@ -91,6 +95,7 @@ def make(chain: str, signer: Signer) -> AuditCheckpoint | None:
         size=frontier.size,
         root=frontier.root().hex(),
         head=hashes[-1].hex(),
+        # Links the statements, so that one that was taken away shows although every row is there.
         previous=last.statement.digest() if last else NO_PREVIOUS,
         at=time.time_ns() // 1000,
         key=key_id(signer.public_key),

@@ -68,6 +68,7 @@ def plan(chain: str, now: float | None = None) -> Plan | None:
     if days == 0:
         return None
     before = int((now or time.time()) * 1_000_000) - days * _DAY
+    # Of the checkpoint's own age: every row below it is older still.
     points = AuditCheckpoint.objects.filter(chain=chain, at__lt=before).order_by("-size")
     point, last = points.first(), last_cut(chain)
     first = last.through + 1 if last else 1
@@ -85,6 +86,7 @@ def cut(*, actor: Actor, wanted: Plan, reason: str, signer: Signer | None) -> Au
     """Do what was planned. Raises NoCheckpointKey, ChainBroken (nothing is removed then), OSError, DatabaseError."""
     if signer is None:
         raise NoCheckpointKey
+    # A cut that was killed goes to its end first: rows that still stand below it would count as a broken chain.
     finish(wanted.chain)
     walk = Walk(wanted.chain)
     walk.run()
@@ -110,9 +112,12 @@ def _sign(actor: Actor, wanted: Plan, reason: str, signer: Signer) -> AuditCut:
         reason=reason[:LONGEST],
         key=key_id(signer.public_key),
     )
+    # Before the transaction: a key in Cloud KMS takes a round trip, and no lock waits for it.
     signature = signer.sign(statement.message())
     with transaction.atomic():
         fields = {name: getattr(statement, name) for name in Cut.__dataclass_fields__}
+        # With the row that says who and why: neither stands without the other, and triggers let nothing go without the
+        # cut.
         row = AuditCut.objects.create(**fields, signature=signature)
         said = {"first": wanted.first, "through": wanted.through, "days": wanted.days, "reason": statement.reason}
         record(Entry(wanted.chain, Tag.AUDIT_CUT, Outcome.OK, actor, data=said))
@@ -124,6 +129,7 @@ def finish(chain: str, pause: Callable[[], None] = lambda: time.sleep(0.01)) -> 
     last = last_cut(chain)
     if last is None:
         return 0
+    # Outside first: once the rows are gone, this statement is all that tells a cut from a theft.
     while not last.is_published:
         publishing.publish()
         last.refresh_from_db()
@@ -132,5 +138,6 @@ def finish(chain: str, pause: Callable[[], None] = lambda: time.sleep(0.01)) -> 
         with transaction.atomic():
             below = AuditRow.objects.filter(chain=chain, sequence__lte=min(first + BATCH - 1, last.through))
             gone += below._raw_delete(below.db)
+        # Lets others write: on SQLite each of these transactions keeps everybody out.
         pause()
     return gone

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 LOOK_BACK: Final = 50_000
 """Rows of the log that ``catch_up`` looks at from its end; what is older was carried long ago."""
+# A look reads the whole file. So long a database that was put in another's place may go unnoticed.
 TRUSTED_SECONDS: Final = 60.0
 NEWEST: Final = 50
 _TAGS: Final = frozenset(tag.value for tag in LASTING)
@@ -52,6 +53,8 @@ def follow(written: Sequence[Sequence[Any]]) -> None:
         return
     found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == Outcome.OK.value]
     if found:
+        # After the commit: what is rolled back must not stand in the file. What a crash in between keeps from it,
+        # catch_up carries.
         transaction.on_commit(partial(_carry, found), robust=True)
 
 
@@ -62,6 +65,7 @@ def catch_up(file: EndingsFile | None = None) -> int:
         return 0
     known = {(ending.chain, ending.sequence, ending.hash) for ending in file.read()}
     newest: int = AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0
+    # A file that knows nothing is a new one, and gets the whole log.
     found = [of_row(row) for row in rows(after=newest - LOOK_BACK if known else 0)]
     missed = [ending for ending in found if (ending.chain, ending.sequence, ending.hash) not in known]
     if missed:
@@ -87,6 +91,7 @@ def require_current() -> None:
     global _checked_at  # noqa: PLW0603 -- one look for all threads
     if not settings.ENDINGS_FILE or getattr(_restoring, "is_on", False):
         return
+    # Held while looking: threads that come together share one look at the file.
     with _lock:
         if _checked_at is not None and time.monotonic() - _checked_at < TRUSTED_SECONDS:
             return

@@ -28,6 +28,7 @@ AT_ONCE = 500
 def publish() -> int:
     """Write what does not stand outside yet, oldest first; how many. Raises OSError when the file takes nothing."""
     total = 0
+    # Cuts before checkpoints: rows wait for theirs to be outside, and there are few of them.
     models: tuple[type[AuditCut] | type[AuditCheckpoint], ...] = (AuditCut, AuditCheckpoint)
     for model in models:
         waiting: list[Any] = list(model._default_manager.filter(is_published=False).order_by("id")[:AT_ONCE])
@@ -38,6 +39,7 @@ def publish() -> int:
             append_lines(Path(settings.AUDIT_CHECKPOINT_FILE), lines)
         for line in lines:
             tell(line)
+        # After the disk has them: a crash in between writes them once more, which changes nothing.
         model._default_manager.filter(id__in=[row.pk for row in waiting]).update(is_published=True)
         total += len(waiting)
     return total
@@ -56,6 +58,7 @@ def append_lines(path: Path, lines: list[dict[str, Any]]) -> None:
     text = "".join(json.dumps(line, separators=(",", ":"), ensure_ascii=False) + "\n" for line in lines)
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
+        # Without this the first statement would be glued to the remains of one that a crash cut short, and both lost.
         data = (b"" if _ends_well(handle) else b"\n") + text.encode()
         while data:
             data = data[os.write(handle, data) :]

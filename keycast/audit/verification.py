@@ -168,6 +168,7 @@ class Walk:
         if self.head is None:
             self._end_without_head()
             return
+        # The cut before the checkpoint: one below it speaks of rows that are gone.
         cut = AuditCut.objects.filter(chain=self.chain).order_by("-through").first()
         if cut is not None:
             self._begin_behind(cut)
@@ -244,6 +245,7 @@ class Walk:
     def _agrees(self, point: AuditCheckpoint) -> bool:
         """Whether the rows so far are those of a checkpoint in the database, and it follows the one before."""
         self.compared += 1
+        # The signature first: a forged checkpoint must not be reported as rows that were changed.
         problem = self._keys.problem(point.statement, bytes(point.signature)) if self._keys else ""
         if problem:
             self._stop(point.size, "checkpoint-forged", f"Checkpoint {point.number} cannot be believed. {problem}")
@@ -266,6 +268,8 @@ class Walk:
         return True
 
     def _is(self, stated: Checkpoint) -> bool:
+        # Where the stored peaks could not be believed there is no tree. The head, which is compared too, covers every
+        # row before it by the chain of hashes.
         root = self._tree.root().hex() if self._tree is not None else stated.root
         if (stated.head, stated.root) == (self._previous.hex(), root):
             return True
@@ -278,6 +282,7 @@ class Walk:
     def _finish(self) -> None:
         assert self.head is not None  # noqa: S101 -- a chain without a head has ended before
         self.is_done = True
+        # The head first: it says how many rows are missing, a checkpoint only that there were more.
         self.fault = self._fault_of_head(self.head) or self._fault_of_missing_end()
 
     def _fault_of_head(self, head: Head) -> Fault | None:
@@ -286,12 +291,14 @@ class Walk:
             detail = f"Rows {last + 1} to {head['sequence']} are missing at the end."
             return Fault(self.chain, last + 1, "truncated", detail)
         at_head = self._previous.hex()
+        # Rows were written while this was reading: what counts is the row that was the last one when it began.
         if last > head["sequence"]:
             row = AuditRow.objects.filter(chain=self.chain, sequence=head["sequence"]).values_list("hash", flat=True)
             found = row.first()
             at_head = bytes(found).hex() if found is not None else self._start_hash(head["sequence"])
         if at_head != head["hash"]:
             return Fault(self.chain, head["sequence"], "head-differs", "The head of the chain does not fit this row.")
+        # Read again, for every new row moves it: a row beyond the head of this moment was not written by this program.
         now = AuditChain.objects.filter(name=self.chain).values_list("sequence", flat=True).first() or 0
         if now < last:
             return Fault(self.chain, now + 1, "inserted", "A row stands behind the head of the chain.")
@@ -330,6 +337,7 @@ def _fault_of_row(row: tuple[Any, ...], expected: int, previous: bytes) -> Fault
     *body, stored_previous, stored = row
     name, sequence = body[0], body[1]
     follows = bytes(stored_previous) == previous
+    # The number before the hashes: a missing row breaks the chain of the one after it too, and the first says more.
     if sequence != expected:
         if sequence < expected:
             return Fault(name, sequence, "inserted", "A row stands before the first.")
@@ -349,6 +357,7 @@ def _fault_of_kept(name: str, kept: Head | None) -> Fault | None:
     """Whether the row that was the last one then is still what it was."""
     if kept is None or kept["sequence"] == 0:
         return None
+    # Retention may have taken the row since; without a cut its absence is a fault.
     cut = AuditCut.objects.filter(chain=name, through__gte=kept["sequence"]).exists()
     found = AuditRow.objects.filter(chain=name, sequence=kept["sequence"]).values_list("hash", flat=True).first()
     if found is None:

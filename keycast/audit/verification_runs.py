@@ -26,6 +26,7 @@ from keycast.audit.verification import Fault, Head, Walk, all_names
 log = structlog.get_logger(__name__)
 State = AuditVerification.State
 
+# What a kill loses at most; far below SILENT, so that a run that is alive is never taken for a lost one.
 SLICE_SECONDS: Final = 3.0
 SILENT: Final = datetime.timedelta(seconds=90)
 """A run that was not heard of for so long has lost whoever carried it on."""
@@ -77,6 +78,7 @@ def carry_on(run_id: int, *, seconds: float = 200.0) -> bool:
     until = time.monotonic() + seconds
     while not _is_through(run):
         if time.monotonic() >= until:
+            # Given up on purpose: the next job need not wait until it counts as silent.
             AuditVerification.objects.filter(id=run_id, state__in=OPEN).update(seen_at=None)
             return False
         _slice(run)

@@ -56,6 +56,7 @@ def append(cursor: Any, entries: Sequence[Entry]) -> list[_Row]:
         raise TransactionManagementError("Audit rows are written inside the transaction of what they record.")
     try:
         heads = _locked_heads(cursor, sorted({entry.chain for entry in entries}))
+        # One time for all of them: rows of one transaction become durable together.
         rows = _chained(heads, entries, time.time_ns() // 1000)
         _insert(cursor, rows)
         cursor.executemany(_MOVE_HEAD, [(sequence, head, name) for name, (sequence, head) in heads.items()])
@@ -79,6 +80,7 @@ def _locked_heads(cursor: Any, names: list[str]) -> _Heads:
     heads = _select_heads(cursor, names)
     if len(heads) < len(names):
         cursor.executemany(_NEW_HEAD, [(name, genesis(name)) for name in names if name not in heads])
+        # Another writer may be making the same head: the second look finds whichever was first, and locks that.
         heads = _select_heads(cursor, names)
     return heads
 
@@ -122,6 +124,7 @@ def _chained(heads: _Heads, entries: Sequence[Entry], now: int) -> list[_Row]:
 def _insert(cursor: Any, rows: list[_Row]) -> None:
     if cursor.db.vendor == "sqlite":
         _insert_chunks(cursor, rows)
+    # For one row COPY costs more than it saves.
     elif len(rows) > 1:
         _copy(cursor, rows)
     else:
@@ -152,6 +155,7 @@ def _copy(cursor: Any, rows: list[_Row]) -> None:
 
 def _text(value: str, limit: int) -> str:
     """``value`` fit for its column: at most ``limit`` characters, control and format characters written out."""
+    # Control characters and text that runs backwards could forge lines where the log is read.
     if not value.isprintable():
         value = "".join(c if c.isprintable() else f"\\u{{{ord(c):x}}}" for c in value)
     return value[:limit]
