@@ -73,8 +73,8 @@ class Days:
         """Say what came of a reservation."""
         today = self._of(tenant.id)
         if is_signed:
-            # It stays in ``taken`` until a flush has made it part of ``written``; else it could be signed a second
-            # time.
+            # It goes on counting as reserved here until a flush has made it part of what is stored; else it could be
+            # signed a second time.
             self._unwritten[tenant.id, today.day] += 1
         # The day may have changed since it was reserved: the new one has nothing to give back.
         elif today.taken:
