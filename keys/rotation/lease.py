@@ -51,9 +51,12 @@ def take(rotation_id: UUID) -> Lease | None:
     """The lease, or None: it has ended, somebody else works on it, or it is to wait."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
     ready = Q(not_before__isnull=True) | Q(not_before__lte=timezone.now())
+    # One conditional UPDATE decides: of two who try, only one finds the row still free.
     free = Rotation.objects.filter(ready, pk=rotation_id, state__in=_LIVE, lease_until__lt=now_ms())
     if not free.update(owner=owner, fence=F("fence") + 1, lease_until=_until()):
         return None
+    # The owner's name is random for each attempt, so this is the fence of our own UPDATE, or none if that is lost
+    # already.
     fence = Rotation.objects.filter(pk=rotation_id, owner=owner).values_list("fence", flat=True).first()
     return None if fence is None else Lease(rotation_id, fence)
 

@@ -68,9 +68,13 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
         raise RotationError(advice, code="kek-elsewhere")
     if version not in keeper.others():
         raise RotationError("There is no such old version of the key-encryption key.", code="kek-unknown")
+    # A process that has not read the changed file yet still seals under this version; with an archive nothing of that
+    # is lost.
     if archive is None and not keeper.is_settled():
         raise RotationError("The key file was changed a moment ago. Wait a minute, or keep it with --archive.")
+    # On record before it goes: a crash in between leaves an intent without an end, not nothing.
     _note(actor, version, Outcome.INTENT)
+    # The copy first: after retiring there is nothing to copy.
     if archive is not None:
         keeper.archive(version, archive)
     keeper.retire(version)

@@ -98,15 +98,19 @@ class _Run:
         with transaction.atomic():
             row = self._lease.hold()
             row.state, row.started_at, row.passes = RotationState.RUNNING, row.started_at or timezone.now(), 1
+            # One that is resumed has done some of them already.
             row.total, row.heartbeat_at, row.problem, row.waits = row.done + total, timezone.now(), "", 0
             row.save()
         self._row, self._at = row, time.monotonic()
         return True
 
     def _batch(self, items: Sequence[Item]) -> bool:
+        # Outside of any transaction: opening and sealing may take a round trip each, and no row is locked meanwhile.
         tried = self._try(items)
         crash.point("tried")
         away = [found for _, found in tried if isinstance(found, Unavailable)]
+        # All of them: then it is the service that is away, not a key that is damaged. If some went through, the rest
+        # is counted as failed and comes again with the next pass.
         if len(away) == len(tried) and self._row.waits < MAX_WAITS:
             return self._wait(away[0])
         with transaction.atomic():
@@ -132,6 +136,7 @@ class _Run:
             if isinstance(found, KeycastError):
                 raise found
             with transaction.atomic():
+                # A savepoint of its own: what fails here undoes itself alone, and the rest of the batch is stored.
                 changed = found is None or found()
         except KeycastError as error:
             self._kind.failed(self._job(), item, error)
@@ -151,6 +156,7 @@ class _Run:
         row.report = {**row.report, "failures": kept[:FAILURES_KEPT]}
         now = time.monotonic()
         rate = len(tried) / max(now - self._at, 0.001)
+        # Smoothed, for a batch that waited for an HSM says little about the time that is left.
         row.rate = rate if not row.rate else 0.8 * row.rate + 0.2 * rate
         self._at = now
 
@@ -167,6 +173,7 @@ class _Run:
 
     def _end_of_pass(self) -> bool:
         """After the last item: another pass if this one changed anything, else the end, if the kind agrees."""
+        # Only a pass that found nothing to change ends it: rows sealed the old way may have come while this one ran.
         if self._row.moved:
             self._next_pass(None)
             return True
