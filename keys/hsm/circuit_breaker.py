@@ -15,7 +15,9 @@ logger = logging.getLogger(__name__)
 
 FAILURES: Final = 5
 FIRST_REST: Final = 1.0
+# A service that is back is tried again within this and a fifth more, however long it was away.
 LONGEST_REST: Final = 15.0
+# Shorter than the five seconds in which every request gets an answer.
 PROBE_PATIENCE: Final = 3.0
 
 
@@ -57,6 +59,8 @@ class Breaker:
     def succeeded(self) -> None:
         """The service answered."""
         self._pulse.good()
+        # Without the lock, for this is every call of a service that is well. A stale look lets one failure too many be
+        # counted, no more.
         if not self._failures and not self._rest:
             return
         with self._lock:
@@ -70,6 +74,7 @@ class Breaker:
         self._pulse.bad()
         with self._lock:
             self._failures += 1
+            # Many calls may have been under way when it opened; each of them would otherwise double the rest.
             if self._rest and not self._is_probing:
                 return  # a call from before the breaker opened
             if not self._rest and self._failures < FAILURES:

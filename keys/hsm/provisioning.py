@@ -44,6 +44,7 @@ LIMIT: Final = timedelta(hours=1)
 A_RUN: Final = 200
 _TIMED_OUT: Final = "The HSM did not finish the key in time."
 _KNOWN: Final = "The HSM made a key that is known already."
+# Ten seconds in all, for the person who waits at the page. What takes longer is for the schedule.
 _PAUSES: Final = (0.3, 0.7, 1.0, 2.0, 3.0, 3.0)
 _ACTOR: Final = Actor.system("jobs")
 
@@ -86,8 +87,10 @@ def finish(key_id: UUID, *, others: Others | None = None) -> bool:
         if status.phase is HsmKeyPhase.FAILED:
             return _fail(row, status.reason)
         if status.phase is HsmKeyPhase.READY:
+            # Only where the HSM's key is the Nostr key itself; a split one's was checked when it was drawn.
             if row.public_key is None and creation.known_public_keys([status.public_key[1:].hex()]):
                 return _fail(row, _KNOWN)
+            # The co-signer before the state: an active key that it does not know would refuse every request.
             (others or registration.others()).register(row, status.public_key)
             return _activate(row, status)
         problem = ""
@@ -109,12 +112,14 @@ def clean_up(key_id: UUID, *, others: Others | None = None) -> bool:
         versions = keeper.versions(row.kms_key_name)
         for version in versions:
             keeper.destroy(version)
+        # After the HSM's versions. If either fails the name stays, and both are done again.
         (others or registration.others()).forget(row)
     except HsmKeyUnusable:  # still being generated: it can be destroyed once it is there
         return False
     except KeycastError as error:
         logger.warning("ended key is not cleaned up yet", extra={"key_id": str(row.id), "code": error.code})
         return False
+    # The name goes last: as long as it stands, a run that was killed is found and repeated.
     return _unname(row, versions)
 
 
@@ -135,6 +140,7 @@ def _advanced(row: PersonalKey, keeper: HsmKeyKeeper) -> HsmKeyStatus:
 def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
     with scopes_disabled(), transaction.atomic():
         row = locked_row(seen)
+        # Another process was faster.
         if row.state != KeyState.PENDING:
             return False
         row.kms_key_version = status.version
@@ -163,6 +169,7 @@ def _fail(seen: PersonalKey, reason: str) -> bool:
             return False
         public_key, half = row.public_key or "", row.encrypted_half_key
         if half is not None:
+            # Over the old bytes first: NULL alone would leave them in the page.
             PersonalKey.objects.filter(pk=row.pk).update(encrypted_half_key=os.urandom(len(half)))
         row.public_key, row.encrypted_half_key, row.key_tweak = None, None, ""
         row.state, row.state_reason, row.state_set_by = states.after(row.state, Step.FAIL), reason[:200], SetBy.SYSTEM

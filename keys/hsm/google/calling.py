@@ -119,6 +119,7 @@ class Course:
             return False
         code = code_of(error)
         if code not in TRANSIENT:
+            # A refusal is about this call; counting it as a failure would close the HSM to everybody.
             self._breaker.succeeded()  # it answered
             if code in self._answers:
                 raise error
