@@ -51,6 +51,7 @@ def adopt(row: PersonalKey, secret: SecretBytes, client: CosignerClient | None =
     maker.hand_over(made, tenant_id=row.tenant_id, key_id=row.id, public_key=public_key)
     crash.point("a-adopted")
     _complete(row, SealedHalf(made.half_a, made.sealed_a), b"\x02" + made.half_b, made.tweak)
+    # The two halves have to make the imported key; a co-signer that answers with another half would make another.
     if row.public_key != public_key:
         raise CosignerMisbehaved
 

@@ -22,6 +22,7 @@ from keys.split import halves, refresh, succession
 
 logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
+# Each may take a round trip to the co-signer and one to the HSM, and a job ends after five minutes.
 A_RUN: Final = 500
 _SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner="")
 
@@ -42,6 +43,7 @@ def follow(key_id: UUID) -> bool:
     if row is None:
         return False
     if row.state in version_states.SERVING:
+        # The other order would ask a disabled version to sign for enabling the key.
         changed = version_states.bring_in_line(row)
         return halves.tell_state(row, lambda: authoriser_of(row.provider)) or changed
     told = halves.tell_state(row, lambda: authoriser_of(row.provider))

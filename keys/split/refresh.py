@@ -92,6 +92,7 @@ def finish_due(now: datetime | None = None, client: CosignerClient | None = None
     """Destroy the old halves of every refresh that switched long enough ago; returns how many. For a job."""
     before = (now or timezone.now()) - GRACE
     with scopes_disabled():
+        # Not at once: a process that still has the old half open would be refused by the co-signer.
         due = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED, switched_at__lte=before)
         found = list(due.values_list("key_id", "key__tenant_id", "new_half"))
     return sum(_finish(key_id, tenant_id, bytes.fromhex(new_half), client) for key_id, tenant_id, new_half in found)
@@ -118,6 +119,7 @@ def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> Hal
         return going
     if not row.cosigner:
         raise NoCapability("Only a split key has halves to refresh.")
+    # One change of a key at a time, as the co-signer has it too.
     if Succession.objects.filter(key=row).exists():
         raise ChangeUnderWay
     half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
@@ -149,6 +151,8 @@ def _switch(actor: Actor, going: HalfRefresh) -> None:
         found = HalfRefresh.objects.select_for_update().filter(pk=going.pk, new_half=going.new_half).first()
         if found is None or found.step != RefreshStep.AGREED:
             return  # another process was faster
+        # The new halves belong to those that this refresh began with. Beside any other half they would make another
+        # key.
         if _half_of(row).public.hex() != found.old_half:
             raise KeyDamaged
         row.encrypted_half_key, row.kek_version = found.encrypted_half_key, found.kek_version

@@ -80,6 +80,7 @@ def succeed(
         _accept(going, authoriser, client)
         crash.point("s-accepted")
     if going.step == SuccessionStep.ACCEPTED:
+        # Tried before anything depends on it: a key that exists and cannot sign would stop every use after the switch.
         new = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key)
         blocking(lambda _: authoriser.authorise(new, os.urandom(32)), client)  # or what it raises: it works
         _switch(actor, going)
@@ -125,6 +126,7 @@ def _begin(actor: Actor, key: PersonalKey) -> Succession:
         return going
     if not row.cosigner:
         raise NoCapability("Only a split key has an HSM key that can be replaced.")
+    # As in a refresh: one change of a key at a time.
     if HalfRefresh.objects.filter(key=row).exists():
         raise ChangeUnderWay
     return Succession.objects.create(

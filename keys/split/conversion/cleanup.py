@@ -30,6 +30,7 @@ def clean(going: Conversion) -> bool:
         # Named by the half: whatever the co-signer has of a later attempt is none of ours.
         blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
         crash.point("c-withdrawn")
+        # The HSM's part after the half: without half B there is nothing left for it to authorise.
         versions = keeper.versions(going.kms_key_name)
         for version in versions:
             keeper.destroy(version)
@@ -56,6 +57,7 @@ def _forget(going: Conversion, versions: int) -> None:
     with transaction.atomic():
         row = locked_row(going.key)
         now = Conversion.objects.select_for_update().filter(pk=going.pk, step=ConversionStep.CANCELLED).first()
+        # Another process has cleaned up already.
         if now is None:
             return
         if now.problem:

@@ -19,6 +19,7 @@ from keys.signing.runtime import forget_after_commit
 
 def erase_half_b(going: Conversion) -> None:
     """The co-signer has it: from now on there is none here."""
+    # Before the transaction: within one it does nothing.
     wipe_freed_pages()
     with transaction.atomic():
         overwritten(going, "half_b")
@@ -33,9 +34,12 @@ def switch(going: Conversion) -> bool:
     with transaction.atomic():
         row = locked_row(going.key)
         now = Conversion.objects.select_for_update().filter(pk=going.pk, step=ConversionStep.ADOPTED).first()
+        # Looked at under the lock: the proof took a round trip, and meanwhile it may have been stopped or cancelled.
         if now is None or row.state != KeyState.ACTIVE or row.key_mode != KeyMode.ENCRYPTED:
             return False
         before = row.provider
+        # In the same transaction that makes the row a split key's: there is no moment with both, and none with
+        # neither.
         overwritten(row, "encrypted_secret_key")
         _become_split(row, now)
         overwritten(now, "half_a")  # a copy of what the row has now
@@ -53,6 +57,7 @@ def switch(going: Conversion) -> bool:
             hsm_key=row.kms_key_version,
         )
     crash.point("c-switched")
+    # The pages from before the switch, with the sealed whole in them, are still in the write-ahead log.
     forget_old_pages()
     return True
 

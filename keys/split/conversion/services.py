@@ -39,11 +39,13 @@ def begin(*, actor: Actor, key: PersonalKey) -> Conversion:
     # Opening may take a key-encryption key's round trip: not while the row is locked.
     split = _split(row)
     with scopes_disabled(), transaction.atomic():
+        # Looked at again under the lock: splitting took its time, and somebody else may have begun or stopped the key.
         row = locked_row(key)
         going = _going(row)
         if going is not None:
             return going
         _require(actor, row)
+        # Its owner has read why it failed, or begins again in spite of it; there is one conversion for a key.
         Conversion.objects.filter(key=row, step=ConversionStep.FAILED).delete()
         going = _stored(actor, row, split)
         audit.write(row, Tag.KEY_CONVERSION_BEGUN, actor, hsm_key=going.kms_key_name)

@@ -79,11 +79,13 @@ def advance(key_id: UUID) -> bool:
 def _advance(going: Conversion) -> None:
     key = going.key
     state = key.state
+    # What is on its way out is not moved any more; a locked key may come back, so it only waits.
     if state in {KeyState.DESTRUCTION_SCHEDULED, KeyState.DESTROYED}:
         return _give_up(going, _ENDED)
     problem = _WAITS if state != KeyState.ACTIVE or is_stopped(key) else _attempt(going)
     if problem is None or going.step == ConversionStep.CANCELLED:
         return None
+    # Counted while the key is stopped, too: a key that waits half converted for days would hold its halves for days.
     if timezone.now() - going.started_at > LIMIT:
         return _give_up(going, f"{_TIMED_OUT} {problem}".strip())
     Conversion.objects.filter(pk=going.pk, step=going.step).update(problem=problem[:200])
@@ -99,6 +101,8 @@ def is_stopped(key: PersonalKey) -> bool:
 def _attempt(going: Conversion) -> str | None:
     """What it waits for, in plain words; None when it has ended."""
     try:
+        # No elif: a step that succeeds leads on to the next at once, and one that finds the conversion cancelled sets
+        # the step so that nothing below is done.
         if going.step == ConversionStep.SPLIT:
             _make(going)
         if going.step == ConversionStep.MADE:
@@ -135,6 +139,7 @@ def _hand_over(going: Conversion) -> None:
     key = going.key
     key_maker().hand_over(_split_of(going), tenant_id=key.tenant_id, key_id=key.id, public_key=key.public_key or "")
     crash.point("c-handed-over")
+    # Not before the co-signer has it on disk, which its reply says: until then ours is the only copy.
     cutover.erase_half_b(going)
     going.step, going.half_b = ConversionStep.ADOPTED, None
     crash.point("c-adopted")
@@ -150,6 +155,7 @@ def _prove(going: Conversion) -> None:
     # Expired when it is made (NIP-40), and nobody is given it.
     proof = UnsignedEvent(ref.public_key, 1, _EPHEMERAL, [["expiration", "1"]], _PROOF)
     asyncio.run(signing_service().sign_event(ref, proof))
+    # The row still says that this key is whole: its half is not to stay open under that name.
     signing_service().forget(key.id)
     crash.point("c-proven")
 
