@@ -82,6 +82,7 @@ def append(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
     for note in notes:
         sequence += 1
         data = _encode(note.data).decode()
+        # The columns of the server's log, so that one hash and one set of triggers serve both.
         body = (CHAIN, sequence, now, note.tag.value, note.outcome.value, "system", "signer", note.peer)
         whole = (*body, note.key_id, "", note.request_id, data)
         previous, head = head, row_hash(head, whole)

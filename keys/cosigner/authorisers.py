@@ -28,6 +28,7 @@ class Authorisers:
     async def register(self, request: messages.Register, peer: str) -> AnyReply:
         """The first authoriser of a key; from then on it signs."""
         record = await self._desk.known(request)
+        # The first one stays: whoever controls signer A must not put an HSM key of their own there afterwards.
         if record.authoriser is not None and record.authoriser != request.authoriser:
             raise Refusal(Code.KEY_EXISTS)
         if record.authoriser is None:
@@ -48,6 +49,7 @@ class Authorisers:
         """Accept a successor beside the present authoriser, which has signed for it."""
         record = await self._desk.in_use(request)
         new = request.authoriser
+        # Told before; only the reply was lost.
         if new in record.authorisers:
             return messages.Done(request.number)
         if record.coming is not None or record.coming_authoriser is not None:
@@ -68,6 +70,7 @@ class Authorisers:
     async def settle(self, request: messages.Settle, peer: str) -> AnyReply:
         """Of the two, only this one holds from now on; both were accepted, so this needs no authorisation."""
         record = await self._desk.known(request)
+        # So it can only choose among the two that were accepted.
         if request.authoriser not in record.authorisers:
             raise Refusal(Code.UNAUTHORISED)
         if record.coming_authoriser is not None:

@@ -28,12 +28,15 @@ class Renewing:
         old = record.current
         if request.half_a != old.half_a or request.new_half_a == old.half_a:
             raise Refusal(Code.STALE_HALF)
+        # One change of a key at a time.
         if record.coming_authoriser is not None:
             raise Refusal(Code.BUSY)
         digest = granted(record, Purpose.REFRESH, request.new_half_a, request.grant)
         note = Note(Tag.REFRESH_PREPARED, Outcome.OK, peer, record.key_id.hex)
+        # Used up before anything is drawn: with one authorisation nobody gets two differences.
         await self._desk.spend(digest, request.grant, note)
         record = await self._desk.in_use(request)
+        # Looked at again: spending waited for the disk, and another refresh may have ended meanwhile.
         if record.current.half_a != old.half_a:
             raise Refusal(Code.STALE_HALF)
         coming = record.coming
@@ -48,10 +51,13 @@ class Renewing:
         """Old and new halves sign from now on."""
         record = await self._desk.known(request)
         coming = record.coming
+        # Done already; only the reply was lost.
         if record.current.half_a == request.new_half_a and record.current.tweak == request.tweak:
             return messages.Done(request.number)
         if coming is None or coming.half_a != request.new_half_a:
             raise Refusal(Code.STALE_HALF)
+        # Before anything is stored: with a wrong tweak both halves would sign for another public key, and this one
+        # would be lost.
         made = KeyAggregate(b"\x02" + coming.half_a, b"\x02" + coming.half_b, request.tweak)
         if made.public_key != record.public_key:
             raise Refusal(Code.MALFORMED)
@@ -89,6 +95,7 @@ class Renewing:
         return half
 
     async def _difference(self, request: messages.Prepare, old: Half, new: Half) -> AnyReply:
+        # The tweak is what the two differences are for: it is not known until both sides have theirs.
         untweaked = KeyAggregate(b"\x02" + new.half_a, b"\x02" + new.half_b)
         old_pair, old_kept = await self._desk.open(old)
         new_pair, new_kept = await self._desk.open(new)

@@ -38,6 +38,7 @@ class Desk:
         if record is None:
             record = await self.store.write(lambda writing: records.load(writing, UUID(bytes=request.key)))
             self.keep(record)
+        # Said of another tenant's key as of one that does not exist.
         if record is not None and record.tenant_id.bytes != request.tenant:
             raise Refusal(Code.UNKNOWN_KEY)
         return record
@@ -76,6 +77,8 @@ class Desk:
             assert changed is not None  # noqa: S101 -- rows are never deleted
             return changed
 
+        # Before the write, not after: a request that comes meanwhile has to read the key through the same queue,
+        # behind this change.
         self._records.pop(record.key_id.bytes, None)
         for half in record.halves.values():
             self._vault.forget(half.place.row_id)
@@ -121,6 +124,7 @@ def granted(record: Record, purpose: Purpose, subject: bytes, grant: Grant) -> b
     """The digest of a grant that is in its window and signed by an authoriser of the key. Raises Refusal."""
     age = authorisation.now() - grant.at
     digest = authorisation.digest(purpose, record.tenant_id, record.key_id, subject, grant.at, grant.salt)
+    # Not from the future either, beyond what clocks differ: it would hold for longer than the window allows.
     if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
         raise Refusal(Code.UNAUTHORISED)
     require_authorised(record, digest, grant.signature)

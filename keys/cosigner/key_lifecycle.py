@@ -26,6 +26,7 @@ class Life:
     async def create(self, request: messages.Create, peer: str) -> AnyReply:
         """Draw a half."""
         known = await self._desk.find(request)
+        # A lost reply, asked for again: a second half would be another key.
         if known is not None:
             return messages.Made(request.number, _same(known, request.half_a).half_b)
         keypair, secret = even_half()
@@ -44,6 +45,8 @@ class Life:
         with SecretBytes.adopt_bytes(request.secret) as secret, Keypair.from_secret(secret) as keypair:
             half_b = keypair.public_key
             aggregate = KeyAggregate(b"\x02" + request.half_a, public_point(keypair), request.tweak)
+            # Halves are named by 32 bytes, so their points have an even Y (decision 23); and together they must be the
+            # key that was said.
             if aggregate.keys["B"][0] != 2 or aggregate.public_key != request.public_key:
                 raise Refusal(Code.MALFORMED)
             known = await self._desk.find(request)
@@ -84,6 +87,7 @@ class Life:
         note = Note(Tag.ENABLED, Outcome.OK, peer, record.key_id.hex)
 
         def change(writing: Writing) -> None:
+            # In the transaction that enables: a crash leaves neither, or both.
             use_up(writing, digest, request.grant)
             records.set_state(writing, record.key_id, records.ACTIVE)
 
@@ -102,6 +106,8 @@ class Life:
     async def withdraw(self, request: messages.Withdraw, peer: str) -> AnyReply:
         """Destroy one half, and no other that took its place."""
         record = await self._desk.find(request)
+        # Only while this half is the only one: a conversion that was given up late must not take the half of the one
+        # that followed it.
         if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
             note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex, data={"half": request.half_b.hex()})
             await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))

@@ -30,13 +30,18 @@ class Using:
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
             raise Refusal(Code.WRONG_EVENT)
+        # Not used up, unlike other authorisations: it names one event, and signing that once more gives nothing away.
+        # What is repeated is counted (records.count_signed).
         require_authorised(record, event_id, request.authorisation)
         musig.checked_nonce(request.nonce_a)
+        # On disk before the half is used: a crash leaves a row without a signature, never the other way round.
         await self._desk.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
+        # Looked at again: the key may have been stopped, or the half replaced, while the disk was waited for.
         half = (await self._desk.in_use(request)).usable(request.half_a)
         crash.point("b-before-sign")
         keypair, kept = await self._desk.open(half)
         try:
+            # Fresh for every attempt and never kept: two signatures with one nonce would give the half away (BIP-327).
             nonce, public = musig.make_nonce(keypair, half.aggregate, event_id)
             session = Session(half.aggregate, request.nonce_a, public, event_id)
             partial = musig.partial_sign(nonce, session)
@@ -48,6 +53,7 @@ class Using:
     async def ecdh(self, request: messages.Ecdh, peer: str) -> AnyReply:
         """The HSM has signed for this key and this peer."""
         record = await self._desk.in_use(request)
+        # Before the authorisation is used up: a half that is not in use any more must not cost one.
         record.usable(request.half_a)
         if not is_public_key(request.peer):
             raise Refusal(Code.MALFORMED)

@@ -26,5 +26,7 @@ class Buckets:
         self._buckets[name] = (left - 1 if granted else left, now)
         self._buckets.move_to_end(name)
         if len(self._buckets) > MAX_BUCKETS:
+            # The one that was idle for longest. If it is asked again its bucket is full: a burst more, for a memory
+            # that stays bounded.
             self._buckets.popitem(last=False)
         return granted

@@ -90,11 +90,13 @@ async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> 
         limits = Limits(_limit(settings.COSIGNER_KEY_LIMIT), _limit(settings.COSIGNER_TENANT_LIMIT))
         users = frozenset(map(int, settings.COSIGNER_USERS)) or frozenset({os.geteuid()})
         server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), where, users)
+        # Before the first request: from here on the log shows when this process could have signed.
         await store.write(_begin)
         await server.start()
         ready(str(where.path) if where.path else f"{where.host}:{server.port}")
         await _until(stop, store)
         await server.stop()
+        # When the server has stopped, so that no request opens a half again.
         vault.forget_all()
     finally:
         store.close()

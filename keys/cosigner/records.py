@@ -151,6 +151,7 @@ def make_ready(writing: Writing, key_id: UUID, half_a: bytes, tweak: bytes) -> N
 
 def make_current(writing: Writing, key_id: UUID, half_a: bytes) -> None:
     """Destroy the old half; the new one is the only one. Raises Refusal."""
+    # In this order because of the index that allows one current half; what fails below undoes this, too.
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'current'", (key_id.bytes,))
     changed = writing.execute(
         "UPDATE cosigner_half SET status = 'current' WHERE key_id = ? AND half_a = ? AND status = 'ready'",
@@ -163,6 +164,7 @@ def make_current(writing: Writing, key_id: UUID, half_a: bytes) -> None:
 def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
     """Register the HSM's key; only for a key that has none."""
     writing.execute(
+        # A key that was stopped before it came into use stays stopped.
         "UPDATE cosigner_key SET authoriser = ?, state = CASE state WHEN 'pending' THEN 'active' ELSE state END "
         "WHERE key_id = ? AND authoriser IS NULL",
         (authoriser, key_id.bytes),
@@ -171,6 +173,7 @@ def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
 
 def add_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
     """Accept another HSM key too. Raises Refusal when it is some key's already, or the key has two."""
+    # The two columns are unique each for itself; that no key's coming one is another's present one, no index can say.
     taken = writing.execute("SELECT 1 FROM cosigner_key WHERE authoriser = ?", (authoriser,)).fetchone()
     changed = writing.execute(
         "UPDATE cosigner_key SET coming_authoriser = ? WHERE key_id = ? AND coming_authoriser IS NULL",

@@ -27,6 +27,7 @@ def replace_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str)
     one that was never in use, or an HSM key that is another key's.
     """
     parsed(authoriser)
+    # The store refuses while a co-signer serves the file: it would go on with the old one from memory.
     with closing(Store(path)) as store:
         return asyncio.run(store.write(lambda writing: _replace(writing, key_id, authoriser, reason)))
 

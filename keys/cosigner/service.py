@@ -63,11 +63,14 @@ class Cosigner:
             return await self._refused(request, peer, Code.UNAVAILABLE)
 
     def _limit(self, request: Request) -> None:
+        # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.
         if not (self._tenant_limit.take(request.tenant) and self._key_limit.take(request.key)):
             raise Refusal(Code.RATE_LIMITED)
 
     async def _refused(self, request: Request, peer: str, code: Code) -> AnyReply:
         self.refusals[code] += 1
+        # These say nothing of the request, and come in floods when something is wrong; each row is a wait for the
+        # disk.
         if code not in {Code.RATE_LIMITED, Code.BUSY, Code.UNAVAILABLE}:
             asked = type(request).__struct_config__.tag
             note = Note(

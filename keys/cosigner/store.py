@@ -94,6 +94,8 @@ class Store:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
+            # Each process answers from what it has in memory of the keys. A second one would not notice what the first
+            # has stopped.
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
@@ -126,6 +128,7 @@ class Store:
             if first is None:
                 return
             group, more = [first], True
+            # What came while the last commit ran shares the next one; nobody waits for company.
             while more and len(group) < MAX_GROUP:
                 try:
                     job = self._jobs.get_nowait()
@@ -146,6 +149,7 @@ class Store:
             notes = self._alone(group[0]) if len(group) == 1 else [n for job in group for n in self._attempt(job)]
             audit.append(self._connection, notes)
             self._connection.execute("COMMIT")
+        # None of the group is on disk, so none of it may leave.
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -184,6 +188,7 @@ def _refusal(error: Exception) -> Refusal:
 
 def _tell(group: list[_Job[Any]]) -> None:
     for job in group:
+        # Cancelled: its client has gone, but what it asked for is done and recorded.
         if job.future.done():
             continue
         if job.error is not None:
@@ -199,6 +204,8 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 def _opened(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256)
+    # synchronous=FULL: nothing is answered that a power cut could undo. secure_delete: a half that was destroyed is
+    # not to be read from a freed page.
     # Foreign keys stay out of the way while a table is made anew (sqlite.org/lang_altertable.html, section 7).
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=OFF", "temp_store=MEMORY"):
         connection.execute(f"PRAGMA {pragma}")
