@@ -53,6 +53,7 @@ class LeasedCache(Generic[K, V]):
 
     def get(self, key: K) -> V | None:
         """The open value, or None when it is not here or its lease is over."""
+        # Without the lock, for every signature asks here. What is wiped in this moment is refused by the primitives.
         entry = self._entries.get(key)
         return entry[1] if entry is not None and self._clock() < entry[0] else None
 
@@ -83,6 +84,7 @@ class LeasedCache(Generic[K, V]):
         """Wipe one value now; one that is being opened at this moment is not kept either."""
         with self._lock:
             if len(self._forgotten) >= self._max_size:
+                # Bounded: rather than remember every id for ever, all tickets that are out become worthless.
                 self._forgotten.clear()
                 self._epoch += 1
             self._forgotten[key] = self._forgotten.get(key, 0) + 1
@@ -119,6 +121,8 @@ class LeasedCache(Generic[K, V]):
             self._lock.release()
 
     def _expired(self, now: float) -> list[K]:
+        # As long as all leases are of one length they end in the order in which they came, and a sweep stops at the
+        # first that goes on. A lease that was shortened meanwhile ends that.
         if not self._is_ordered:
             return [key for key, (deadline, _) in self._entries.items() if deadline <= now]
         expired = []

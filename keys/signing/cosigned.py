@@ -30,6 +30,7 @@ from keys.signing.opened_key import peer_bytes
 from keys.signing.protocol import Authoriser
 from keys.signing.vault import Vault
 
+# A reply may be lost with its connection, or a lease end in between: a second try helps, a third would not.
 ATTEMPTS: Final = 2
 _KEYS_KNOWN: Final = 65_536
 
@@ -60,6 +61,7 @@ class CosignedSigner:
         return CAPABILITIES
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+        # Once for all attempts: it names the event, and the HSM costs more time and money than everything else here.
         authorised = await self._authorised(key, event_id)
         for attempt in range(1, ATTEMPTS + 1):
             opened = await self._open(key)
@@ -97,6 +99,8 @@ class CosignedSigner:
                 session = Session(aggregate, public, nonce_b, event_id)
             except CryptoError:
                 raise CosignerMisbehaved from None
+            # The whole signature is verified anyway. This tells a co-signer that misbehaves from a key that is
+            # damaged.
             if not musig.verify_partial(session, "B", partial_b):
                 raise CosignerMisbehaved
             # Unchecked here because SigningService verifies what every signer returns, exactly once.
@@ -136,6 +140,7 @@ class CosignedSigner:
                     opened.keep(peer, joint)
                     return _translated(operation, joint)
         finally:
+            # Else somebody waits for it, and with a second lock two would ask the HSM for the same.
             if not lock.locked():
                 self._computing.pop(name, None)
 
@@ -166,6 +171,7 @@ class CosignedSigner:
         place = half.place(key.tenant_id, key.key_id)
         opened = self._vault.cached(place.row_id, key.tenant_id, place.public_key)
         if opened is None or opened.keypair.is_wiped:
+            # Bounded; it costs one opening for each key that is used again.
             if len(self._halves) >= _KEYS_KNOWN:
                 self.forget_all()
             # While halves are refreshed there are two of one key, and forgetting the key means both.

@@ -70,6 +70,7 @@ def unseal(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretB
     binding = place.binding()
     data_key = provider.unwrap(wrapped, kek_version=sealed.kek_version, tenant_id=place.tenant_id, aad=binding)
     with data_key:
+        # The provider may be another service: what it returns is looked at before it is used.
         if len(data_key) != aead.KEY_SIZE:
             raise KeyDamaged
         try:

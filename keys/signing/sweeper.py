@@ -30,6 +30,7 @@ class Sweeper:
     """Sweeps every watched cache at the shortest interval that any of them asked for."""
 
     def __init__(self) -> None:
+        # Weak, so that a cache nobody uses any more goes with its owner.
         self._caches: weakref.WeakSet[Swept] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -55,6 +56,8 @@ class Sweeper:
             for cache in self._watched():
                 cache.sweep()
             with self._lock:
+                # Under the lock that ``wake`` takes: what was just put into a cache is seen here, or starts another
+                # thread.
                 if not any(len(cache) for cache in list(self._caches)):
                     self._thread = None
                     return

@@ -45,6 +45,7 @@ class Vault(Generic[V]):
     def cached(self, row_id: UUID, tenant_id: UUID, public_key: str) -> V | None:
         """The key if it is open, and only if it is the one that the caller's row names."""
         opened = self._cache.get(row_id)
+        # Compared although the id was found: what the caller read from its row decides, never what happens to be open.
         if opened is None or opened.public_key != public_key or opened.tenant_id != tenant_id:
             return None
         return opened
@@ -65,6 +66,7 @@ class Vault(Generic[V]):
 
     def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
+        # Before the key is opened: if it is forgotten while it is, the cache does not take it.
         ticket = self._cache.ticket(place.row_id)
         try:
             keypair = unlock(sealed, place, provider)
@@ -88,12 +90,14 @@ class Vault(Generic[V]):
 
     async def _in_flight(self, opening: Callable[[], Coroutine[Any, Any, V]], sealed: SealedSecret, place: Place) -> V:
         """One opening for all who wait for the same key."""
+        # By loop, for a task belongs to one; by blob, so that nobody gets what the row held before it was sealed anew.
         flight = (id(asyncio.get_running_loop()), place, sealed.blob)
         task = self._opening.get(flight)
         if task is None:
             task = asyncio.create_task(opening())
             self._opening[flight] = task
             task.add_done_callback(lambda done: self._landed(flight, done))
+        # One who is cancelled must not end the opening for the others who wait for it.
         return await asyncio.shield(task)
 
     def _landed(self, flight: tuple[int, Place, bytes], task: asyncio.Task[V]) -> None:
