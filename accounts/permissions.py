@@ -95,15 +95,18 @@ def decide(membership: Membership | None, action: Action, obj: Any = None) -> De
         return Refused("You are not an active member here.")
     if membership.tenant.state == Tenant.State.SUSPENDED:
         return Refused("This tenant is suspended.")
+    # Before any role is looked at: for a thing of another tenant the answer is the same whatever it is.
     if getattr(obj, "tenant_id", membership.tenant_id) != membership.tenant_id:
         return _NOT_YOURS
     if isinstance(obj, Membership | Role):
         return _decide_on_member(membership, action, obj)
+    # None: nothing in particular, such as a list or a new key of one's own.
     owner = _owner(obj)
     if owner is None or owner == membership.user_id:
         return GRANTED if membership.role in _OWN[action] else _refused(membership)
     if membership.role in _OTHERS.get(action, ()):
         return GRANTED
+    # Who may see others' things hears whose it is; to everybody else it does not exist.
     may_know = membership.role in _OTHERS[Action.VIEW_KEY]
     return Refused("This belongs to somebody else.") if may_know else _NOT_YOURS
 

@@ -105,9 +105,11 @@ def usage_of(tenant: Tenant) -> list[Usage]:
 
 def require_room(tenant: Tenant, quota: Quota, more: int = 1) -> None:
     """Raise QuotaReached unless ``more`` fit. Locks a bounded tenant's row, so that two cannot take the last place."""
+    # Looked up first without a lock: most tenants have no bound, and adding something to them waits for nobody.
     own = Tenant.objects.filter(id=tenant.id).values_list(f"max_{quota.value}", flat=True).first()
     if bound(own, quota) is None:
         return
+    # Counted under the lock, and read again: the limit may have been changed in between.
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
     limit = limit_of(tenant, quota)
     if limit is not None and used(tenant, quota) + more > limit:

@@ -75,6 +75,7 @@ def _keys(purpose: str) -> Iterator[SecretBytes]:
 def _derived(configured: str, secret_key: str, purpose: str) -> SecretBytes:
     """The key for one purpose (RFC 5869). Without a configured key, in development, from the secret key."""
     material = _parsed(configured) if configured else secret_key.encode()
+    # A key for each purpose: a sealed session put in the place of a second factor's secret does not open.
     info = b"keycast accounts " + purpose.encode()
     return SecretBytes(HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(material))
 

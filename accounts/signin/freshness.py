@@ -51,6 +51,7 @@ class FreshSignInMiddleware(MiddlewareMixin):
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponseBase | None:
         name = request.resolver_match.url_name if request.resolver_match else None
+        # Looking at one's addresses needs no proof.
         changes_address = name == "account_email" and request.method == "POST"
         user = request.user
         if not (name in _LOOKED_AT or changes_address) or not isinstance(user, User):
@@ -59,6 +60,7 @@ class FreshSignInMiddleware(MiddlewareMixin):
             return _by_factor(request, user, is_page_for_password=name == _FOR_PASSWORD)
         if not (name in GUARDED or changes_address):
             return None
+        # Who has a password is asked for it by allauth itself.
         if get_reauthentication_flows(user) or _signed_in_just_now(request, user):
             return None
         logout(request)

@@ -41,6 +41,7 @@ def _signed_out(sender: Any, request: HttpRequest | None, user: User | None, **_
 
 def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
     """Never what was typed: a password may stand where the address belongs. Only an account that exists is named."""
+    # For the log alone: what the page says does not depend on it.
     user = User.objects.filter(email=str(credentials.get("email") or "").strip().lower()).first()
     actor = Actor.user(user) if user else Actor.anonymous()
     _write(request, actor, Tag.SIGN_IN_FAILED, Outcome.DENIED, method="password")

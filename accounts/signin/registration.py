@@ -47,6 +47,7 @@ def welcome(request: HttpRequest, user: User, *, is_new: bool) -> None:
     tenant = tenant_of(request)
     if is_new:
         write(Tag.USER_CREATED, Actor.user(user), user=user.id.hex, email=user.email)
+    # Not when the account is made: then the address is not verified yet, and an invitation is for an address.
     elif tenant is not None and membership_of(user, tenant) is None:
         try:
             _join(request, tenant, user)

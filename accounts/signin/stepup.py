@@ -44,6 +44,7 @@ def is_possible(user: User) -> bool:
 def to_proof(user: User, back_to: str) -> HttpResponseRedirect:
     """The way to prove it, which ends at ``back_to``, an address of ours."""
     methods = get_adapter().get_reauthentication_methods(user)
+    # The adapter puts the strongest one first, and password last or nowhere.
     address = methods[0].get("url") or reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{address}?{urlencode({'next': back_to})}")
 
@@ -56,7 +57,9 @@ def keep(request: HttpRequest, place: str, values: dict[str, Any]) -> None:
 def take(request: HttpRequest, place: str) -> dict[str, Any] | None:
     """What was kept for ``place``, once; None after the time for a proof is over."""
     kept = request.session.get(_KEPT)
+    # Another page's input stays: a person who looks elsewhere meanwhile still finds it.
     if not kept or kept["place"] != place:
         return None
     del request.session[_KEPT]
+    # Twice: so long the proof itself may take, and so long it then counts.
     return kept["values"] if time.time() - kept["at"] < 2 * app_settings.REAUTHENTICATION_TIMEOUT else None

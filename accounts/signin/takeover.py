@@ -22,6 +22,7 @@ def _proved_by_code(
     """allauth sends this before it marks the address as verified."""
     if method != "code" or not user.has_usable_password():
         return
+    # Verified before: then the password was chosen, or kept, by whoever owns the address.
     if EmailAddress.objects.filter(user=user, verified=True).exists():
         return
     user.set_unusable_password()
