@@ -23,6 +23,7 @@ from keycast.operations.models import Incident, JobRun, RunOutcome
 log = structlog.get_logger(__name__)
 
 KEPT_DAYS: Final = 3
+# Longer than the runs that went well: somebody looks into a failure after the holidays, too.
 FAILURES_KEPT_DAYS: Final = 30
 INCIDENTS_KEPT_DAYS: Final = 365
 _TRACEBACK: Final = " : Traceback (most recent call last):"
@@ -36,6 +37,7 @@ def connect() -> None:
 
 def _began(*, task: dict[str, Any], **_: Any) -> None:
     try:
+        # A sign at both ends: a job may take up to five minutes, and is no silence.
         heartbeats.leave(heartbeats.JOBS)
         JobRun.objects.update_or_create(
             id=str(task["id"])[:32],
@@ -83,6 +85,7 @@ def what_failed(result: str) -> tuple[str, str]:
     text, mark, trace = result.partition(_TRACEBACK)
     last = trace.rstrip().rpartition("\n")[2] if mark else ""
     name = last.partition(":")[0].strip()
+    # The last line of a traceback may be anything, also text with somebody's data in it.
     if not name.replace(".", "").replace("_", "").isalnum():
         return "Error", ""
     found = _class_of(name)
@@ -100,6 +103,7 @@ def forget() -> int:
     """Delete runs and incidents that are old, and what django-q2 keeps of failed tasks; returns how many. Blocks."""
     now = timezone.now()
     old, older = now - timedelta(days=KEPT_DAYS), now - timedelta(days=FAILURES_KEPT_DAYS)
+    # Those that never ended go with them: they broke off days ago.
     deleted = JobRun.objects.filter(started_at__lt=old).exclude(outcome=RunOutcome.FAILED).delete()[0]
     deleted += JobRun.objects.filter(started_at__lt=older).delete()[0]
     deleted += Incident.objects.filter(ended_at__lt=now - timedelta(days=INCIDENTS_KEPT_DAYS)).delete()[0]
