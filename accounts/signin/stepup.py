@@ -44,7 +44,7 @@ def is_possible(user: User) -> bool:
 def to_proof(user: User, back_to: str) -> HttpResponseRedirect:
     """The way to prove it, which ends at ``back_to``, an address of ours."""
     methods = get_adapter().get_reauthentication_methods(user)
-    # The adapter puts the strongest one first, and password last or nowhere.
+    # The adapter puts the strongest one first; a password is among them only for who has no second factor.
     address = methods[0].get("url") or reverse("account_reauthenticate")
     return HttpResponseRedirect(f"{address}?{urlencode({'next': back_to})}")
 

@@ -23,7 +23,7 @@ from keys import SHARDS
 
 log = structlog.get_logger(__name__)
 
-# Four heartbeats (runtime.BEAT_SECONDS): three may be lost before a worker loses its shards, and those of a dead one
+# A heartbeat or two may be lost before a worker loses its shards (runtime.BEAT_SECONDS is one); those of a dead one
 # are served again within five seconds.
 TTL_MS = 4_000
 SEAT_FORGOTTEN_MS = 60_000

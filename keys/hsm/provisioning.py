@@ -87,7 +87,7 @@ def finish(key_id: UUID, *, others: Others | None = None) -> bool:
         if status.phase is HsmKeyPhase.FAILED:
             return _fail(row, status.reason)
         if status.phase is HsmKeyPhase.READY:
-            # Only where the HSM's key is the Nostr key itself; a split one's was checked when it was drawn.
+            # Only where the HSM's key is the Nostr key itself: a split one has had its public key from the beginning.
             if row.public_key is None and creation.known_public_keys([status.public_key[1:].hex()]):
                 return _fail(row, _KNOWN)
             # The co-signer before the state: an active key that it does not know would refuse every request.
