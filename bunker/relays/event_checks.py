@@ -14,6 +14,7 @@ from bunker.relays.budget import TokenBucket
 from bunker.relays.counters import Counters
 from bunker.relays.interfaces import Drop, EventSink, ServedKeys
 from bunker.relays.limits import IntakeLimits
+from keycast.base.seen_ids import SeenIds
 from keycast.crypto import schnorr
 from keycast.nostr.nip01 import Event, EventError, id_of, is_expired, parse_event
 
@@ -46,36 +47,6 @@ class Lane:
         self.scope = scope
         self.takes_replies = takes_replies
         self.wanted: Container[str] | None = None
-
-
-class SeenIds:
-    """Ids of verified events, for a while and bounded; the oldest are forgotten first."""
-
-    def __init__(self, capacity: int, seconds: float, clock: Callable[[], float] = monotonic) -> None:
-        self._capacity, self._seconds, self._clock = capacity, seconds, clock
-        self._ids: dict[str, float] = {}
-
-    def __contains__(self, key: str) -> bool:
-        until = self._ids.get(key)
-        return until is not None and until > self._clock()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def add(self, key: str) -> None:
-        """Remember ``key`` and forget what is over age or over capacity."""
-        now = self._clock()
-        self._ids.pop(key, None)
-        self._ids[key] = now + self._seconds
-        while True:
-            oldest = next(iter(self._ids))
-            if len(self._ids) <= self._capacity and self._ids[oldest] > now:
-                return
-            del self._ids[oldest]
-
-    def discard(self, key: str) -> None:
-        """Forget ``key``."""
-        self._ids.pop(key, None)
 
 
 class Intake:

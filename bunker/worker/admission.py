@@ -19,10 +19,11 @@ from bunker.relays.interfaces import Drop
 from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
 from bunker.worker.leases import Holding
-from bunker.worker.rates import Bucket, RecentIds
+from bunker.worker.rates import Bucket
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Stats
+from keycast.base.seen_ids import SeenIds
 from keycast.nostr.nip01 import Event
 
 RATE_LIMITED = "Too many requests. Please slow down."
@@ -99,7 +100,7 @@ class Gate:
         self._queue: FairQueue[Item] = FairQueue(
             self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client
         )
-        self._recent = RecentIds(self.limits.recent_ids)
+        self._recent = SeenIds(self.limits.recent_ids)
         self._strangers = Bucket(self.limits.strangers_rate, self.limits.strangers_burst)
         self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
         self._notices = Bucket(200, 200)

@@ -23,28 +23,3 @@ class Bucket:
             return False
         self._tokens = tokens - 1.0
         return True
-
-
-class RecentIds:
-    """Event ids taken lately, bounded: two generations, of which the older is dropped when the younger is full."""
-
-    __slots__ = ("_capacity", "_older", "_younger")
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._younger: set[str] = set()
-        self._older: set[str] = set()
-
-    def __contains__(self, event_id: str) -> bool:
-        return event_id in self._younger or event_id in self._older
-
-    def add(self, event_id: str) -> None:
-        """Remember one id."""
-        if len(self._younger) >= self._capacity:
-            self._older, self._younger = self._younger, set()
-        self._younger.add(event_id)
-
-    def discard(self, event_id: str) -> None:
-        """Forget one id, because the event could not be handled and may come again."""
-        self._younger.discard(event_id)
-        self._older.discard(event_id)

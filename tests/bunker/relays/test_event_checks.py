@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from bunker.relays.event_checks import Intake, Lane, NobodyServed, SeenIds, claimed_id
+from bunker.relays.event_checks import Intake, Lane, NobodyServed, claimed_id
 from bunker.relays.interfaces import Drop
 from bunker.relays.limits import IntakeLimits
+from keycast.base.seen_ids import SeenIds
 from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize
 from tests.bunker.relays.support import (
     CLIENT,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from bunker.worker.fairness import FairQueue
-from bunker.worker.rates import Bucket, RecentIds
+from bunker.worker.rates import Bucket
+from keycast.base.seen_ids import SeenIds
 
 
 def test_a_full_share_is_refused_and_others_still_come_in() -> None:
@@ -35,7 +36,7 @@ def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
 
 
 def test_recent_ids_are_bounded() -> None:
-    recent = RecentIds(2)
+    recent = SeenIds(2)
     for event_id in "abcde":
         recent.add(event_id)
     assert "e" in recent
