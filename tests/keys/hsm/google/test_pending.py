@@ -173,7 +173,7 @@ def test_killed_at_any_step_the_next_run_finishes_with_one_hsm_key(world, owner,
         "check": registration.keepers()["google"],
         "register": cosigner,
     }
-    target, attribute = (provisioning.journal, "write") if step == "commit" else (owner_of[name], name)
+    target, attribute = (provisioning.audit, "write") if step == "commit" else (owner_of[name], name)
     original = getattr(target, attribute)
 
     def deadly(*given, **named):
@@ -243,7 +243,7 @@ def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, c
     assert (now(key).state, version_states(emulator)) == (KeyState.FAILED, ["ENABLED"])
     name, _, after = step.partition(" ")
     target, attribute = {
-        "commit": (provisioning.journal, "write"),
+        "commit": (provisioning.audit, "write"),
         "forget": (cosigner, "forget"),
     }.get(name, (registration.keepers()["google"], name))
     original = getattr(target, attribute)
