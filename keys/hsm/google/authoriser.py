@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Final
 
 from google.cloud import kms_v1
@@ -9,6 +10,7 @@ from google.cloud import kms_v1
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
 from keys.errors import KeyDamaged
+from keys.hsm.calling import TOTAL_SECONDS, run
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import calling, clients, names, responses
 from keys.refs import HsmRef
@@ -30,10 +32,14 @@ class GoogleAuthoriser:
         public_key = _public_key(hsm)
         if len(digest) != _DIGEST_SIZE:
             raise ValueError("a digest is 32 bytes")
-        tries = calling.Course(self.breaker, "AsymmetricSign")
+        tries = calling.course(self.breaker, "AsymmetricSign")
         lane = await clients.lane()
-        async with lane.place(calling.TOTAL_SECONDS) as client:
-            return await calling.run(tries, lambda seconds: _sign(client, hsm, digest, public_key, seconds))
+        async with lane.place(TOTAL_SECONDS) as client:
+            return await run(
+                tries,
+                lambda client, seconds: _sign(client, hsm, digest, public_key, seconds),
+                lambda seconds: nullcontext(client),
+            )
 
 
 async def _sign(

@@ -1,19 +1,15 @@
-"""How often, how long and after what pause a call to Cloud KMS is tried; and what each failure is called here."""
+"""What each failure of Cloud KMS means (keys.hsm.calling), and what it is called here."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import random
-import time
-from collections.abc import Awaitable, Callable
-from typing import Final, TypeVar
+from typing import Final
 
 import grpc
 from google.api_core.exceptions import GoogleAPICallError
 from google.auth.exceptions import GoogleAuthError
 
 from keycast.base.errors import KeycastError
+from keys.hsm.calling import Course, Health, Pause, Verdict
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import (
     HsmAnswerRefused,
@@ -24,16 +20,9 @@ from keys.hsm.errors import (
     HsmUnavailable,
 )
 
-logger = logging.getLogger(__name__)
-T = TypeVar("T")
-
-TRIES: Final = 3
-#: Seconds for one try, and for all of them with their pauses: a request that waits for this ends within 5 s.
-TRY_SECONDS: Final = 1.3
-TOTAL_SECONDS: Final = 4.0
-_PAUSE: Final = 0.05
-_THROTTLED_PAUSE: Final = 0.3
-_SHORTEST_TRY: Final = 0.1
+_JITTER: Final = (0.5, 1.5)
+_PAUSE: Final = Pause(0.05, _JITTER)
+_THROTTLED_PAUSE: Final = Pause(0.3, _JITTER)
 
 Code = grpc.StatusCode
 TRANSIENT: Final = frozenset(
@@ -76,85 +65,29 @@ def translated(error: BaseException) -> KeycastError:
     return HsmMisconfigured() if code is Code.INVALID_ARGUMENT else HsmUnavailable()
 
 
-class Course:
-    """The tries of one request. ``before`` each try, then ``succeeded`` or ``failed``; both may raise keys.hsm.errors.
+class GoogleJudge:
+    """A Judge (keys.hsm.calling). ``answers`` are status codes that the caller understands: raised as they came."""
 
-    ``answers`` are status codes that the caller understands: they are raised as they came, and count as answers.
-    """
+    service = "Cloud KMS"
+    errors: tuple[type[Exception], ...] = (*CallError, HsmAnswerRefused)
+    too_late = HsmUnavailable
 
-    def __init__(self, breaker: Breaker, what: str, answers: frozenset[grpc.StatusCode] = frozenset()) -> None:
-        self._breaker = breaker
-        self._what = what
+    def __init__(self, answers: frozenset[grpc.StatusCode]) -> None:
         self._answers = answers
-        self._deadline = time.monotonic() + TOTAL_SECONDS
-        self._tries = 0
-        self._last: KeycastError | None = None
 
-    def before(self) -> float:
-        """Seconds that the next try may take."""
-        left = self._deadline - time.monotonic()
-        if left < _SHORTEST_TRY or not self._breaker.admits():
-            raise self._last or HsmUnavailable()
-        self._tries += 1
-        return min(TRY_SECONDS, left)
-
-    def succeeded(self) -> None:
-        self._breaker.succeeded()
-
-    def failed(self, error: Exception) -> float:
-        """Seconds to pause before the next try; raises when there is none to be made."""
-        is_throttled = self._note(error)
-        if self._tries >= TRIES:
-            assert self._last is not None  # noqa: S101 -- _note has set it
-            raise self._last from None
-        pause = (_THROTTLED_PAUSE if is_throttled else _PAUSE) * 2.0 ** (self._tries - 1)
-        return pause * random.uniform(0.5, 1.5)  # noqa: S311
-
-    def _note(self, error: Exception) -> bool:
+    def __call__(self, error: Exception, *, is_cut_short: bool, last: Exception | None) -> Verdict:
         if isinstance(error, HsmAnswerRefused):
-            if not isinstance(error, SuspectAnswer):
-                self._breaker.failed()
-            self._last = error
-            logger.warning("refused an answer of Cloud KMS", extra={"call": self._what, "reason": str(error.__cause__)})
-            return False
+            health = Health.UNKNOWN if isinstance(error, SuspectAnswer) else Health.AILING
+            return Verdict(error, health, str(error.__cause__), _PAUSE)
         code = code_of(error)
-        if code not in TRANSIENT:
-            # A refusal is about this call; counting it as a failure would close the HSM to everybody.
-            self._breaker.succeeded()  # it answered
-            if code in self._answers:
-                raise error
-            logger.error("Cloud KMS refused a call", extra={"call": self._what, "code": code.name})
-            raise translated(error) from None
-        self._breaker.failed()
-        self._last = translated(error)
-        logger.warning("Cloud KMS did not answer", extra={"call": self._what, "code": code.name, "try": self._tries})
-        return code is Code.RESOURCE_EXHAUSTED
+        if code in TRANSIENT:
+            pause = _THROTTLED_PAUSE if code is Code.RESOURCE_EXHAUSTED else _PAUSE
+            return Verdict(translated(error), Health.AILING, code.name, pause)
+        if code in self._answers:
+            return Verdict(error, Health.ANSWERED)
+        return Verdict(translated(error), Health.ANSWERED, code.name)
 
 
-async def run(course: Course, call: Callable[[float], Awaitable[T]]) -> T:
-    """The first good answer of ``call(seconds)``, from the event loop. Raises keys.hsm.errors."""
-    while True:
-        seconds = course.before()
-        try:
-            async with asyncio.timeout(seconds + 0.2):  # gRPC keeps its own deadline; this is for what precedes it
-                answer = await call(seconds)
-        except (*CallError, HsmAnswerRefused) as error:
-            pause = course.failed(error)
-        else:
-            course.succeeded()
-            return answer
-        await asyncio.sleep(pause)
-
-
-def run_blocking(course: Course, call: Callable[[float], T]) -> T:
-    """The first good answer of ``call(seconds)``, from a thread or a job. Raises keys.hsm.errors."""
-    while True:
-        seconds = course.before()
-        try:
-            answer = call(seconds)
-        except (*CallError, HsmAnswerRefused) as error:
-            pause = course.failed(error)
-        else:
-            course.succeeded()
-            return answer
-        time.sleep(pause)
+def course(breaker: Breaker, what: str, answers: frozenset[grpc.StatusCode] = frozenset()) -> Course:
+    """The tries of one call to Cloud KMS."""
+    return Course(breaker, what, GoogleJudge(answers))

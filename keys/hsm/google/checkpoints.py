@@ -12,6 +12,7 @@ from django.conf import settings
 from google.cloud import kms_v1
 
 from keycast.audit.statements import is_signed
+from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import calling, clients, names, responses
@@ -66,5 +67,5 @@ class GoogleCheckpointSigner:
 
     def _run(self, method: str, request: Any, check: Any) -> Any:
         call = getattr(clients.blocking_client(), method)
-        tries = calling.Course(self._breaker, method)
-        return calling.run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
+        tries = calling.course(self._breaker, method)
+        return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))

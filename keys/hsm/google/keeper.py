@@ -11,10 +11,11 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
+from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import clients, names, responses
-from keys.hsm.google.calling import Code, Course, code_of, run_blocking, translated
+from keys.hsm.google.calling import Code, code_of, course, translated
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 
 T = TypeVar("T")
@@ -132,7 +133,7 @@ class GoogleKeyKeeper:
     ) -> T:
         client = clients.blocking_client()
         call = getattr(client, _snake(method))
-        tries = Course(self._breaker, method, frozenset(answers_too))
+        tries = course(self._breaker, method, frozenset(answers_too))
         return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
 
 

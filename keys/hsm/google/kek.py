@@ -19,9 +19,10 @@ from google.cloud import kms_v1
 from keycast.base.errors import KeycastError
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyDamaged
+from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names, responses
-from keys.hsm.google.calling import Code, Course, code_of, run_blocking
+from keys.hsm.google.calling import Code, code_of, course
 from keys.signing.kms.protocol import Wrapped
 
 T = TypeVar("T")
@@ -139,7 +140,7 @@ class GoogleKekProvider:
         understood = frozenset({Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION, Code.NOT_FOUND})
         try:
             call = getattr(clients.blocking_client(), method)
-            tries = Course(self._breaker, method, understood)
+            tries = course(self._breaker, method, understood)
             return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
         except KeycastError as error:
             raise KekUnavailable(f"The key-encryption key in Cloud KMS: {error.public_message}") from None

@@ -18,9 +18,10 @@ from google.protobuf import field_mask_pb2
 
 from keycast.base.errors import KeycastError
 from keys.errors import KekUnavailable
+from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names
-from keys.hsm.google.calling import Course, run_blocking
+from keys.hsm.google.calling import course
 from keys.hsm.google.kek import PRIMARY_KEPT_SECONDS
 from keys.signing.kms import registry
 
@@ -115,7 +116,7 @@ class GoogleVersions:
     def _run(self, method: str, request: Any, check: Callable[[Any], T]) -> T:
         try:
             call = getattr(clients.blocking_client(), method)
-            tries = Course(_breaker, method, frozenset())
+            tries = course(_breaker, method, frozenset())
             return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
         except KeycastError as error:
             raise KekUnavailable(f"The key-encryption key in Cloud KMS: {error.public_message}") from None

@@ -10,10 +10,11 @@ from django.conf import settings
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import kms_v1
 
+from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.google import clients, names, responses
-from keys.hsm.google.calling import Code, Course, run_blocking
+from keys.hsm.google.calling import Code, course
 from keys.hsm.google.keeper import ALGORITHM, LEVEL, GoogleKeyKeeper, State
 from keys.hsm.inventory.listing import Held, Page, Version, VersionState
 
@@ -75,7 +76,7 @@ class GoogleStock:
 
     def _run(self, method: str, request: Any, check: Callable[[Any], T], *answers_too: Code) -> T:
         call = getattr(clients.blocking_client(), _METHODS[method])
-        tries = Course(self._breaker, method, frozenset(answers_too))
+        tries = course(self._breaker, method, frozenset(answers_too))
         return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
 
 

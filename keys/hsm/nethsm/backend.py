@@ -12,8 +12,8 @@ from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
 from keys.errors import NoCapability
 from keys.hsm import provisioning
+from keys.hsm.calling import TOTAL_SECONDS, within
 from keys.hsm.nethsm import names
-from keys.hsm.nethsm.calling import TOTAL_SECONDS, within
 from keys.hsm.nethsm.config import Config
 from keys.hsm.nethsm.provider import PROVIDER
 from keys.hsm.nethsm.signer import CAPABILITIES

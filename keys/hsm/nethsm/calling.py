@@ -1,4 +1,4 @@
-"""How often, how long and after what pause a call to the NetHSM is tried, and what each failure is called here.
+"""What each failure of the NetHSM means (keys.hsm.calling), and what it is called here.
 
 Every call made here may be repeated: keys and users are made under ids of our own (409 says that an earlier try
 arrived), a second deletion finds nothing, and a second signature of the same event id reveals nothing.
@@ -6,34 +6,19 @@ arrived), a second deletion finds nothing, and a second signature of the same ev
 
 from __future__ import annotations
 
-import logging
-import random
 import ssl
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Final
 
 import httpx
 
 from keycast.base.errors import KeycastError
+from keys.hsm.calling import Course, Health, Pause, Verdict
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmForbidden, HsmKeyUnusable, HsmMisconfigured, HsmThrottled, HsmUnavailable
 
-logger = logging.getLogger(__name__)
-
-TRIES: Final = 3
-#: Seconds for one try, and for all of them with their pauses: a request that waits for this ends within 5 s.
-TRY_SECONDS: Final = 1.3
-TOTAL_SECONDS: Final = 4.0
-_SHORTEST_TRY: Final = 0.1
-_PAUSE: Final = 0.05
+_PAUSE: Final = Pause(0.05, (1.0, 1.5))
 #: NetHSM throttles by the second (a user who gave wrong credentials), and says nothing of how long.
 _THROTTLED_PAUSE: Final = 1.0
-_LONGEST_PAUSE: Final = 2.0
-
-_deadline: ContextVar[float | None] = ContextVar("nethsm_deadline", default=None)
 
 
 class HsmLocked(HsmUnavailable):
@@ -43,76 +28,46 @@ class HsmLocked(HsmUnavailable):
     public_message = "The HSM is locked or not ready. The operators have to unlock it."
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Whatever is called in here ends in this time altogether."""
-    token = _deadline.set(time.monotonic() + seconds)
-    try:
-        yield
-    finally:
-        _deadline.reset(token)
+class Refused(Exception):
+    """A status that the caller did not ask for."""
+
+    def __init__(self, status: int, headers: httpx.Headers) -> None:
+        super().__init__(status)
+        self.status, self.headers = status, headers
 
 
-class Tries:
-    """The tries of one call. ``before`` each try, then ``judge`` or ``failed``; all may raise keys.hsm.errors."""
+class NetHsmJudge:
+    """A Judge (keys.hsm.calling)."""
 
-    def __init__(self, breaker: Breaker, what: str, answers: frozenset[int]) -> None:
-        self._breaker, self._what, self._answers = breaker, what, answers
-        own, outer = time.monotonic() + TOTAL_SECONDS, _deadline.get()
-        self._deadline = own if outer is None else min(own, outer)
-        self._tries = 0
-        self._allotted = TRY_SECONDS
-        self._last: KeycastError | None = None
+    service = "NetHSM"
+    errors: tuple[type[Exception], ...] = (httpx.HTTPError, TimeoutError, Refused)
+    too_late = HsmThrottled  # most of the time went by in the queue for a connection
 
-    @property
-    def left(self) -> float:
-        """Seconds until the call has to have ended."""
-        return self._deadline - time.monotonic()
-
-    def before(self) -> float:
-        """Seconds that the next try may take."""
-        left = self.left
-        if left < _SHORTEST_TRY:  # most of it went by in the queue for a connection
-            raise self._last or HsmThrottled()
-        if not self._breaker.admits():
-            raise self._last or HsmUnavailable()
-        self._tries += 1
-        self._allotted = min(TRY_SECONDS, left)
-        return self._allotted
-
-    def judge(self, status: int, headers: httpx.Headers) -> float | None:
-        """None for an answer that the caller understands, else seconds to pause before the next try."""
-        if status >= 500:
-            return self._again(HsmUnavailable(), f"status {status}", _PAUSE)
-        self._breaker.succeeded()  # it answered
-        if status in self._answers:
-            return None
-        if status == 429:
-            return self._again(HsmThrottled(), "throttled", _retry_after(headers), is_ailing=False)
-        logger.error("NetHSM refused a call", extra={"call": self._what, "status": status})
-        raise _refusal(status)
-
-    def failed(self, error: Exception) -> float:
-        """Seconds to pause after a try that got no answer, or one that cannot be read."""
+    def __call__(self, error: Exception, *, is_cut_short: bool, last: Exception | None) -> Verdict:
+        if isinstance(error, Refused):
+            return _of_status(error)
         if isinstance(error, httpx.PoolTimeout):  # says nothing of the device
-            raise HsmThrottled from None
-        if self._allotted < TRY_SECONDS and isinstance(error, (TimeoutError, httpx.TimeoutException)):
-            raise self._last or HsmThrottled() from None  # cut short by a wait of ours: says nothing of the device
+            return Verdict(HsmThrottled(), Health.UNKNOWN)
+        if is_cut_short and isinstance(error, (TimeoutError, httpx.TimeoutException)):
+            return Verdict(last or HsmThrottled(), Health.UNKNOWN)  # by a wait of ours: says nothing of the device
         if _is_about_certificate(error):
-            self._breaker.failed()
-            logger.error("NetHSM's certificate is not the one that is expected", extra={"call": self._what})
-            raise HsmMisconfigured("The HSM's certificate is not the one that is set up on this server.") from None
-        return self._again(HsmUnavailable(), type(error).__name__, _PAUSE)
+            problem = HsmMisconfigured("The HSM's certificate is not the one that is set up on this server.")
+            return Verdict(problem, Health.AILING, "another certificate")
+        return Verdict(HsmUnavailable(), Health.AILING, type(error).__name__, _PAUSE)
 
-    def _again(self, error: KeycastError, reason: str, pause: float, *, is_ailing: bool = True) -> float:
-        if is_ailing:
-            self._breaker.failed()
-        self._last = error
-        logger.warning("NetHSM gave no answer", extra={"call": self._what, "reason": reason, "try": self._tries})
-        pause *= 2.0 ** (self._tries - 1) * random.uniform(1.0, 1.5) if is_ailing else 1.0  # noqa: S311
-        if self._tries >= TRIES or pause > _LONGEST_PAUSE or pause + _SHORTEST_TRY > self.left:
-            raise error from None
-        return pause
+
+def course(breaker: Breaker, what: str) -> Course:
+    """The tries of one call to the NetHSM."""
+    return Course(breaker, what, NetHsmJudge())
+
+
+def _of_status(error: Refused) -> Verdict:
+    status = error.status
+    if status >= 500:
+        return Verdict(HsmUnavailable(), Health.AILING, f"status {status}", _PAUSE)
+    if status == 429:
+        return Verdict(HsmThrottled(), Health.ANSWERED, "throttled", Pause(_retry_after(error.headers), doubles=False))
+    return Verdict(_refusal(status), Health.ANSWERED, f"status {status}")
 
 
 def _refusal(status: int) -> KeycastError:

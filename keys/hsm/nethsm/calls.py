@@ -14,11 +14,12 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from keys.hsm.calling import run, run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm import clients
 from keys.hsm.nethsm.access import User
-from keys.hsm.nethsm.calling import Tries
+from keys.hsm.nethsm.calling import Refused, course
 from keys.hsm.nethsm.config import Config
 
 MAX_ANSWER: Final = 256 * 1024
@@ -79,55 +80,42 @@ class Answer:
 
 async def call(config: Config, breaker: Breaker, wanted: Call) -> Answer:
     """The answer, from the event loop, within 5 s. Raises keys.hsm.errors."""
-    tries = Tries(breaker, str(wanted), wanted.answers)
+    tries = course(breaker, str(wanted))
     lane = await clients.lane(config)
-    while True:
-        async with lane.place(tries.left) as client:
-            outcome = await _try(client, config, tries, wanted)
-        if isinstance(outcome, Answer):
-            return outcome
-        await asyncio.sleep(outcome)
+    return await run(tries, lambda client, seconds: _try(client, config, wanted, seconds), lane.place)
 
 
-async def _try(client: httpx.AsyncClient, config: Config, tries: Tries, wanted: Call) -> Answer | float:
-    """The answer, or seconds to pause before the next try."""
-    seconds = tries.before()
+async def _try(client: httpx.AsyncClient, config: Config, wanted: Call, seconds: float) -> Answer:
     body = bytearray()
-    try:
-        async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
-            async for part in response.aiter_raw():
-                _add(body, part, wanted.largest)
-    except (httpx.HTTPError, TimeoutError) as error:
-        return tries.failed(error)
-    pause = tries.judge(response.status_code, response.headers)
-    return Answer(response.status_code, bytes(body)) if pause is None else pause
+    async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
+        async for part in response.aiter_raw():
+            _add(body, part, wanted.largest)
+    return _answer(response, wanted, body)
 
 
 def call_blocking(config: Config, breaker: Breaker, wanted: Call) -> Answer:
     """The answer, from a thread or a job, within 5 s. Raises keys.hsm.errors."""
-    tries = Tries(breaker, str(wanted), wanted.answers)
+    tries = course(breaker, str(wanted))
     client = clients.blocking_client(config)
-    while True:
-        outcome = _try_blocking(client, config, tries, wanted)
-        if isinstance(outcome, Answer):
-            return outcome
-        time.sleep(outcome)
+    return run_blocking(tries, lambda seconds: _try_blocking(client, config, wanted, seconds))
 
 
-def _try_blocking(client: httpx.Client, config: Config, tries: Tries, wanted: Call) -> Answer | float:
-    seconds = tries.before()
+def _try_blocking(client: httpx.Client, config: Config, wanted: Call, seconds: float) -> Answer:
     until = time.monotonic() + seconds
     body = bytearray()
-    try:
-        with client.stream(**wanted.arguments(config, seconds)) as response:
-            for part in response.iter_raw():
-                _add(body, part, wanted.largest)
-                if time.monotonic() > until:
-                    raise TimeoutError
-    except (httpx.HTTPError, TimeoutError) as error:
-        return tries.failed(error)
-    pause = tries.judge(response.status_code, response.headers)
-    return Answer(response.status_code, bytes(body)) if pause is None else pause
+    with client.stream(**wanted.arguments(config, seconds)) as response:
+        for part in response.iter_raw():
+            _add(body, part, wanted.largest)
+            if time.monotonic() > until:
+                raise TimeoutError
+    return _answer(response, wanted, body)
+
+
+def _answer(response: httpx.Response, wanted: Call, body: bytearray) -> Answer:
+    # What is wrong with the device itself is never an answer.
+    if response.status_code >= 500 or response.status_code not in wanted.answers:
+        raise Refused(response.status_code, response.headers)
+    return Answer(response.status_code, bytes(body))
 
 
 def _add(body: bytearray, part: bytes, largest: int) -> None:

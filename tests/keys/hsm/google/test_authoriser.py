@@ -11,8 +11,8 @@ import pytest
 
 from keycast.crypto import ecdsa
 from keys.errors import KeyDamaged
-from keys.hsm import errors
-from keys.hsm.google import calling, clients
+from keys.hsm import calling, errors
+from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from tests.keys.hsm.google.conftest import TRANSIENT_CODES, make_hsm_key, misbehave
 

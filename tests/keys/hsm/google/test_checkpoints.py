@@ -11,8 +11,9 @@ from keycast.audit import checkpoints, published_statements, publishing, signing
 from keycast.audit.statements import Keyring, is_signed
 from keycast.base.errors import KeycastError
 from keycast.emulators.kms.faults import SPOILS
+from keys.hsm import calling
 from keys.hsm.errors import HsmMisconfigured
-from keys.hsm.google import calling, clients, provider
+from keys.hsm.google import clients, provider
 from keys.hsm.google.checkpoints import GoogleCheckpointSigner
 from tests.keycast.audit.conftest import write
 from tests.keys.hsm.google.conftest import RING, misbehave

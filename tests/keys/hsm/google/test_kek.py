@@ -12,7 +12,8 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys import selectors, services
 from keys.errors import KekUnavailable, KeyDamaged
-from keys.hsm.google import calling, clients, provider
+from keys.hsm import calling
+from keys.hsm.google import clients, provider
 from keys.hsm.google import kek as google
 from keys.hsm.google.kek import GoogleKekProvider
 from keys.refs import Purpose
