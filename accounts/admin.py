@@ -19,8 +19,8 @@ from accounts.panic import pages  # noqa: F401 -- serves its pages
 from accounts.quotas import usage_of
 from accounts.services.staff import SET_STAFF_ROLE
 from accounts.staff.approvals.admin import ApprovalAdmin
-from accounts.staff.model_admin import ReadOnlyAdmin, ReadOnlyInline, Verb
-from accounts.staff.roles import Duty, may
+from accounts.staff.model_admin import ReadOnlyAdmin, ReadOnlyInline, StaffAction
+from accounts.staff.roles import StaffPermission, may
 
 __all__ = ["ApprovalAdmin", "TenantAdmin", "UserAdmin"]
 
@@ -98,69 +98,69 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
         return format_html_join(mark_safe("<br>"), "{}: {} of {}", rows)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        may_found = may(request.user, Duty.MANAGE_TENANTS)
+        may_found = may(request.user, StaffPermission.MANAGE_TENANTS)
         return super().changelist_view(request, {**(extra_context or {}), "may_found": may_found})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        context = {**(extra_context or {}), "may_found": may(request.user, Duty.MANAGE_TENANTS)}
+        context = {**(extra_context or {}), "may_found": may(request.user, StaffPermission.MANAGE_TENANTS)}
         return super().change_view(request, object_id, form_url, context)
 
     verbs = (
-        Verb(
+        StaffAction(
             "lock",
             "Lock",
             "Nothing is signed for this tenant's people until it is unlocked. The portal stays open.",
             None,
             lambda tenant: tenant.state == Tenant.State.ACTIVE,
             is_dangerous=True,
-            duty=Duty.MANAGE_TENANTS,
+            duty=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="lock-tenant",
         ),
-        Verb(
+        StaffAction(
             "unlock",
             "Unlock",
             "Signing goes on where it stopped.",
             None,
             lambda tenant: tenant.state == Tenant.State.LOCKED,
-            duty=Duty.MANAGE_TENANTS,
+            duty=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="unlock-tenant",
         ),
-        Verb(
+        StaffAction(
             "suspend",
             "Suspend",
             "Closes the tenant: no portal, no relay, no signing.",
             None,
             lambda tenant: tenant.state != Tenant.State.SUSPENDED,
             is_dangerous=True,
-            duty=Duty.MANAGE_TENANTS,
+            duty=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="suspend-tenant",
         ),
-        Verb(
+        StaffAction(
             "resume",
             "Resume",
             "Opens the tenant again.",
             None,
             lambda tenant: tenant.state == Tenant.State.SUSPENDED,
-            duty=Duty.MANAGE_TENANTS,
+            duty=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="resume-tenant",
         ),
     )
 
 
-def _role_verb(role: StaffRole) -> Verb[User]:
-    return Verb(
+def _role_verb(role: StaffRole) -> StaffAction[User]:
+    return StaffAction(
         f"make-{role.value}",
         f"Make {role.label.lower()}",
         f"Platform staff in the role of {role.label.lower()}; what that may do is in the security model.",
         None,
         lambda user: user.is_active and user.staff_role != role.value,
-        duty=Duty.MANAGE_STAFF,
+        duty=StaffPermission.MANAGE_STAFF,
         step_up=True,
         approval=SET_STAFF_ROLE,
         parameters={"role": role.value},
@@ -178,7 +178,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
     )
     inlines = (MembershipInline,)
     verbs = (
-        Verb(
+        StaffAction(
             "lock",
             "Lock",
             "Nothing is signed for this person, in any tenant, until they are unlocked.",
@@ -186,7 +186,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
             lambda user: user.locked_at is None,
             is_dangerous=True,
         ),
-        Verb(
+        StaffAction(
             "unlock",
             "Unlock",
             "Signing goes on for this person.",
@@ -195,34 +195,34 @@ class UserAdmin(ReadOnlyAdmin[User]):
             step_up=True,
             approval="unlock-user",
         ),
-        Verb(
+        StaffAction(
             "deactivate",
             "Deactivate",
             "No sign-in and no signing; open sessions end with their next request.",
             lambda actor, user, reason: services.deactivate_user(actor=actor, user=user, reason=reason),
             lambda user: user.is_active,
             is_dangerous=True,
-            duty=Duty.MANAGE_PEOPLE,
+            duty=StaffPermission.MANAGE_PEOPLE,
             step_up=True,
         ),
-        Verb(
+        StaffAction(
             "reactivate",
             "Reactivate",
             "Sign-in and signing work again.",
             lambda actor, user, reason: services.reactivate_user(actor=actor, user=user, reason=reason),
             lambda user: not user.is_active,
-            duty=Duty.MANAGE_PEOPLE,
+            duty=StaffPermission.MANAGE_PEOPLE,
             step_up=True,
         ),
         *(_role_verb(role) for role in StaffRole),
-        Verb(
+        StaffAction(
             "end-staff",
             "End staff",
             "Takes the person off the staff at once. One security officer is enough for that.",
             lambda actor, user, reason: services.end_staff(actor=actor, user=user, reason=reason),
             lambda user: user.is_staff,
             is_dangerous=True,
-            duty=Duty.MANAGE_STAFF,
+            duty=StaffPermission.MANAGE_STAFF,
             step_up=True,
         ),
     )

@@ -18,7 +18,7 @@ _COLOUR: Final = re.compile(r"#[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, slots=True)
-class Shades:
+class AccentColours:
     """What the style sheet takes in place of its own accent, for one of the two modes."""
 
     accent: str
@@ -42,11 +42,11 @@ def is_readable(accent: str) -> bool:
     return all(contrast(accent, ground) >= READABLE for ground in (WHITE, PAPER, light(accent).soft))
 
 
-def light(accent: str) -> Shades:
-    return Shades(accent, mix(accent, "#000000", 0.25), mix(accent, WHITE, 0.9), WHITE)
+def light(accent: str) -> AccentColours:
+    return AccentColours(accent, mix(accent, "#000000", 0.25), mix(accent, WHITE, 0.9), WHITE)
 
 
-def dark(accent: str) -> Shades:
+def dark(accent: str) -> AccentColours:
     """The hue made light enough for a dark page; every colour gets there."""
     soft = mix(accent, DARK_SURFACE, 0.8)
     share = 0.0
@@ -54,7 +54,7 @@ def dark(accent: str) -> Shades:
     while min(contrast(shade, DARK_SURFACE), contrast(shade, soft), contrast(shade, DARK_INK)) < READABLE and share < 1:
         share += 0.05
         shade = mix(accent, WHITE, share)
-    return Shades(shade, mix(shade, WHITE, 0.4), soft, DARK_INK)
+    return AccentColours(shade, mix(shade, WHITE, 0.4), soft, DARK_INK)
 
 
 def mix(colour: str, other: str, share: float) -> str:

@@ -26,7 +26,7 @@ Texts = Callable[[str], list[str]]
 """The TXT records at a name; empty when there is none. Raises Unanswered."""
 
 
-class Unanswered(KeycastError):
+class DnsUnanswered(KeycastError):
     """No resolver gave an answer, so nobody knows."""
 
     code = "dns-unanswered"
@@ -49,7 +49,7 @@ def dns_texts(name: str) -> list[str]:
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return []
     except (dns.exception.DNSException, OSError):
-        raise Unanswered from None
+        raise DnsUnanswered from None
     records = [record for record in answer if isinstance(record, TXT)][:MOST_RECORDS]
     return [b"".join(record.strings).decode("ascii", "replace") for record in records]
 

@@ -13,7 +13,7 @@ class Conflict(KeycastError):
     http_status = 409
 
 
-class Invalid(KeycastError):
+class InvalidValue(KeycastError):
     """A value that cannot be."""
 
     code = "invalid"

@@ -13,8 +13,8 @@ from django_scopes import scopes_disabled
 
 from accounts import permissions
 from accounts.models import Membership
-from accounts.permissions import Action
-from accounts.staff.roles import Duty, actor_has
+from accounts.permissions import MemberPermission
+from accounts.staff.roles import StaffPermission, actor_has
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 from keys.models import PersonalKey, SetBy
@@ -26,10 +26,10 @@ _BY_WHOM: Final = {
     SetBy.STAFF: "the platform's staff",
     SetBy.SYSTEM: "the server's operators",
 }
-_STOPPING = frozenset({Action.REVOKE_CONNECTION})
+_STOPPING = frozenset({MemberPermission.REVOKE_CONNECTION})
 
 
-def require(actor: Actor, action: Action, key: PersonalKey) -> None:
+def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
     """Let the actor do this to a connection of ``key``, or to ``key`` itself. Raises NotPermitted, NotFound.
 
     ``system`` and ``command`` actors act on the server itself and are not asked.
@@ -37,7 +37,7 @@ def require(actor: Actor, action: Action, key: PersonalKey) -> None:
     if actor.type in {"system", "command"}:
         return
     if actor.type == "staff":
-        if action not in _STOPPING or not actor_has(actor, Duty.LOCK):
+        if action not in _STOPPING or not actor_has(actor, StaffPermission.LOCK):
             raise NotPermitted
         return
     if actor.type != "user":
@@ -47,7 +47,7 @@ def require(actor: Actor, action: Action, key: PersonalKey) -> None:
 
 def authority(actor: Actor, key: PersonalKey) -> SetBy:
     """On whose authority the actor locks a connection of ``key``. Raises NotPermitted, NotFound."""
-    require(actor, Action.REVOKE_CONNECTION, key)
+    require(actor, MemberPermission.REVOKE_CONNECTION, key)
     if actor.type == "staff":
         return SetBy.STAFF
     if actor.type != "user":
@@ -62,7 +62,7 @@ def require_unlocker(actor: Actor, key: PersonalKey, locked_by: str) -> None:
     if (is_owners and held not in {SetBy.OWNER, SetBy.SYSTEM}) or _RANK[held] < _RANK[SetBy(locked_by)]:
         raise NotPermitted(f"Only {_BY_WHOM[SetBy(locked_by)]} can unlock this app.")
     if held is SetBy.OWNER:
-        require(actor, Action.MANAGE_CONNECTION, key)
+        require(actor, MemberPermission.MANAGE_CONNECTION, key)
 
 
 def higher(one: str, other: SetBy) -> SetBy:

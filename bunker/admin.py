@@ -9,7 +9,7 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from accounts.staff.model_admin import ReadOnlyAdmin, Verb, as_code, link_to
+from accounts.staff.model_admin import ReadOnlyAdmin, StaffAction, as_code, link_to
 from bunker import services
 from bunker.models import Connection, ConnectionState, ShardLease, WorkerSeat
 from keys.admin import TenantFilter, look_up
@@ -30,7 +30,7 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
         *("expires_at", "last_used_at", "use_count", "ended_at", "end_reason"),
     )
     verbs = (
-        Verb(
+        StaffAction(
             "revoke",
             "Revoke",
             "Ends the app's access for good, on every worker within a second.",
@@ -38,7 +38,7 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
             lambda row: row.state in LIVE,
             is_dangerous=True,
         ),
-        Verb(
+        StaffAction(
             "lock",
             "Lock",
             "Refuses everything the app asks until it is unlocked.",
@@ -46,7 +46,7 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
             lambda row: row.state == ConnectionState.ACTIVE,
             is_dangerous=True,
         ),
-        Verb(
+        StaffAction(
             "unlock",
             "Unlock",
             "The app goes on under the policy it had.",

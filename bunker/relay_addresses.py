@@ -22,7 +22,7 @@ class RelayRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class GuardPolicy:
+class OutboundPolicy:
     """What the operator allows beyond ``wss://`` to public addresses at ``ports``.
 
     ``private_hosts`` are hosts (or ``host:port``) that may be private, in clear text and at any port;
@@ -34,7 +34,7 @@ class GuardPolicy:
     operator_urls: frozenset[str] = frozenset()
 
     @classmethod
-    def from_settings(cls) -> GuardPolicy:
+    def from_settings(cls) -> OutboundPolicy:
         """Read ``RELAY_ALLOWED_PORTS``, ``RELAY_ALLOWED_PRIVATE_HOSTS`` and ``OUTBOUND_RELAYS``."""
         return cls(
             ports=frozenset({443, *map(int, settings.RELAY_ALLOWED_PORTS)}),
@@ -54,7 +54,7 @@ class RelayAddress:
     is_private_allowed: bool = field(default=False)
 
 
-def check_url(url: str, policy: GuardPolicy) -> RelayAddress:
+def check_url(url: str, policy: OutboundPolicy) -> RelayAddress:
     """Apply every rule that needs no look-up. Raises RelayRefused."""
     try:
         normal = normalize_relay_url(url)

@@ -21,7 +21,7 @@ DEPLOY = "keycast"
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class SettingsRule:
     """One dangerous mix. ``find`` returns what is wrong in one sentence, or None; ``reason`` says why it matters."""
 
     id: str
@@ -39,36 +39,36 @@ class Rule:
         return kind(f"{found} {self.reason}", hint=self.hint, id=self.id)
 
 
-RULES: tuple[Rule, ...] = (
-    Rule(
+RULES: tuple[SettingsRule, ...] = (
+    SettingsRule(
         "keycast.E001",
         unsafe_settings.debug_is_on,
         "Error pages would show requests, settings and local variables, and published test keys would be accepted.",
         "Set DEBUG=0.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E002",
         unsafe_settings.secret_key_is_weak,
         "Sessions and one-time links could be forged.",
         "Set SECRET_KEY_FILE; .env.example shows how to make one.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E003",
         unsafe_settings.no_key_encryption_key,
         "Secret keys could not be sealed (docs/security-model.md).",
         "Make one with: manage.py generate_kek, and point KEYCAST_KEK_FILE at it.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E004",
         unsafe_settings.no_field_key,
         "Second factors would be stored under a key derived from SECRET_KEY.",
         "Set KEYCAST_FIELD_KEY_FILE to a file with 32 random bytes in base64.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E005",
         unsafe_settings.emulator_is_used,
         "An emulator protects nothing.",
@@ -76,7 +76,7 @@ RULES: tuple[Rule, ...] = (
         "names a host that is not Google's.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E006",
         unsafe_settings.demo_tenant_is_present,
         "Its passwords are printed in the documentation.",
@@ -84,7 +84,7 @@ RULES: tuple[Rule, ...] = (
         fatal=True,
         needs_database=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E007",
         unsafe_settings.development_keys_are_present,
         "That key lies in a working copy, readable by whoever has it.",
@@ -92,7 +92,7 @@ RULES: tuple[Rule, ...] = (
         fatal=True,
         needs_database=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E008",
         unsafe_settings.memory_layer_across_processes,
         "Messages of that layer never leave their process: workers would not hear of revocations in time, and the "
@@ -100,139 +100,139 @@ RULES: tuple[Rule, ...] = (
         "Set REDIS_URL, or KEYCAST_EMBEDDED=1 for one process.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E009",
         unsafe_settings.sqlite_across_processes,
         "SQLite has one writer: several web and bunker processes would wait for each other until requests fail.",
         "Set DATABASE_URL to PostgreSQL, or KEYCAST_EMBEDDED=1 for one process.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W010",
         unsafe_settings.embedded_on_postgresql,
         "Each web process would start its own bunker worker and job cluster.",
         "Set KEYCAST_EMBEDDED=0 and run `manage.py bunker` and `manage.py qcluster`, or keep to one web process.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W011",
         unsafe_settings.several_job_workers_on_sqlite,
         "They would only wait for each other's writes.",
         "Set KEYCAST_JOB_WORKERS=1.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E012",
         unsafe_settings.sqlite_is_lax,
         "Writes are lost under load, or an audit row is lost in a power cut (docs/decisions/0005).",
         "Leave the OPTIONS of keycast.settings as they are.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E013",
         unsafe_settings.library_out_of_bounds,
         "See keycast/base/versions.py.",
         "pip install --require-hashes -r requirements/production.txt",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E014",
         unsafe_settings.cookies_are_insecure,
         "A session could be read off the wire or by a script.",
         "Use https: the cookies follow KEYCAST_PUBLIC_SCHEME.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E015",
         unsafe_settings.scheme_is_http,
         "Passwords, sessions and bunker secrets would cross the network in clear.",
         "Put a TLS proxy in front and set KEYCAST_PUBLIC_SCHEME=https.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W016",
         unsafe_settings.no_strict_transport,
         "The first visit of a browser may be in clear (RFC 6797).",
         "Set KEYCAST_HSTS_SECONDS once every host of every tenant speaks https.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W017",
         unsafe_settings.no_platform_host,
         "The staff admin answers on every tenant's host.",
         "Set KEYCAST_PLATFORM_HOSTS to a host of its own.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E018",
         unsafe_settings.forwarded_host_is_trusted,
         "Any caller could choose the tenant by a header.",
         "Leave USE_X_FORWARDED_HOST off.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E019",
         unsafe_settings.many_trusted_proxies,
         "With more proxies named than there are, callers choose their own address and escape rate limits.",
         "Set it to the number of proxies that you run in front of Keycast.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E020",
         unsafe_settings.mail_goes_nowhere,
         "Sign-in codes would end in a log or nowhere.",
         "Set EMAIL_URL to an SMTP server.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W021",
         unsafe_settings.private_relays_are_allowed,
         "Users could make the worker connect to your inner network (SSRF).",
         "Unset KEYCAST_RELAY_ALLOW_PRIVATE unless you run such a relay on purpose.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.W022",
         unsafe_settings.clear_text_relays,
         "Whoever listens sees which signer is asked when.",
         "Use wss:// relays.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E023",
         unsafe_settings.secret_file_is_readable,
         "Another account on the machine could open every key.",
         "chmod 600, owned by the account that Keycast runs as.",
     ),
-    Rule(
+    SettingsRule(
         "keycast.E024",
         unsafe_settings.nethsm_is_spoken_to_in_clear,
         "Whoever listens would read the passphrases of the HSM's users.",
         "Use https, and give the device's certificate in KEYCAST_NETHSM_CA_FILE.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E025",
         unsafe_settings.no_cosigner_key,
         "Halves of split keys could not be sealed (docs/hsm.md).",
         "Make one with: manage.py generate_kek --path FILE, and point KEYCAST_COSIGNER_KEK_FILE at it.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E026",
         unsafe_settings.cosigner_key_is_ours,
         "One key would open both halves of every split key.",
         "Make a key of its own for the co-signer, and refresh the halves (docs/hsm.md).",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E027",
         unsafe_settings.key_beside_the_signer,
         "KEYCAST_SIGNER_SOCKET is there to keep key-encryption keys out of it.",
         "Give them to manage.py signer alone; with KEYCAST_SIGNER_CHILD=1 in a file (KEYCAST_KEK_FILE).",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E028",
         unsafe_settings.nobody_runs_the_signer,
         "Only the server of the embedded shape runs the signer as its child.",
         "Run manage.py signer as a service, and name its socket in KEYCAST_SIGNER_SOCKET.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.E029",
         unsafe_settings.mail_waits_for_ever,
         "A mail server that does not answer would hold jobs and the watchdog for as long as it likes.",
         "Set KEYCAST_EMAIL_TIMEOUT to a few seconds; unset, it is 10.",
         fatal=True,
     ),
-    Rule(
+    SettingsRule(
         "keycast.W030",
         unsafe_settings.no_file_of_endings,
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",
@@ -241,7 +241,7 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def messages(rules: Iterable[Rule]) -> list[CheckMessage]:
+def messages(rules: Iterable[SettingsRule]) -> list[CheckMessage]:
     """Outcome of some rules; an id appears at most once."""
     return [message for rule in rules if (message := rule.message())]
 

@@ -12,7 +12,7 @@ from django.conf import settings
 from bunker.relays.hub import get_hub
 from keycast.base.child_processes import run_command
 from keycast.base.metrics import RELAY_CLIENTS
-from keycast.base.supervision import Service, Supervisor
+from keycast.base.supervision import SupervisedService, Supervisor
 
 
 async def run_worker(stop: asyncio.Event) -> None:
@@ -68,27 +68,31 @@ async def run_relay_bridge(stop: asyncio.Event) -> None:
     await serve_relay(stop)
 
 
-def web_services() -> list[Service]:
+def web_services() -> list[SupervisedService]:
     """What a web process of the scaled shape runs beside the web."""
-    return [Service("relay bridge", run_relay_bridge), Service("watchdog", run_watchdog)]
+    return [SupervisedService("relay bridge", run_relay_bridge), SupervisedService("watchdog", run_watchdog)]
 
 
-def embedded_services() -> list[Service]:
+def embedded_services() -> list[SupervisedService]:
     """What one process of the embedded shape runs beside the web."""
-    services = [Service("bunker worker", run_worker), Service("jobs", run_jobs), Service("watchdog", run_watchdog)]
+    services = [
+        SupervisedService("bunker worker", run_worker),
+        SupervisedService("jobs", run_jobs),
+        SupervisedService("watchdog", run_watchdog),
+    ]
     if settings.SIGNER_IS_CHILD:
-        services.append(Service("signer", run_signer))
+        services.append(SupervisedService("signer", run_signer))
     if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
-        services.append(Service("co-signer", run_cosigner))
+        services.append(SupervisedService("co-signer", run_cosigner))
     if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:
-        services.append(Service("Cloud KMS emulator", run_kms_emulator))
+        services.append(SupervisedService("Cloud KMS emulator", run_kms_emulator))
     return services
 
 
 class Lifespan:
     """The ``lifespan`` application: starts the services, and stops them when the server goes down."""
 
-    def __init__(self, services: Sequence[Service]) -> None:
+    def __init__(self, services: Sequence[SupervisedService]) -> None:
         self.services = list(services)
         self.supervisor: Supervisor | None = None
 

@@ -16,7 +16,7 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "websocket.close", "code": 1000})
 
 
-class ByPath:
+class PathRouter:
     """Sends websockets at exactly the relay's path to the relay, and refuses any other."""
 
     def __init__(self, relay: Application) -> None:
@@ -28,4 +28,4 @@ class ByPath:
 
 def websocket_router() -> Application:
     """The built-in relay at ``/relay``; nothing anywhere else."""
-    return ByPath(RelayConsumer.as_asgi())
+    return PathRouter(RelayConsumer.as_asgi())

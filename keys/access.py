@@ -10,8 +10,8 @@ from django_scopes import scopes_disabled
 
 from accounts import permissions
 from accounts.models import Membership, Tenant, User
-from accounts.permissions import Action
-from accounts.staff.roles import Duty, actor_has
+from accounts.permissions import MemberPermission
+from accounts.staff.roles import StaffPermission, actor_has
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
@@ -35,10 +35,10 @@ def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
     membership = _membership(user.id, tenant.id)
     if membership is None or user.locked_at is not None:
         raise NotPermitted("Only an active member can have a key here.")
-    if _platform_authority(actor, Duty.OPERATE) is None:
+    if _platform_authority(actor, StaffPermission.OPERATE) is None:
         if not _is(actor, user.id):
             raise NotPermitted
-        permissions.require(membership, Action.CREATE_KEY)
+        permissions.require(membership, MemberPermission.CREATE_KEY)
         _require_room(tenant, user)
 
 
@@ -49,26 +49,26 @@ def _require_room(tenant: Tenant, user: User) -> None:
             raise TooManyKeys
 
 
-def require_platform(actor: Actor, duty: Duty = Duty.OPERATE) -> None:
+def require_platform(actor: Actor, duty: StaffPermission = StaffPermission.OPERATE) -> None:
     """Those who run the platform: commands, jobs, and staff by ``duty``. Raises NotPermitted."""
     if _platform_authority(actor, duty) is None:
         raise NotPermitted
 
 
-def require_manager(actor: Actor, key: PersonalKey, duty: Duty = Duty.OPERATE) -> SetBy:
+def require_manager(actor: Actor, key: PersonalKey, duty: StaffPermission = StaffPermission.OPERATE) -> SetBy:
     """The authority of who may rename or destroy this key, staff by ``duty``. Raises NotPermitted, NotFound."""
     platform = _platform_authority(actor, duty)
     if platform is None:
-        permissions.require(_membership_of(actor, key), Action.MANAGE_KEY, key)
+        permissions.require(_membership_of(actor, key), MemberPermission.MANAGE_KEY, key)
     return platform or SetBy.OWNER
 
 
 def authority(actor: Actor, key: PersonalKey) -> SetBy:
     """The authority with which the actor can stop this key. Raises NotPermitted, NotFound."""
-    platform = _platform_authority(actor, Duty.LOCK)
+    platform = _platform_authority(actor, StaffPermission.LOCK)
     if platform is not None:
         return platform
-    permissions.require(_membership_of(actor, key), Action.LOCK_KEY, key)
+    permissions.require(_membership_of(actor, key), MemberPermission.LOCK_KEY, key)
     return SetBy.OWNER if _is(actor, key.user_id) else SetBy.TENANT
 
 
@@ -85,7 +85,7 @@ def higher(one: str, other: str) -> SetBy:
     return SetBy(max(one, other, key=lambda set_by: _RANK[set_by]))
 
 
-def _platform_authority(actor: Actor, duty: Duty) -> SetBy | None:
+def _platform_authority(actor: Actor, duty: StaffPermission) -> SetBy | None:
     if actor.type in {"system", "command"}:
         return SetBy.SYSTEM
     return SetBy.STAFF if actor_has(actor, duty) else None

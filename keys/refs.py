@@ -7,7 +7,7 @@ from enum import StrEnum
 from uuid import UUID
 
 
-class Purpose(StrEnum):
+class SecretPurpose(StrEnum):
     """What a sealed secret is for; bound into its ciphertext, so that one never opens in the place of another."""
 
     PERSONAL_KEY = "personal-key"

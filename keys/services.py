@@ -17,11 +17,11 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import spend
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from keycast.crypto.secret import SecretBytes
 from keys import access
@@ -31,7 +31,7 @@ from keys.importing.secret_input import check_secret, parse_secret_input
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
 from keys.lifecycle.rows import locked_row
-from keys.lifecycle.states import Step
+from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey, SetBy
@@ -127,33 +127,33 @@ def rename_key(*, actor: Actor, key: PersonalKey, name: str) -> PersonalKey:
     access.require_manager(actor, row)
     row.name = clean_name(name)
     row.save(update_fields=["name"])
-    audit.write(row, Tag.KEY_RENAMED, actor)
+    audit.write(row, AuditTag.KEY_RENAMED, actor)
     return row
 
 
 def lock_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Stop all use of the key until somebody with the same authority unlocks it. Raises InvalidTransition."""
-    return _stop(actor, key, Step.LOCK, Tag.KEY_LOCKED, reason)
+    return _stop(actor, key, KeyTransition.LOCK, AuditTag.KEY_LOCKED, reason)
 
 
 def disable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Take the key out of use. Raises InvalidTransition."""
-    return _stop(actor, key, Step.DISABLE, Tag.KEY_DISABLED, reason)
+    return _stop(actor, key, KeyTransition.DISABLE, AuditTag.KEY_DISABLED, reason)
 
 
 def unlock_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Bring a locked key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
-    return _bring_back(actor, key, Step.UNLOCK, Tag.KEY_UNLOCKED, reason)
+    return _bring_back(actor, key, KeyTransition.UNLOCK, AuditTag.KEY_UNLOCKED, reason)
 
 
 def enable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Bring a disabled key back, if its stored material passes its check. Raises InvalidTransition, KeyDamaged."""
-    return _bring_back(actor, key, Step.ENABLE, Tag.KEY_ENABLED, reason)
+    return _bring_back(actor, key, KeyTransition.ENABLE, AuditTag.KEY_ENABLED, reason)
 
 
 @transaction.atomic
 def schedule_destruction(
-    *, actor: Actor, key: PersonalKey, reason: str = "", warrant: Warrant | None = None
+    *, actor: Actor, key: PersonalKey, reason: str = "", warrant: ApprovalProof | None = None
 ) -> PersonalKey:
     """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
 
@@ -161,12 +161,12 @@ def schedule_destruction(
     another one approved (keys.lifecycle.approval_kinds), else ApprovalRequired.
     """
     row = locked_row(key)
-    held = access.require_manager(actor, row, Duty.DESTROY)
+    held = access.require_manager(actor, row, StaffPermission.DESTROY)
     proof = spend(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, warrant=warrant)
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
-    _take(row, Step.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
+    _take(row, KeyTransition.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()
-    audit.write(row, Tag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due, **proof)
+    audit.write(row, AuditTag.KEY_DESTRUCTION_SCHEDULED, actor, reason=row.state_reason, due=due, **proof)
     return row
 
 
@@ -174,10 +174,10 @@ def schedule_destruction(
 def cancel_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Keep a key that was to be destroyed; it is disabled, and can be enabled. Raises InvalidTransition."""
     row = locked_row(key)
-    access.require_manager(actor, row, Duty.DESTROY)
+    access.require_manager(actor, row, StaffPermission.DESTROY)
     row.destruction_due_at = None
-    _take(row, Step.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
-    audit.write(row, Tag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
+    _take(row, KeyTransition.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
+    audit.write(row, AuditTag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
     return row
 
 
@@ -186,10 +186,10 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pe
     """Put a key that could not be made out of sight; a job ends what its HSM has of it. Raises InvalidTransition."""
     row = locked_row(key)
     access.require_manager(actor, row)
-    row.state = states.after(row.state, Step.REMOVE)
+    row.state = states.after(row.state, KeyTransition.REMOVE)
     destruction.overwrite(row)
     audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
-    audit.write(row, Tag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
+    audit.write(row, AuditTag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
     return row
 
 
@@ -240,7 +240,7 @@ def _add_one(
 
 
 @transaction.atomic
-def _stop(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> PersonalKey:
+def _stop(actor: Actor, key: PersonalKey, step: KeyTransition, tag: AuditTag, reason: str) -> PersonalKey:
     row = locked_row(key)
     held = access.authority(actor, row)
     was_stopped_by = row.state_set_by if row.state != KeyState.ACTIVE else SetBy.OWNER
@@ -249,7 +249,7 @@ def _stop(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> 
     return row
 
 
-def _bring_back(actor: Actor, key: PersonalKey, step: Step, tag: Tag, reason: str) -> PersonalKey:
+def _bring_back(actor: Actor, key: PersonalKey, step: KeyTransition, tag: AuditTag, reason: str) -> PersonalKey:
     with transaction.atomic():
         row = locked_row(key)
         held = access.require_reversible(actor, row)
@@ -266,7 +266,7 @@ def _said(reason: str) -> dict[str, Any]:
     return {"reason": clean_reason(reason)} if reason else {}
 
 
-def _take(row: PersonalKey, step: Step, set_by: SetBy, reason: str) -> None:
+def _take(row: PersonalKey, step: KeyTransition, set_by: SetBy, reason: str) -> None:
     row.state = states.after(row.state, step)
     row.state_set_by = set_by
     row.state_reason = clean_reason(reason)

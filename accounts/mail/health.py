@@ -8,14 +8,14 @@ from typing import Final
 from django.utils import timezone
 
 from accounts.models.mail import OutgoingMail
-from keycast.base.findings import Finding, Severity
+from keycast.base.findings import HealthFinding, Severity
 
 LATE: Final = timedelta(minutes=10)
 LATELY: Final = timedelta(days=1)
 _FIX: Final = "Check EMAIL_URL, the mail server and the job cluster; what waits is tried again by itself, for a day."
 
 
-def mails() -> Finding | None:
+def mails() -> HealthFinding | None:
     """Nothing while all is well. Staff are not told of it by mail."""
     now = timezone.now()
     waiting = OutgoingMail.objects.filter(sent_at=None, given_up_at=None, created_at__lt=now - LATE).count()
@@ -23,4 +23,4 @@ def mails() -> Finding | None:
     if not waiting and not lost:
         return None
     detail = f"{waiting} wait for more than {LATE.seconds // 60} minutes; {lost} were given up within a day."
-    return Finding("mails", False, detail, _FIX, Severity.WARNING, "admin:jobs")
+    return HealthFinding("mails", False, detail, _FIX, Severity.WARNING, "admin:jobs")

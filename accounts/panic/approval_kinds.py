@@ -12,8 +12,8 @@ from accounts.models import User
 from accounts.panic.selectors import deployment_lock
 from accounts.panic.services import UNLOCK_DEPLOYMENT, unlock_deployment
 from accounts.services import users
-from accounts.staff.approvals.kinds import ApprovalKind, Warrant, register
-from accounts.staff.roles import Duty
+from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, register
+from accounts.staff.roles import StaffPermission
 from keycast.base.errors import NotFound
 
 
@@ -27,7 +27,7 @@ def connect() -> None:
                 actor=warrant.actor, user=_user(warrant.target_id), reason=warrant.reason, warrant=warrant
             ),
             describe=lambda target_id, parameters: f"Unlock {_user(target_id).email}: signing goes on with their keys",
-            duty_to_ask=Duty.LOCK,
+            duty_to_ask=StaffPermission.LOCK,
             page=lambda target_id: reverse("admin:accounts_user_change", args=[UUID(target_id)]),
         )
     )
@@ -37,13 +37,13 @@ def connect() -> None:
             title="Unlock the deployment",
             run=_unlock_deployment,
             describe=_describe_deployment,
-            duty_to_ask=Duty.PANIC,
+            duty_to_ask=StaffPermission.PANIC,
             page=lambda target_id: reverse("admin:panic"),
         )
     )
 
 
-def _unlock_deployment(warrant: Warrant) -> Any:
+def _unlock_deployment(warrant: ApprovalProof) -> Any:
     return unlock_deployment(actor=warrant.actor, reason=warrant.reason, warrant=warrant)
 
 

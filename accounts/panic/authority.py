@@ -9,7 +9,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Tenant, User
 from accounts.models.panic import HeldBy
-from accounts.permissions import Action, require
+from accounts.permissions import MemberPermission, require
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 
@@ -31,7 +31,7 @@ def over_tenant(actor: Actor, tenant: Tenant) -> HeldBy:
     """Owners and administrators of the tenant, and the platform. Raises NotPermitted."""
     held = _platform(actor)
     if held is None:
-        require(membership_of(actor, tenant), Action.LOCK_TENANT)
+        require(membership_of(actor, tenant), MemberPermission.LOCK_TENANT)
     return held or HeldBy.TENANT
 
 

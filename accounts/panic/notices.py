@@ -12,12 +12,12 @@ from accounts.mail import send_later
 from accounts.models import User
 from accounts.models.panic import DeploymentLock, Release
 from accounts.staff.approvals.notices import deciders_of
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 
 
 def deployment_locked(row: DeploymentLock) -> None:
     """Tell those who may decide on its end."""
-    people = list(deciders_of(Duty.APPROVE).order_by("email").values_list("email", flat=True))
+    people = list(deciders_of(StaffPermission.APPROVE).order_by("email").values_list("email", flat=True))
     text = render_to_string("accounts/email/deployment_locked.txt", {"lock": row})
     _send("The deployment is locked", text, people)
 

@@ -15,15 +15,15 @@ from accounts.models import Membership, Tenant, User
 from accounts.models.panic import DeploymentLock, Release
 from accounts.panic import notices
 from accounts.panic.authority import membership_of, require_liftable_here
-from accounts.permissions import Action, require
+from accounts.permissions import MemberPermission, require
 from accounts.services import tenants, users
 from accounts.services._common import write
 from accounts.signals import deployment_changed
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import clean_reason, spend
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
 UNLOCK_DEPLOYMENT: Final = "unlock-deployment"
@@ -34,20 +34,20 @@ LIFETIME: Final = datetime.timedelta(hours=24)
 def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
     """Stop all signing on this deployment at once: one person is enough. Raises Conflict, Invalid, NotPermitted."""
     _require_platform(actor)
-    require_actor(actor, Duty.PANIC)
+    require_actor(actor, StaffPermission.PANIC)
     row = _locked_row()
     if row.locked_at is not None:
         raise Conflict("The deployment is locked already.")
     row.locked_at, row.locked_by, row.reason = timezone.now(), actor.label[:200], clean_reason(reason)
     row.save()
-    write(Tag.DEPLOYMENT_LOCKED, actor, reason=row.reason)
+    write(AuditTag.DEPLOYMENT_LOCKED, actor, reason=row.reason)
     deployment_changed.send(sender=DeploymentLock)
     notices.deployment_locked(row)
     return row
 
 
 @transaction.atomic
-def unlock_deployment(*, actor: Actor, reason: str, warrant: Warrant | None = None) -> DeploymentLock:
+def unlock_deployment(*, actor: Actor, reason: str, warrant: ApprovalProof | None = None) -> DeploymentLock:
     """Let signing go on. Staff need two persons (accounts.staff.approvals). Raises Conflict, ApprovalRequired."""
     _require_platform(actor)
     proof: dict[str, Any] = {**spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
@@ -56,7 +56,7 @@ def unlock_deployment(*, actor: Actor, reason: str, warrant: Warrant | None = No
         raise Conflict("The deployment is not locked.")
     row.locked_at, row.locked_by, row.reason = None, "", ""
     row.save()
-    write(Tag.DEPLOYMENT_UNLOCKED, actor, reason=reason, **proof)
+    write(AuditTag.DEPLOYMENT_UNLOCKED, actor, reason=reason, **proof)
     deployment_changed.send(sender=DeploymentLock)
     return row
 
@@ -69,7 +69,7 @@ def ask_release(*, actor: Actor, tenant: Tenant, reason: str, user: User | None 
     """
     place = membership_of(actor, tenant)
     if user is None or place is None or user.id != place.user_id:
-        require(place, Action.LOCK_TENANT)
+        require(place, MemberPermission.LOCK_TENANT)
     _require_locked(tenant, user)
     _expire_open(tenant, user)
     row = Release(tenant=tenant, user=user, asked_by_id=UUID(hex=actor.id), reason=clean_reason(reason))
@@ -79,7 +79,7 @@ def ask_release(*, actor: Actor, tenant: Tenant, reason: str, user: User | None 
             row.save(force_insert=True)
     except IntegrityError:
         raise Conflict("This has been asked for already and waits for a decision.") from None
-    write(Tag.RELEASE_ASKED, actor, tenant_id=tenant.id, release=row.id.hex, reason=row.reason, **_whose(row))
+    write(AuditTag.RELEASE_ASKED, actor, tenant_id=tenant.id, release=row.id.hex, reason=row.reason, **_whose(row))
     notices.release_asked(row, decidable_by(row))
     return row
 
@@ -88,7 +88,7 @@ def ask_release(*, actor: Actor, tenant: Tenant, reason: str, user: User | None 
 def grant_release(*, actor: Actor, release: Release) -> Release:
     """Lift the lock, as a second person. Raises NotPermitted for who asked, Conflict once it is closed."""
     row = _decided(actor, release, Release.State.GRANTED)
-    write(Tag.RELEASE_GRANTED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    write(AuditTag.RELEASE_GRANTED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
     proof = {"release": row.id.hex, "asked_by": row.asked_by.email}
     _require_locked(row.tenant, row.user)
     if row.user is None:
@@ -102,7 +102,7 @@ def grant_release(*, actor: Actor, release: Release) -> Release:
 def refuse_release(*, actor: Actor, release: Release) -> Release:
     """Leave the lock where it is. Raises NotPermitted, Conflict."""
     row = _decided(actor, release, Release.State.REFUSED)
-    write(Tag.RELEASE_REFUSED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    write(AuditTag.RELEASE_REFUSED, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
     return row
 
 
@@ -114,7 +114,7 @@ def withdraw_release(*, actor: Actor, release: Release) -> Release:
         raise NotPermitted("Only who asked can withdraw a request.")
     row.state, row.decided_at = Release.State.WITHDRAWN, timezone.now()
     row.save(update_fields=["state", "decided_at"])
-    write(Tag.RELEASE_WITHDRAWN, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
+    write(AuditTag.RELEASE_WITHDRAWN, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
     return row
 
 
@@ -192,7 +192,7 @@ def _open_row(release: Release) -> Release:
 
 def _decided(actor: Actor, release: Release, state: Release.State) -> Release:
     row = _open_row(release)
-    require(membership_of(actor, row.tenant), Action.LOCK_TENANT)
+    require(membership_of(actor, row.tenant), MemberPermission.LOCK_TENANT)
     if row.asked_by_id.hex == actor.id:
         raise NotPermitted("You asked for this yourself. Another person has to decide; you can withdraw it.")
     row.state, row.decided_at, row.decided_by_id = state, timezone.now(), UUID(hex=actor.id)

@@ -14,7 +14,7 @@ from django.views.decorators.debug import sensitive_post_parameters, sensitive_v
 from django_htmx.middleware import HtmxDetails
 
 from accounts.models import Membership, Tenant, User
-from accounts.permissions import Action, require
+from accounts.permissions import MemberPermission, require
 from accounts.selectors import active_membership_of
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotFound
@@ -40,7 +40,7 @@ View = Callable[Concatenate[PortalRequest, P], HttpResponse]
 
 
 def portal_view(
-    *methods: str, action: Action | None = None
+    *methods: str, action: MemberPermission | None = None
 ) -> Callable[[View[P]], Callable[Concatenate[HttpRequest, P], HttpResponseBase]]:
     """Let only active members of this host's tenant through, with one of ``methods``.
 

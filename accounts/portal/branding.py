@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.http import Http404, HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 
-from accounts.colours import Shades, dark, is_colour, light
+from accounts.colours import AccentColours, dark, is_colour, light
 from accounts.models import Tenant
 
 
@@ -24,7 +24,7 @@ def stylesheet(request: HttpRequest) -> HttpResponse:
     return HttpResponse(text, content_type="text/css; charset=utf-8")
 
 
-def _properties(shades: Shades) -> str:
+def _properties(shades: AccentColours) -> str:
     return (
         f"--accent: {shades.accent}; --accent-strong: {shades.strong}; "
         f"--accent-soft: {shades.soft}; --on-accent: {shades.on_accent};"

@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from accounts.models import Membership, Tenant, User
 from accounts.panic.selectors import deployment_lock
-from accounts.permissions import Action, can
+from accounts.permissions import MemberPermission, can
 from accounts.selectors import active_membership_of
 
 
@@ -23,7 +23,7 @@ class NavigationItem:
     is_current: bool
 
 
-class Frame:
+class PortalContext:
     """The header's data for one request; ``membership`` is None for everybody but active members of the tenant."""
 
     def __init__(self, request: HttpRequest) -> None:
@@ -63,11 +63,11 @@ class Frame:
     @property
     def navigation(self) -> list[NavigationItem]:
         entries = [("Keys", "keys:list"), ("Apps", "apps:list"), ("Account", "portal:security")]
-        if can(self.membership, Action.VIEW_PEOPLE):
+        if can(self.membership, MemberPermission.VIEW_PEOPLE):
             entries.append(("People", "portal:people"))
-        if can(self.membership, Action.VIEW_AUDIT):
+        if can(self.membership, MemberPermission.VIEW_AUDIT):
             entries.append(("Audit", "apps:audit"))
-        if can(self.membership, Action.CHANGE_TENANT):
+        if can(self.membership, MemberPermission.CHANGE_TENANT):
             entries.append(("Settings", "portal:settings"))
         return [self._item(label, reverse(name)) for label, name in entries]
 
@@ -77,6 +77,6 @@ class Frame:
         return NavigationItem(label, url, is_current=path.startswith(url) or is_account)
 
 
-def portal(request: HttpRequest) -> dict[str, Frame]:
+def portal(request: HttpRequest) -> dict[str, PortalContext]:
     """The template context processor."""
-    return {"portal": Frame(request)}
+    return {"portal": PortalContext(request)}

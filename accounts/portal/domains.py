@@ -12,7 +12,7 @@ from django.utils import timezone
 
 from accounts import domain_proofs, services
 from accounts.models import TenantDomain
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from accounts.portal.tenant_forms import DomainForm
@@ -20,7 +20,7 @@ from accounts.selectors import domains_of, get_domain
 from keycast.base.errors import KeycastError
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def domains(request: PortalRequest) -> HttpResponse:
     """The list, and the claim of another one."""
     if request.method == "GET":
@@ -46,7 +46,7 @@ def _list_page(request: PortalRequest, form: DomainForm, status: int = 200) -> H
     return render(request, "tenant/domains.html", {"form": form, "rows": rows}, status=status)
 
 
-@portal_view("GET", action=Action.CHANGE_TENANT)
+@portal_view("GET", action=MemberPermission.CHANGE_TENANT)
 def domain(request: PortalRequest, domain_id: int) -> HttpResponse:
     """One host name: the record to make while it is not proved, or what can be done with it."""
     found = get_domain(request.tenant, domain_id)
@@ -60,7 +60,7 @@ def domain(request: PortalRequest, domain_id: int) -> HttpResponse:
     return render(request, "tenant/domain.html", context)
 
 
-@portal_view("POST", action=Action.CHANGE_TENANT)
+@portal_view("POST", action=MemberPermission.CHANGE_TENANT)
 def check(request: PortalRequest, domain_id: int) -> HttpResponse:
     """Look for the record now."""
     found = get_domain(request.tenant, domain_id)
@@ -72,20 +72,20 @@ def check(request: PortalRequest, domain_id: int) -> HttpResponse:
     return redirect("portal:domain", domain_id=domain_id)
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def renew(request: PortalRequest, domain_id: int) -> HttpResponse:
     """Begin a claim again that has run out."""
     return _stepped_up(request, domain_id, services.renew_claim, "Begun again. Use the record that is shown now.")
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def make_primary(request: PortalRequest, domain_id: int) -> HttpResponse:
     """Give out addresses with this host name from now on."""
     done = "This is the primary host name now: it is in new invitations and bunker URLs."
     return _stepped_up(request, domain_id, services.make_domain_primary, done)
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def remove(request: PortalRequest, domain_id: int) -> HttpResponse:
     """Stop serving a host name, after a page that says what ends with it."""
     found = get_domain(request.tenant, domain_id)

@@ -14,9 +14,9 @@ from accounts.models import Tenant, User
 from accounts.models.panic import HeldBy, Release
 from accounts.panic import services
 from accounts.panic.authority import RANK
-from accounts.permissions import Action, can
+from accounts.permissions import MemberPermission, can
 from accounts.portal.access import PortalRequest, actor_of, portal_view
-from accounts.portal.forms import ReasonForm
+from accounts.portal.forms import UnlockReasonForm
 from accounts.portal.stepup import step_up
 from accounts.services import lock_tenant, lock_user
 from keycast.base.errors import KeycastError, NotFound
@@ -25,7 +25,7 @@ FROM_HERE = "Locked on the emergency page."
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class LockOption:
     """One thing that can be locked here, for the page. ``scope`` is ``mine`` or ``everybody``."""
 
     scope: str
@@ -51,7 +51,7 @@ def lock_mine(request: PortalRequest) -> HttpResponse:
     return redirect("portal:emergency")
 
 
-@portal_view("POST", action=Action.LOCK_TENANT)
+@portal_view("POST", action=MemberPermission.LOCK_TENANT)
 def lock_everybody(request: PortalRequest) -> HttpResponse:
     """Stop all signing for everybody in the tenant."""
     lock_tenant(actor=actor_of(request), tenant=request.tenant, reason=FROM_HERE)
@@ -65,13 +65,13 @@ def ask_for_mine(request: PortalRequest) -> HttpResponse:
     return _ask(request, request.user)
 
 
-@portal_view("GET", "POST", action=Action.LOCK_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.LOCK_TENANT)
 def ask_for_everybody(request: PortalRequest) -> HttpResponse:
     """Ask another owner or administrator to lift the tenant's lock, after a fresh proof."""
     return _ask(request, None)
 
 
-@portal_view("GET", "POST", action=Action.LOCK_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.LOCK_TENANT)
 def decide(request: PortalRequest, release_id: UUID) -> HttpResponse:
     """Grant or refuse what another person asked for, after a fresh proof."""
     release = _release(request, release_id)
@@ -104,7 +104,7 @@ def withdraw(request: PortalRequest, release_id: UUID) -> HttpResponse:
 def _ask(request: PortalRequest, user: User | None) -> HttpResponse:
     if detour := step_up(request, back_to=request.path):
         return detour
-    form = ReasonForm(request.POST or None)
+    form = UnlockReasonForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         reason = form.cleaned_data["reason"]
         services.ask_release(actor=actor_of(request), tenant=request.tenant, user=user, reason=reason)
@@ -123,7 +123,7 @@ def _release(request: PortalRequest, release_id: UUID) -> Release:
 
 def _page(request: PortalRequest) -> HttpResponse:
     open_ones = services.open_releases(request.tenant)
-    is_leader = can(request.membership, Action.LOCK_TENANT)
+    is_leader = can(request.membership, MemberPermission.LOCK_TENANT)
     locks = [_own_lock(request, open_ones)]
     if is_leader:
         locks.append(_tenant_lock(request, open_ones))
@@ -132,13 +132,13 @@ def _page(request: PortalRequest) -> HttpResponse:
     return render(request, "portal/emergency.html", context)
 
 
-def _own_lock(request: PortalRequest, open_ones: list[Release]) -> Lock:
+def _own_lock(request: PortalRequest, open_ones: list[Release]) -> LockOption:
     user = User.objects.get(pk=request.user.pk)
     release = next((each for each in open_ones if each.user_id == user.pk), None)
     return _lock(request, "mine", user.locked_at is not None, user.locked_at, user.locked_by, release)
 
 
-def _tenant_lock(request: PortalRequest, open_ones: list[Release]) -> Lock:
+def _tenant_lock(request: PortalRequest, open_ones: list[Release]) -> LockOption:
     tenant = Tenant.objects.get(pk=request.tenant.pk)
     release = next((each for each in open_ones if each.user_id is None), None)
     return _lock(request, "everybody", tenant.state == Tenant.State.LOCKED, None, tenant.state_set_by, release)
@@ -146,9 +146,9 @@ def _tenant_lock(request: PortalRequest, open_ones: list[Release]) -> Lock:
 
 def _lock(
     request: PortalRequest, scope: str, is_locked: bool, since: datetime | None, held_by: str, release: Release | None
-) -> Lock:
+) -> LockOption:
     asked_by_me = Release(tenant=request.tenant, asked_by=request.user)
-    return Lock(
+    return LockOption(
         scope=scope,
         is_locked=is_locked,
         since=since,

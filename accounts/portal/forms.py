@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 
 from accounts.models import Membership, Role
-from accounts.permissions import Action, can
+from accounts.permissions import MemberPermission, can
 
 
 class InviteForm(forms.Form):
@@ -21,11 +21,11 @@ class InviteForm(forms.Form):
     def __init__(self, *args: Any, inviter: Membership, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         roles = (Role.MEMBER, Role.ADMIN, Role.AUDITOR, Role.OWNER)
-        given = [role for role in roles if can(inviter, Action.INVITE, role)]
+        given = [role for role in roles if can(inviter, MemberPermission.INVITE, role)]
         self.fields["role"] = forms.ChoiceField(label="Role", choices=[(role.value, role.label) for role in given])
 
 
-class ReasonForm(forms.Form):
+class UnlockReasonForm(forms.Form):
     """Why something is asked for; the next person reads it, and the log keeps it."""
 
     reason = forms.CharField(label="Reason", max_length=200, widget=forms.TextInput(attrs={"autocomplete": "off"}))

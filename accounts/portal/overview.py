@@ -9,21 +9,21 @@ from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
 
 from accounts.models import Tenant, User
-from keycast.audit.selectors import Filters, Line, page_of_person
+from keycast.audit.selectors import AuditFilters, AuditLine, page_of_person
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 
 _SHOWN = 10
 _SIGN_IN_TAGS = (
-    Tag.SIGNED_IN,
-    Tag.SIGNED_OUT,
-    Tag.SIGN_IN_FAILED,
-    Tag.REAUTHENTICATED,
-    Tag.PASSWORD_CHANGED,
-    Tag.EMAIL_CHANGED,
-    Tag.AUTHENTICATOR_ADDED,
-    Tag.AUTHENTICATOR_REMOVED,
-    Tag.AUTHENTICATOR_RESET,
+    AuditTag.SIGNED_IN,
+    AuditTag.SIGNED_OUT,
+    AuditTag.SIGN_IN_FAILED,
+    AuditTag.REAUTHENTICATED,
+    AuditTag.PASSWORD_CHANGED,
+    AuditTag.EMAIL_CHANGED,
+    AuditTag.AUTHENTICATOR_ADDED,
+    AuditTag.AUTHENTICATOR_REMOVED,
+    AuditTag.AUTHENTICATOR_RESET,
 )
 
 
@@ -71,5 +71,7 @@ def recent_sign_ins(tenant: Tenant, user: User) -> list[SignIn]:
     return [SignIn(line.sentence, line.outcome, line.at) for line in newest]
 
 
-def _sign_ins(chain: str, user: User) -> list[Line]:
-    return page_of_person(chain=chain, actor_id=user.id.hex, filters=Filters(tags=_SIGN_IN_TAGS), limit=_SHOWN).lines
+def _sign_ins(chain: str, user: User) -> list[AuditLine]:
+    return page_of_person(
+        chain=chain, actor_id=user.id.hex, filters=AuditFilters(tags=_SIGN_IN_TAGS), limit=_SHOWN
+    ).lines

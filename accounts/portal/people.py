@@ -9,7 +9,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from accounts.models import Membership, Role
-from accounts.permissions import Action, can
+from accounts.permissions import MemberPermission, can
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.forms import InviteForm
 from accounts.selectors import get_invitation, get_member, members_of, pending_invitations
@@ -20,7 +20,7 @@ from keycast.base.errors import KeycastError
 MAX_SHOWN = 500
 
 
-@portal_view("GET", action=Action.VIEW_PEOPLE)
+@portal_view("GET", action=MemberPermission.VIEW_PEOPLE)
 def people(request: PortalRequest) -> HttpResponse:
     """Members and open invitations; buttons as the viewer's role allows."""
     return people_page(request, InviteForm(inviter=request.membership))
@@ -33,24 +33,28 @@ def people_page(request: PortalRequest, form: InviteForm, status: int = 200) -> 
         "members": [_row(mine, member) for member in members_of(request.tenant)[:MAX_SHOWN]],
         "invitations": pending_invitations(request.tenant)[:MAX_SHOWN],
         "form": form,
-        "may_invite": can(mine, Action.INVITE),
+        "may_invite": can(mine, MemberPermission.INVITE),
     }
     return render(request, "portal/people.html", context, status=status)
 
 
 def _row(mine: Membership, member: Membership) -> dict[str, object]:
     """One member and what the viewer may do to them."""
-    may_change = can(mine, Action.CHANGE_ROLE, member)
-    roles = [role for role in Role if role != member.role and can(mine, Action.CHANGE_ROLE, role)] if may_change else []
+    may_change = can(mine, MemberPermission.CHANGE_ROLE, member)
+    roles = (
+        [role for role in Role if role != member.role and can(mine, MemberPermission.CHANGE_ROLE, role)]
+        if may_change
+        else []
+    )
     return {
         "member": member,
         "is_me": member.user_id == mine.user_id,
-        "may_suspend": can(mine, Action.SUSPEND_MEMBER, member),
+        "may_suspend": can(mine, MemberPermission.SUSPEND_MEMBER, member),
         "roles": roles,
     }
 
 
-@portal_view("POST", action=Action.INVITE)
+@portal_view("POST", action=MemberPermission.INVITE)
 def invite_person(request: PortalRequest) -> HttpResponse:
     """Send an invitation by e-mail."""
     form = InviteForm(request.POST, inviter=request.membership)
@@ -66,7 +70,7 @@ def invite_person(request: PortalRequest) -> HttpResponse:
     return redirect("portal:people")
 
 
-@portal_view("POST", action=Action.INVITE)
+@portal_view("POST", action=MemberPermission.INVITE)
 def withdraw(request: PortalRequest, invitation_id: UUID) -> HttpResponse:
     """Make an open invitation worthless."""
     invitation = get_invitation(request.tenant, invitation_id)
@@ -75,7 +79,7 @@ def withdraw(request: PortalRequest, invitation_id: UUID) -> HttpResponse:
     return redirect("portal:people")
 
 
-@portal_view("POST", action=Action.SUSPEND_MEMBER)
+@portal_view("POST", action=MemberPermission.SUSPEND_MEMBER)
 def suspend(request: PortalRequest, membership_id: int) -> HttpResponse:
     """Take away somebody's access here, for a while."""
     member = get_member(request.tenant, membership_id)
@@ -84,7 +88,7 @@ def suspend(request: PortalRequest, membership_id: int) -> HttpResponse:
     return redirect("portal:people")
 
 
-@portal_view("POST", action=Action.SUSPEND_MEMBER)
+@portal_view("POST", action=MemberPermission.SUSPEND_MEMBER)
 def resume(request: PortalRequest, membership_id: int) -> HttpResponse:
     """Give suspended access back."""
     member = get_member(request.tenant, membership_id)
@@ -93,7 +97,7 @@ def resume(request: PortalRequest, membership_id: int) -> HttpResponse:
     return redirect("portal:people")
 
 
-@portal_view("POST", action=Action.CHANGE_ROLE)
+@portal_view("POST", action=MemberPermission.CHANGE_ROLE)
 def set_role(request: PortalRequest, membership_id: int) -> HttpResponse:
     """Give a member another role."""
     member = get_member(request.tenant, membership_id)

@@ -9,7 +9,7 @@ from accounts.signin.stepup import is_fresh, is_possible, to_proof
 from keycast.base.errors import KeycastError
 
 
-class NothingToConfirmWith(KeycastError):
+class NoConfirmationMethod(KeycastError):
     """The account has neither password, authenticator app nor passkey, so nobody can prove to be its owner."""
 
     code = "step-up-impossible"
@@ -26,5 +26,5 @@ def step_up(request: PortalRequest, *, back_to: str) -> HttpResponse | None:
     allauth counts an account without any means of proof as proven; here that is a refusal.
     """
     if not is_possible(request.user):
-        raise NothingToConfirmWith
+        raise NoConfirmationMethod
     return None if is_fresh(request, request.user) else to_proof(request.user, back_to)

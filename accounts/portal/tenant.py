@@ -9,11 +9,11 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from accounts import services
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from accounts.portal.tenant_changes import recent_changes
-from accounts.portal.tenant_forms import LookForm, RegistrationForm
+from accounts.portal.tenant_forms import BrandingForm, RegistrationForm
 from accounts.quotas import usage_of
 from accounts.selectors import domains_of
 from keycast.base.errors import KeycastError
@@ -21,7 +21,7 @@ from keycast.base.errors import KeycastError
 DEFAULT_COLOUR = "#1d5c58"
 
 
-@portal_view("GET", action=Action.CHANGE_TENANT)
+@portal_view("GET", action=MemberPermission.CHANGE_TENANT)
 def overview(request: PortalRequest) -> HttpResponse:
     """What is settled, how much of each limit is used, and who changed what lately."""
     context = {
@@ -32,12 +32,12 @@ def overview(request: PortalRequest) -> HttpResponse:
     return render(request, "tenant/overview.html", context)
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def look(request: PortalRequest) -> HttpResponse:
     """Name and colour."""
     tenant = request.tenant
     initial = {"name": tenant.name, "has_colour": bool(tenant.accent), "accent": tenant.accent or DEFAULT_COLOUR}
-    form = LookForm(request.POST or None, initial=initial)
+    form = BrandingForm(request.POST or None, initial=initial)
     if request.method == "POST" and form.is_valid():
         changes = {"name": form.cleaned_data["name"], "accent": form.cleaned_data["accent"]}
         if change(request, form, **changes):
@@ -45,7 +45,7 @@ def look(request: PortalRequest) -> HttpResponse:
     return page(request, "tenant/look.html", form)
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def registration(request: PortalRequest) -> HttpResponse:
     """Who may join; opening a place to everybody takes a fresh proof."""
     detour = step_up(request, back_to=request.path)

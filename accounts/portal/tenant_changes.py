@@ -11,9 +11,9 @@ from accounts.models import Tenant
 from keycast.audit.descriptions import sentence
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 
-TAGS: Final = tuple(tag.value for tag in Tag if tag.value.startswith(("accounts:tenant:", "accounts:domain:")))
+TAGS: Final = tuple(tag.value for tag in AuditTag if tag.value.startswith(("accounts:tenant:", "accounts:domain:")))
 LOOKED_AT: Final = 20_000
 """So many of the newest rows are looked at, however long the log is."""
 SHOWN: Final = 10

@@ -8,7 +8,7 @@ from accounts.colours import is_colour, is_readable
 from accounts.models import Tenant
 
 
-class LookForm(forms.Form):
+class BrandingForm(forms.Form):
     """What people see of the place: its name and its colour."""
 
     name = forms.CharField(

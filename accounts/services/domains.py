@@ -19,15 +19,15 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts import domain_proofs
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.hosts import domain_name
 from accounts.models import Membership, Tenant, TenantDomain
-from accounts.permissions import Action, require
+from accounts.permissions import MemberPermission, require
 from accounts.services._common import write
 from accounts.signals import tenant_changed
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
 MAX_DOMAINS: Final = 20
@@ -57,7 +57,7 @@ def add_domain(
     """
     domain = TenantDomain(tenant=tenant, host=domain_name(host))
     if by is not None:
-        require(by, Action.CHANGE_TENANT, domain)
+        require(by, MemberPermission.CHANGE_TENANT, domain)
         is_verified = is_primary = False
         _check_claim(tenant, domain.host)
     if domain.host in settings.PLATFORM_HOSTS:
@@ -70,7 +70,7 @@ def add_domain(
     else:
         _begin_claim(domain)
     _save(domain, f"The host name {domain.host} is claimed here already.")
-    write(Tag.DOMAIN_ADDED, actor, tenant_id=tenant.id, host=domain.host, verified=is_verified, **_because(reason))
+    write(AuditTag.DOMAIN_ADDED, actor, tenant_id=tenant.id, host=domain.host, verified=is_verified, **_because(reason))
     if is_primary:
         make_domain_primary(actor=actor, domain=domain)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
@@ -80,7 +80,7 @@ def add_domain(
 @transaction.atomic
 def vouch_for_domain(*, actor: Actor, tenant: Tenant, host: str, reason: str = "") -> TenantDomain:
     """Serve a host name on an operator's word, claimed before or not. Raises NotPermitted, BadHost, Conflict."""
-    require_actor(actor, Duty.MANAGE_TENANTS)
+    require_actor(actor, StaffPermission.MANAGE_TENANTS)
     if actor.type not in {"staff", "command"}:
         raise NotPermitted
     with scopes_disabled():
@@ -100,7 +100,7 @@ def renew_claim(*, actor: Actor, domain: TenantDomain, by: Membership | None = N
         raise Conflict("This host name is verified already.")
     _begin_claim(domain)
     domain.save(update_fields=["token", "expires_at", "checked_at", "problem"])
-    write(Tag.DOMAIN_CLAIM_RENEWED, actor, tenant_id=domain.tenant_id, host=domain.host)
+    write(AuditTag.DOMAIN_CLAIM_RENEWED, actor, tenant_id=domain.tenant_id, host=domain.host)
     return domain
 
 
@@ -110,12 +110,12 @@ def check_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None = 
     Raises NotPermitted, and Conflict for a claim that has run out, that was looked at a moment ago, or is verified.
     """
     if by is not None:
-        require(by, Action.CHANGE_TENANT, domain)
+        require(by, MemberPermission.CHANGE_TENANT, domain)
     asked_at = timezone.now()
     _begin_check(domain, asked_at)
     try:
         problem = domain_proofs.problem_with(domain.host, domain.token)
-    except domain_proofs.Unanswered as unanswered:
+    except domain_proofs.DnsUnanswered as unanswered:
         problem = unanswered.public_message
     if not problem:
         try:
@@ -159,7 +159,7 @@ def verify_domain(
         domain.verified_at, domain.problem, domain.token, domain.expires_at = timezone.now(), "", "", None
         _save(domain, TAKEN)
         write(
-            Tag.DOMAIN_VERIFIED,
+            AuditTag.DOMAIN_VERIFIED,
             actor,
             tenant_id=domain.tenant_id,
             host=domain.host,
@@ -180,7 +180,7 @@ def make_domain_primary(*, actor: Actor, domain: TenantDomain, by: Membership | 
         TenantDomain.objects.filter(tenant_id=domain.tenant_id, is_primary=True).update(is_primary=False)
     domain.is_primary = True
     domain.save(update_fields=["is_primary"])
-    write(Tag.DOMAIN_MADE_PRIMARY, actor, tenant_id=domain.tenant_id, host=domain.host)
+    write(AuditTag.DOMAIN_MADE_PRIMARY, actor, tenant_id=domain.tenant_id, host=domain.host)
     tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
     return domain
 
@@ -191,7 +191,7 @@ def remove_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None =
     domain = _fresh(domain, by)
     if domain.is_primary:
         raise Conflict("Make another host name the primary one first.")
-    write(Tag.DOMAIN_REMOVED, actor, tenant_id=domain.tenant_id, host=domain.host)
+    write(AuditTag.DOMAIN_REMOVED, actor, tenant_id=domain.tenant_id, host=domain.host)
     tenant_changed.send(sender=Tenant, object_id=domain.tenant_id)
     domain.delete()
 
@@ -210,7 +210,7 @@ def _check_claim(tenant: Tenant, host: str) -> None:
     else:
         is_address = True
     if is_address or "." not in host:
-        raise Invalid("A host name of your own is needed, such as keys.example.org.")
+        raise InvalidValue("A host name of your own is needed, such as keys.example.org.")
     with scopes_disabled():
         if TenantDomain.objects.filter(tenant=tenant).count() >= MAX_DOMAINS:
             raise Conflict(f"A community may have {MAX_DOMAINS} host names. Remove one first.")
@@ -245,7 +245,7 @@ def _fresh(domain: TenantDomain, by: Membership | None) -> TenantDomain:
     if found is None:
         raise NotFound
     if by is not None:
-        require(by, Action.CHANGE_TENANT, found)
+        require(by, MemberPermission.CHANGE_TENANT, found)
     return found
 
 

@@ -15,17 +15,17 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts.absolute_urls import origin
-from accounts.errors import Conflict, Invalid, InvitationInvalid
+from accounts.errors import Conflict, InvalidValue, InvitationInvalid
 from accounts.mail import send_later
 from accounts.models import Invitation, Membership, Role, Tenant, User
-from accounts.permissions import Action, can, require
+from accounts.permissions import MemberPermission, can, require
 from accounts.quotas import Quota, require_room
 from accounts.selectors import membership_of, pending_invitations
 from accounts.services._common import write
 from accounts.services.members import add_member
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
 LIFETIME = datetime.timedelta(days=7)
@@ -49,9 +49,9 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
     """
     email = _checked_email(email)
     if role not in Role.values:
-        raise Invalid("There is no such role.")
+        raise InvalidValue("There is no such role.")
     if by is not None:
-        require(by, Action.INVITE, Role(role))
+        require(by, MemberPermission.INVITE, Role(role))
     _require_founder(actor, tenant)
     _make_room(tenant, email)
     token = secrets.token_urlsafe(32)
@@ -64,7 +64,7 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
             invited_by=by.user if by else None,
             expires_at=timezone.now() + LIFETIME,
         )
-    write(Tag.INVITATION_SENT, actor, tenant_id=tenant.id, invitation=invitation.id.hex, email=email, role=role)
+    write(AuditTag.INVITATION_SENT, actor, tenant_id=tenant.id, invitation=invitation.id.hex, email=email, role=role)
     _send(invitation, token)
     return invitation
 
@@ -73,12 +73,12 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
 def withdraw_invitation(*, actor: Actor, invitation: Invitation, by: Membership | None) -> None:
     """Make an invitation worthless. Raises NotPermitted, and InvitationInvalid if it is not pending."""
     if by is not None:
-        require(by, Action.INVITE, invitation)
+        require(by, MemberPermission.INVITE, invitation)
     with scopes_disabled():
         pending = pending_invitations(invitation.tenant).filter(id=invitation.id)
         if not pending.update(withdrawn_at=timezone.now()):
             raise InvitationInvalid
-    write(Tag.INVITATION_WITHDRAWN, actor, tenant_id=invitation.tenant_id, invitation=invitation.id.hex)
+    write(AuditTag.INVITATION_WITHDRAWN, actor, tenant_id=invitation.tenant_id, invitation=invitation.id.hex)
 
 
 def find_invitation(*, tenant: Tenant, token: str) -> Invitation | None:
@@ -87,7 +87,7 @@ def find_invitation(*, tenant: Tenant, token: str) -> Invitation | None:
     if found is None or found.invited_by is None:
         return found
     inviter = membership_of(found.invited_by, tenant)
-    return found if can(inviter, Action.INVITE, Role(found.role)) else None
+    return found if can(inviter, MemberPermission.INVITE, Role(found.role)) else None
 
 
 @transaction.atomic
@@ -103,7 +103,7 @@ def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
         if not pending_invitations(tenant).filter(id=invitation.id).update(accepted_at=timezone.now()):
             raise InvitationInvalid
     actor = Actor.user(user)
-    write(Tag.INVITATION_ACCEPTED, actor, tenant_id=tenant.id, invitation=invitation.id.hex)
+    write(AuditTag.INVITATION_ACCEPTED, actor, tenant_id=tenant.id, invitation=invitation.id.hex)
     return add_member(actor=actor, tenant=tenant, user=user, role=invitation.role)
 
 
@@ -111,7 +111,7 @@ def _require_founder(actor: Actor, tenant: Tenant) -> None:
     """Staff invite the first owner of a tenant that has nobody yet, and that is all. Raises NotPermitted."""
     if actor.type != "staff":
         return
-    require_actor(actor, Duty.MANAGE_TENANTS)
+    require_actor(actor, StaffPermission.MANAGE_TENANTS)
     with scopes_disabled():
         if Membership.objects.filter(tenant=tenant).exists():
             raise NotPermitted("Staff bring nobody into a tenant that has people.")
@@ -122,7 +122,7 @@ def _checked_email(email: str) -> str:
     try:
         validate_email(email)
     except ValidationError:
-        raise Invalid("This is not a valid e-mail address.") from None
+        raise InvalidValue("This is not a valid e-mail address.") from None
     return email
 
 

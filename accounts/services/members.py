@@ -10,15 +10,15 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.errors import Conflict, Invalid, LastOwner
+from accounts.errors import Conflict, InvalidValue, LastOwner
 from accounts.models import Invitation, Membership, Role, Tenant, User
-from accounts.permissions import Action, can, require
+from accounts.permissions import MemberPermission, can, require
 from accounts.quotas import Quota, require_room
 from accounts.selectors import pending_invitations
 from accounts.services._common import write
 from accounts.signals import membership_changed
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
 _State = Membership.State
@@ -31,16 +31,16 @@ def add_member(
     """Give somebody a place in the tenant. Raises Invalid, QuotaReached, and Conflict if they have one."""
     refuse_staff(actor)
     if role not in Role.values:
-        raise Invalid("There is no such role.")
+        raise InvalidValue("There is no such role.")
     if by is not None:
-        require(by, Action.INVITE, Role(role))
+        require(by, MemberPermission.INVITE, Role(role))
     require_room(tenant, Quota.MEMBERS)
     try:
         with transaction.atomic(), scopes_disabled():
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
     except IntegrityError:
         raise Conflict("This person is a member already.") from None
-    _tell(Tag.MEMBERSHIP_ADDED, actor, membership, role=role)
+    _tell(AuditTag.MEMBERSHIP_ADDED, actor, membership, role=role)
     return membership
 
 
@@ -50,10 +50,10 @@ def change_role(*, actor: Actor, membership: Membership, role: str, by: Membersh
     refuse_staff(actor)
     membership = _fresh(membership)
     if role not in Role.values:
-        raise Invalid("There is no such role.")
+        raise InvalidValue("There is no such role.")
     if by is not None:
-        require(by, Action.CHANGE_ROLE, membership)
-        require(by, Action.CHANGE_ROLE, Role(role))
+        require(by, MemberPermission.CHANGE_ROLE, membership)
+        require(by, MemberPermission.CHANGE_ROLE, Role(role))
     if membership.role == role:
         raise Conflict("That is their role already.")
     before = membership.role
@@ -61,37 +61,37 @@ def change_role(*, actor: Actor, membership: Membership, role: str, by: Membersh
     membership.role = role
     membership.save(update_fields=["role"])
     _withdraw_invitations(actor, membership)
-    _tell(Tag.MEMBERSHIP_ROLE_CHANGED, actor, membership, before=before, role=role)
+    _tell(AuditTag.MEMBERSHIP_ROLE_CHANGED, actor, membership, before=before, role=role)
     return membership
 
 
 @transaction.atomic
 def suspend_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
     """Take away access and signing in this tenant, for a while. Raises NotPermitted, Conflict, LastOwner."""
-    membership = _checked(actor, membership, Action.SUSPEND_MEMBER, by)
+    membership = _checked(actor, membership, MemberPermission.SUSPEND_MEMBER, by)
     if membership.state != _State.ACTIVE:
         raise Conflict("This member is suspended already.")
     _keep_an_owner(membership)
-    return _set_state(actor, membership, _State.SUSPENDED, Tag.MEMBERSHIP_SUSPENDED, reason)
+    return _set_state(actor, membership, _State.SUSPENDED, AuditTag.MEMBERSHIP_SUSPENDED, reason)
 
 
 @transaction.atomic
 def resume_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> Membership:
     """Undo suspend_member. Raises NotPermitted, Conflict."""
-    membership = _checked(actor, membership, Action.SUSPEND_MEMBER, by)
+    membership = _checked(actor, membership, MemberPermission.SUSPEND_MEMBER, by)
     if membership.state != _State.SUSPENDED:
         raise Conflict("This member is not suspended.")
-    return _set_state(actor, membership, _State.ACTIVE, Tag.MEMBERSHIP_RESUMED, reason)
+    return _set_state(actor, membership, _State.ACTIVE, AuditTag.MEMBERSHIP_RESUMED, reason)
 
 
 @transaction.atomic
 def remove_member(*, actor: Actor, membership: Membership, by: Membership | None, reason: str = "") -> None:
     """End somebody's place in the tenant; their keys stay, unusable. Raises NotPermitted, LastOwner."""
-    membership = _checked(actor, membership, Action.REMOVE_MEMBER, by)
+    membership = _checked(actor, membership, MemberPermission.REMOVE_MEMBER, by)
     _keep_an_owner(membership)
     membership.state = _State.SUSPENDED
     _withdraw_invitations(actor, membership)
-    _tell(Tag.MEMBERSHIP_REMOVED, actor, membership, reason=reason)
+    _tell(AuditTag.MEMBERSHIP_REMOVED, actor, membership, reason=reason)
     membership.delete()
 
 
@@ -112,7 +112,7 @@ def refuse_staff(actor: Actor) -> None:
         raise NotPermitted("Staff change nobody's place in a tenant.")
 
 
-def _checked(actor: Actor, membership: Membership, action: Action, by: Membership | None) -> Membership:
+def _checked(actor: Actor, membership: Membership, action: MemberPermission, by: Membership | None) -> Membership:
     refuse_staff(actor)
     membership = _fresh(membership)
     if by is not None:
@@ -120,7 +120,7 @@ def _checked(actor: Actor, membership: Membership, action: Action, by: Membershi
     return membership
 
 
-def _set_state(actor: Actor, membership: Membership, state: Membership.State, tag: Tag, reason: str) -> Membership:
+def _set_state(actor: Actor, membership: Membership, state: Membership.State, tag: AuditTag, reason: str) -> Membership:
     membership.state = state
     membership.save(update_fields=["state"])
     _withdraw_invitations(actor, membership)
@@ -132,11 +132,11 @@ def _withdraw_invitations(actor: Actor, membership: Membership) -> None:
     """End the open invitations that somebody sent and, as they stand now, could not send any more."""
     with scopes_disabled():
         sent = pending_invitations(membership.tenant).filter(invited_by=membership.user_id)
-        void = [one for one in sent if not can(membership, Action.INVITE, Role(one.role))]
+        void = [one for one in sent if not can(membership, MemberPermission.INVITE, Role(one.role))]
         Invitation.objects.filter(id__in=[one.id for one in void]).update(withdrawn_at=timezone.now())
     for one in void:
         data = {"invitation": one.id.hex, "reason": "the inviter's role"}
-        write(Tag.INVITATION_WITHDRAWN, actor, tenant_id=one.tenant_id, **data)
+        write(AuditTag.INVITATION_WITHDRAWN, actor, tenant_id=one.tenant_id, **data)
 
 
 def _keep_an_owner(leaving: Membership) -> None:
@@ -148,6 +148,6 @@ def _keep_an_owner(leaving: Membership) -> None:
             raise LastOwner
 
 
-def _tell(tag: Tag, actor: Actor, membership: Membership, **data: str) -> None:
+def _tell(tag: AuditTag, actor: Actor, membership: Membership, **data: str) -> None:
     write(tag, actor, tenant_id=membership.tenant_id, user=membership.user_id.hex, **data)
     membership_changed.send(sender=Membership, object_id=membership.user_id, tenant_id=membership.tenant_id)

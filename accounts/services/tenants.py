@@ -10,20 +10,20 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from accounts.colours import is_colour, is_readable
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import KeyMode, Membership, Role, Tenant
 from accounts.panic.authority import RANK, over_tenant
-from accounts.permissions import Action, require
+from accounts.permissions import MemberPermission, require
 from accounts.quotas import Quota
 from accounts.services._common import write
 from accounts.services.domains import add_domain
 from accounts.services.invitations import invite
 from accounts.signals import tenant_changed
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import spend
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
 SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
@@ -42,10 +42,10 @@ _State = Tenant.State
 LOCK, UNLOCK, SUSPEND, RESUME = "lock-tenant", "unlock-tenant", "suspend-tenant", "resume-tenant"
 """Kinds of requests (accounts.staff.approvals) for the verbs of the same names."""
 _MOVES = {
-    LOCK: (Tag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED),
-    UNLOCK: (Tag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE),
-    SUSPEND: (Tag.TENANT_SUSPENDED, {_State.ACTIVE, _State.LOCKED}, _State.SUSPENDED),
-    RESUME: (Tag.TENANT_RESUMED, {_State.SUSPENDED}, _State.ACTIVE),
+    LOCK: (AuditTag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED),
+    UNLOCK: (AuditTag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE),
+    SUSPEND: (AuditTag.TENANT_SUSPENDED, {_State.ACTIVE, _State.LOCKED}, _State.SUSPENDED),
+    RESUME: (AuditTag.TENANT_RESUMED, {_State.SUSPENDED}, _State.ACTIVE),
 }
 
 
@@ -70,8 +70,10 @@ def create_tenant(
     tenant.default_key_mode = default_key_mode or modes[0]
     _check(tenant)
     _insert(tenant)
-    write(Tag.TENANT_CREATED, actor, tenant=tenant.id.hex, slug=slug)  # the platform remembers that this chain exists
-    write(Tag.TENANT_CREATED, actor, tenant_id=tenant.id, slug=slug, registration=registration, key_modes=modes)
+    write(
+        AuditTag.TENANT_CREATED, actor, tenant=tenant.id.hex, slug=slug
+    )  # the platform remembers that this chain exists
+    write(AuditTag.TENANT_CREATED, actor, tenant_id=tenant.id, slug=slug, registration=registration, key_modes=modes)
     add_domain(actor=actor, tenant=tenant, host=host, is_verified=True, is_primary=True)
     return tenant
 
@@ -95,7 +97,7 @@ def change_tenant(*, actor: Actor, tenant: Tenant, by: Membership | None = None,
         raise TypeError(f"cannot change {', '.join(sorted(unknown))}")
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
     if by is not None:
-        require(by, Action.CHANGE_TENANT, tenant)
+        require(by, MemberPermission.CHANGE_TENANT, tenant)
     before = {field: getattr(tenant, field) for field in changes}
     changes = {field: value for field, value in changes.items() if before[field] != value}
     if not changes:
@@ -106,7 +108,9 @@ def change_tenant(*, actor: Actor, tenant: Tenant, by: Membership | None = None,
     for check in _checks:
         check(tenant, changes.keys(), by)
     tenant.save(update_fields=list(changes))
-    write(Tag.TENANT_CHANGED, actor, tenant_id=tenant.id, before={name: before[name] for name in changes}, **changes)
+    write(
+        AuditTag.TENANT_CHANGED, actor, tenant_id=tenant.id, before={name: before[name] for name in changes}, **changes
+    )
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant
 
@@ -117,7 +121,7 @@ def register_check(check: SettingsCheck) -> None:
         _checks.append(check)
 
 
-def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
+def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
     """Stop all signing for the tenant's users at once; the portal stays open.
 
     By two persons of staff, by one owner or administrator, or on the server. Raises Conflict unless it is active, or
@@ -126,17 +130,17 @@ def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warr
     return _move(actor, tenant, LOCK, reason, warrant)
 
 
-def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
+def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
     """Undo lock_tenant; its own people ask for a release (accounts.panic). Raises Conflict unless it is locked."""
     return _move(actor, tenant, UNLOCK, reason, warrant)
 
 
-def suspend_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
+def suspend_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
     """Close the tenant: no portal, no relay, no signing. Raises Conflict if it is suspended already."""
     return _move(actor, tenant, SUSPEND, reason, warrant)
 
 
-def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: Warrant | None = None) -> Tenant:
+def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
     """Undo suspend_tenant. Raises Conflict unless it is suspended."""
     return _move(actor, tenant, RESUME, reason, warrant)
 
@@ -154,10 +158,10 @@ def set_quotas(*, actor: Actor, tenant: Tenant, reason: str = "", **limits: int 
     tenant = Tenant.objects.select_for_update().get(id=tenant.id)
     for name, limit in limits.items():
         if limit is not None and not 0 <= limit <= MAX_QUOTA:
-            raise Invalid(f"A quota is a number from 0 to {MAX_QUOTA}, or nothing.")
+            raise InvalidValue(f"A quota is a number from 0 to {MAX_QUOTA}, or nothing.")
         setattr(tenant, f"max_{name}", limit)
     tenant.save(update_fields=[f"max_{name}" for name in limits])
-    write(Tag.TENANT_QUOTAS_CHANGED, actor, tenant_id=tenant.id, reason=reason, **limits)
+    write(AuditTag.TENANT_QUOTAS_CHANGED, actor, tenant_id=tenant.id, reason=reason, **limits)
     tenant_changed.send(sender=Tenant, object_id=tenant.id)
     return tenant
 
@@ -169,7 +173,7 @@ def lift_lock(*, actor: Actor, tenant: Tenant, reason: str, proof: dict[str, str
 
 
 @transaction.atomic
-def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: Warrant | None) -> Tenant:
+def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: ApprovalProof | None) -> Tenant:
     """Staff need a second person for it: ``kind`` is the request (accounts.staff.approvals) that ``warrant`` comes
     from."""
     proof = spend(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
@@ -193,7 +197,7 @@ def _go(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: 
 
 def _for_operators(actor: Actor) -> None:
     """Members settle their tenant's own affairs; how many tenants there are, and how big, is not theirs."""
-    require_actor(actor, Duty.MANAGE_TENANTS)
+    require_actor(actor, StaffPermission.MANAGE_TENANTS)
     if actor.type not in {"staff", "command", "system"}:
         raise NotPermitted
 
@@ -208,15 +212,15 @@ def _insert(tenant: Tenant) -> None:
 
 def _check(tenant: Tenant) -> None:
     if not _SLUG.fullmatch(tenant.slug):
-        raise Invalid("A slug has lower-case letters, digits and hyphens only, at most 63.")
+        raise InvalidValue("A slug has lower-case letters, digits and hyphens only, at most 63.")
     if not tenant.name or len(tenant.name) > 100 or not tenant.name.isprintable():
-        raise Invalid("A tenant needs a name of at most 100 characters.")
+        raise InvalidValue("A tenant needs a name of at most 100 characters.")
     if tenant.registration not in Tenant.Registration.values:
-        raise Invalid("Registration is open, invitation or closed.")
+        raise InvalidValue("Registration is open, invitation or closed.")
     modes = tenant.key_modes
     if not modes or not set(modes) <= set(KeyMode.values) or tenant.default_key_mode not in modes:
-        raise Invalid("A tenant offers at least one known key mode, the default among them.")
+        raise InvalidValue("A tenant offers at least one known key mode, the default among them.")
     if tenant.accent and not is_colour(tenant.accent):
-        raise Invalid("A colour is written as # and six digits or letters a to f.")
+        raise InvalidValue("A colour is written as # and six digits or letters a to f.")
     if tenant.accent and not is_readable(tenant.accent):
-        raise Invalid("White letters on this colour could not be read. Choose a darker one.")
+        raise InvalidValue("White letters on this colour could not be read. Choose a darker one.")

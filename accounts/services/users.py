@@ -11,17 +11,17 @@ from django.core.validators import validate_email
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import StaffRole, User
 from accounts.panic.authority import RANK, over_person
 from accounts.services._common import write
 from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import spend
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
 UNLOCK = "unlock-user"
@@ -43,14 +43,14 @@ def create_user(
     With ``is_staff`` it is one of platform staff, in ``staff_role``. Raises Invalid for an address or a password that
     will not do, Conflict if the address has an account; NotPermitted and ApprovalRequired for staff actors.
     """
-    require_actor(actor, Duty.MANAGE_PEOPLE)
+    require_actor(actor, StaffPermission.MANAGE_PEOPLE)
     email = email.strip().lower()
     _check(email, password)
     if User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email__iexact=email).exists():
         raise Conflict("There is already an account with this e-mail address.")
     user = User.objects.create_user(email, password, name=name.strip())
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
-    write(Tag.USER_CREATED, actor, user=user.id.hex, email=email)
+    write(AuditTag.USER_CREATED, actor, user=user.id.hex, email=email)
     return make_staff(actor=actor, user=user, role=staff_role) if is_staff else user
 
 
@@ -60,7 +60,7 @@ def _check(email: str, password: str | None) -> None:
         if password is not None:
             validate_password(password, User(email=email))
     except ValidationError as error:
-        raise Invalid(" ".join(error.messages)) from None
+        raise InvalidValue(" ".join(error.messages)) from None
 
 
 @transaction.atomic
@@ -70,21 +70,21 @@ def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
     Raises Conflict if locked already with the same or a higher authority, NotPermitted.
     """
     user = _fresh(user)
-    require_actor(actor, Duty.LOCK)
+    require_actor(actor, StaffPermission.LOCK)
     held = over_person(actor, user)
     if user.locked_at and RANK[held] <= RANK[user.locked_by]:
         raise Conflict("This account is locked already.")
     user.locked_at, user.locked_by = user.locked_at or timezone.now(), held
-    return _saved(user, Tag.USER_LOCKED, actor, "locked_at", "locked_by", reason=reason, locked_by=held)
+    return _saved(user, AuditTag.USER_LOCKED, actor, "locked_at", "locked_by", reason=reason, locked_by=held)
 
 
 @transaction.atomic
-def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: Warrant | None = None) -> User:
+def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: ApprovalProof | None = None) -> User:
     """Undo lock_user: two persons for staff; members ask for a release (accounts.panic). Raises Conflict unless locked.
 
     Raises ApprovalRequired, NotPermitted.
     """
-    require_actor(actor, Duty.LOCK)
+    require_actor(actor, StaffPermission.LOCK)
     if actor.type == "user":
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
     proof = spend(actor=actor, kind=UNLOCK, target_id=user.id.hex, warrant=warrant)
@@ -98,19 +98,19 @@ def lift_lock(*, actor: Actor, user: User, reason: str, proof: dict[str, str]) -
     if not user.locked_at:
         raise Conflict("This account is not locked.")
     user.locked_at, user.locked_by = None, ""
-    return _saved(user, Tag.USER_UNLOCKED, actor, "locked_at", "locked_by", reason=reason, **proof)
+    return _saved(user, AuditTag.USER_UNLOCKED, actor, "locked_at", "locked_by", reason=reason, **proof)
 
 
 @transaction.atomic
 def deactivate_user(*, actor: Actor, user: User, reason: str = "") -> User:
     """Close the account: no sign-in, its sessions end with their next request, no signing."""
-    return _activate(_fresh(user), False, Tag.USER_DEACTIVATED, actor, reason)
+    return _activate(_fresh(user), False, AuditTag.USER_DEACTIVATED, actor, reason)
 
 
 @transaction.atomic
 def reactivate_user(*, actor: Actor, user: User, reason: str = "") -> User:
     """Undo deactivate_user."""
-    return _activate(_fresh(user), True, Tag.USER_REACTIVATED, actor, reason)
+    return _activate(_fresh(user), True, AuditTag.USER_REACTIVATED, actor, reason)
 
 
 @transaction.atomic
@@ -119,16 +119,16 @@ def rename_user(*, actor: Actor, user: User, name: str) -> User:
     user = _fresh(user)
     user.name = name.strip()
     if len(user.name) > 100 or not user.name.isprintable():
-        raise Invalid("A name has at most 100 characters.")
-    return _saved(user, Tag.USER_CHANGED, actor, "name", reason="")
+        raise InvalidValue("A name has at most 100 characters.")
+    return _saved(user, AuditTag.USER_CHANGED, actor, "name", reason="")
 
 
 def _fresh(user: User) -> User:
     return User.objects.select_for_update().get(id=user.id)
 
 
-def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) -> User:
-    require_actor(actor, Duty.MANAGE_PEOPLE)
+def _activate(user: User, is_active: bool, tag: AuditTag, actor: Actor, reason: str) -> User:
+    require_actor(actor, StaffPermission.MANAGE_PEOPLE)
     require_staff_manager(actor, user)
     if user.is_active == is_active:
         raise Conflict("Nothing to change.")
@@ -136,7 +136,7 @@ def _activate(user: User, is_active: bool, tag: Tag, actor: Actor, reason: str) 
     return _saved(user, tag, actor, "is_active", reason=reason)
 
 
-def _saved(user: User, tag: Tag, actor: Actor, *fields: str, **data: Any) -> User:
+def _saved(user: User, tag: AuditTag, actor: Actor, *fields: str, **data: Any) -> User:
     user.save(update_fields=fields)
     write(tag, actor, user=user.id.hex, **data)
     user_changed.send(sender=User, object_id=user.id)

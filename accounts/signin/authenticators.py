@@ -19,14 +19,14 @@ from accounts.signin.registration import tenant_of
 _PURPOSE = "authenticator"
 
 
-class Unbound(str):
+class UnsealedSecret(str):
     """A secret on its way to being stored. Its text is a placeholder: stored by accident, it tells nothing."""
 
     __slots__ = ("secret",)
     secret: str
 
 
-class Found(str):
+class SealedText(str):
     """A sealed text, and the user and type of the row it was found in."""
 
     __slots__ = ("place",)
@@ -37,14 +37,14 @@ class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]  # allauth is untyped
     """Chosen by ``MFA_ADAPTER``."""
 
     def encrypt(self, text: str) -> str:
-        unbound = Unbound("unbound")
+        unbound = UnsealedSecret("unbound")
         unbound.secret = text
         return unbound
 
     def decrypt(self, encrypted_text: str) -> str:
-        if isinstance(encrypted_text, Unbound):
+        if isinstance(encrypted_text, UnsealedSecret):
             return encrypted_text.secret
-        if not isinstance(encrypted_text, Found):
+        if not isinstance(encrypted_text, SealedText):
             raise SealBroken
         return open_text(str(encrypted_text), _PURPOSE, *encrypted_text.place)
 
@@ -76,17 +76,17 @@ def _mapped(value: Any, authenticator: Authenticator, change: Any) -> Any:
 
 
 def _sealed(text: str, authenticator: Authenticator) -> str:
-    if isinstance(text, Unbound):
+    if isinstance(text, UnsealedSecret):
         return _found(seal_text(text.secret, _PURPOSE, *_place(authenticator)), authenticator)
-    if not isinstance(text, Found):
+    if not isinstance(text, SealedText):
         raise SealBroken
     return text
 
 
 def _found(text: str, authenticator: Authenticator) -> str:
-    if isinstance(text, Unbound):
+    if isinstance(text, UnsealedSecret):
         return text
-    found = Found(str(text))
+    found = SealedText(str(text))
     found.place = _place(authenticator)
     return found
 

@@ -15,28 +15,30 @@ from django.http import HttpRequest
 from accounts.middleware import bind_session
 from accounts.models import User
 from accounts.signin.registration import tenant_of
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 
-def _write(request: HttpRequest | None, actor: Actor, tag: Tag, outcome: Outcome, **data: Any) -> None:
+def _write(request: HttpRequest | None, actor: Actor, tag: AuditTag, outcome: AuditOutcome, **data: Any) -> None:
     tenant = tenant_of(request) if request is not None else None
     if request is not None:
         data["address"] = request.META.get("REMOTE_ADDR", "")
     with transaction.atomic():
-        record(Entry(chain_of(tenant.id if tenant else None), tag, outcome, actor, data=data))
+        record(AuditEntry(chain_of(tenant.id if tenant else None), tag, outcome, actor, data=data))
 
 
 def _signed_in(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
     bind_session(request)
     methods = request.session.get("account_authentication_methods", [])
-    _write(request, Actor.user(user), Tag.SIGNED_IN, Outcome.OK, methods=[step.get("method") for step in methods])
+    _write(
+        request, Actor.user(user), AuditTag.SIGNED_IN, AuditOutcome.OK, methods=[step.get("method") for step in methods]
+    )
 
 
 def _signed_out(sender: Any, request: HttpRequest | None, user: User | None, **_: Any) -> None:
     if user is not None:
-        _write(request, Actor.user(user), Tag.SIGNED_OUT, Outcome.OK)
+        _write(request, Actor.user(user), AuditTag.SIGNED_OUT, AuditOutcome.OK)
 
 
 def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **_: Any) -> None:
@@ -44,37 +46,37 @@ def _failed(sender: Any, credentials: dict[str, Any], request: HttpRequest | Non
     # For the log alone: what the page says does not depend on it.
     user = User.objects.filter(email=str(credentials.get("email") or "").strip().lower()).first()
     actor = Actor.user(user) if user else Actor.anonymous()
-    _write(request, actor, Tag.SIGN_IN_FAILED, Outcome.DENIED, method="password")
+    _write(request, actor, AuditTag.SIGN_IN_FAILED, AuditOutcome.DENIED, method="password")
 
 
 def _code_rejected(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
-    _write(request, Actor.user(user), Tag.SIGN_IN_FAILED, Outcome.DENIED, method="code")
+    _write(request, Actor.user(user), AuditTag.SIGN_IN_FAILED, AuditOutcome.DENIED, method="code")
 
 
 def _step_completed(sender: Any, request: HttpRequest, user: User, method: str, **extra: Any) -> None:
     if extra.get("reauthenticated"):
-        _write(request, Actor.user(user), Tag.REAUTHENTICATED, Outcome.OK, method=method)
+        _write(request, Actor.user(user), AuditTag.REAUTHENTICATED, AuditOutcome.OK, method=method)
 
 
 def _email_confirmed(sender: Any, request: HttpRequest, email_address: Any, **_: Any) -> None:
-    _write(request, Actor.user(email_address.user), Tag.EMAIL_VERIFIED, Outcome.OK, email=email_address.email)
+    _write(request, Actor.user(email_address.user), AuditTag.EMAIL_VERIFIED, AuditOutcome.OK, email=email_address.email)
 
 
 def _email_changed(sender: Any, request: HttpRequest, user: User, to_email_address: Any, **_: Any) -> None:
-    _write(request, Actor.user(user), Tag.EMAIL_CHANGED, Outcome.OK, email=to_email_address.email)
+    _write(request, Actor.user(user), AuditTag.EMAIL_CHANGED, AuditOutcome.OK, email=to_email_address.email)
 
 
-def _authenticator(tag: Tag, sender: Any, request: HttpRequest, user: User, authenticator: Any, **_: Any) -> None:
-    _write(request, Actor.user(user), tag, Outcome.OK, type=str(authenticator.type))
+def _authenticator(tag: AuditTag, sender: Any, request: HttpRequest, user: User, authenticator: Any, **_: Any) -> None:
+    _write(request, Actor.user(user), tag, AuditOutcome.OK, type=str(authenticator.type))
 
 
 def _password(sender: Any, request: HttpRequest, user: User, **_: Any) -> None:
-    _write(request, Actor.user(user), Tag.PASSWORD_CHANGED, Outcome.OK)
+    _write(request, Actor.user(user), AuditTag.PASSWORD_CHANGED, AuditOutcome.OK)
 
 
-_ADDED = functools.partial(_authenticator, Tag.AUTHENTICATOR_ADDED)
-_REMOVED = functools.partial(_authenticator, Tag.AUTHENTICATOR_REMOVED)
-_RESET = functools.partial(_authenticator, Tag.AUTHENTICATOR_RESET)
+_ADDED = functools.partial(_authenticator, AuditTag.AUTHENTICATOR_ADDED)
+_REMOVED = functools.partial(_authenticator, AuditTag.AUTHENTICATOR_REMOVED)
+_RESET = functools.partial(_authenticator, AuditTag.AUTHENTICATOR_RESET)
 _RECEIVERS: tuple[tuple[Any, Callable[..., None]], ...] = (
     (auth.user_logged_in, _signed_in),
     (auth.user_logged_out, _signed_out),

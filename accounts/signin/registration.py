@@ -12,7 +12,7 @@ from accounts.selectors import membership_of
 from accounts.services import accept_invitation, add_member, find_invitation
 from accounts.services._common import write
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 
 SESSION_TOKEN = "invitation"  # noqa: S105 -- the name under which the session keeps it
 
@@ -46,7 +46,7 @@ def welcome(request: HttpRequest, user: User, *, is_new: bool) -> None:
     """
     tenant = tenant_of(request)
     if is_new:
-        write(Tag.USER_CREATED, Actor.user(user), user=user.id.hex, email=user.email)
+        write(AuditTag.USER_CREATED, Actor.user(user), user=user.id.hex, email=user.email)
     # Not when the account is made: then the address is not verified yet, and an invitation is for an address.
     elif tenant is not None and membership_of(user, tenant) is None:
         try:

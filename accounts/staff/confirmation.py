@@ -18,7 +18,7 @@ from keycast.base.errors import KeycastError
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ConfirmationStep:
     """What is about to be done. ``needs_proof``: the second factor, afresh. ``needs_approval``: by another person."""
 
     title: str
@@ -28,7 +28,7 @@ class Step:
     needs_approval: bool = False
 
 
-class ReasonForm(forms.Form):
+class ConfirmationForm(forms.Form):
     reason = forms.CharField(
         max_length=200,
         widget=forms.TextInput(attrs={"class": "vTextField", "autofocus": True, "autocomplete": "off"}),
@@ -40,7 +40,7 @@ def confirmed(
     request: HttpRequest,
     *,
     title: str,
-    step: Step,
+    step: ConfirmationStep,
     do: Callable[[str], str],
     back: str,
     context: dict[str, Any],
@@ -52,7 +52,11 @@ def confirmed(
     """
     place, user = request.path, request.user
     assert isinstance(user, User)  # noqa: S101 -- the admin's gate let nobody else in
-    form = ReasonForm(request.POST) if request.method == "POST" else ReasonForm(initial=take(request, place) or {})
+    form = (
+        ConfirmationForm(request.POST)
+        if request.method == "POST"
+        else ConfirmationForm(initial=take(request, place) or {})
+    )
     if request.method == "POST" and form.is_valid():
         if step.needs_proof and not is_fresh(request, user):
             keep(request, place, form.cleaned_data)

@@ -19,8 +19,8 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from accounts.staff.approvals.services import ask
-from accounts.staff.confirmation import Step, confirmed
-from accounts.staff.roles import Duty, may
+from accounts.staff.confirmation import ConfirmationStep, confirmed
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 
@@ -47,7 +47,7 @@ class BoundedPaginator(_Paginator):
 
 
 @dataclass(frozen=True, slots=True)
-class Verb(Generic[Row]):
+class StaffAction(Generic[Row]):
     """Something staff can do to one row, through a service, with a reason.
 
     ``fits`` says whether it makes sense in the row's present state; the service decides for good. ``duty`` says whose
@@ -62,7 +62,7 @@ class Verb(Generic[Row]):
     run: Callable[[Actor, Row, str], Any] | None
     fits: Callable[[Row], bool]
     is_dangerous: bool = False
-    duty: Duty = Duty.LOCK
+    duty: StaffPermission = StaffPermission.LOCK
     step_up: bool = False
     approval: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -71,8 +71,8 @@ class Verb(Generic[Row]):
 class ReadOnlyAdmin(_Admin, Generic[Row]):
     """Rows can be looked at; they change only by verbs. Fields are shown only if named: no new column slips in."""
 
-    verbs: Sequence[Verb[Row]] = ()
-    view_duty = Duty.VIEW
+    verbs: Sequence[StaffAction[Row]] = ()
+    view_duty = StaffPermission.VIEW
     actions = None
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
@@ -116,7 +116,7 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         links = self.verb_links(request, row) if row is not None else []
         return super().change_view(request, object_id, form_url, {**(extra_context or {}), "verb_links": links})
 
-    def verbs_for(self, request: HttpRequest, row: Row) -> list[Verb[Row]]:
+    def verbs_for(self, request: HttpRequest, row: Row) -> list[StaffAction[Row]]:
         """What this person may do to ``row`` in its present state."""
         return [verb for verb in self.verbs if may(request.user, verb.duty) and verb.fits(row)]
 
@@ -139,13 +139,13 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         return confirmed(
             request,
             title=f"{verb.title}: {row}",
-            step=Step(verb.title, verb.explanation, verb.is_dangerous, verb.step_up, bool(verb.approval)),
+            step=ConfirmationStep(verb.title, verb.explanation, verb.is_dangerous, verb.step_up, bool(verb.approval)),
             do=lambda reason: self._perform(request, verb, row, reason),
             back=self.page_of(row),
             context={**self.admin_site.each_context(request), "opts": self.opts, "original": row, "verb": verb},
         )
 
-    def _perform(self, request: HttpRequest, verb: Verb[Row], row: Row, reason: str) -> str:
+    def _perform(self, request: HttpRequest, verb: StaffAction[Row], row: Row, reason: str) -> str:
         actor = Actor.staff(request.user)  # type: ignore[arg-type]
         if verb.approval:
             ask(actor=actor, kind=verb.approval, target_id=_id_of(row), parameters=verb.parameters, reason=reason)
@@ -166,7 +166,7 @@ def _id_of(row: Model) -> str:
 class ReadOnlyInline(_Inline):
     """Rows of another model on the page of the one they belong to: shown, never changed."""
 
-    view_duty = Duty.VIEW
+    view_duty = StaffPermission.VIEW
     extra = 0
     max_num = 0
     can_delete = False

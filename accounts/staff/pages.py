@@ -18,14 +18,14 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import URLPattern, path
 
-from accounts.staff.roles import Duty, may
+from accounts.staff.roles import StaffPermission, may
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 
 _PAGES: Final[dict[str, tuple[str, Callable[..., HttpResponseBase]]]] = {}
 
 
-def for_duty(duty: Duty) -> Callable[[View], Callable[..., HttpResponseBase]]:
+def for_duty(duty: StaffPermission) -> Callable[[View], Callable[..., HttpResponseBase]]:
     """Let only staff with this duty through; the rest get 403. The walk over all admin pages reads ``view.duty``."""
 
     def decorate(view: View) -> Callable[..., HttpResponseBase]:
@@ -41,7 +41,7 @@ def for_duty(duty: Duty) -> Callable[[View], Callable[..., HttpResponseBase]]:
     return decorate
 
 
-def staff_page(route: str, name: str, duty: Duty) -> Callable[[View], View]:
+def staff_page(route: str, name: str, duty: StaffPermission) -> Callable[[View], View]:
     """Serve the view at ``route`` below /admin/ as ``admin:{name}``, to staff with this duty."""
 
     def decorate(view: View) -> View:

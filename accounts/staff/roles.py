@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 KEPT = "_keycast_has_second_factor"
 
 
-class Duty(StrEnum):
+class StaffPermission(StrEnum):
     """What staff can be asked to do. Its title, for people, is in ``TITLES``."""
 
     VIEW = "view"
@@ -43,39 +43,39 @@ class Duty(StrEnum):
     APPROVE = "approve"
 
 
-TITLES: Final[dict[Duty, str]] = {
-    Duty.VIEW: "See the overview, tenants, people, keys, apps, workers, jobs and requests for approval",
-    Duty.SUPPORT_VIEW: "Open a support view of one tenant or person, which they are told of",
-    Duty.VIEW_AUDIT: "Read and verify the audit log",
-    Duty.EXPORT_AUDIT: "Take the audit log out",
-    Duty.LOCK: "Lock and unlock a key or an app; disable, enable, revoke; lock a person, ask to unlock one",
-    Duty.OPERATE: "Retry jobs, rotate, rename, clean up",
-    Duty.CONVERT: "Move a key to another key mode",
-    Duty.MANAGE_TENANTS: "Create and change tenants; ask to lock or suspend one",
-    Duty.MANAGE_PEOPLE: "Deactivate and reactivate people who are not staff",
-    Duty.DESTROY: "Ask for the destruction of a key; cancel one",
-    Duty.PANIC: "Lock the deployment; ask to unlock it",
-    Duty.MANAGE_STAFF: "Ask to make staff or change a role; end staff",
-    Duty.APPROVE: "Decide on what another person asked for",
+TITLES: Final[dict[StaffPermission, str]] = {
+    StaffPermission.VIEW: "See the overview, tenants, people, keys, apps, workers, jobs and requests for approval",
+    StaffPermission.SUPPORT_VIEW: "Open a support view of one tenant or person, which they are told of",
+    StaffPermission.VIEW_AUDIT: "Read and verify the audit log",
+    StaffPermission.EXPORT_AUDIT: "Take the audit log out",
+    StaffPermission.LOCK: "Lock and unlock a key or an app; disable, enable, revoke; lock a person, ask to unlock one",
+    StaffPermission.OPERATE: "Retry jobs, rotate, rename, clean up",
+    StaffPermission.CONVERT: "Move a key to another key mode",
+    StaffPermission.MANAGE_TENANTS: "Create and change tenants; ask to lock or suspend one",
+    StaffPermission.MANAGE_PEOPLE: "Deactivate and reactivate people who are not staff",
+    StaffPermission.DESTROY: "Ask for the destruction of a key; cancel one",
+    StaffPermission.PANIC: "Lock the deployment; ask to unlock it",
+    StaffPermission.MANAGE_STAFF: "Ask to make staff or change a role; end staff",
+    StaffPermission.APPROVE: "Decide on what another person asked for",
 }
 
 _OPERATOR, _OFFICER = StaffRole.OPERATOR, StaffRole.SECURITY_OFFICER
 _AUDITOR, _SUPPORT = StaffRole.AUDITOR, StaffRole.SUPPORT
 
-MATRIX: Final[dict[Duty, frozenset[StaffRole]]] = {
-    Duty.VIEW: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
-    Duty.SUPPORT_VIEW: frozenset({_OPERATOR, _OFFICER, _SUPPORT}),
-    Duty.VIEW_AUDIT: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
-    Duty.EXPORT_AUDIT: frozenset({_OFFICER, _AUDITOR}),
-    Duty.LOCK: frozenset({_OPERATOR, _OFFICER}),
-    Duty.OPERATE: frozenset({_OPERATOR, _OFFICER}),
-    Duty.CONVERT: frozenset({_OPERATOR, _OFFICER}),
-    Duty.MANAGE_TENANTS: frozenset({_OPERATOR, _OFFICER}),
-    Duty.MANAGE_PEOPLE: frozenset({_OPERATOR, _OFFICER}),
-    Duty.DESTROY: frozenset({_OPERATOR, _OFFICER}),
-    Duty.PANIC: frozenset({_OPERATOR, _OFFICER}),
-    Duty.MANAGE_STAFF: frozenset({_OFFICER}),
-    Duty.APPROVE: frozenset({_OFFICER}),
+MATRIX: Final[dict[StaffPermission, frozenset[StaffRole]]] = {
+    StaffPermission.VIEW: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
+    StaffPermission.SUPPORT_VIEW: frozenset({_OPERATOR, _OFFICER, _SUPPORT}),
+    StaffPermission.VIEW_AUDIT: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
+    StaffPermission.EXPORT_AUDIT: frozenset({_OFFICER, _AUDITOR}),
+    StaffPermission.LOCK: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.OPERATE: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.CONVERT: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.MANAGE_TENANTS: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.MANAGE_PEOPLE: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.DESTROY: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.PANIC: frozenset({_OPERATOR, _OFFICER}),
+    StaffPermission.MANAGE_STAFF: frozenset({_OFFICER}),
+    StaffPermission.APPROVE: frozenset({_OFFICER}),
 }
 """THE table. A duty that is not in it is nobody's."""
 
@@ -106,17 +106,17 @@ def proved_second_factor(request: HttpRequest) -> bool:
     return known
 
 
-def has_duty(user: User | AnonymousUser, duty: Duty) -> bool:
+def has_duty(user: User | AnonymousUser, duty: StaffPermission) -> bool:
     """Tell whether the person's role has this duty. ``is_superuser`` counts for nothing."""
     return is_staff(user) and getattr(user, "staff_role", "") in MATRIX.get(duty, frozenset())
 
 
-def may(user: User | AnonymousUser, duty: Duty) -> bool:
+def may(user: User | AnonymousUser, duty: StaffPermission) -> bool:
     """Tell whether ``user`` may do this in the admin: by role, and with a second factor set up."""
     return has_duty(user, duty) and has_second_factor(user)
 
 
-def require(user: User | AnonymousUser, duty: Duty) -> None:
+def require(user: User | AnonymousUser, duty: StaffPermission) -> None:
     """``may`` as a guard. Raises NotPermitted, saying what is missing."""
     if may(user, duty):
         return
@@ -125,7 +125,7 @@ def require(user: User | AnonymousUser, duty: Duty) -> None:
     raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
 
 
-def require_actor(actor: Actor, duty: Duty) -> None:
+def require_actor(actor: Actor, duty: StaffPermission) -> None:
     """For services: a staff actor must hold ``duty`` now, read from the database; others are not asked here.
 
     Members answer to accounts.permissions; ``system`` and ``command`` act on the server itself. Raises NotPermitted.
@@ -134,7 +134,7 @@ def require_actor(actor: Actor, duty: Duty) -> None:
         raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
 
 
-def actor_has(actor: Actor, duty: Duty) -> bool:
+def actor_has(actor: Actor, duty: StaffPermission) -> bool:
     """Tell whether this is an active member of staff whose role has the duty."""
     if actor.type != "staff":
         return False

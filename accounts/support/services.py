@@ -10,14 +10,14 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import Membership, Tenant, User
 from accounts.models.support import SupportView
 from accounts.services._common import write
 from accounts.staff.approvals.services import clean_reason
-from accounts.staff.roles import Duty, require_actor
+from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
 LIFETIME: Final = datetime.timedelta(minutes=60)
@@ -32,9 +32,9 @@ def open_view(*, actor: Actor, tenant: Tenant | None = None, person: User | None
     """
     if actor.type != "staff":
         raise NotPermitted
-    require_actor(actor, Duty.SUPPORT_VIEW)
+    require_actor(actor, StaffPermission.SUPPORT_VIEW)
     if (tenant is None) == (person is None):
-        raise Invalid("Name a tenant or a person.")
+        raise InvalidValue("Name a tenant or a person.")
     if person is not None and person.is_staff:
         raise NotPermitted("Colleagues are not looked at this way.")
     view = SupportView.objects.create(
@@ -44,7 +44,7 @@ def open_view(*, actor: Actor, tenant: Tenant | None = None, person: User | None
         reason=clean_reason(reason),
         closes_at=timezone.now() + LIFETIME,
     )
-    _write(view, Tag.STAFF_VIEWED_TENANT, actor, reason=view.reason, until=view.closes_at.isoformat())
+    _write(view, AuditTag.STAFF_VIEWED_TENANT, actor, reason=view.reason, until=view.closes_at.isoformat())
     return view
 
 
@@ -56,13 +56,13 @@ def close_view(*, actor: Actor, view: SupportView) -> SupportView:
         raise Conflict("This view is closed already.")
     row.closed_at = timezone.now()
     row.save(update_fields=["closed_at"])
-    _write(row, Tag.SUPPORT_VIEW_CLOSED, actor)
+    _write(row, AuditTag.SUPPORT_VIEW_CLOSED, actor)
     return row
 
 
 def view_in_force(*, actor: Actor, view_id: UUID) -> SupportView:
     """The actor's own view, while its time lasts. Raises NotFound for any other, NotPermitted without the duty."""
-    require_actor(actor, Duty.SUPPORT_VIEW)
+    require_actor(actor, StaffPermission.SUPPORT_VIEW)
     row = _own(actor, view_id)
     if not is_in_force(row):
         raise NotFound("This view is closed. Open it again, with a reason.")
@@ -81,7 +81,7 @@ def _own(actor: Actor, view_id: UUID) -> SupportView:
     return row
 
 
-def _write(view: SupportView, tag: Tag, actor: Actor, **data: str) -> None:
+def _write(view: SupportView, tag: AuditTag, actor: Actor, **data: str) -> None:
     facts: dict[str, Any] = {"view": view.id.hex, "person": view.person_id.hex if view.person_id else "", **data}
     write(tag, actor, tenant=view.tenant_id.hex if view.tenant_id else "", **facts)
     for tenant_id in _tenants_of(view):

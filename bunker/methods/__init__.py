@@ -15,35 +15,44 @@ from bunker.methods import (
     sign_event,
     switch_relays,
 )
-from bunker.methods.base import Answer, BadParameters, KeyUse, Operation, Subject, UnknownMethod, UsesKeys, Verb
-from keycast.nostr.nip46 import CRYPT_METHODS, Method
+from bunker.methods.base import (
+    BadParameters,
+    ConnectionMethod,
+    InfoMethod,
+    KeyMethod,
+    KeyOperations,
+    Operation,
+    RequestContext,
+    UnknownMethod,
+)
+from keycast.nostr.nip46 import CRYPT_METHODS, Nip46Method
 from keycast.nostr.nip46 import METHODS as METHOD_TABLE
 
 __all__ = [
     "METHODS",
-    "Answer",
     "BadParameters",
-    "KeyUse",
+    "ConnectionMethod",
+    "InfoMethod",
+    "KeyMethod",
+    "KeyOperations",
     "Operation",
-    "Subject",
+    "RequestContext",
     "UnknownMethod",
-    "UsesKeys",
-    "Verb",
     "prepare",
 ]
 
-METHODS: Final[dict[str, Callable[[Sequence[str], Subject], Operation]]] = {
-    Method.CONNECT.value: connect.Connect,
-    Method.SIGN_EVENT.value: sign_event.SignEvent,
-    Method.GET_PUBLIC_KEY.value: get_public_key.GetPublicKey,
-    Method.PING.value: ping.Ping,
-    **{name: partial(crypt.Crypt, METHOD_TABLE[name].method) for name in CRYPT_METHODS},
-    Method.SWITCH_RELAYS.value: switch_relays.SwitchRelays,
-    Method.LOGOUT.value: logout.Logout,
+METHODS: Final[dict[str, Callable[[Sequence[str], RequestContext], Operation]]] = {
+    Nip46Method.CONNECT.value: connect.Connect,
+    Nip46Method.SIGN_EVENT.value: sign_event.SignEvent,
+    Nip46Method.GET_PUBLIC_KEY.value: get_public_key.GetPublicKey,
+    Nip46Method.PING.value: ping.Ping,
+    **{name: partial(crypt.CipherMethod, METHOD_TABLE[name].method) for name in CRYPT_METHODS},
+    Nip46Method.SWITCH_RELAYS.value: switch_relays.SwitchRelays,
+    Nip46Method.LOGOUT.value: logout.Logout,
 }
 
 
-def prepare(method: str, params: Sequence[str], subject: Subject) -> Operation:
+def prepare(method: str, params: Sequence[str], subject: RequestContext) -> Operation:
     """The operation that a request asks for. Raises UnknownMethod and BadParameters, whose texts go to the client."""
     make = METHODS.get(method)
     if make is None:

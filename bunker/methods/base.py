@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 from uuid import UUID
 
-from bunker.policy import Call
-from keycast.audit.tags import Tag
+from bunker.policy import RequestedUse
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
 
 
@@ -27,7 +27,7 @@ class BadParameters(KeycastError):
     public_message = "The parameters of this request are not valid."
 
 
-class Subject:
+class RequestContext:
     """On whose behalf a request runs: the key, the client, and the connection between them (None for a stranger)."""
 
     __slots__ = (
@@ -63,26 +63,26 @@ class Subject:
         self.offered_relays = offered_relays
 
 
-class UsesKeys(Protocol):
+class KeyOperations(Protocol):
     """The part of the signing service (keys.services.signing_service) that methods call."""
 
     async def sign_event(self, key: KeyRef, event: Any) -> Any: ...
-    async def crypt(self, key: KeyRef, method: Method, peer: str, text: str) -> str: ...
+    async def crypt(self, key: KeyRef, method: Nip46Method, peer: str, text: str) -> str: ...
 
 
-class Answer:
+class InfoMethod:
     """Needs neither the key nor a decision: any connected app may ask. ``result`` is never empty."""
 
     __slots__ = ("result",)
     name: str
-    tag: Tag
+    tag: AuditTag
     is_audited: ClassVar[bool] = False
 
     def __init__(self, result: str) -> None:
         self.result = result
 
 
-class KeyUse:
+class KeyMethod:
     """Uses the user's key, so policy decides on ``call``, and the audit log hears of it before and after.
 
     ``facts`` go into the audit row of the intent, what ``outcome`` returns into that of the result: kinds, sizes and
@@ -91,13 +91,13 @@ class KeyUse:
 
     __slots__ = ("call", "facts")
     name: str
-    tag: Tag
+    tag: AuditTag
 
-    def __init__(self, call: Call, facts: Mapping[str, Any]) -> None:
+    def __init__(self, call: RequestedUse, facts: Mapping[str, Any]) -> None:
         self.call = call
         self.facts = facts
 
-    async def run(self, keys: UsesKeys, key: KeyRef) -> str:
+    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
         """Do it; the result for the client. Raises KeycastError."""
         raise NotImplementedError
 
@@ -106,19 +106,19 @@ class KeyUse:
         return {}
 
 
-class Verb:
+class ConnectionMethod:
     """Changes the connection through bunker.services, which write their own audit rows. ``run`` blocks."""
 
     __slots__ = ()
     name: str
-    tag: Tag
+    tag: AuditTag
 
     def run(self) -> str:
         """Do it; the result for the client. Raises KeycastError."""
         raise NotImplementedError
 
 
-Operation = Answer | KeyUse | Verb
+Operation = InfoMethod | KeyMethod | ConnectionMethod
 
 
 def require(params: Sequence[str], count: int) -> None:

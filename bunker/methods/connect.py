@@ -7,22 +7,22 @@ from collections.abc import Sequence
 from uuid import UUID
 
 from bunker import services
-from bunker.methods.base import BadParameters, Subject, Verb, require
-from keycast.audit.tags import Tag
-from keycast.nostr.nip46 import Method
+from bunker.methods.base import BadParameters, ConnectionMethod, RequestContext, require
+from keycast.audit.tags import AuditTag
+from keycast.nostr.nip46 import Nip46Method
 
 
-class Connect(Verb):
+class Connect(ConnectionMethod):
     """``[remote signer's public key, secret, requested permissions, metadata]``; the last three may be left out.
 
     The client may ask for less than the owner granted, never for more; what it says of itself is for display only.
     """
 
     __slots__ = ("_client", "_metadata", "_permissions", "_secret", "_transport_id", "connection_id")
-    name = Method.CONNECT.value
-    tag = Tag.CONNECT
+    name = Nip46Method.CONNECT.value
+    tag = AuditTag.CONNECT
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         require(params, 1)
         if not hmac.compare_digest(params[0].encode(), subject.signer_public_key.encode()):
             raise BadParameters("This connect request is for another remote signer.")

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bunker.methods.base import BadParameters, KeyUse, Subject, UsesKeys, require
-from bunker.policy import Call
+from bunker.methods.base import BadParameters, KeyMethod, KeyOperations, RequestContext, require
+from bunker.policy import RequestedUse
 from keycast.audit.tags import of_method
 from keycast.crypto.schnorr import is_public_key
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 from keycast.nostr.types import is_hex
 from keys.refs import KeyRef
 
 
-class Crypt(KeyUse):
+class CipherMethod(KeyMethod):
     """``[third party's public key, text]``. The text is plaintext or payload; neither is kept or logged."""
 
     __slots__ = ("_method", "_size", "_text", "name", "peer", "tag")
 
-    def __init__(self, method: Method, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, method: Nip46Method, params: Sequence[str], subject: RequestContext) -> None:
         require(params, 2)
         peer, text = params[0], params[1]
         if not is_hex(peer, 32) or not is_public_key(bytes.fromhex(peer)):
@@ -29,7 +29,7 @@ class Crypt(KeyUse):
         self._method = method
         self.name = method.value
         self.tag = of_method(method)
-        call = Call(self.name, subject.key.public_key, uses=subject.uses, peer=peer)
+        call = RequestedUse(self.name, subject.key.public_key, uses=subject.uses, peer=peer)
         super().__init__(call, {"peer": peer, "size": len(text)})
         self.peer = peer
         self._text = text
@@ -38,7 +38,7 @@ class Crypt(KeyUse):
     def outcome(self) -> Mapping[str, Any]:
         return {"size": self._size}
 
-    async def run(self, keys: UsesKeys, key: KeyRef) -> str:
+    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
         """The payload, or the plaintext unless it is empty, which no client would take for an answer."""
         result = await keys.crypt(key, self._method, self.peer, self._text)
         if not result:

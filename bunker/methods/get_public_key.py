@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bunker.methods.base import Answer, Subject
-from keycast.audit.tags import Tag
-from keycast.nostr.nip46 import Method
+from bunker.methods.base import InfoMethod, RequestContext
+from keycast.audit.tags import AuditTag
+from keycast.nostr.nip46 import Nip46Method
 
 
-class GetPublicKey(Answer):
+class GetPublicKey(InfoMethod):
     """Answers the user's public key, which is not the remote signer's: only a connected app learns it."""
 
     __slots__ = ()
-    name = Method.GET_PUBLIC_KEY.value
-    tag = Tag.GET_PUBLIC_KEY
+    name = Nip46Method.GET_PUBLIC_KEY.value
+    tag = AuditTag.GET_PUBLIC_KEY
     is_audited = True
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         super().__init__(subject.key.public_key)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bunker import services
-from bunker.methods.base import Subject, UnknownMethod, Verb
-from keycast.audit.tags import Tag
-from keycast.nostr.nip46 import Method
+from bunker.methods.base import ConnectionMethod, RequestContext, UnknownMethod
+from keycast.audit.tags import AuditTag
+from keycast.nostr.nip46 import Nip46Method
 
 
-class Logout(Verb):
+class Logout(ConnectionMethod):
     """Ends the connection that this client holds, nobody else's; a repeated logout is confirmed again."""
 
     __slots__ = ("_client", "_connection_id")
-    name = Method.LOGOUT.value
-    tag = Tag.LOGOUT
+    name = Nip46Method.LOGOUT.value
+    tag = AuditTag.LOGOUT
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         if subject.connection_id is None:
             raise UnknownMethod
         self._connection_id = subject.connection_id

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bunker.methods.base import Answer, Subject
-from keycast.audit.tags import Tag
-from keycast.nostr.nip46 import Method
+from bunker.methods.base import InfoMethod, RequestContext
+from keycast.audit.tags import AuditTag
+from keycast.nostr.nip46 import Nip46Method
 
 
-class Ping(Answer):
+class Ping(InfoMethod):
     """Answers ``pong``; parameters are ignored."""
 
     __slots__ = ()
-    name = Method.PING.value
-    tag = Tag.PING
+    name = Nip46Method.PING.value
+    tag = AuditTag.PING
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         super().__init__("pong")

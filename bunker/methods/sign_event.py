@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bunker.methods.base import BadParameters, KeyUse, Subject, UsesKeys, require
-from bunker.policy import Call
-from keycast.audit.tags import Tag
+from bunker.methods.base import BadParameters, KeyMethod, KeyOperations, RequestContext, require
+from bunker.policy import RequestedUse
+from keycast.audit.tags import AuditTag
 from keycast.nostr.nip01 import EventError, parse_template, serialize
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
 
 
-class SignEvent(KeyUse):
+class SignEvent(KeyMethod):
     """One parsed template feeds both the policy and the signer: they cannot see different events (threats C7)."""
 
     __slots__ = ("_event_id", "_template")
-    name = Method.SIGN_EVENT.value
-    tag = Tag.SIGN_EVENT
+    name = Nip46Method.SIGN_EVENT.value
+    tag = AuditTag.SIGN_EVENT
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         require(params, 1)
         try:
             template = parse_template(params[0])
@@ -29,12 +29,14 @@ class SignEvent(KeyUse):
         key = subject.key.public_key
         if template.pubkey is not None and template.pubkey != key:
             raise BadParameters("This event names another author than the connected key.")
-        call = Call(self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content)
+        call = RequestedUse(
+            self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content
+        )
         super().__init__(call, {"kind": template.kind, "size": len(template.content)})
         self._template = template
         self._event_id = ""
 
-    async def run(self, keys: UsesKeys, key: KeyRef) -> str:
+    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
         """The signed event as JSON text; id and signature were verified by the signing service."""
         event = await keys.sign_event(key, self._template.by(key.public_key))
         self._event_id = event.id

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 import msgspec
 
-from bunker.methods.base import Answer, Subject
-from keycast.audit.tags import Tag
-from keycast.nostr.nip46 import Method
+from bunker.methods.base import InfoMethod, RequestContext
+from keycast.audit.tags import AuditTag
+from keycast.nostr.nip46 import Nip46Method
 
 
-class SwitchRelays(Answer):
+class SwitchRelays(InfoMethod):
     """Answers a JSON array of relay URLs, or the string ``null`` when nothing changes.
 
     Never JSON null: clients take only a non-empty result and would wait for ever.
     """
 
     __slots__ = ()
-    name = Method.SWITCH_RELAYS.value
-    tag = Tag.SWITCH_RELAYS
+    name = Nip46Method.SWITCH_RELAYS.value
+    tag = AuditTag.SWITCH_RELAYS
 
-    def __init__(self, params: Sequence[str], subject: Subject) -> None:
+    def __init__(self, params: Sequence[str], subject: RequestContext) -> None:
         offered = subject.offered_relays() if subject.offered_relays is not None else None
         changes = offered and list(offered) != list(subject.relays)
         super().__init__(msgspec.json.encode(list(offered)).decode() if offered and changes else "null")

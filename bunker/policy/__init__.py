@@ -3,9 +3,9 @@
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import describe, kind_name
 from bunker.policy.document import PolicyDocument, PolicyError, parse_document
-from bunker.policy.engine import Call, CompiledPolicy, compile_policy
+from bunker.policy.engine import CompiledPolicy, RequestedUse, compile_policy
 from bunker.policy.kinds import FORBIDDEN_KINDS, KIND_NAMES, SENSITIVE_KINDS
-from bunker.policy.templates import TEMPLATES, Template
+from bunker.policy.templates import TEMPLATES, PolicyTemplate
 
 __all__ = [
     "FORBIDDEN_KINDS",
@@ -14,13 +14,13 @@ __all__ = [
     "TEMPLATES",
     "Allow",
     "Ask",
-    "Call",
     "CompiledPolicy",
     "Decision",
     "Deny",
     "PolicyDocument",
     "PolicyError",
-    "Template",
+    "PolicyTemplate",
+    "RequestedUse",
     "compile_policy",
     "describe",
     "kind_name",

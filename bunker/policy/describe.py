@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bunker.policy.document import PolicyDocument, Rule
+from bunker.policy.document import PolicyDocument, PolicyRule
 from bunker.policy.kinds import KIND_NAMES
-from keycast.nostr.nip46 import METHODS, Method
+from keycast.nostr.nip46 import METHODS, Nip46Method
 
 _OPENINGS = {"allow": "May", "ask": "Must ask before it may", "deny": "May never"}
 
@@ -34,18 +34,18 @@ def describe(policy: PolicyDocument) -> list[str]:
     return sentences
 
 
-def _describe_rule(rule: Rule) -> list[str]:
+def _describe_rule(rule: PolicyRule) -> list[str]:
     opening = _OPENINGS[rule.effect]
     sentences = []
-    if Method.SIGN_EVENT in rule.methods:
+    if Nip46Method.SIGN_EVENT in rule.methods:
         sentences.append(f"{opening} sign {_kinds_phrase(rule)}{_bounds_phrase(rule)}.")
-    talks = [METHODS[method].grant for method in rule.methods if method != Method.SIGN_EVENT]
+    talks = [METHODS[method].grant for method in rule.methods if method != Nip46Method.SIGN_EVENT]
     if talks:
         sentences.append(f"{opening} {_join(talks)} {_peers_phrase(rule)}.")
     return sentences
 
 
-def _kinds_phrase(rule: Rule) -> str:
+def _kinds_phrase(rule: PolicyRule) -> str:
     if rule.kinds is None:
         return "anything"
     if rule.kinds == "ordinary":
@@ -53,14 +53,14 @@ def _kinds_phrase(rule: Rule) -> str:
     return _join([f"{kind_name(kind)} ({kind})" for kind in rule.kinds])
 
 
-def _bounds_phrase(rule: Rule) -> str:
+def _bounds_phrase(rule: PolicyRule) -> str:
     parts = [f"whose {name} is {' or '.join(values)}" for name, values in (rule.tags or {}).items()]
     if rule.max_content is not None:
         parts.append(f"of at most {rule.max_content} characters")
     return f" {', '.join(parts)}" if parts else ""
 
 
-def _peers_phrase(rule: Rule) -> str:
+def _peers_phrase(rule: PolicyRule) -> str:
     if rule.peers == "self":
         return "to and from yourself only"
     if isinstance(rule.peers, list):

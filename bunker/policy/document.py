@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
-from keycast.nostr.nip46 import KEY_METHODS, Method
+from keycast.nostr.nip46 import KEY_METHODS, Nip46Method
 
 MAX_DOCUMENT_BYTES = 32 * 1024
 
@@ -25,7 +25,7 @@ class PolicyError(ValueError):
     """The document is not a policy; the message says where, for the person who wrote it."""
 
 
-class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PolicyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a policy. Every bound that is present must hold for the rule to match.
 
     ``kinds``: numbers, or ``"ordinary"`` for every kind that is not sensitive. Needed for sign_event.
@@ -44,7 +44,7 @@ class Rule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
-class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PolicyLimits(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How much a connection may use: in all, and in any one minute. Absent means no own bound."""
 
     total_uses: Annotated[int, msgspec.Meta(ge=1)] | None = None
@@ -55,8 +55,8 @@ class PolicyDocument(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Version 1: a list of rules and limits. No rule that matches means no."""
 
     version: Literal[1]
-    rules: Annotated[list[Rule], msgspec.Meta(max_length=64)]
-    limits: Limits = Limits()
+    rules: Annotated[list[PolicyRule], msgspec.Meta(max_length=64)]
+    limits: PolicyLimits = PolicyLimits()
 
 
 _decode_json = msgspec.json.Decoder(PolicyDocument).decode
@@ -81,9 +81,9 @@ def parse_document(document: Mapping[str, Any] | str | bytes) -> PolicyDocument:
     return policy
 
 
-def _check(rule: Rule, number: int) -> None:
-    signs = Method.SIGN_EVENT in rule.methods
-    talks = any(method != Method.SIGN_EVENT for method in rule.methods)
+def _check(rule: PolicyRule, number: int) -> None:
+    signs = Nip46Method.SIGN_EVENT in rule.methods
+    talks = any(method != Nip46Method.SIGN_EVENT for method in rule.methods)
     if signs and rule.kinds is None and rule.effect != "deny":
         raise PolicyError(f"Rule {number}: sign_event needs kinds.")
     if talks and rule.peers is None and rule.effect != "deny":

@@ -12,13 +12,13 @@ import msgspec
 from bunker.policy import replaced
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
-from bunker.policy.document import Limits, PolicyDocument, Rule, parse_document
+from bunker.policy.document import PolicyDocument, PolicyLimits, PolicyRule, parse_document
 from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS
-from bunker.policy.permissions import Requested, parse_requested
-from keycast.nostr.nip46 import KEY_METHODS, METHODS, Method
+from bunker.policy.permissions import RequestedPermissions, parse_requested
+from keycast.nostr.nip46 import KEY_METHODS, METHODS, Nip46Method
 
 
-class Call(msgspec.Struct, frozen=True):
+class RequestedUse(msgspec.Struct, frozen=True):
     """One use of a key that an app asks for.
 
     ``kind``, ``tags`` and ``content`` are the event's (sign_event); ``peer`` is the other side's public key,
@@ -39,15 +39,17 @@ class CompiledPolicy:
 
     __slots__ = ("_asks_for", "_is_replaced", "_rules", "limits")
 
-    def __init__(self, document: PolicyDocument, requested: Requested | None, *, is_replaced: bool = False) -> None:
-        self.limits: Limits = document.limits
+    def __init__(
+        self, document: PolicyDocument, requested: RequestedPermissions | None, *, is_replaced: bool = False
+    ) -> None:
+        self.limits: PolicyLimits = document.limits
         self._is_replaced = is_replaced
         self._asks_for = requested
         by_weight = {"deny": 0, "ask": 1, "allow": 2}
         rules = sorted(document.rules, key=lambda rule: by_weight[rule.effect])
         self._rules = {method: [_Matcher(rule) for rule in rules if method in rule.methods] for method in KEY_METHODS}
 
-    def decide(self, call: Call) -> Decision:
+    def decide(self, call: RequestedUse) -> Decision:
         """Allow, Deny or Ask, with a reason the app's user can read. Anything not granted is denied."""
         rules = self._rules.get(call.method)
         if rules is None:
@@ -70,7 +72,7 @@ class CompiledPolicy:
 class _Matcher:
     __slots__ = ("_effect", "_kinds", "_max_content", "_ordinary", "_peers", "_reason", "_tags")
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: PolicyRule) -> None:
         self._effect = rule.effect
         self._reason = rule.reason
         self._ordinary = rule.kinds == "ordinary"
@@ -79,8 +81,8 @@ class _Matcher:
         self._tags = tuple((rule.tags or {}).items())
         self._max_content = rule.max_content
 
-    def matches(self, call: Call) -> bool:
-        if call.method == Method.SIGN_EVENT:
+    def matches(self, call: RequestedUse) -> bool:
+        if call.method == Nip46Method.SIGN_EVENT:
             return self._kind_matches(call.kind) and self._event_matches(call)
         return self._peer_matches(call)
 
@@ -91,12 +93,12 @@ class _Matcher:
             return self._effect == "deny"
         return kind in self._kinds
 
-    def _event_matches(self, call: Call) -> bool:
+    def _event_matches(self, call: RequestedUse) -> bool:
         if self._max_content is not None and len(call.content) > self._max_content:
             return False
         return all(_tag_matches(call.tags, name, values) for name, values in self._tags)
 
-    def _peer_matches(self, call: Call) -> bool:
+    def _peer_matches(self, call: RequestedUse) -> bool:
         if self._peers is None:
             return self._effect == "deny"
         if self._peers == "any":
@@ -105,7 +107,7 @@ class _Matcher:
             return call.peer == call.self_public_key
         return call.peer in self._peers
 
-    def decision(self, call: Call) -> Decision:
+    def decision(self, call: RequestedUse) -> Decision:
         if self._effect == "allow":
             return Allow(self._reason)
         if self._effect == "ask":
@@ -121,9 +123,9 @@ def _tag_matches(tags: Sequence[Sequence[str]], name: str, values: Sequence[str]
     return any(value.startswith(want[:-1]) if want.endswith("*") else value == want for want in values)
 
 
-def _subject(call: Call) -> str:
+def _subject(call: RequestedUse) -> str:
     doing = METHODS[call.method].doing
-    return f"{doing} kind {call.kind} ({kind_name(call.kind)})" if call.method == Method.SIGN_EVENT else doing
+    return f"{doing} kind {call.kind} ({kind_name(call.kind)})" if call.method == Nip46Method.SIGN_EVENT else doing
 
 
 def compile_policy(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keycast.nostr.nip46 import KEY_METHODS, MAX_PERMISSIONS_TEXT, Method, Permission, PermissionsError
+from keycast.nostr.nip46 import KEY_METHODS, MAX_PERMISSIONS_TEXT, Nip46Method, PermissionsError, RequestedPermission
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
+class RequestedPermissions:
     """The methods and kinds an app asked for. ``kinds`` None means sign_event of any kind."""
 
     methods: frozenset[str]
@@ -17,10 +17,10 @@ class Requested:
     def covers(self, method: str, kind: int | None) -> bool:
         if method not in self.methods:
             return False
-        return method != Method.SIGN_EVENT or self.kinds is None or kind in self.kinds
+        return method != Nip46Method.SIGN_EVENT or self.kinds is None or kind in self.kinds
 
 
-def parse_requested(text: str) -> Requested | None:
+def parse_requested(text: str) -> RequestedPermissions | None:
     """Read ``"sign_event:1,nip44_encrypt"``; None when the app asked for nothing in particular.
 
     Entries that no policy knows grant nothing; they are not an error, since NIP-46 leaves the list open.
@@ -29,14 +29,14 @@ def parse_requested(text: str) -> Requested | None:
     if not entries:
         return None
     wishes = [wish for wish in map(_read, entries) if wish is not None]
-    signing = [wish.kind for wish in wishes if wish.method == Method.SIGN_EVENT]
+    signing = [wish.kind for wish in wishes if wish.method == Nip46Method.SIGN_EVENT]
     kinds = None if None in signing else frozenset(kind for kind in signing if kind is not None)
-    return Requested(frozenset(wish.method for wish in wishes), kinds)
+    return RequestedPermissions(frozenset(wish.method for wish in wishes), kinds)
 
 
-def _read(entry: str) -> Permission | None:
+def _read(entry: str) -> RequestedPermission | None:
     try:
-        wish = Permission.parse(entry)
+        wish = RequestedPermission.parse(entry)
     except PermissionsError:
         return None
     return wish if wish.method in KEY_METHODS else None

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from bunker.policy.permissions import Requested
-from keycast.nostr.nip46 import Method
+from bunker.policy.permissions import RequestedPermissions
+from keycast.nostr.nip46 import Nip46Method
 
 PROFILE: Final = 0
 RELAY_SIGN_IN: Final = 22242
 
-STILL_DONE: Final = Requested(
-    frozenset({Method.SIGN_EVENT, Method.NIP04_DECRYPT, Method.NIP44_DECRYPT}), frozenset({PROFILE, RELAY_SIGN_IN})
+STILL_DONE: Final = RequestedPermissions(
+    frozenset({Nip46Method.SIGN_EVENT, Nip46Method.NIP04_DECRYPT, Nip46Method.NIP44_DECRYPT}),
+    frozenset({PROFILE, RELAY_SIGN_IN}),
 )
 REFUSAL: Final = "This key was replaced by a new one and only reads. Connect the app to the new key."

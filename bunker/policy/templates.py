@@ -13,7 +13,7 @@ _SOCIAL_KINDS = [1, 6, 7, 16, 20, 21, 22, 42, 1018, 1063, 1068, 1111, 1311, 1985
 
 
 @dataclass(frozen=True, slots=True)
-class Template:
+class PolicyTemplate:
     """A policy with words: ``may`` and ``may_not`` are sentences for the owner, ``document`` is what is granted."""
 
     slug: str
@@ -28,7 +28,7 @@ def _policy(*rules: dict[str, Any]) -> dict[str, Any]:
     return {"version": 1, "rules": list(rules)}
 
 
-READ_ONLY = Template(
+READ_ONLY = PolicyTemplate(
     slug="read-only",
     title="Read only",
     summary="The app learns who you are, and nothing more.",
@@ -37,7 +37,7 @@ READ_ONLY = Template(
     document=_policy(),
 )
 
-SOCIAL = Template(
+SOCIAL = PolicyTemplate(
     slug="social",
     title="Social",
     summary="Post, reply, react and zap in your name.",
@@ -55,7 +55,7 @@ SOCIAL = Template(
     document=_policy({"effect": "allow", "methods": ["sign_event"], "kinds": _SOCIAL_KINDS}),
 )
 
-MESSAGING = Template(
+MESSAGING = PolicyTemplate(
     slug="messaging",
     title="Messaging",
     summary="Read and write private messages in your name.",
@@ -75,7 +75,7 @@ MESSAGING = Template(
     ),
 )
 
-FULL = Template(
+FULL = PolicyTemplate(
     slug="full",
     title="Everything",
     summary="The app can do all that your key can. Only for apps you trust with your name.",
@@ -91,4 +91,4 @@ FULL = Template(
     ),
 )
 
-TEMPLATES: dict[str, Template] = {template.slug: template for template in (READ_ONLY, SOCIAL, MESSAGING, FULL)}
+TEMPLATES: dict[str, PolicyTemplate] = {template.slug: template for template in (READ_ONLY, SOCIAL, MESSAGING, FULL)}

@@ -12,15 +12,15 @@ from bunker.models import Connection
 from bunker.policy import kind_name
 from keycast.audit import selectors as audit
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import PersonalKey
 
 PAGE_SIZE = 25
 FILTERS = {"": "Everything", "ok": "Done", "denied": "Refused", "failed": "Failed"}
 OUTCOMES = {
-    "ok": (Outcome.OK,),
-    "denied": (Outcome.DENIED,),
-    "failed": (Outcome.FAILED, Outcome.UNKNOWN),
+    "ok": (AuditOutcome.OK,),
+    "denied": (AuditOutcome.DENIED,),
+    "failed": (AuditOutcome.FAILED, AuditOutcome.UNKNOWN),
 }
 # The log keeps codes, which stay short and mean the same for ever; these are their words.
 _REASONS = {
@@ -43,7 +43,7 @@ _CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ActivityLine:
     """One thing that happened. ``who`` is the actor's label: an app's own claim, or a person's e-mail address."""
 
     what: str
@@ -56,40 +56,42 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ActivityPage:
     """Newest first; ``older`` is the cursor of the next page, empty on the last one."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ActivityLine, ...]
     older: str
     outcome: str
 
 
-def activity_of_connection(connection: Connection, *, outcome: str = "", before: str = "") -> Page:
+def activity_of_connection(connection: Connection, *, outcome: str = "", before: str = "") -> ActivityPage:
     """What one app did and what was done about it. The caller has checked that it is the reader's."""
     return _page(connection.tenant_id, connection.key_id.hex, connection.id.hex, outcome, before)
 
 
-def activity_of_key(key: PersonalKey, *, outcome: str = "", before: str = "", limit: int = PAGE_SIZE) -> Page:
+def activity_of_key(key: PersonalKey, *, outcome: str = "", before: str = "", limit: int = PAGE_SIZE) -> ActivityPage:
     """What one key did, through whatever app. The caller has checked that it is the reader's."""
     return _page(key.tenant_id, key.id.hex, "", outcome, before, limit)
 
 
-def _page(tenant_id: Any, key_id: str, connection_id: str, outcome: str, before: str, limit: int = PAGE_SIZE) -> Page:
+def _page(
+    tenant_id: Any, key_id: str, connection_id: str, outcome: str, before: str, limit: int = PAGE_SIZE
+) -> ActivityPage:
     outcome = outcome if outcome in FILTERS else ""
     found = audit.page_of_key(
         chain=chain_of(tenant_id),
         key_id=key_id,
         connection_id=connection_id,
-        filters=audit.Filters(outcomes=OUTCOMES.get(outcome, ())),
+        filters=audit.AuditFilters(outcomes=OUTCOMES.get(outcome, ())),
         cursor=before,
         limit=limit,
     )
-    return Page(tuple(map(in_words, found.lines)), found.next_cursor, outcome)
+    return ActivityPage(tuple(map(in_words, found.lines)), found.next_cursor, outcome)
 
 
-def in_words(row: audit.Line) -> Line:
+def in_words(row: audit.AuditLine) -> ActivityLine:
     """A row of the log as people read it."""
-    return Line(
+    return ActivityLine(
         what=_what(row),
         detail=_detail(row),
         reason=_reason(row.data),
@@ -100,16 +102,16 @@ def in_words(row: audit.Line) -> Line:
     )
 
 
-def _what(row: audit.Line) -> str:
+def _what(row: audit.AuditLine) -> str:
     kind = row.data.get("kind")
-    if row.tag == Tag.SIGN_EVENT and type(kind) is int:
+    if row.tag == AuditTag.SIGN_EVENT and type(kind) is int:
         return f"Sign: {kind_name(kind)}"
     return row.sentence
 
 
-def _detail(row: audit.Line) -> str:
+def _detail(row: audit.AuditLine) -> str:
     kind, peer = row.data.get("kind"), row.data.get("peer")
-    if row.tag == Tag.SIGN_EVENT and type(kind) is int:
+    if row.tag == AuditTag.SIGN_EVENT and type(kind) is int:
         return f"kind {kind}"
     return f"with {peer[:8]}…" if isinstance(peer, str) and peer else ""
 

@@ -12,15 +12,15 @@ from django.contrib import messages
 from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.selectors import members_of
 from bunker.portal import activity
 from keycast.audit import browser_exports, selectors
-from keycast.audit.browsing import Sheet, browse
-from keycast.audit.selectors import Filters
+from keycast.audit.browsing import AuditBrowsePage, browse
+from keycast.audit.selectors import AuditFilters
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys.models import PersonalKey
 
@@ -44,8 +44,8 @@ GROUPS = {
 def tags_of(group: str) -> list[str]:
     """The tags that a group stands for; requests of apps are the uses of keys."""
     if group == "uses":
-        return [tag.value for tag in Tag if tag.value.endswith(":request")]
-    return [tag.value for tag in Tag if tag.value.startswith(GROUPS[group][1])]
+        return [tag.value for tag in AuditTag if tag.value.endswith(":request")]
+    return [tag.value for tag in AuditTag if tag.value.startswith(GROUPS[group][1])]
 
 
 class AuditForm(forms.Form):
@@ -69,11 +69,11 @@ class AuditForm(forms.Form):
         assert isinstance(field, forms.ChoiceField)  # noqa: S101 -- as declared above
         field.choices = choices
 
-    def filters(self) -> Filters:
+    def filters(self) -> AuditFilters:
         """What was asked, once the form is valid. Days are days in UTC, the last one included."""
         asked = self.cleaned_data
         last = asked["until"] + datetime.timedelta(days=1) if asked["until"] else None
-        return Filters(
+        return AuditFilters(
             tags=tags_of(asked["what"]) if asked["what"] else [],
             outcomes=activity.OUTCOMES.get(asked["outcome"], ()),
             actor_id=asked["person"],
@@ -84,18 +84,18 @@ class AuditForm(forms.Form):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntryView:
     """One line in words, and the name of the key that it is about."""
 
-    line: activity.Line
+    line: activity.ActivityLine
     key: str
 
 
-@portal_view("GET", action=Action.VIEW_AUDIT)
+@portal_view("GET", action=MemberPermission.VIEW_AUDIT)
 def log(request: PortalRequest) -> HttpResponse:
     """One page of the tenant's own chain."""
     form = _form(request, request.GET)
-    sheet = Sheet([])
+    sheet = AuditBrowsePage([])
     if form.is_valid():
         cursors = {name: request.GET.get(name, "") for name in ("before", "after")}
         sheet = browse(filters=form.filters(), chain=chain_of(request.tenant.id), limit=SHOWN, **cursors)
@@ -110,7 +110,7 @@ def log(request: PortalRequest) -> HttpResponse:
     return render(request, "apps/audit.html", context)
 
 
-@portal_view("POST", action=Action.VIEW_AUDIT)
+@portal_view("POST", action=MemberPermission.VIEW_AUDIT)
 def export(request: PortalRequest) -> HttpResponse:
     """The rows that the filters choose, as a file that proves itself."""
     form, chain = _form(request, request.POST), chain_of(request.tenant.id)
@@ -132,10 +132,10 @@ def _form(request: PortalRequest, data: QueryDict) -> AuditForm:
     return AuditForm(data, people=people, keys=[(key.id.hex, f"{key.name} ({key.user.email})") for key in keys])
 
 
-def _entries(request: PortalRequest, lines: list[selectors.Line]) -> list[Entry]:
+def _entries(request: PortalRequest, lines: list[selectors.AuditLine]) -> list[AuditEntryView]:
     ids = {UUID(line.key_id) for line in lines if line.key_id}
     names = {key.id.hex: key.name for key in PersonalKey.objects.filter(tenant=request.tenant, id__in=ids)}
-    return [Entry(activity.in_words(line), names.get(line.key_id, "")) for line in lines]
+    return [AuditEntryView(activity.in_words(line), names.get(line.key_id, "")) for line in lines]
 
 
 def _address(request: PortalRequest, **cursor: str) -> str:

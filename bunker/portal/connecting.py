@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.crypto import get_random_string
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from bunker import services
 from bunker.portal.forms import ApproveForm, ConnectForm, UriForm
@@ -24,7 +24,7 @@ from keys.selectors import keys_of
 ONCE_SECONDS = 24 * 3600
 
 
-@portal_view("GET", "POST", action=Action.CONNECT_APP)
+@portal_view("GET", "POST", action=MemberPermission.CONNECT_APP)
 def connect(request: PortalRequest) -> HttpResponse:
     """Choose what to grant, then see the bunker URL: in this one answer, and never again."""
     keys = _active_keys(request)
@@ -82,7 +82,7 @@ def _connect_page(
     return render(request, "apps/connect.html", context, status=status)
 
 
-@portal_view("GET", "POST", action=Action.CONNECT_APP)
+@portal_view("GET", "POST", action=MemberPermission.CONNECT_APP)
 def approve(request: PortalRequest) -> HttpResponse:
     """Take a pasted nostrconnect:// address, show what it asks for, and let the app in when its owner says so."""
     keys = _active_keys(request)

@@ -9,7 +9,7 @@ from typing import Any
 from django import forms
 from django.utils import timezone
 
-from bunker.policy import TEMPLATES, Template
+from bunker.policy import TEMPLATES, PolicyTemplate
 from bunker.services import checked_relays
 from keycast.base.errors import KeycastError
 from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
@@ -25,7 +25,7 @@ _URI_REFUSALS = {
 _NOT_AN_ADDRESS = "This is not a nostrconnect:// address. Copy it whole from the app: it starts with nostrconnect://"
 
 
-class NameForm(forms.Form):
+class AppNameForm(forms.Form):
     """An app's name, for its owner's eyes only."""
 
     name = forms.CharField(
@@ -36,7 +36,7 @@ class NameForm(forms.Form):
     )
 
 
-class GrantForm(NameForm):
+class GrantForm(AppNameForm):
     """What an app gets: a key, a policy, and until when."""
 
     key = forms.ChoiceField(label="Key")
@@ -45,7 +45,11 @@ class GrantForm(NameForm):
     field_order = ("key", "name", "policy", "lifetime")
 
     def __init__(
-        self, *args: Any, keys: Sequence[PersonalKey], policies: Iterable[Template] = TEMPLATES.values(), **kwargs: Any
+        self,
+        *args: Any,
+        keys: Sequence[PersonalKey],
+        policies: Iterable[PolicyTemplate] = TEMPLATES.values(),
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.fields["policy"] = forms.ChoiceField(

@@ -5,25 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bunker.policy import TEMPLATES, Allow, Call, Template, compile_policy, kind_name
-from keycast.nostr.nip46 import KEY_METHODS, METHODS, Method, Permission, Use
+from bunker.policy import TEMPLATES, Allow, PolicyTemplate, RequestedUse, compile_policy, kind_name
+from keycast.nostr.nip46 import KEY_METHODS, METHODS, Nip46Method, RequestedPermission, Use
 
 _SOMEBODY = "0" * 64
 _ALWAYS = frozenset(name for name, row in METHODS.items() if row.use is Use.NONE)
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class PolicyOffer:
     """One policy beside an app's wishes: ``granted`` and ``refused`` are phrases, empty when it asked for nothing."""
 
-    template: Template
+    template: PolicyTemplate
     granted: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
 
 
-def phrase(permission: Permission) -> str:
+def phrase(permission: RequestedPermission) -> str:
     """A wish in plain words."""
-    if permission.method == Method.SIGN_EVENT:
+    if permission.method == Nip46Method.SIGN_EVENT:
         if permission.kind is None:
             return "Sign any kind of event"
         return f"Sign: {kind_name(permission.kind)} (kind {permission.kind})"
@@ -31,31 +31,33 @@ def phrase(permission: Permission) -> str:
     return row.wish if row is not None and row.wish else f"{permission.method} (nothing Keycast knows)"
 
 
-def wishes(permissions: Sequence[Permission]) -> list[str]:
+def wishes(permissions: Sequence[RequestedPermission]) -> list[str]:
     """What to show of an app's request; harmless methods that every app may use are left out."""
     return [phrase(permission) for permission in permissions if permission.method not in _ALWAYS]
 
 
-def offers(permissions: Sequence[Permission] = (), templates: Iterable[Template] = TEMPLATES.values()) -> list[Offer]:
+def offers(
+    permissions: Sequence[RequestedPermission] = (), templates: Iterable[PolicyTemplate] = TEMPLATES.values()
+) -> list[PolicyOffer]:
     """Each template, with what it would grant and refuse of ``permissions``."""
     return [_offer(template, permissions) for template in templates]
 
 
-def _offer(template: Template, permissions: Sequence[Permission]) -> Offer:
+def _offer(template: PolicyTemplate, permissions: Sequence[RequestedPermission]) -> PolicyOffer:
     granted: list[str] = []
     refused: list[str] = []
     for permission in permissions:
         if permission.method not in _ALWAYS:
             (granted if grants(template, permission) else refused).append(phrase(permission))
-    return Offer(template, tuple(granted), tuple(refused))
+    return PolicyOffer(template, tuple(granted), tuple(refused))
 
 
-def grants(template: Template, permission: Permission) -> bool:
+def grants(template: PolicyTemplate, permission: RequestedPermission) -> bool:
     """Whether the template allows this wish, as the engine would decide it. "Any kind" is granted by no template
     but the one that grants every kind there is to grant."""
     if permission.method not in KEY_METHODS:
         return False
-    if permission.method == Method.SIGN_EVENT and permission.kind is None:
+    if permission.method == Nip46Method.SIGN_EVENT and permission.kind is None:
         return template.slug == "full"
-    call = Call(method=permission.method, self_public_key="", kind=permission.kind, peer=_SOMEBODY)
+    call = RequestedUse(method=permission.method, self_public_key="", kind=permission.kind, peer=_SOMEBODY)
     return isinstance(compile_policy(template.document).decide(call), Allow)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.conf import settings
 from django.http import HttpResponse
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, portal_view
 from accounts.portal.tenant import change, page, saved
 from accounts.quotas import Quota, limit_of, used
@@ -14,7 +14,7 @@ from bunker.policy import TEMPLATES
 from bunker.portal.forms import PoliciesForm, RelaysForm
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def policies(request: PortalRequest) -> HttpResponse:
     """Offered and first policy; apps that are connected keep what they were granted."""
     tenant = request.tenant
@@ -29,7 +29,7 @@ def policies(request: PortalRequest) -> HttpResponse:
     return page(request, "tenant/policies.html", form, templates=TEMPLATES.values())
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def relays(request: PortalRequest) -> HttpResponse:
     """Relays beside the built-in one in new bunker URLs."""
     tenant = request.tenant

@@ -8,12 +8,12 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from bunker import services
 from bunker.models import Connection
 from bunker.portal import activity
-from bunker.portal.forms import NameForm
+from bunker.portal.forms import AppNameForm
 from bunker.portal.presentation import present
 from bunker.selectors import connection_of, connections_of
 from keys.selectors import key_of
@@ -30,7 +30,7 @@ def _to_app(connection: Connection) -> HttpResponse:
     return redirect("apps:detail", connection_id=connection.id)
 
 
-@portal_view("GET", action=Action.VIEW_CONNECTION)
+@portal_view("GET", action=MemberPermission.VIEW_CONNECTION)
 def app_list(request: PortalRequest) -> HttpResponse:
     """All apps of the member: live ones first, ended ones below."""
     found = connections_of(tenant=request.tenant, user=request.user)[:MAX_SHOWN]
@@ -39,7 +39,7 @@ def app_list(request: PortalRequest) -> HttpResponse:
     return render(request, "apps/list.html", context)
 
 
-@portal_view("GET", action=Action.VIEW_CONNECTION)
+@portal_view("GET", action=MemberPermission.VIEW_CONNECTION)
 def detail(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """One app: what it may do, what it did, and how to end it."""
     connection = own_app(request, connection_id)
@@ -48,14 +48,14 @@ def detail(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     )
     context = {
         "app": present(connection),
-        "rename_form": NameForm(initial={"name": connection.name}),
+        "rename_form": AppNameForm(initial={"name": connection.name}),
         "activity": page,
         "filters": activity.FILTERS,
     }
     return render(request, "apps/detail.html", context)
 
 
-@portal_view("GET", action=Action.VIEW_CONNECTION)
+@portal_view("GET", action=MemberPermission.VIEW_CONNECTION)
 def status(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """How pairing stands: a fragment that asks again every two seconds while the app is awaited.
 
@@ -67,11 +67,11 @@ def status(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     return render(request, "apps/status.html", {"app": app})
 
 
-@portal_view("POST", action=Action.MANAGE_CONNECTION)
+@portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
 def rename(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Give the app another name."""
     connection = own_app(request, connection_id)
-    form = NameForm(request.POST)
+    form = AppNameForm(request.POST)
     if form.is_valid():
         services.rename_connection(actor=actor_of(request), connection=connection, name=form.cleaned_data["name"])
         messages.success(request, "The app has its new name.")
@@ -80,7 +80,7 @@ def rename(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     return _to_app(connection)
 
 
-@portal_view("POST", action=Action.MANAGE_CONNECTION)
+@portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
 def lock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Refuse whatever the app asks until it is unlocked."""
     connection = own_app(request, connection_id)
@@ -89,7 +89,7 @@ def lock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     return _to_app(connection)
 
 
-@portal_view("POST", action=Action.MANAGE_CONNECTION)
+@portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
 def unlock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Let the app go on."""
     connection = own_app(request, connection_id)
@@ -98,7 +98,7 @@ def unlock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     return _to_app(connection)
 
 
-@portal_view("GET", "POST", action=Action.REVOKE_CONNECTION)
+@portal_view("GET", "POST", action=MemberPermission.REVOKE_CONNECTION)
 def revoke(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Ask once, then end the app's access for good."""
     connection = own_app(request, connection_id)
@@ -109,7 +109,7 @@ def revoke(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     return _to_app(connection)
 
 
-@portal_view("GET", action=Action.VIEW_KEY)
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
 def key_activity(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Everything that happened with one key, through whatever app."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)

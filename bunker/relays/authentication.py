@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from itertools import islice
 
 from bunker.relays.budget import TokenBucket
-from bunker.relays.interfaces import Authenticator
+from bunker.relays.interfaces import Nip42Signer
 from bunker.relays.limits import OutboundLimits
 from keycast.nostr.nip01 import UnsignedEvent, serialize
 
@@ -19,7 +19,7 @@ MOST_CHALLENGE_CHARS = 1_024
 SIGN_SECONDS = 10.0
 
 
-class Authentication:
+class Nip42Authentication:
     """Holds the newest challenge and signs it, for a bounded number of keys, when something was refused without it.
 
     A challenge alone is not answered: that would tell every relay which keys belong together.
@@ -28,7 +28,7 @@ class Authentication:
     def __init__(
         self,
         url: str,
-        authenticator: Authenticator | None,
+        authenticator: Nip42Signer | None,
         keys: Callable[[], Collection[str]],
         limits: OutboundLimits,
         clock: Callable[[], float],
@@ -73,7 +73,7 @@ class Authentication:
         if self._task is not None:
             self._task.cancel()
 
-    async def _answer(self, challenge: str, authenticator: Authenticator, put: Callable[[bytes], None]) -> None:
+    async def _answer(self, challenge: str, authenticator: Nip42Signer, put: Callable[[bytes], None]) -> None:
         tags = [["relay", self._url], ["challenge", challenge]]
         self._sent.clear()
         for key in list(islice(self._keys(), self._limits.auth_keys)):

@@ -19,8 +19,8 @@ from channels.layers import get_channel_layer
 
 from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub
-from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
-from bunker.relays.unserved import Patience
+from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
+from bunker.relays.unserved import RetryQueue
 from keycast.nostr.nip01 import EventError, parse_event
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ Layer = Any
 """A Channels layer; the package has no types."""
 
 
-class Outflow:
+class GroupSendQueue:
     """Items for a group, sent in batches in the order they came; full means refused, a failed batch is lost."""
 
     def __init__(self, group: str, layer: Layer) -> None:
@@ -128,11 +128,11 @@ class WebBridge:
     def __init__(self, hub: RelayHub, layer: Layer | None = None) -> None:
         self._hub = hub
         self._layer = layer or get_channel_layer()
-        self._out = Outflow(REQUESTS, self._layer)
+        self._out = GroupSendQueue(REQUESTS, self._layer)
 
-    def receive(self, event: Event, raw: bytes, relay: str) -> Drop | None:
+    def receive(self, event: Event, raw: bytes, relay: str) -> DropReason | None:
         """Send an accepted event to the workers (interfaces.EventSink)."""
-        return None if self._out.put(raw) else Drop.BUSY
+        return None if self._out.put(raw) else DropReason.BUSY
 
     async def run(self) -> None:
         """Serve until cancelled."""
@@ -165,9 +165,9 @@ class WorkerBridge:
     def __init__(self, layer: Layer | None = None, intake: Intake | None = None) -> None:
         self._layer = layer or get_channel_layer()
         self.intake = intake or Intake()
-        self._out = Outflow(REPLIES, self._layer)
+        self._out = GroupSendQueue(REPLIES, self._layer)
         self._sink: EventSink | None = None
-        self._patience = Patience(self._offer, self._give_up, MOST_QUEUED)
+        self._patience = RetryQueue(self._offer, self._give_up, MOST_QUEUED)
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
 
@@ -218,11 +218,11 @@ class WorkerBridge:
         except EventError:
             self.intake.counters.misc["bridge-malformed"] += 1
             return
-        if self._offer(event, item) is Drop.NOT_READY:
+        if self._offer(event, item) is DropReason.NOT_READY:
             self._patience.keep(event, item)
 
-    def _offer(self, event: Event, raw: bytes) -> Drop | None:
+    def _offer(self, event: Event, raw: bytes) -> DropReason | None:
         return None if self._sink is None else self._sink.receive(event, raw, BUILT_IN)
 
     def _give_up(self, event: Event) -> None:
-        self.intake.counters.drops[BUILT_IN, Drop.NOT_READY] += 1
+        self.intake.counters.drops[BUILT_IN, DropReason.NOT_READY] += 1

@@ -16,10 +16,10 @@ from typing import Any
 from channels.consumer import AsyncConsumer
 from channels.db import database_sync_to_async
 
-from bunker.relays.direct_protocol import DirectOut, direct_of
+from bunker.relays.direct_protocol import DirectFrameSink, direct_of
 from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.outbox import Outbox
-from bunker.relays.session import Session
+from bunker.relays.session import RelaySession
 
 logger = logging.getLogger(__name__)
 
@@ -63,15 +63,15 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
             return
         try:
             await send({"type": "websocket.accept"})
-            await Service(hub, session, receive, send).run(scope, outbox)
+            await RelayConnection(hub, session, receive, send).run(scope, outbox)
         finally:
             hub.close(session, address)
 
 
-class Service:
+class RelayConnection:
     """One accepted connection: frames in, frames out, until one side ends."""
 
-    def __init__(self, hub: RelayHub, session: Session, receive: Receive, send: Any) -> None:
+    def __init__(self, hub: RelayHub, session: RelaySession, receive: Receive, send: Any) -> None:
         self._hub = hub
         self._session = session
         self._receive = receive
@@ -88,7 +88,7 @@ class Service:
         direct = direct_of(scope)
         tasks: set[asyncio.Task[Any]] = set()
         if direct is not None and direct.take_over(self.handle):
-            self._session.out = DirectOut(direct, self._hub.limits.queue_bytes)
+            self._session.out = DirectFrameSink(direct, self._hub.limits.queue_bytes)
             self._abort = direct.abort
         else:
             writer = asyncio.create_task(outbox.run())

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from bunker.relays.authentication import Authentication
+from bunker.relays.authentication import Nip42Authentication
 from bunker.relays.budget import TokenBucket
-from bunker.relays.event_checks import Intake, Lane
-from bunker.relays.health_score import Vitals
-from bunker.relays.interfaces import Drop, EventSink
+from bunker.relays.event_checks import Intake, IntakeSource
+from bunker.relays.health_score import RelayMeasurements
+from bunker.relays.interfaces import DropReason, EventSink
 from bunker.relays.limits import OutboundLimits
-from bunker.relays.pending import Outgoing
-from bunker.relays.subscription_plan import WIDE, Plan
+from bunker.relays.pending import PendingPublications
+from bunker.relays.subscription_plan import WIDE, SubscriptionPlan
 
 if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
@@ -29,12 +29,12 @@ _encode = msgspec.json.Encoder().encode
 
 MISBEHAVIOUR = frozenset(
     {
-        Drop.TOO_LARGE,
-        Drop.MALFORMED,
-        Drop.WRONG_KIND,
-        Drop.WRONG_RECIPIENT,
-        Drop.BAD_ID,
-        Drop.BAD_SIGNATURE,
+        DropReason.TOO_LARGE,
+        DropReason.MALFORMED,
+        DropReason.WRONG_KIND,
+        DropReason.WRONG_RECIPIENT,
+        DropReason.BAD_ID,
+        DropReason.BAD_SIGNATURE,
     }
 )
 """What an honest relay does not send, given our filters."""
@@ -44,12 +44,12 @@ RETRY_FIRST = 15.0
 RETRY_MOST = 600.0
 
 
-class Misbehaved(Exception):
+class RelayMisbehaved(Exception):
     """The relay sent too much of what it should not."""
 
 
 @dataclass(slots=True)
-class Asked:
+class OpenSubscription:
     """One subscription on this connection; monotonic seconds. ``retry_at`` is set while the relay has it closed."""
 
     at: float
@@ -58,20 +58,20 @@ class Asked:
     refusals: int = 0
 
 
-class Conversation:
+class RelayProtocol:
     """Everything about one connection but the socket. ``receive`` and ``tick`` are synchronous."""
 
     def __init__(
         self,
-        lane: Lane,
+        lane: IntakeSource,
         keys: Collection[str],
-        plan: Plan,
-        outgoing: Outgoing,
-        vitals: Vitals,
+        plan: SubscriptionPlan,
+        outgoing: PendingPublications,
+        vitals: RelayMeasurements,
         *,
         intake: Intake,
         sink: Callable[[], EventSink | None],
-        authentication: Authentication,
+        authentication: Nip42Authentication,
         limits: OutboundLimits,
         clock: Callable[[], float],
         wall: Callable[[], float],
@@ -80,7 +80,7 @@ class Conversation:
         self._intake, self._sink, self._limits = intake, sink, limits
         self._clock, self._wall = clock, wall
         self._auth = authentication
-        self._asked: dict[str, Asked] = {}
+        self._asked: dict[str, OpenSubscription] = {}
         self._strikes = TokenBucket(1.0, limits.strikes, clock)
         self._surplus = TokenBucket(limits.surplus_per_second, 20 * limits.surplus_per_second, clock)
         self.out: deque[str] = deque()
@@ -124,7 +124,7 @@ class Conversation:
             name = _as_text(parts[0])
             self._dispatch(name, parts)
         except (ValueError, IndexError, RecursionError):
-            self._strike(Drop.MALFORMED)
+            self._strike(DropReason.MALFORMED)
 
     # Messages
 
@@ -142,28 +142,28 @@ class Conversation:
         elif name == "NOTICE":
             self._vitals.notices += 1
         else:
-            self._strike(Drop.UNASKED)
+            self._strike(DropReason.UNASKED)
 
     def _event(self, name: str, raw: bytes) -> None:
         sink = self._sink()
         if name not in self._asked:
-            self._strike(Drop.UNASKED)
+            self._strike(DropReason.UNASKED)
             return
         if sink is None:
-            self._intake.drop(self._lane, Drop.NOT_READY)
+            self._intake.drop(self._lane, DropReason.NOT_READY)
             return
         event, reason = self._intake.admit(raw.strip(), self._lane)
         if event is not None and reason is None:
             self._intake.hand_over(event, raw, self._lane, sink)
         elif reason in MISBEHAVIOUR:
             self._count_strike()
-        elif event is not None and reason in {Drop.UNASKED, Drop.NOT_SERVED}:
+        elif event is not None and reason in {DropReason.UNASKED, DropReason.NOT_SERVED}:
             self._not_ours(event)
 
     def _not_ours(self, event: Event) -> None:
         """Bear with relays that ignore ``#p`` for live events, within bounds, and with echoes of our own replies."""
         if event.pubkey not in self._keys and not self._plan.is_wide and not self._surplus.take():
-            raise Misbehaved
+            raise RelayMisbehaved
 
     def _ok(self, event_id: str, accepted: bool, text: str) -> None:
         # The OK to our AUTH comes by the same message as those to events, so it is looked for first.
@@ -172,7 +172,7 @@ class Conversation:
                 self._authenticated()
             return
         if event_id not in self._outgoing:
-            self._strike(Drop.UNASKED)
+            self._strike(DropReason.UNASKED)
             return
         needs_auth, took = self._outgoing.answered(event_id, accepted, text, self._clock())
         if needs_auth:
@@ -185,7 +185,7 @@ class Conversation:
     def _eose(self, name: str) -> None:
         asked = self._asked.get(name)
         if asked is None:
-            self._strike(Drop.UNASKED)
+            self._strike(DropReason.UNASKED)
         elif not asked.has_ended:
             asked.has_ended, asked.refusals = True, 0
             self._vitals.eose(self._clock() - asked.at)
@@ -193,7 +193,7 @@ class Conversation:
     def _closed(self, name: str, text: str) -> None:
         asked = self._asked.get(name)
         if asked is None:
-            self._strike(Drop.UNASKED)
+            self._strike(DropReason.UNASKED)
             return
         self._vitals.refusal()
         asked.refusals += 1
@@ -213,10 +213,10 @@ class Conversation:
         self.change([name for name, asked in self._asked.items() if asked.retry_at is not None], ())
         self.send_due()
 
-    def _ask(self, name: str, before: Asked | None) -> None:
+    def _ask(self, name: str, before: OpenSubscription | None) -> None:
         # Some way back: what came while this connection was down is asked for as well, and duplicates cost nothing.
         since = int(self._wall()) - self._limits.since_overlap
-        self._asked[name] = Asked(self._clock(), refusals=before.refusals if before else 0)
+        self._asked[name] = OpenSubscription(self._clock(), refusals=before.refusals if before else 0)
         self._say("REQ", name, self._plan.filter(name, since))
 
     def _say(self, *parts: object) -> None:
@@ -227,14 +227,14 @@ class Conversation:
 
     def _put(self, frame: str) -> None:
         if len(self.out) >= MOST_QUEUED:
-            raise Misbehaved  # it does not read what we send
+            raise RelayMisbehaved  # it does not read what we send
         self.out.append(frame)
         self.wanted.set()
 
-    def _strike(self, reason: Drop) -> None:
+    def _strike(self, reason: DropReason) -> None:
         self._intake.drop(self._lane, reason)
         self._count_strike()
 
     def _count_strike(self) -> None:
         if not self._strikes.take():
-            raise Misbehaved
+            raise RelayMisbehaved

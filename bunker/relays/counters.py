@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from bunker.relays.interfaces import Drop
+from bunker.relays.interfaces import DropReason
 
 
 class Counters:
@@ -14,7 +14,7 @@ class Counters:
 
     def __init__(self) -> None:
         self.accepted: Counter[str] = Counter()
-        self.drops: Counter[tuple[str, Drop]] = Counter()
+        self.drops: Counter[tuple[str, DropReason]] = Counter()
         self.misc: Counter[str] = Counter()
 
     def drops_of(self, relay: str) -> dict[str, int]:

@@ -192,7 +192,7 @@ def direct_of(scope: Any) -> DirectProtocol | None:
     return direct if isinstance(direct, DirectProtocol) else None
 
 
-class DirectOut:
+class DirectFrameSink:
     """A session's frames straight to the transport; see ``session.Out``."""
 
     __slots__ = ("_direct", "_lazy", "_most_bytes", "is_overflown")

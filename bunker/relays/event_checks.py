@@ -12,7 +12,7 @@ from time import monotonic, time
 
 from bunker.relays.budget import TokenBucket
 from bunker.relays.counters import Counters
-from bunker.relays.interfaces import Drop, EventSink, ServedKeys
+from bunker.relays.interfaces import DropReason, EventSink, ServedKeys
 from bunker.relays.limits import IntakeLimits
 from keycast.base.seen_ids import SeenIds
 from keycast.crypto import schnorr
@@ -22,7 +22,7 @@ KIND = 24133
 _ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{64})"')
 
 
-class NobodyServed:
+class NoServedKeys:
     """The served keys of a process in which no worker has spoken yet: none."""
 
     def serves(self, public_key: str, scope: str | None = None) -> bool:
@@ -30,7 +30,7 @@ class NobodyServed:
         return False
 
 
-class Lane:
+class IntakeSource:
     """One source of events as the intake sees it: its name, its tenant scope, its verification budget.
 
     ``takes_replies`` is for the built-in relay, which also passes on what a served key sends to a client; ``wanted``
@@ -61,7 +61,7 @@ class Intake:
         now: Callable[[], float] = time,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.served: ServedKeys = served or NobodyServed()
+        self.served: ServedKeys = served or NoServedKeys()
         self.limits = limits or IntakeLimits()
         self.counters = counters or Counters()
         self._now = now
@@ -69,12 +69,12 @@ class Intake:
         self._global = TokenBucket(self.limits.verifications, self.limits.verifications, clock)
         self._seen = SeenIds(self.limits.seen_ids, self.limits.seen_seconds, clock)
 
-    def lane(self, relay: str) -> Lane:
+    def lane(self, relay: str) -> IntakeSource:
         """Open a lane for an outbound relay, with a verification budget of its own."""
         rate = self.limits.relay_verifications
-        return Lane(relay, TokenBucket(rate, rate, self._clock))
+        return IntakeSource(relay, TokenBucket(rate, rate, self._clock))
 
-    def admit(self, raw: bytes, lane: Lane) -> tuple[Event | None, Drop | None]:
+    def admit(self, raw: bytes, lane: IntakeSource) -> tuple[Event | None, DropReason | None]:
         """Run every check on one event object (its JSON alone, not the frame).
 
         Returns (event, None) for a verified, fresh, first-seen event from or to a served key; (event, reason) or
@@ -82,12 +82,12 @@ class Intake:
         """
         event: Event | None = None
         if len(raw) > self.limits.frame_bytes:
-            reason: Drop | None = Drop.TOO_LARGE
+            reason: DropReason | None = DropReason.TOO_LARGE
         else:
             try:
                 event = parse_event(raw)
             except EventError:
-                reason = Drop.MALFORMED
+                reason = DropReason.MALFORMED
             else:
                 reason = self._screen(event, lane) or self._verify(event, lane)
         if reason is None:
@@ -96,7 +96,7 @@ class Intake:
             self.counters.drops[lane.relay, reason] += 1
         return event, reason
 
-    def hand_over(self, event: Event, raw: bytes, lane: Lane, sink: EventSink) -> Drop | None:
+    def hand_over(self, event: Event, raw: bytes, lane: IntakeSource, sink: EventSink) -> DropReason | None:
         """Give an admitted event to ``sink``; remember its id unless the sender may try again."""
         refusal = sink.receive(event, raw, lane.relay)
         if refusal is None:
@@ -113,45 +113,45 @@ class Intake:
         """Let an id in again (see ``ReplyPort.forget``)."""
         self._seen.discard(event_id)
 
-    def drop(self, lane: Lane, reason: Drop) -> None:
+    def drop(self, lane: IntakeSource, reason: DropReason) -> None:
         """Count a drop that was decided before the event was looked at (steps 1 and 2)."""
         self.counters.drops[lane.relay, reason] += 1
 
-    def _screen(self, event: Event, lane: Lane) -> Drop | None:
+    def _screen(self, event: Event, lane: IntakeSource) -> DropReason | None:
         """Steps 3 and 4 and the memory of ids: everything that costs less than a microsecond."""
         if event.kind != KIND:
-            return Drop.WRONG_KIND
+            return DropReason.WRONG_KIND
         recipient = sole_recipient(event)
         if recipient is None:
-            return Drop.WRONG_RECIPIENT
+            return DropReason.WRONG_RECIPIENT
         # The keys that this relay was asked about, not all that are served: it brings nothing past its subscriptions.
         if lane.wanted is not None and recipient not in lane.wanted:
-            return Drop.UNASKED
+            return DropReason.UNASKED
         serves = self.served.serves
         if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):
-            return Drop.NOT_SERVED
+            return DropReason.NOT_SERVED
         now = self._now()
         if not -self.limits.freshness <= now - event.created_at <= self.limits.freshness:
-            return Drop.STALE
+            return DropReason.STALE
         if len(event.tags) > 1 and is_expired(event, int(now)):
-            return Drop.EXPIRED
+            return DropReason.EXPIRED
         # The claimed id is not checked yet. That is safe: only verified ids are remembered, so at worst a forgery is
         # dropped as a duplicate of the true one.
-        return Drop.DUPLICATE if event.id in self._seen else None
+        return DropReason.DUPLICATE if event.id in self._seen else None
 
-    def _verify(self, event: Event, lane: Lane) -> Drop | None:
+    def _verify(self, event: Event, lane: IntakeSource) -> DropReason | None:
         """Steps 5 and 6. The relay's budget comes first, so that one relay's flood leaves the common one alone."""
         if not lane.budget.take():
-            return Drop.OVER_BUDGET
+            return DropReason.OVER_BUDGET
         if not self._global.take():
             # The others' flood is not this relay's fault.
             lane.budget.give_back()
-            return Drop.OVER_BUDGET
+            return DropReason.OVER_BUDGET
         computed = id_of(event)
         if computed.hex() != event.id:
-            return Drop.BAD_ID
+            return DropReason.BAD_ID
         if not schnorr.verify(bytes.fromhex(event.pubkey), computed, bytes.fromhex(event.sig)):
-            return Drop.BAD_SIGNATURE
+            return DropReason.BAD_SIGNATURE
         return None
 
 

@@ -10,7 +10,7 @@ WEIGHT = 0.2
 SLOW_SECONDS = 1.0
 
 
-class Vitals:
+class RelayMeasurements:
     """Measurements of one relay, from its first connection on."""
 
     def __init__(self) -> None:

@@ -13,12 +13,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from bunker.relays.budget import BucketMap
-from bunker.relays.event_checks import Intake, Lane, sole_recipient
-from bunker.relays.interfaces import BUILT_IN, Drop, EventSink, ServedKeys
+from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
+from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.reply_cache import Memory
-from bunker.relays.session import Out, Session, Subscription
-from bunker.relays.unserved import Patience
+from bunker.relays.reply_cache import RecentEvents
+from bunker.relays.session import FrameSink, RelaySession, Subscription
+from bunker.relays.unserved import RetryQueue
 
 if TYPE_CHECKING:
     from bunker.relays.filters import Filter
@@ -40,18 +40,20 @@ class RelayHub:
         self.limits = limits or BuiltInLimits.from_settings()
         self._clock = clock
         self._sink: EventSink | None = None
-        self._backlog: deque[tuple[float, Event, bytes, Lane]] = deque()
+        self._backlog: deque[tuple[float, Event, bytes, IntakeSource]] = deque()
         self.connections = 0
         self._addresses: Counter[str] = Counter()
         self._budgets = BucketMap(self.limits.verifications_per_ip, self.limits.verifications_per_ip, 10_000, clock)
         self._by_recipient: _Index = {}
         self._by_author: _Index = {}
         self._by_id: _Index = {}
-        self._memory = Memory(self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock)
-        self._lazy: set[Out] = set()
-        self._sessions: dict[str, set[Session]] = {}
+        self._memory = RecentEvents(
+            self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock
+        )
+        self._lazy: set[FrameSink] = set()
+        self._sessions: dict[str, set[RelaySession]] = {}
         self._closed: set[str] = set()
-        self._patience = Patience(self._offer, self._give_up, self.limits.backlog_events)
+        self._patience = RetryQueue(self._offer, self._give_up, self.limits.backlog_events)
 
     # The worker's side (ReplyPort)
 
@@ -92,7 +94,7 @@ class RelayHub:
 
     # The clients' side
 
-    def open(self, scope: str, address: str, out: Out) -> Session | None:
+    def open(self, scope: str, address: str, out: FrameSink) -> RelaySession | None:
         """Start a session for a connection from ``address`` in tenant ``scope``.
 
         None when there are too many, or while the tenant is closed.
@@ -103,12 +105,12 @@ class RelayHub:
             return None
         self.connections += 1
         self._addresses[address] += 1
-        lane = Lane(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
-        session = Session(self, scope, lane, out, self._clock)
+        lane = IntakeSource(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
+        session = RelaySession(self, scope, lane, out, self._clock)
         self._sessions.setdefault(scope, set()).add(session)
         return session
 
-    def close(self, session: Session, address: str) -> None:
+    def close(self, session: RelaySession, address: str) -> None:
         """End a session."""
         session.close()
         known = self._sessions.get(session.scope, set())
@@ -140,7 +142,7 @@ class RelayHub:
         """Open every tenant that was closed."""
         self._closed.clear()
 
-    def accept(self, event: Event, raw: bytes, session: Session) -> Drop | None:
+    def accept(self, event: Event, raw: bytes, session: RelaySession) -> DropReason | None:
         """Take an admitted event: to the worker when it is for a served key, to subscribers in any case."""
         recipient = sole_recipient(event) or ""
         # Then it comes from a served key, or the intake had refused it: a reply for a client, nothing for the worker.
@@ -151,12 +153,12 @@ class RelayHub:
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
             # A shard is changing hands. The client hears OK and would not send again, so it is kept for the next
             # owner.
-            if refusal is Drop.NOT_READY and self._patience.keep(event, raw):
+            if refusal is DropReason.NOT_READY and self._patience.keep(event, raw):
                 self.intake.remember(event.id)
             elif refusal is not None:
                 return refusal
         elif not self._keep(event, raw, session.lane):
-            return Drop.NOT_READY
+            return DropReason.NOT_READY
         if recipient in self._by_recipient or event.pubkey in self._by_author or event.id in self._by_id:
             self._deliver(event, recipient, raw, session.scope)
         return None
@@ -190,7 +192,7 @@ class RelayHub:
                 if not waiting:
                     del index[key]
 
-    def flush_soon(self, out: Out) -> None:
+    def flush_soon(self, out: FrameSink) -> None:
         """Let the lazy frames of ``out`` go after the reply window, unless a reply takes them along before."""
         if not self._lazy:
             asyncio.get_running_loop().call_later(self.limits.reply_window, self._flush)
@@ -198,8 +200,8 @@ class RelayHub:
 
     # Inside
 
-    def _offer(self, event: Event, raw: bytes) -> Drop | None:
-        return Drop.NOT_READY if self._sink is None else self._sink.receive(event, raw, BUILT_IN)
+    def _offer(self, event: Event, raw: bytes) -> DropReason | None:
+        return DropReason.NOT_READY if self._sink is None else self._sink.receive(event, raw, BUILT_IN)
 
     def _give_up(self, event: Event) -> None:
         self.intake.forget(event.id)
@@ -209,7 +211,7 @@ class RelayHub:
         for out in waiting:
             out.flush()
 
-    def _keep(self, event: Event, raw: bytes, lane: Lane) -> bool:
+    def _keep(self, event: Event, raw: bytes, lane: IntakeSource) -> bool:
         """Keep an event for a worker that is starting or moving; False when no more can be kept."""
         oldest = self._clock() - self.limits.memory_seconds
         while self._backlog and self._backlog[0][0] < oldest:

@@ -22,7 +22,7 @@ BUILT_IN = "built-in"
 """The ``relay`` argument of ``EventSink.receive`` for events that came through the built-in relay."""
 
 
-class Drop(StrEnum):
+class DropReason(StrEnum):
     """Why an event went no further. Counted by relay and reason; never logged with content."""
 
     TOO_LARGE = "too-large"
@@ -45,7 +45,7 @@ class Drop(StrEnum):
 class EventSink(Protocol):
     """The worker's end: takes each accepted event once per process."""
 
-    def receive(self, event: Event, raw: bytes, relay: str) -> Drop | None:
+    def receive(self, event: Event, raw: bytes, relay: str) -> DropReason | None:
         """Take an event that passed steps 1-6; must not block, await or raise.
 
         ``event`` was parsed strictly, is kind 24133 with exactly one ``p`` tag naming a key that ``ServedKeys``
@@ -53,8 +53,8 @@ class EventSink(Protocol):
         received. ``relay`` is ``BUILT_IN`` or the outbound relay's URL.
 
         Return None when the event was taken, and also when it is to be ignored in silence (a stranger learns
-        nothing). Return ``Drop.RATE_LIMITED`` or ``Drop.BUSY`` when the sender may try the same event again: the
-        event id is then not remembered, and a client of the built-in relay gets ``OK false``.
+        nothing). Return ``DropReason.RATE_LIMITED`` or ``DropReason.BUSY`` when the sender may try the same event
+        again: the event id is then not remembered, and a client of the built-in relay gets ``OK false``.
         """
 
 
@@ -65,7 +65,7 @@ class ServedKeys(Protocol):
         """Tell whether ``public_key`` (64 lower-case hex) is served, in tenant ``scope`` (UUID hex) if one is given."""
 
 
-class Authenticator(Protocol):
+class Nip42Signer(Protocol):
     """Signs NIP-42 events; implemented by the worker with its transport keys."""
 
     async def sign_auth(self, public_key: str, event: UnsignedEvent) -> Event | None:

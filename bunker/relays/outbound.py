@@ -15,31 +15,31 @@ from time import monotonic, time
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
-from bunker.relays.authentication import Authentication
+from bunker.relays.authentication import Nip42Authentication
 from bunker.relays.bounded_connection import BoundedConnection
 from bunker.relays.budget import TokenBucket
-from bunker.relays.conversation import Conversation, Misbehaved
+from bunker.relays.conversation import RelayMisbehaved, RelayProtocol
 from bunker.relays.event_checks import Intake
-from bunker.relays.health_score import Vitals
-from bunker.relays.interfaces import Authenticator, EventSink, Publication, RelayHealth, RelayStatus
+from bunker.relays.health_score import RelayMeasurements
+from bunker.relays.interfaces import EventSink, Nip42Signer, Publication, RelayHealth, RelayStatus
 from bunker.relays.limits import OutboundLimits
-from bunker.relays.pending import Outgoing
-from bunker.relays.ssrf_guard import Guard, RelayRefused
-from bunker.relays.subscription_plan import Plan
+from bunker.relays.pending import PendingPublications
+from bunker.relays.ssrf_guard import RelayRefused, SsrfGuard
+from bunker.relays.subscription_plan import SubscriptionPlan
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class OutboundContext:
     """What every link of a pool shares."""
 
     intake: Intake
-    guard: Guard
+    guard: SsrfGuard
     limits: OutboundLimits
     settle: Callable[[Publication], None]
     sink: Callable[[], EventSink | None]
-    authenticator: Authenticator | None = None
+    authenticator: Nip42Signer | None = None
     clock: Callable[[], float] = monotonic
     wall: Callable[[], float] = time
 
@@ -58,20 +58,20 @@ class NoRedirects(connect):
         return exc
 
 
-class RelayLink:
+class OutboundRelayConnection:
     """Keeps one connection to ``url``. A relay that fails or misbehaves waits, longer each time, and hurts no other."""
 
-    def __init__(self, url: str, around: Surroundings) -> None:
+    def __init__(self, url: str, around: OutboundContext) -> None:
         self.url = url
         self._around = around
         self._keys: set[str] = set()
         self._lane = around.intake.lane(url)
         self._lane.wanted = self._keys
-        self._plan = Plan(around.limits.keys_per_filter, around.limits.subscriptions)
-        self._outgoing = Outgoing(url, around.limits, around.settle)
-        self._vitals = Vitals()
+        self._plan = SubscriptionPlan(around.limits.keys_per_filter, around.limits.subscriptions)
+        self._outgoing = PendingPublications(url, around.limits, around.settle)
+        self._vitals = RelayMeasurements()
         self._offences = 0
-        self._talk: Conversation | None = None
+        self._talk: RelayProtocol | None = None
 
     # What the pool does
 
@@ -84,20 +84,20 @@ class RelayLink:
         self._keys.update(keys)
         opened, closed = self._plan.update(self._keys)
         if self._talk is not None:
-            with suppress(Misbehaved):  # a full queue: the writer's own timeout ends this connection
+            with suppress(RelayMisbehaved):  # a full queue: the writer's own timeout ends this connection
                 self._talk.change(opened, closed)
 
     def publish(self, publication: Publication, author: str, raw: bytes) -> None:
         """Send an event, now or when connected."""
         if self._outgoing.add(publication, author, raw) and self._talk is not None:
-            with suppress(Misbehaved):
+            with suppress(RelayMisbehaved):
                 self._talk.send_due()
 
     def tick(self) -> None:
         """Do what time brings."""
         self._outgoing.expire(self._around.wall())
         if self._talk is not None:
-            with suppress(Misbehaved):
+            with suppress(RelayMisbehaved):
                 self._talk.tick()
 
     def abandon(self) -> None:
@@ -121,7 +121,7 @@ class RelayLink:
                 await self._connected()
             except RelayRefused:
                 self._vitals.status = RelayStatus.REFUSED
-            except Misbehaved:
+            except RelayMisbehaved:
                 pause = self._penalty
             except (OSError, WebSocketException, EOFError):
                 self._vitals.status = RelayStatus.WAITING
@@ -208,10 +208,10 @@ class RelayLink:
 
     async def _serve(self, socket: ClientConnection) -> None:
         around = self._around
-        auth = Authentication(
+        auth = Nip42Authentication(
             self.url, around.authenticator, lambda: self._keys, around.limits, around.clock, around.wall
         )
-        talk = self._talk = Conversation(
+        talk = self._talk = RelayProtocol(
             self._lane,
             self._keys,
             self._plan,
@@ -244,7 +244,7 @@ class RelayLink:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _read(self, socket: ClientConnection, talk: Conversation) -> None:
+    async def _read(self, socket: ClientConnection, talk: RelayProtocol) -> None:
         """Read no faster than the relay may speak: what comes too fast waits in TCP, not in memory."""
         limits = self._around.limits
         speed = TokenBucket(limits.tokens_per_second, limits.tokens_per_second, self._around.clock)
@@ -255,7 +255,7 @@ class RelayLink:
                 await asyncio.sleep(wait)
             talk.receive(message)
 
-    async def _write(self, socket: ClientConnection, talk: Conversation) -> None:
+    async def _write(self, socket: ClientConnection, talk: RelayProtocol) -> None:
         while True:
             await talk.wanted.wait()
             talk.wanted.clear()

@@ -12,7 +12,7 @@ MOST_REASON_CHARS = 120
 
 
 @dataclass(slots=True, eq=False)
-class Pending:
+class PendingPublication:
     """One event on its way to one relay; times are monotonic seconds, ``sent_at`` None while not on this connection."""
 
     publication: Publication
@@ -24,14 +24,14 @@ class Pending:
     needs_auth: bool = False
 
 
-class Outgoing:
+class PendingPublications:
     """Bounded, by event id. Says what to send when; sends nothing itself."""
 
     def __init__(self, url: str, limits: OutboundLimits, settle: Callable[[Publication], None]) -> None:
         self._url = url
         self._limits = limits
         self._settle = settle
-        self._items: dict[str, Pending] = {}
+        self._items: dict[str, PendingPublication] = {}
 
     def __len__(self) -> int:
         return len(self._items)
@@ -48,7 +48,7 @@ class Outgoing:
         before = self._items.get(publication.event_id)
         if before is not None:
             self._finish(before.publication, PublishState.EXPIRED, "published again")
-        self._items[publication.event_id] = Pending(publication, author, f'["EVENT",{raw.decode()}]')
+        self._items[publication.event_id] = PendingPublication(publication, author, f'["EVENT",{raw.decode()}]')
         return True
 
     def disconnected(self) -> None:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from bunker.relays.event_checks import Intake
-from bunker.relays.interfaces import Authenticator, EventSink, Publication, PublishState, RelayHealth, Settled
+from bunker.relays.interfaces import EventSink, Nip42Signer, Publication, PublishState, RelayHealth, Settled
 from bunker.relays.limits import OutboundLimits
-from bunker.relays.outbound import RelayLink, Surroundings
-from bunker.relays.ssrf_guard import Guard
+from bunker.relays.outbound import OutboundContext, OutboundRelayConnection
+from bunker.relays.ssrf_guard import SsrfGuard
 from keycast.nostr.uris import UriError, normalize_relay_url
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ class RelayPool:
         self,
         intake: Intake,
         *,
-        guard: Guard | None = None,
-        authenticator: Authenticator | None = None,
+        guard: SsrfGuard | None = None,
+        authenticator: Nip42Signer | None = None,
         limits: OutboundLimits | None = None,
         clock: Callable[[], float] = monotonic,
         wall: Callable[[], float] = time,
@@ -41,9 +41,9 @@ class RelayPool:
         self._intake = intake
         self._limits = limits or OutboundLimits()
         self._sink: EventSink | None = None
-        self._around = Surroundings(
+        self._around = OutboundContext(
             intake=intake,
-            guard=guard or Guard(),
+            guard=guard or SsrfGuard(),
             limits=self._limits,
             settle=self._settle,
             sink=lambda: self._sink,
@@ -51,7 +51,7 @@ class RelayPool:
             clock=clock,
             wall=wall,
         )
-        self._links: dict[str, RelayLink] = {}
+        self._links: dict[str, OutboundRelayConnection] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._listeners: dict[Publication, Settled] = {}
@@ -82,7 +82,7 @@ class RelayPool:
             self._remove(url)
         for url in served:
             if url not in self._links:
-                self._links[url] = RelayLink(url, self._around)
+                self._links[url] = OutboundRelayConnection(url, self._around)
             self._links[url].want(normal[url])
         self._start_missing()
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
 
-class Remembered(NamedTuple):
+class RecentEvent(NamedTuple):
     """One event of the memory; ``until`` is monotonic time, ``raw`` its JSON."""
 
     until: float
@@ -22,14 +22,14 @@ class Remembered(NamedTuple):
     raw: bytes
 
 
-class Memory:
+class RecentEvents:
     """Bounded by age, number and bytes; the oldest go first."""
 
     def __init__(self, seconds: float, events: int, size: int, clock: Callable[[], float] = monotonic) -> None:
         self._seconds, self._most_events, self._most_bytes, self._clock = seconds, events, size, clock
-        self._all: deque[Remembered] = deque()
-        self._by_recipient: dict[str, deque[Remembered]] = {}
-        self._by_author: dict[str, deque[Remembered]] = {}
+        self._all: deque[RecentEvent] = deque()
+        self._by_recipient: dict[str, deque[RecentEvent]] = {}
+        self._by_author: dict[str, deque[RecentEvent]] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -38,14 +38,14 @@ class Memory:
     def add(self, event: Event, recipient: str, raw: bytes) -> None:
         """Remember an event and forget what is over a bound."""
         now = self._clock()
-        item = Remembered(now + self._seconds, event, recipient, raw)
+        item = RecentEvent(now + self._seconds, event, recipient, raw)
         self._all.append(item)
         self._by_recipient.setdefault(recipient, deque()).append(item)
         self._by_author.setdefault(event.pubkey, deque()).append(item)
         self._bytes += len(raw)
         self._forget(now)
 
-    def find(self, wanted: Filter) -> list[Remembered]:
+    def find(self, wanted: Filter) -> list[RecentEvent]:
         """Return what matches, newest first (ties by id, NIP-01), at most ``wanted.limit``."""
         self._forget(self._clock())
         if wanted.limit == 0:
@@ -54,7 +54,7 @@ class Memory:
         found.sort(key=lambda item: (-item.event.created_at, item.event.id))
         return found[: wanted.limit]
 
-    def _candidates(self, wanted: Filter) -> Iterable[Remembered]:
+    def _candidates(self, wanted: Filter) -> Iterable[RecentEvent]:
         if wanted.recipients is not None:
             return self._of(self._by_recipient, wanted.recipients)
         if wanted.authors is not None:
@@ -62,7 +62,7 @@ class Memory:
         return iter(self._all)
 
     @staticmethod
-    def _of(index: dict[str, deque[Remembered]], keys: Iterable[str]) -> Iterator[Remembered]:
+    def _of(index: dict[str, deque[RecentEvent]], keys: Iterable[str]) -> Iterator[RecentEvent]:
         for key in keys:
             yield from index.get(key, ())
 
@@ -76,7 +76,7 @@ class Memory:
             self._unlist(self._by_author, item.event.pubkey)
 
     @staticmethod
-    def _unlist(index: dict[str, deque[Remembered]], key: str) -> None:
+    def _unlist(index: dict[str, deque[RecentEvent]], key: str) -> None:
         # The oldest of all is also the oldest under its key, so it stands first here.
         items = index[key]
         items.popleft()

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bunker.relays.budget import TokenBucket
-from bunker.relays.event_checks import Lane, claimed_id
+from bunker.relays.event_checks import IntakeSource, claimed_id
 from bunker.relays.filters import Filter, FilterError, parse_filter
-from bunker.relays.interfaces import Drop
+from bunker.relays.interfaces import DropReason
 
 if TYPE_CHECKING:
     from bunker.relays.hub import RelayHub
@@ -19,27 +19,27 @@ _EVENT = b'["EVENT",{'
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _quote = msgspec.json.Encoder().encode
 
-OK_TEXT: dict[Drop, tuple[bool, str]] = {
-    Drop.TOO_LARGE: (False, "invalid: the event is too large"),
-    Drop.MALFORMED: (False, "invalid: this is not an event"),
-    Drop.WRONG_KIND: (False, "blocked: only kind 24133 is taken here"),
-    Drop.WRONG_RECIPIENT: (False, "invalid: exactly one p tag is needed"),
-    Drop.NOT_SERVED: (False, "blocked: neither from nor to a signer of this relay"),
-    Drop.STALE: (False, "invalid: created_at is too far from the present"),
-    Drop.EXPIRED: (False, "invalid: the event has expired"),
-    Drop.DUPLICATE: (True, "duplicate: already have this event"),
-    Drop.OVER_BUDGET: (False, "rate-limited: slow down"),
-    Drop.BAD_ID: (False, "invalid: the id is not the hash of the event"),
-    Drop.BAD_SIGNATURE: (False, "invalid: bad signature"),
-    Drop.RATE_LIMITED: (False, "rate-limited: slow down"),
-    Drop.BUSY: (False, "error: busy, please try again"),
-    Drop.NOT_READY: (False, "error: the signer is not ready, please try again"),
-    Drop.UNASKED: (False, "blocked: not asked for"),
+OK_TEXT: dict[DropReason, tuple[bool, str]] = {
+    DropReason.TOO_LARGE: (False, "invalid: the event is too large"),
+    DropReason.MALFORMED: (False, "invalid: this is not an event"),
+    DropReason.WRONG_KIND: (False, "blocked: only kind 24133 is taken here"),
+    DropReason.WRONG_RECIPIENT: (False, "invalid: exactly one p tag is needed"),
+    DropReason.NOT_SERVED: (False, "blocked: neither from nor to a signer of this relay"),
+    DropReason.STALE: (False, "invalid: created_at is too far from the present"),
+    DropReason.EXPIRED: (False, "invalid: the event has expired"),
+    DropReason.DUPLICATE: (True, "duplicate: already have this event"),
+    DropReason.OVER_BUDGET: (False, "rate-limited: slow down"),
+    DropReason.BAD_ID: (False, "invalid: the id is not the hash of the event"),
+    DropReason.BAD_SIGNATURE: (False, "invalid: bad signature"),
+    DropReason.RATE_LIMITED: (False, "rate-limited: slow down"),
+    DropReason.BUSY: (False, "error: busy, please try again"),
+    DropReason.NOT_READY: (False, "error: the signer is not ready, please try again"),
+    DropReason.UNASKED: (False, "blocked: not asked for"),
 }
 """What the sender reads for each drop: NIP-01's machine-readable prefix, then words."""
 
 
-class Out(Protocol):
+class FrameSink(Protocol):
     """Where a session's frames go (see outbox.Outbox)."""
 
     is_overflown: bool
@@ -56,18 +56,20 @@ class Subscription:
 
     __slots__ = ("filters", "prefix", "session")
 
-    def __init__(self, session: Session, name: str, filters: list[Filter]) -> None:
+    def __init__(self, session: RelaySession, name: str, filters: list[Filter]) -> None:
         self.session = session
         self.filters = filters
         self.prefix = b'["EVENT",%b,' % _quote(name)
 
 
-class Session:
+class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
     __slots__ = ("_events", "_frames", "_hub", "has_ended", "lane", "on_end", "out", "scope", "subscriptions")
 
-    def __init__(self, hub: RelayHub, scope: str, lane: Lane, out: Out, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, hub: RelayHub, scope: str, lane: IntakeSource, out: FrameSink, clock: Callable[[], float]
+    ) -> None:
         limits = hub.limits
         self._hub = hub
         self.scope = scope
@@ -86,7 +88,7 @@ class Session:
         if text.startswith(_EVENT) and text.endswith(b"]"):
             self._event(text[9:-1])
         elif len(text) > self._hub.intake.limits.frame_bytes:
-            self._hub.intake.drop(self.lane, Drop.TOO_LARGE)
+            self._hub.intake.drop(self.lane, DropReason.TOO_LARGE)
             self._notice("invalid: the message is too large")
         else:
             self._message(text)
@@ -115,7 +117,7 @@ class Session:
             parts = _decode(text)
             name = msgspec.json.decode(parts[0], type=str)
         except (ValueError, IndexError, RecursionError):
-            self._hub.intake.drop(self.lane, Drop.MALFORMED)
+            self._hub.intake.drop(self.lane, DropReason.MALFORMED)
             self._notice("invalid: not a NIP-01 message")
             return
         if name == "EVENT" and len(parts) == 2:
@@ -131,8 +133,8 @@ class Session:
 
     def _event(self, raw: bytes) -> None:
         if not self._events.take():
-            self._hub.intake.drop(self.lane, Drop.RATE_LIMITED)
-            self._ok(claimed_id(raw), *OK_TEXT[Drop.RATE_LIMITED])
+            self._hub.intake.drop(self.lane, DropReason.RATE_LIMITED)
+            self._ok(claimed_id(raw), *OK_TEXT[DropReason.RATE_LIMITED])
             return
         event, reason = self._hub.intake.admit(raw, self.lane)
         if event is not None and reason is None:
@@ -141,7 +143,7 @@ class Session:
             self.out.put(b'["OK","%b",true,""]' % event.id.encode(), lazy=True)
             self._hub.flush_soon(self.out)
         else:
-            self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or Drop.MALFORMED])
+            self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or DropReason.MALFORMED])
 
     def _req(self, parts: list[msgspec.Raw]) -> None:
         name = self._subscription_id(parts[1]) if len(parts) > 1 else None

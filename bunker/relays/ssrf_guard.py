@@ -12,10 +12,10 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable
 
-from bunker.relay_addresses import GuardPolicy, RelayAddress, RelayRefused, check_url
+from bunker.relay_addresses import OutboundPolicy, RelayAddress, RelayRefused, check_url
 from keycast.base.outbound import is_literal, is_public
 
-__all__ = ["Guard", "GuardPolicy", "RelayAddress", "RelayRefused", "check_url", "is_public"]
+__all__ = ["OutboundPolicy", "RelayAddress", "RelayRefused", "SsrfGuard", "check_url", "is_public"]
 
 Resolver = Callable[[str, int], Awaitable[list[str]]]
 """(host, port) -> addresses as text. Raises OSError."""
@@ -50,13 +50,13 @@ async def connect(address: str, port: int) -> socket.socket:
     return opened
 
 
-class Guard:
+class SsrfGuard:
     """Opens sockets to relays that may be used, and to nothing else."""
 
     def __init__(
-        self, policy: GuardPolicy | None = None, resolver: Resolver = resolve, connector: Connector = connect
+        self, policy: OutboundPolicy | None = None, resolver: Resolver = resolve, connector: Connector = connect
     ) -> None:
-        self.policy = policy or GuardPolicy.from_settings()
+        self.policy = policy or OutboundPolicy.from_settings()
         self._resolver = resolver
         self._connector = connector
 

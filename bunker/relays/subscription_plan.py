@@ -12,7 +12,7 @@ from bunker.relays.event_checks import KIND
 WIDE = "all"
 
 
-class Plan:
+class SubscriptionPlan:
     """Keeps keys in their chunks across changes, so that a new key touches one subscription only."""
 
     def __init__(self, keys_per_filter: int, subscriptions: int) -> None:

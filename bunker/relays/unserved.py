@@ -6,16 +6,16 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bunker.relays.interfaces import Drop
+from bunker.relays.interfaces import DropReason
 
 if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
-Offer = Callable[["Event", bytes], Drop | None]
+Offer = Callable[["Event", bytes], DropReason | None]
 GiveUp = Callable[["Event"], None]
 
 
-class Patience:
+class RetryQueue:
     """Offers an event again after 1, 3 and 7 seconds (a lease is taken over within 5), then gives it up. Bounded."""
 
     def __init__(self, offer: Offer, give_up: GiveUp, capacity: int, pauses: tuple[float, ...] = (1, 2, 4)) -> None:
@@ -44,7 +44,7 @@ class Patience:
 
     def _again(self, event: Event, raw: bytes, turn: int) -> None:
         del self._waiting[event.id]
-        if self._offer(event, raw) is not Drop.NOT_READY:
+        if self._offer(event, raw) is not DropReason.NOT_READY:
             return
         if turn < len(self._pauses):
             self._wait(event, raw, turn)

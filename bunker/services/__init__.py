@@ -8,13 +8,13 @@ from bunker.services.lifecycle import (
     revoke_connection,
     unlock_connection,
 )
-from bunker.services.pairing import Bound, bind_connection, lapse_unused_secrets
+from bunker.services.pairing import PairedConnection, bind_connection, lapse_unused_secrets
 from bunker.services.relay_urls import built_in_relay_url, relays_for
 from bunker.services.tenants import checked_relays, default_policy_of, policies_of
 
 __all__ = [
-    "Bound",
     "IssuedUrl",
+    "PairedConnection",
     "approve_nostrconnect",
     "bind_connection",
     "built_in_relay_url",

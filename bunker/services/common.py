@@ -15,9 +15,9 @@ from bunker.errors import InvalidConnection, TooManyConnections
 from bunker.models import Connection
 from bunker.services.relay_urls import relays_for
 from bunker.services.tenants import LIVE_STATES, require_relay_room
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import PersonalKey
 
 MAX_NAME = 100
@@ -60,16 +60,18 @@ def check_relays(key: PersonalKey, relays: Collection[str]) -> None:
     require_relay_room(key.tenant, relays)
 
 
-def write_down(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:
+def write_down(
+    connection: Connection, tag: AuditTag, actor: Actor, outcome: AuditOutcome = AuditOutcome.OK, **data: Any
+) -> None:
     """Record what happened to a connection and tell the workers."""
     note(connection, tag, actor, outcome, data)
     publish(ChangeKind.CONNECTION, connection.id)
 
 
-def note(connection: Connection, tag: Tag, actor: Actor, outcome: Outcome, data: Mapping[str, Any]) -> None:
+def note(connection: Connection, tag: AuditTag, actor: Actor, outcome: AuditOutcome, data: Mapping[str, Any]) -> None:
     """Record what happened to a connection, for the log alone."""
     record(
-        Entry(
+        AuditEntry(
             chain=chain_of(connection.tenant_id),
             tag=tag,
             outcome=outcome,

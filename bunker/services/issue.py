@@ -12,18 +12,18 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from bunker import access
 from bunker.errors import InvalidConnection, PolicyNotOffered, UnknownPolicy
 from bunker.models import Connection, ConnectionState
-from bunker.policy import TEMPLATES, Template
+from bunker.policy import TEMPLATES, PolicyTemplate
 from bunker.services.common import check_expiry, check_relays, check_room, clean_name, clean_text, write_down
 from bunker.services.lifecycle import supersede
 from bunker.services.nostrconnect_reply import store_connect_answer
 from bunker.services.relay_urls import relays_for
 from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.nostr.nip46 import format_permissions
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
 from keys.errors import KeyUnavailable
@@ -64,7 +64,7 @@ def create_bunker_url(
     Raises UnknownPolicy, PolicyNotOffered, InvalidConnection, TooManyConnections, QuotaReached, KeyUnavailable,
     NotPermitted, NotFound.
     """
-    access.require(actor, Action.CONNECT_APP, key)
+    access.require(actor, MemberPermission.CONNECT_APP, key)
     template, transport = _ready(actor, key, policy_slug, expires_at)
     lifetime = secret_lifetime or timedelta(seconds=settings.BUNKER_SECRET_LIFETIME)
     secret = secrets.token_hex(SECRET_BYTES)
@@ -81,7 +81,7 @@ def create_bunker_url(
         created_by_id=_person(actor),
         expires_at=expires_at,
     )
-    write_down(connection, Tag.BUNKER_URL_ISSUED, actor, policy=template.slug)
+    write_down(connection, AuditTag.BUNKER_URL_ISSUED, actor, policy=template.slug)
     uri = BunkerUri(transport.public_key, tuple(connection.relays), secret).format()
     return IssuedUrl(connection, uri, timezone.now() + lifetime)
 
@@ -101,7 +101,7 @@ def approve_nostrconnect(
     What the URI asks for narrows the policy; its name and addresses are shown as unverified, nothing more.
     Raises as ``create_bunker_url``.
     """
-    access.require(actor, Action.CONNECT_APP, key)
+    access.require(actor, MemberPermission.CONNECT_APP, key)
     template, transport = _ready(actor, key, policy_slug, expires_at)
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
@@ -125,13 +125,13 @@ def approve_nostrconnect(
         expires_at=expires_at,
     )
     store_connect_answer(connection, transport, uri.secret)
-    write_down(connection, Tag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)
+    write_down(connection, AuditTag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)
     return connection
 
 
 def _ready(
     actor: Actor, key: PersonalKey, policy_slug: str, expires_at: datetime | None
-) -> tuple[Template, TransportKey]:
+) -> tuple[PolicyTemplate, TransportKey]:
     if policy_slug not in TEMPLATES:
         raise UnknownPolicy
     if actor.type == "user" and TEMPLATES[policy_slug] not in policies_of(key.tenant):  # operators may go beyond

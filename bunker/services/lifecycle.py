@@ -8,14 +8,14 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from bunker import access
 from bunker.errors import ConnectionEnded
 from bunker.models import Connection, ConnectionState
 from bunker.services.common import clean_name, clean_text, write_down
 from bunker.services.tenants import LIVE_STATES
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.models import TransportKey
 
 REPLACED = "Replaced: the app connected again with a newer bunker URL."
@@ -26,10 +26,10 @@ SIGNER_REPLACED = "Its remote-signer key was replaced. Connect the app again wit
 def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Connection:
     """Give the app another name, for its owner's eyes."""
     current = _locked(connection.id)
-    access.require(actor, Action.MANAGE_CONNECTION, current.key)
+    access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
     current.name = clean_name(name)
     current.save(update_fields=["name"])
-    write_down(current, Tag.CONNECTION_RENAMED, actor)
+    write_down(current, AuditTag.CONNECTION_RENAMED, actor)
     return current
 
 
@@ -47,7 +47,7 @@ def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -
     wanted = access.higher(current.locked_by, held)
     if current.state == ConnectionState.LOCKED and current.locked_by == wanted:
         return current
-    return _switched(current, ConnectionState.LOCKED, wanted, Tag.CONNECTION_LOCKED, actor, reason)
+    return _switched(current, ConnectionState.LOCKED, wanted, AuditTag.CONNECTION_LOCKED, actor, reason)
 
 
 @transaction.atomic
@@ -56,8 +56,8 @@ def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "")
     current = _locked(connection.id)
     if current.state == ConnectionState.LOCKED:
         access.require_unlocker(actor, current.key, current.locked_by)
-        return _switched(current, ConnectionState.ACTIVE, "", Tag.CONNECTION_UNLOCKED, actor, reason)
-    access.require(actor, Action.MANAGE_CONNECTION, current.key)
+        return _switched(current, ConnectionState.ACTIVE, "", AuditTag.CONNECTION_UNLOCKED, actor, reason)
+    access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
     if current.state != ConnectionState.ACTIVE:
         raise ConnectionEnded
     return current
@@ -67,10 +67,10 @@ def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "")
 def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """End the app's access for good, or withdraw an unused bunker URL. Revoking twice changes nothing."""
     current = _locked(connection.id)
-    access.require(actor, Action.REVOKE_CONNECTION, current.key)
+    access.require(actor, MemberPermission.REVOKE_CONNECTION, current.key)
     if current.state not in LIVE_STATES:
         return current
-    return _end(current, ConnectionState.REVOKED, clean_text(reason, 200), Tag.CONNECTION_REVOKED, actor)
+    return _end(current, ConnectionState.REVOKED, clean_text(reason, 200), AuditTag.CONNECTION_REVOKED, actor)
 
 
 @transaction.atomic
@@ -85,7 +85,7 @@ def logout_connection(*, connection_id: UUID, client_public_key: str) -> Connect
     if current is None:
         return None
     actor = Actor.client(client_public_key, current.name)
-    return _end(current, ConnectionState.LOGGED_OUT, "", Tag.CONNECTION_LOGGED_OUT, actor)
+    return _end(current, ConnectionState.LOGGED_OUT, "", AuditTag.CONNECTION_LOGGED_OUT, actor)
 
 
 def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
@@ -99,14 +99,14 @@ def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
             key_id=key_id, client_public_key=client_public_key, state__in=("active", "locked")
         )
         for connection in older:
-            _end(connection, ConnectionState.REVOKED, REPLACED, Tag.CONNECTION_REVOKED, actor)
+            _end(connection, ConnectionState.REVOKED, REPLACED, AuditTag.CONNECTION_REVOKED, actor)
 
 
 def end_with_its_signer(connection: Connection, actor: Actor) -> None:
     """Revoke a live connection because its replaced remote-signer key's time is over; inside a transaction."""
     current = _locked(connection.id)
     if current.state in LIVE_STATES:
-        _end(current, ConnectionState.REVOKED, SIGNER_REPLACED, Tag.CONNECTION_REVOKED, actor)
+        _end(current, ConnectionState.REVOKED, SIGNER_REPLACED, AuditTag.CONNECTION_REVOKED, actor)
 
 
 def _locked(connection_id: UUID) -> Connection:
@@ -115,7 +115,7 @@ def _locked(connection_id: UUID) -> Connection:
 
 
 def _switched(
-    connection: Connection, state: ConnectionState, locked_by: str, tag: Tag, actor: Actor, reason: str
+    connection: Connection, state: ConnectionState, locked_by: str, tag: AuditTag, actor: Actor, reason: str
 ) -> Connection:
     connection.state = state
     connection.locked_by = locked_by
@@ -124,7 +124,7 @@ def _switched(
     return connection
 
 
-def _end(connection: Connection, state: ConnectionState, reason: str, tag: Tag, actor: Actor) -> Connection:
+def _end(connection: Connection, state: ConnectionState, reason: str, tag: AuditTag, actor: Actor) -> Connection:
     connection.state = state
     connection.ended_at = timezone.now()
     connection.end_reason = reason

@@ -14,7 +14,7 @@ from asgiref.sync import async_to_sync
 
 from bunker.models import Connection, Request, RequestState
 from keycast.nostr.nip01 import Event, UnsignedEvent, event_id, serialize
-from keycast.nostr.nip46 import KIND, Response
+from keycast.nostr.nip46 import KIND, Nip46Response
 from keys.models import TransportKey
 from keys.refs import SealedSecret, TransportRef
 from keys.services import transport_service
@@ -24,7 +24,7 @@ ANSWER_LIFETIME_MS = 600_000
 
 def store_connect_answer(connection: Connection, transport: TransportKey, secret: str) -> None:
     """Leave the encrypted, signed ``connect`` answer for the worker that serves this signer."""
-    inner = Response.ok(secrets.token_hex(8), secret).to_text()
+    inner = Nip46Response.ok(secrets.token_hex(8), secret).to_text()
     reply = async_to_sync(_compose)(transport_ref(transport), connection.client_public_key, inner)
     now = time.time_ns() // 1_000_000
     Request.objects.create(

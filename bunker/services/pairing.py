@@ -24,9 +24,9 @@ from bunker.models import Connection, ConnectionState, PairingGuard
 from bunker.services.common import clean_text, write_down
 from bunker.services.issue import hash_secret
 from bunker.services.lifecycle import supersede
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import TransportKey
 
 MAX_METADATA = 2048
@@ -38,7 +38,7 @@ _ENDINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class PairedConnection:
     """The connection a client holds; ``is_new`` is False when it had it already."""
 
     connection_id: UUID
@@ -47,7 +47,7 @@ class Bound:
 
 def bind_connection(
     *, transport_id: UUID, client_public_key: str, secret: str, metadata: str = "", requested_permissions: str = ""
-) -> Bound:
+) -> PairedConnection:
     """Give the connection that waits for ``secret`` to this client, once.
 
     A client that already holds a connection on this signer is confirmed (its used secret, or none) with nothing
@@ -62,13 +62,15 @@ def bind_connection(
     return outcome
 
 
-def _bind(transport_id: UUID, client: str, secret: str, metadata: str, requested: str) -> Bound | PairingRefused:
+def _bind(
+    transport_id: UUID, client: str, secret: str, metadata: str, requested: str
+) -> PairedConnection | PairingRefused:
     transport = TransportKey.objects.select_for_update().get(id=transport_id)
     held = Connection.objects.filter(
         transport=transport, client_public_key=client, state=ConnectionState.ACTIVE
     ).first()
     if held is not None and (not secret or held.secret_hash == hash_secret(secret)):
-        return Bound(held.id, is_new=False)
+        return PairedConnection(held.id, is_new=False)
     now = timezone.now()
     guard = PairingGuard.objects.filter(transport=transport).first()
     if guard is not None and guard.closed_until is not None and guard.closed_until > now:
@@ -81,8 +83,8 @@ def _bind(transport_id: UUID, client: str, secret: str, metadata: str, requested
     if not _take(waiting, client, metadata, requested, now):
         return PairingRefused()
     waiting.refresh_from_db()
-    write_down(waiting, Tag.CONNECTION_BOUND, actor, client=client)
-    return Bound(waiting.id, is_new=True)
+    write_down(waiting, AuditTag.CONNECTION_BOUND, actor, client=client)
+    return PairedConnection(waiting.id, is_new=True)
 
 
 def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection | None:
@@ -128,12 +130,12 @@ def _is_guess(transport: TransportKey, secret: str) -> bool:
 
 def _refuse(transport: TransportKey, client: str, now: datetime) -> PairingRefused:
     closed = _count_failure(transport, now)
-    tag = Tag.PAIRING_CLOSED if closed else Tag.PAIRING_REFUSED
+    tag = AuditTag.PAIRING_CLOSED if closed else AuditTag.PAIRING_REFUSED
     record(
-        Entry(
+        AuditEntry(
             chain=chain_of(transport.tenant_id),
             tag=tag,
-            outcome=Outcome.DENIED,
+            outcome=AuditOutcome.DENIED,
             actor=Actor.client(client),
             key_id=transport.key_id.hex,
         )
@@ -188,5 +190,5 @@ def lapse_unused_secrets(*, now: datetime | None = None, limit: int = 1000) -> i
             connection.state = ConnectionState.LAPSED
             connection.ended_at = timezone.now()
             connection.save(update_fields=["state", "ended_at"])
-            write_down(connection, Tag.CONNECTION_LAPSED, Actor.system("jobs"))
+            write_down(connection, AuditTag.CONNECTION_LAPSED, Actor.system("jobs"))
         return len(overdue)

@@ -8,13 +8,13 @@ from django.conf import settings
 from django_scopes import scopes_disabled
 
 from accounts import quotas
-from accounts.errors import Invalid
+from accounts.errors import InvalidValue
 from accounts.models import Membership, Tenant, TenantDomain
 from accounts.quotas import Quota, limit_of, refusal
 from accounts.services import register_check
 from bunker.models import Connection
-from bunker.policy import TEMPLATES, Template
-from bunker.relay_addresses import GuardPolicy, RelayRefused, check_url
+from bunker.policy import TEMPLATES, PolicyTemplate
+from bunker.relay_addresses import OutboundPolicy, RelayRefused, check_url
 from keycast.nostr.uris import UriError, normalize_relay_url
 
 LIVE_STATES = ("pending", "active", "locked")
@@ -23,7 +23,7 @@ MAX_OWN_RELAYS = 8
 FALLBACK_POLICY = "social"
 
 
-def policies_of(tenant: Tenant) -> list[Template]:
+def policies_of(tenant: Tenant) -> list[PolicyTemplate]:
     """The ready-made policies that the tenant's people may grant; all of them where it names none."""
     return [template for slug, template in TEMPLATES.items() if not tenant.policies or slug in tenant.policies]
 
@@ -74,13 +74,13 @@ def require_relay_room(tenant: Tenant, relays: Iterable[str]) -> None:
 
 def checked_relays(urls: Iterable[str]) -> list[str]:
     """Relay URLs in their normal form, each once. Raises Invalid for one that could never be connected to."""
-    policy = GuardPolicy.from_settings()
+    policy = OutboundPolicy.from_settings()
     found = []
     for url in urls:
         try:
             found.append(check_url(normalize_relay_url(url), policy).url)
         except (UriError, RelayRefused):
-            raise Invalid(
+            raise InvalidValue(
                 f"{url[:80]!r} is not the address of a public relay, such as wss://relay.example.org."
             ) from None
     return list(dict.fromkeys(found))
@@ -92,19 +92,19 @@ def check_settings(tenant: Tenant, changed: Collection[str], by: Membership | No
         _check_policies(tenant)
     if "relays" in changed:
         if tenant.relays != checked_relays(tenant.relays):
-            raise Invalid("A relay is written in its normal form, and once.")
+            raise InvalidValue("A relay is written in its normal form, and once.")
         if len(tenant.relays) > MAX_OWN_RELAYS:
-            raise Invalid(f"At most {MAX_OWN_RELAYS} relays of its own can be named for new apps.")
+            raise InvalidValue(f"At most {MAX_OWN_RELAYS} relays of its own can be named for new apps.")
         if by is not None:
             require_relay_room(tenant, tenant.relays)
 
 
 def _check_policies(tenant: Tenant) -> None:
     if not set(tenant.policies) <= set(TEMPLATES):
-        raise Invalid("There is no such policy.")
+        raise InvalidValue("There is no such policy.")
     offered = {template.slug for template in policies_of(tenant)}
     if tenant.default_policy and tenant.default_policy not in offered:
-        raise Invalid("The policy that is offered first has to be among those offered.")
+        raise InvalidValue("The policy that is offered first has to be among those offered.")
 
 
 def _is_built_in(url: str, hosts: Collection[str]) -> bool:

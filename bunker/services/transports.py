@@ -20,9 +20,9 @@ from django_scopes import scopes_disabled
 from bunker.changes import ChangeKind, publish
 from bunker.models import Connection, ConnectionState
 from bunker.services.lifecycle import end_with_its_signer
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import TransportKey
 
 A_RUN: Final = 200
@@ -72,7 +72,7 @@ def _retire(transport_id: UUID, spoken_to: Q) -> int:
         row.retired_at = timezone.now()
         row.save(update_fields=["encrypted_secret_key", "retired_at"])
         facts = {"transport_key": row.public_key}
-        tag, chain = Tag.TRANSPORT_KEY_RETIRED, chain_of(row.tenant_id)
-        record(Entry(chain, tag, Outcome.OK, _ACTOR, key_id=row.key_id.hex, data=facts))
+        tag, chain = AuditTag.TRANSPORT_KEY_RETIRED, chain_of(row.tenant_id)
+        record(AuditEntry(chain, tag, AuditOutcome.OK, _ACTOR, key_id=row.key_id.hex, data=facts))
         publish(ChangeKind.TRANSPORT, row.id)
     return 1

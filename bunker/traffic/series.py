@@ -15,7 +15,7 @@ from bunker.traffic.counts import COLUMNS, EVERYONE, FIRST_BUCKET, OUTCOMES, add
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class TimeSpan:
     """``steps`` slots of ``minutes`` each, up to now. Slots of an hour or more are read from the hours."""
 
     slug: str
@@ -25,16 +25,16 @@ class Span:
 
 
 SPANS: Final = (
-    Span("hour", "Last hour", 1, 60),
-    Span("day", "Last day", 15, 96),
-    Span("week", "Last week", 120, 84),
+    TimeSpan("hour", "Last hour", 1, 60),
+    TimeSpan("day", "Last day", 15, 96),
+    TimeSpan("week", "Last week", 120, 84),
 )
 LATE_MINUTES: Final = 180
 """The newest part is always read from the minutes, since hours are summed up by a job now and then."""
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class TimeSlot:
     """One step: ``at`` is its beginning in Unix seconds, ``numbers`` are those of bunker.traffic.counts.COLUMNS."""
 
     at: int
@@ -50,23 +50,23 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True)
-class Series:
+class TrafficSeries:
     """Slots in order, without gaps; the last one is still being filled."""
 
-    span: Span
-    slots: Sequence[Slot]
+    span: TimeSpan
+    slots: Sequence[TimeSlot]
 
     @property
-    def whole(self) -> Slot:
+    def whole(self) -> TimeSlot:
         """The span as one slot."""
-        return Slot(self.slots[0].at, added(slot.numbers for slot in self.slots))
+        return TimeSlot(self.slots[0].at, added(slot.numbers for slot in self.slots))
 
     @property
     def is_empty(self) -> bool:
         return not any(any(slot.numbers[: len(OUTCOMES)]) for slot in self.slots)
 
 
-def span_of(slug: str) -> Span:
+def span_of(slug: str) -> TimeSpan:
     """The span of that name; the first for any other."""
     return next((span for span in SPANS if span.slug == slug), SPANS[0])
 
@@ -76,8 +76,8 @@ Unwritten = Mapping[str, Sequence[Sequence[int]]]
 
 
 def series(
-    span: Span, tenant_id: UUID = EVERYONE, unwritten: Unwritten | None = None, now: float | None = None
-) -> Series:
+    span: TimeSpan, tenant_id: UUID = EVERYONE, unwritten: Unwritten | None = None, now: float | None = None
+) -> TrafficSeries:
     """The figures of one tenant, or of all, up to ``now``. Three queries at most."""
     minute = int(time.time() if now is None else now) // 60
     last = minute // span.minutes
@@ -87,11 +87,13 @@ def series(
         slot = number // span.minutes
         if first <= slot <= last:
             sums.setdefault(slot, []).append(row)
-    slots = [Slot(slot * span.minutes * 60, added(sums.get(slot, ()))) for slot in range(first, last + 1)]
-    return Series(span, slots)
+    slots = [TimeSlot(slot * span.minutes * 60, added(sums.get(slot, ()))) for slot in range(first, last + 1)]
+    return TrafficSeries(span, slots)
 
 
-def _rows(span: Span, tenant_id: UUID, first: int, last: int, unwritten: Unwritten) -> Iterator[tuple[int, list[int]]]:
+def _rows(
+    span: TimeSpan, tenant_id: UUID, first: int, last: int, unwritten: Unwritten
+) -> Iterator[tuple[int, list[int]]]:
     """(minute, numbers): from the hours where they are precise enough, from the minutes, from what is not written."""
     from_minutes = first
     if span.minutes >= 60:

@@ -15,14 +15,14 @@ from django.conf import settings
 
 from bunker.relays.budget import BucketMap
 from bunker.relays.event_checks import sole_recipient
-from bunker.relays.interfaces import Drop
+from bunker.relays.interfaces import DropReason
 from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
-from bunker.worker.leases import Holding
+from bunker.worker.leases import HeldLeases
 from bunker.worker.rates import Bucket
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
-from bunker.worker.stats import Stats
+from bunker.worker.stats import WorkerStats
 from keycast.base.seen_ids import SeenIds
 from keycast.nostr.nip01 import Event
 
@@ -33,7 +33,7 @@ _SLICE = 16
 
 
 @dataclass(frozen=True, slots=True)
-class GateLimits:
+class AdmissionLimits:
     """Bounds of one worker: rates per second, places in queues."""
 
     client_rate: float = 500.0
@@ -51,7 +51,7 @@ class GateLimits:
     recent_ids: int = 50_000
 
     @classmethod
-    def from_settings(cls) -> GateLimits:
+    def from_settings(cls) -> AdmissionLimits:
         """Read overrides from settings.BUNKER_LIMITS; an unknown name is a configuration error (TypeError)."""
         given = dict(getattr(settings, "BUNKER_LIMITS", {}) or {})
         whole = {field.name for field in fields(cls) if isinstance(field.default, int)}
@@ -59,7 +59,7 @@ class GateLimits:
         return cls(**bounds)
 
 
-class Item:
+class IncomingRequest:
     """One request on its way. ``connection`` is None for a stranger; ``received`` is monotonic."""
 
     __slots__ = ("connection", "event", "raw", "received", "relay", "signer")
@@ -75,51 +75,51 @@ class Item:
         self.received = at
 
 
-Handle = Callable[[Item], Coroutine[Any, Any, None]]
-Notify = Callable[[Item, str], Coroutine[Any, Any, None]]
+Handle = Callable[[IncomingRequest], Coroutine[Any, Any, None]]
+Notify = Callable[[IncomingRequest, str], Coroutine[Any, Any, None]]
 
 
-class Gate:
+class AdmissionControl:
     """The worker's EventSink. ``handle`` answers one item, ``notify`` tells a known client why it was turned away."""
 
     def __init__(
         self,
         snapshot: Snapshot,
-        holding: Holding,
-        stats: Stats,
+        holding: HeldLeases,
+        stats: WorkerStats,
         handle: Handle,
         notify: Notify,
-        limits: GateLimits | None = None,
+        limits: AdmissionLimits | None = None,
     ) -> None:
-        self.limits = limits or GateLimits.from_settings()
+        self.limits = limits or AdmissionLimits.from_settings()
         self._snapshot = snapshot
         self._holding = holding
         self._stats = stats
         self._handle = handle
         self._notify = notify
-        self._queue: FairQueue[Item] = FairQueue(
+        self._queue: FairQueue[IncomingRequest] = FairQueue(
             self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client
         )
         self._recent = SeenIds(self.limits.recent_ids)
         self._strangers = Bucket(self.limits.strangers_rate, self.limits.strangers_burst)
         self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
         self._notices = Bucket(200, 200)
-        self._tasks: dict[asyncio.Task[None], Item] = {}
+        self._tasks: dict[asyncio.Task[None], IncomingRequest] = {}
         self._is_pumping = False
         self.is_draining = False
 
-    def receive(self, event: Event, raw: bytes, relay: str) -> Drop | None:
+    def receive(self, event: Event, raw: bytes, relay: str) -> DropReason | None:
         """Take an event (relays.interfaces.EventSink)."""
         stats = self._stats
         stats.received += 1
         if self.is_draining:
-            return self._drop(Drop.BUSY)
+            return self._drop(DropReason.BUSY)
         signer = self._snapshot.signers.get(sole_recipient(event) or "")
         if signer is None:
             stats.drops["not-served"] += 1
             return None
         if not self._holding.fence(signer.shard):
-            return self._drop(Drop.NOT_READY)
+            return self._drop(DropReason.NOT_READY)
         # Before the client's rate: relays bring the same event several times, and the client must not pay for that.
         if event.id in self._recent:
             stats.drops["duplicate"] += 1
@@ -127,20 +127,20 @@ class Gate:
         now = time.monotonic()
         connection = signer.clients.get(event.pubkey)
         if connection is None:
-            self._receive_stranger(Item(event, raw, relay, signer, None, now))
+            self._receive_stranger(IncomingRequest(event, raw, relay, signer, None, now))
             return None
         bucket = connection.bucket
         if bucket is None:
             # Made on first use: of many thousand connections most are silent.
             bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
-        item = Item(event, raw, relay, signer, connection, now)
+        item = IncomingRequest(event, raw, relay, signer, connection, now)
         if not bucket.take(now):
-            return self._turn_away(item, Drop.RATE_LIMITED, RATE_LIMITED)
+            return self._turn_away(item, DropReason.RATE_LIMITED, RATE_LIMITED)
         if not self._admit(signer.tenant, item):
-            return self._turn_away(item, Drop.BUSY, BUSY)
+            return self._turn_away(item, DropReason.BUSY, BUSY)
         return None
 
-    def _receive_stranger(self, item: Item) -> None:
+    def _receive_stranger(self, item: IncomingRequest) -> None:
         """A stranger gets further only while a secret waits to be used, and then only so often. It learns nothing."""
         signer = item.signer
         if not signer.is_pairing(time.time()):
@@ -159,7 +159,7 @@ class Gate:
         elif not self._admit(_STRANGERS, item):
             self._stats.drops["stranger-busy"] += 1
 
-    def _admit(self, lane: object, item: Item) -> bool:
+    def _admit(self, lane: object, item: IncomingRequest) -> bool:
         queue = self._queue
         # Only while nobody waits: what comes now must not overtake what is in the queue.
         if not queue.size and len(self._tasks) < self.limits.in_flight:
@@ -170,7 +170,7 @@ class Gate:
         self._stats.queued = queue.size
         return True
 
-    def _turn_away(self, item: Item, reason: Drop, text: str) -> Drop:
+    def _turn_away(self, item: IncomingRequest, reason: DropReason, text: str) -> DropReason:
         """Count it, and tell the client, if it has not been told too often."""
         connection = item.connection
         # A refusal costs an encryption and a signature. Without bounds a flood would be answered with as much work as
@@ -180,11 +180,11 @@ class Gate:
         self._stats.tally.count(item.signer.tenant.chain, REFUSED)
         return self._drop(reason)
 
-    def _drop(self, reason: Drop) -> Drop:
+    def _drop(self, reason: DropReason) -> DropReason:
         self._stats.drops[reason.value] += 1
         return reason
 
-    def _start(self, item: Item, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, item: IncomingRequest, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks[task] = item
         self._stats.in_flight = len(self._tasks)
@@ -211,7 +211,7 @@ class Gate:
             self._is_pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
-    def spawn(self, item: Item, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, item: IncomingRequest, work: Coroutine[Any, Any, None]) -> None:
         """Run work on behalf of an item that did not come through ``receive`` (recovery), counted like any other."""
         self._recent.add(item.event.id)
         self._start(item, work)

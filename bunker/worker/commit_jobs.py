@@ -8,7 +8,7 @@ from typing import Final
 
 from bunker.models import RequestState
 from bunker.worker.sql import FinishRow, RequestRow
-from keycast.audit.entries import Entry
+from keycast.audit.entries import AuditEntry
 
 CLAIMED: Final[str] = RequestState.CLAIMED.value
 ANSWERED: Final[str] = RequestState.ANSWERED.value
@@ -17,7 +17,7 @@ ABANDONED: Final[str] = RequestState.ABANDONED.value
 """States as a database driver takes them: plain strings."""
 
 
-class Known:
+class AlreadyClaimed:
     """The claim failed because the request is known already: the row that stands for it."""
 
     __slots__ = ("body_hash", "event_id", "reply", "state")
@@ -43,10 +43,10 @@ class Stored:
 
 STORED = Stored()
 FENCED = Fenced()
-Outcome = Stored | Known | Fenced
+Outcome = Stored | AlreadyClaimed | Fenced
 
 
-class Claim:
+class ClaimWrite:
     """Insert one request row, with the audit rows that belong to it if, and only if, it was not known.
 
     ``uses`` is the connection (hex) whose exact use count grows by one in the
@@ -55,7 +55,7 @@ class Claim:
 
     __slots__ = ("entries", "fence", "future", "row", "shard", "uses")
 
-    def __init__(self, row: RequestRow, entries: Sequence[Entry], uses: str | None) -> None:
+    def __init__(self, row: RequestRow, entries: Sequence[AuditEntry], uses: str | None) -> None:
         self.row = row
         self.entries = entries
         self.uses = uses
@@ -64,12 +64,12 @@ class Claim:
         self.future: asyncio.Future[Outcome] | None = None
 
 
-class Finish:
+class ReplyWrite:
     """Store the reply of a claimed request together with its audit result."""
 
     __slots__ = ("entries", "fence", "future", "row", "shard")
 
-    def __init__(self, row: FinishRow, shard: int, entries: Sequence[Entry]) -> None:
+    def __init__(self, row: FinishRow, shard: int, entries: Sequence[AuditEntry]) -> None:
         self.row = row
         self.shard = shard
         self.fence = row.fence
@@ -77,16 +77,16 @@ class Finish:
         self.future: asyncio.Future[Outcome] | None = None
 
 
-class Note:
+class AuditWrite:
     """Audit rows alone, for what claims nothing."""
 
     __slots__ = ("entries", "fence", "future", "shard")
 
-    def __init__(self, entries: Sequence[Entry], shard: int, fence: int) -> None:
+    def __init__(self, entries: Sequence[AuditEntry], shard: int, fence: int) -> None:
         self.entries = entries
         self.shard = shard
         self.fence = fence
         self.future: asyncio.Future[Outcome] | None = None
 
 
-Job = Claim | Finish | Note
+Job = ClaimWrite | ReplyWrite | AuditWrite

@@ -10,26 +10,26 @@ from uuid import UUID
 
 from django.db import Error
 
-from bunker.methods import Verb, prepare
+from bunker.methods import ConnectionMethod, prepare
 from bunker.methods.connect import Connect
-from bunker.worker.admission import RATE_LIMITED, Item
+from bunker.worker.admission import RATE_LIMITED, IncomingRequest
 from bunker.worker.delivery import Delivery
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.grants import Grants
 from bunker.worker.ledger import Ledger, body_hash
 from bunker.worker.records import ConnectionRecord
 from bunker.worker.replies import text_of
-from bunker.worker.stats import Answered, Stats
+from bunker.worker.stats import Answered, WorkerStats
 from keycast.base import crash
 from keycast.base.errors import KeycastError, Unavailable
-from keycast.nostr.nip46 import Method, Request
+from keycast.nostr.nip46 import Nip46Method, Nip46Request
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 Reload = Callable[[Collection[UUID]], Awaitable[None]]
 AT_ONCE = 4
 
 
-class Verbs:
+class ConnectionMethodRunner:
     """Runs services of the bunker in a thread, a few at a time, and answers with what came of them."""
 
     def __init__(
@@ -41,7 +41,7 @@ class Verbs:
         ledger: Ledger,
         in_thread: InThread,
         reload: Reload,
-        stats: Stats,
+        stats: WorkerStats,
     ) -> None:
         self._grants = grants
         self._envelopes = envelopes
@@ -53,7 +53,12 @@ class Verbs:
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def answer(
-        self, item: Item, connection: ConnectionRecord, request: Request, body: bytes, operation: Verb
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request: Nip46Request,
+        body: bytes,
+        operation: ConnectionMethod,
     ) -> None:
         """Claim, change the connection through its service, store the reply, release it whatever became of it."""
         if await self._ledger.claim(item, connection, request, body, operation):
@@ -61,7 +66,12 @@ class Verbs:
             await self.perform(item, connection, request.id, operation, self._ledger.fence_to_finish(item))
 
     async def perform(
-        self, item: Item, connection: ConnectionRecord, request_id: str, operation: Verb, fence: int
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request_id: str,
+        operation: ConnectionMethod,
+        fence: int,
     ) -> None:
         """Carry out what is claimed: ``answer`` without its claim, for recovery."""
         result, error = await self.run(operation)
@@ -72,7 +82,7 @@ class Verbs:
             self._count(item, operation.name, Answered.OK if error is None else Answered.ERROR)
             self._delivery.let_out(item, connection, reply)
 
-    async def connect(self, item: Item, request: Request) -> None:
+    async def connect(self, item: IncomingRequest, request: Nip46Request) -> None:
         """Pair a client. Binding is idempotent and audited by its service; only its success is claimed and stored."""
         if item.connection is not None and not item.connection.may_connect(now := time.monotonic()):
             self._stats.refused["pairing-rate"] += 1
@@ -80,7 +90,7 @@ class Verbs:
                 await self._delivery.say(item, request.id, RATE_LIMITED)
             return
         try:
-            operation = prepare(Method.CONNECT, request.params, self._grants.subject(item, item.connection))
+            operation = prepare(Nip46Method.CONNECT, request.params, self._grants.subject(item, item.connection))
             assert isinstance(operation, Connect)  # noqa: S101 -- by name
         except KeycastError as error:
             self._stats.refused["pairing"] += 1
@@ -101,7 +111,7 @@ class Verbs:
         if await self._ledger.settle(item, request.id, operation.name, body_hash(request), text, ()):
             self._count(item, operation.name, Answered.OK)
 
-    async def run(self, operation: Verb) -> tuple[str | None, str | None]:
+    async def run(self, operation: ConnectionMethod) -> tuple[str | None, str | None]:
         """Result and error of a verb, one of them None."""
         async with self._turns:
             try:
@@ -112,5 +122,5 @@ class Verbs:
                 self._stats.errors[type(error).__name__] += 1
                 return None, Unavailable.public_message
 
-    def _count(self, item: Item, method: str, outcome: Answered) -> None:
+    def _count(self, item: IncomingRequest, method: str, outcome: Answered) -> None:
         self._stats.answer(item.signer.tenant.chain, method, outcome, item.received)

@@ -36,7 +36,7 @@ Place = tuple[UUID, int]
 Execute = Callable[[Callable[[], Any]], Awaitable[Any]]
 
 
-class _Today:
+class _DailyUsage:
     """One tenant's day: ``written`` by everybody at the last look, ``taken`` here since, those in flight included."""
 
     __slots__ = ("day", "taken", "written")
@@ -47,7 +47,7 @@ class _Today:
         self.taken = 0
 
 
-class Days:
+class DailyQuota:
     """Counts in the event loop only; ``execute`` runs what queries. ``tenants`` are those that this worker serves."""
 
     def __init__(
@@ -56,7 +56,7 @@ class Days:
         self._tenants = tenants
         self._execute = execute
         self._clock = clock
-        self._today: dict[UUID, _Today] = {}
+        self._today: dict[UUID, _DailyUsage] = {}
         self._unwritten: Counter[Place] = Counter()
         self._lock = asyncio.Lock()
 
@@ -123,11 +123,11 @@ class Days:
         except (Error, TimeoutError) as error:
             log.warning("signatures_not_counted", error=type(error).__name__, tenants=len(self._unwritten))
 
-    def _of(self, tenant_id: UUID) -> _Today:
+    def _of(self, tenant_id: UUID) -> _DailyUsage:
         day = int(self._clock()) // _DAY
         today = self._today.get(tenant_id)
         if today is None or today.day != day:
-            today = self._today[tenant_id] = _Today(day)
+            today = self._today[tenant_id] = _DailyUsage(day)
         return today
 
     def _day(self) -> int:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bunker.worker.admission import Item
+from bunker.worker.admission import IncomingRequest
 from bunker.worker.commit_jobs import ANSWERED
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, SignerRecord
-from bunker.worker.replies import TOO_LARGE, Reply, published_size, text_of
+from bunker.worker.replies import TOO_LARGE, ReplyEvent, published_size, text_of
 from keycast.base import crash
 from keycast.nostr.nip01 import parse_event
 
@@ -20,7 +20,12 @@ class Delivery:
         self._envelopes = envelopes
 
     def fitting(
-        self, item: Item, connection: ConnectionRecord, request_id: str, result: str | None, error: str | None
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request_id: str,
+        result: str | None,
+        error: str | None,
     ) -> tuple[str, str | None]:
         """The answer's text, or an error in its place when no relay would carry it (T11)."""
         text = text_of(request_id, result, error)
@@ -29,11 +34,11 @@ class Delivery:
             return text_of(request_id, None, TOO_LARGE), TOO_LARGE
         return text, error
 
-    def state_of(self, item: Item) -> str:
+    def state_of(self, item: IncomingRequest) -> str:
         """The state with which the reply to ``item`` is stored."""
         return self._publisher.state_for(() if item.connection is None else item.connection.relays, item.relay)
 
-    def let_out(self, item: Item, connection: ConnectionRecord | None, reply: Reply) -> None:
+    def let_out(self, item: IncomingRequest, connection: ConnectionRecord | None, reply: ReplyEvent) -> None:
         """Publish a reply that is durable."""
         crash.point("before-publish")
         relays = () if connection is None else connection.relays
@@ -47,10 +52,10 @@ class Delivery:
         """Send a stored reply again."""
         raw = reply.encode()
         self._publisher.publish(
-            Reply(parse_event(raw), raw), () if connection is None else connection.relays, came_from, request
+            ReplyEvent(parse_event(raw), raw), () if connection is None else connection.relays, came_from, request
         )
 
-    async def say(self, item: Item, request_id: str, error: str) -> None:
+    async def say(self, item: IncomingRequest, request_id: str, error: str) -> None:
         """Publish an error that nobody needs to remember. Raises KeycastError."""
         reply = await self._envelopes.reply(item, text_of(request_id, None, error))
         relays = () if item.connection is None else item.connection.relays

@@ -13,29 +13,28 @@ from dataclasses import dataclass
 
 import structlog
 
-from bunker.methods import Answer, KeyUse, Operation, UsesKeys, Verb, prepare
+from bunker.methods import ConnectionMethod, InfoMethod, KeyMethod, KeyOperations, Operation, prepare
 from bunker.traffic.counts import FAILED
-from bunker.worker.admission import Item
-from bunker.worker.connection_requests import InThread, Reload, Verbs
-from bunker.worker.daily_quota import Days
+from bunker.worker.admission import IncomingRequest
+from bunker.worker.connection_requests import ConnectionMethodRunner, InThread, Reload
+from bunker.worker.daily_quota import DailyQuota
 from bunker.worker.delivery import Delivery
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.grants import Grants, OfferedRelays
-from bunker.worker.group_commit import BatchWriter, Uncertain
+from bunker.worker.group_commit import BatchWriter, CommitUncertain
 from bunker.worker.key_requests import KeyRequests
-from bunker.worker.leases import Holding
+from bunker.worker.leases import HeldLeases
 from bunker.worker.ledger import Ledger, body_hash, entry_of
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, standing
 from bunker.worker.refusals import Refusals
 from bunker.worker.replies import text_of
 from bunker.worker.snapshot import Snapshot
-from bunker.worker.stats import Answered, Stats
-from keycast.audit.entries import Entry
-from keycast.audit.tags import Outcome as AuditOutcome
-from keycast.audit.tags import of_method
+from bunker.worker.stats import Answered, WorkerStats
+from keycast.audit.entries import AuditEntry
+from keycast.audit.tags import AuditOutcome, of_method
 from keycast.base.errors import KeycastError, Unavailable
-from keycast.nostr.nip46 import Method, Request, RequestError
+from keycast.nostr.nip46 import Nip46Method, Nip46Request, RequestError
 from keys.signing.protocol import TransportOpener
 
 log = structlog.get_logger(__name__)
@@ -52,24 +51,24 @@ class Parts:
     delivery: Delivery
     ledger: Ledger
     refusals: Refusals
-    verbs: Verbs
+    verbs: ConnectionMethodRunner
     key_requests: KeyRequests
 
 
 def assemble(
     *,
     snapshot: Snapshot,
-    holding: Holding,
+    holding: HeldLeases,
     writer: BatchWriter,
     publisher: Publisher,
-    stats: Stats,
-    keys: UsesKeys,
+    stats: WorkerStats,
+    keys: KeyOperations,
     transports: TransportOpener,
     in_thread: InThread,
     reload: Reload,
     forget: Callable[[str], None],
     offered_relays: OfferedRelays,
-    days: Days,
+    days: DailyQuota,
 ) -> Parts:
     """Make the parts of an engine of what one worker has."""
     grants = Grants(snapshot, offered_relays)
@@ -77,7 +76,7 @@ def assemble(
     delivery = Delivery(publisher, envelopes)
     ledger = Ledger(writer=writer, holding=holding, envelopes=envelopes, delivery=delivery, stats=stats, forget=forget)
     refusals = Refusals(ledger, delivery, stats)
-    verbs = Verbs(
+    verbs = ConnectionMethodRunner(
         grants=grants, envelopes=envelopes, delivery=delivery, ledger=ledger,
         in_thread=in_thread, reload=reload, stats=stats,
     )  # fmt: skip
@@ -94,7 +93,7 @@ class Engine:
     Lives in one event loop and queries nothing. ``is_stale`` tells that the snapshot may not be trusted any more.
     """
 
-    def __init__(self, parts: Parts, stats: Stats, is_stale: Callable[[], bool]) -> None:
+    def __init__(self, parts: Parts, stats: WorkerStats, is_stale: Callable[[], bool]) -> None:
         self.parts = parts
         self.is_stale = is_stale
         self._stats = stats
@@ -106,42 +105,42 @@ class Engine:
         self._verbs = parts.verbs
         self._key_requests = parts.key_requests
 
-    async def handle(self, item: Item) -> None:
+    async def handle(self, item: IncomingRequest) -> None:
         """Answer one request. Never raises: what goes wrong is counted, and its class logged (loop top)."""
         try:
             await self._handle(item)
-        except Uncertain:  # stored or not, nobody knows: recovery will find out and finish it
+        except CommitUncertain:  # stored or not, nobody knows: recovery will find out and finish it
             self._stats.errors["commit-outcome-unknown"] += 1
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
             self._stats.tally.count(item.signer.tenant.chain, FAILED)
             log.error("request_failed", error=type(error).__name__)
 
-    async def notify(self, item: Item, text: str) -> None:
+    async def notify(self, item: IncomingRequest, text: str) -> None:
         """Tell a known client that its request was turned away unread (rate, full queue). Never raises."""
         try:
             request = await self._envelopes.open(item)
-            if isinstance(request, Request):
+            if isinstance(request, Nip46Request):
                 await self._delivery.say(item, request.id, text)
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
 
-    async def resume(self, item: Item, fence: int) -> None:
+    async def resume(self, item: IncomingRequest, fence: int) -> None:
         """Finish a request that another worker, or this one's predecessor, had claimed (recovery). Never raises."""
         try:
             await self._resume(item, fence)
-        except Uncertain:
+        except CommitUncertain:
             self._stats.errors["commit-outcome-unknown"] += 1
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
             log.error("recovery_failed", error=type(error).__name__)
             await self._give_up(item, fence)
 
-    async def _give_up(self, item: Item, fence: int) -> None:
+    async def _give_up(self, item: IncomingRequest, fence: int) -> None:
         """End a request that failed twice in ways nobody foresaw: close its intent, tell the client. Never raises."""
         try:
             request = await self._envelopes.open(item)
-            if not isinstance(request, Request):
+            if not isinstance(request, Nip46Request):
                 self._ledger.abandon(item)
                 return
             entry = entry_of(item, of_method(request.method), AuditOutcome.UNKNOWN, {"reason": "failed-twice"})
@@ -151,21 +150,21 @@ class Engine:
         except Exception as error:
             self._stats.errors[type(error).__name__] += 1
 
-    async def _handle(self, item: Item) -> None:
+    async def _handle(self, item: IncomingRequest) -> None:
         request = await self._envelopes.open(item)
         if request is None:
             return
         connection = item.connection
         if isinstance(request, RequestError):
             await self._malformed(item, request)
-        elif request.method == Method.CONNECT:
+        elif request.method == Nip46Method.CONNECT:
             await self._verbs.connect(item, request)
         elif connection is None:
             self._stats.drops["stranger"] += 1
         else:
             await self._request(item, connection, request)
 
-    async def _malformed(self, item: Item, error: RequestError) -> None:
+    async def _malformed(self, item: IncomingRequest, error: RequestError) -> None:
         if error.request_id is None:
             self._stats.drops["malformed"] += 1
         elif item.connection is None:  # a connect that does not parse, as far as anybody can tell
@@ -174,7 +173,7 @@ class Engine:
         else:
             await self._refusals.refuse(item, error.request_id, "unknown", b"", MALFORMED, error.code)
 
-    async def _request(self, item: Item, connection: ConnectionRecord, request: Request) -> None:
+    async def _request(self, item: IncomingRequest, connection: ConnectionRecord, request: Nip46Request) -> None:
         body = body_hash(request)
         if self.is_stale():
             await self._ledger.unavailable(item, request.id)
@@ -189,33 +188,33 @@ class Engine:
         except KeycastError as error:
             await self._refusals.refuse(item, request.id, request.method, body, error.public_message, error.code)
             return
-        if isinstance(operation, KeyUse):
+        if isinstance(operation, KeyMethod):
             await self._key_requests.answer(item, connection, request, body, operation)
-        elif isinstance(operation, Answer):
+        elif isinstance(operation, InfoMethod):
             await self._answer(item, request, body, operation)
         else:
             await self._verbs.answer(item, connection, request, body, operation)
 
-    async def _answer(self, item: Item, request: Request, body: bytes, operation: Answer) -> None:
-        entries: tuple[Entry, ...] = ()
+    async def _answer(self, item: IncomingRequest, request: Nip46Request, body: bytes, operation: InfoMethod) -> None:
+        entries: tuple[AuditEntry, ...] = ()
         if operation.is_audited:
             entries = (entry_of(item, operation.tag, AuditOutcome.OK, {}),)
         text = text_of(request.id, operation.result, None)
         if await self._ledger.settle(item, request.id, operation.name, body, text, entries):
             self._stats.answer(item.signer.tenant.chain, operation.name, Answered.OK, item.received)
 
-    async def _resume(self, item: Item, fence: int) -> None:
+    async def _resume(self, item: IncomingRequest, fence: int) -> None:
         request = await self._envelopes.open(item)
         connection = item.connection
-        if not isinstance(request, Request) or connection is None:
+        if not isinstance(request, Nip46Request) or connection is None:
             self._ledger.abandon(item)
             return
         try:
             operation: Operation = prepare(request.method, request.params, self._grants.subject(item, connection))
         except KeycastError:
-            operation = prepare(Method.PING, (), self._grants.subject(item, connection))
-        if isinstance(operation, Verb):
+            operation = prepare(Nip46Method.PING, (), self._grants.subject(item, connection))
+        if isinstance(operation, ConnectionMethod):
             await self._verbs.perform(item, connection, request.id, operation, fence)
-        elif isinstance(operation, KeyUse):
+        elif isinstance(operation, KeyMethod):
             await self._key_requests.resume(item, connection, request.id, operation, fence)
         self._stats.recovered += 1

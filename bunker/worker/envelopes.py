@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from bunker.worker.admission import Item
-from bunker.worker.replies import Reply, compose
-from bunker.worker.stats import Stats
+from bunker.worker.admission import IncomingRequest
+from bunker.worker.replies import ReplyEvent, compose
+from bunker.worker.stats import WorkerStats
 from keycast.base.errors import KeycastError
-from keycast.nostr.nip46 import Request, RequestError, parse_request
+from keycast.nostr.nip46 import Nip46Request, RequestError, parse_request
 from keys.errors import InvalidOperand, OpenKeyExpired
 from keys.signing.protocol import OpenTransport, TransportOpener
 
@@ -20,12 +20,12 @@ T = TypeVar("T")
 class Envelopes:
     """Opens and closes them. ``forget`` lets an event in again that could not be opened for want of the key."""
 
-    def __init__(self, *, transports: TransportOpener, stats: Stats, forget: Callable[[str], None]) -> None:
+    def __init__(self, *, transports: TransportOpener, stats: WorkerStats, forget: Callable[[str], None]) -> None:
         self.transports = transports
         self._stats = stats
         self._forget = forget
 
-    async def open(self, item: Item) -> Request | RequestError | None:
+    async def open(self, item: IncomingRequest) -> Nip46Request | RequestError | None:
         """The request inside an event: None (counted) when it cannot be read at all."""
         event = item.event
         try:
@@ -42,13 +42,13 @@ class Envelopes:
         except RequestError as error:
             return error
 
-    async def reply(self, item: Item, text: str) -> Reply:
+    async def reply(self, item: IncomingRequest, text: str) -> ReplyEvent:
         """``text`` for the client of ``item``, encrypted and signed. Raises KeycastError."""
         event = item.event
         now = int(time.time())
         return await self._with_transport(item, lambda transport: compose(transport, event.pubkey, text, event.id, now))
 
-    async def _with_transport(self, item: Item, use: Callable[[OpenTransport], T]) -> T:
+    async def _with_transport(self, item: IncomingRequest, use: Callable[[OpenTransport], T]) -> T:
         """Use the open transport key; once more when its lease ended at that very moment."""
         try:
             return use(await self.transports.open(item.signer.transport))

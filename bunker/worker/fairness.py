@@ -22,7 +22,7 @@ class FairQueue(Generic[T]):
         self.per_tenant = per_tenant
         self.per_client = per_client
         self.size = 0
-        self._tenants: dict[object, _Lane[T]] = {}
+        self._tenants: dict[object, _TenantQueue[T]] = {}
         self._turns: deque[object] = deque()
 
     def __len__(self) -> int:
@@ -34,7 +34,7 @@ class FairQueue(Generic[T]):
             return False
         lane = self._tenants.get(tenant)
         if lane is None:
-            lane = self._tenants[tenant] = _Lane()
+            lane = self._tenants[tenant] = _TenantQueue()
             self._turns.append(tenant)
         # Refused, not made to wait: an answer that says busy is worth more to a client than silence until it gives up.
         if lane.size >= self.per_tenant or not lane.put(client, item, self.per_client):
@@ -55,7 +55,7 @@ class FairQueue(Generic[T]):
         return item
 
 
-class _Lane(Generic[T]):
+class _TenantQueue(Generic[T]):
     __slots__ = ("clients", "size", "turns")
 
     def __init__(self) -> None:

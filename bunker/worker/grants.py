@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from bunker.methods import Subject
-from bunker.worker.admission import Item
+from bunker.methods import RequestContext
+from bunker.worker.admission import IncomingRequest
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
 
@@ -22,10 +22,10 @@ class Grants:
         self._snapshot = snapshot
         self._offered_relays = offered_relays
 
-    def subject(self, item: Item, connection: ConnectionRecord | None) -> Subject:
+    def subject(self, item: IncomingRequest, connection: ConnectionRecord | None) -> RequestContext:
         """What a method learns about the caller."""
         signer = item.signer
-        return Subject(
+        return RequestContext(
             signer.key,
             item.event.pubkey,
             transport_id=signer.transport.transport_id,
@@ -36,7 +36,7 @@ class Grants:
             offered_relays=None if connection is None else partial(self._offered_relays, signer, connection),
         )
 
-    def of_client(self, item: Item, connection: ConnectionRecord) -> ConnectionRecord:
+    def of_client(self, item: IncomingRequest, connection: ConnectionRecord) -> ConnectionRecord:
         """The client's grant, whichever it holds by now; ``connection``, marked as over, when it holds none.
 
         Its use count lives in one record only, so a request must never count on the record that it came in with (C12).
@@ -49,7 +49,7 @@ class Grants:
         item.signer, item.connection = signer, found
         return found
 
-    def same(self, item: Item, connection: ConnectionRecord) -> ConnectionRecord:
+    def same(self, item: IncomingRequest, connection: ConnectionRecord) -> ConnectionRecord:
         """The same connection; the old record, marked as over, when it is gone or replaced by another."""
         signer = self._snapshot.signers.get(item.signer.public_key)
         found = None if signer is None else signer.clients.get(connection.client)
@@ -59,7 +59,7 @@ class Grants:
         item.signer = signer
         return found
 
-    def refresh(self, item: Item) -> None:
+    def refresh(self, item: IncomingRequest) -> None:
         """Give ``item`` the records that were read since it came in: pairing makes a connection of a stranger."""
         item.signer = self._snapshot.signers.get(item.signer.public_key, item.signer)
         item.connection = item.signer.clients.get(item.event.pubkey)

@@ -19,9 +19,19 @@ import structlog
 from django.db import DataError, Error, IntegrityError, connection, transaction
 
 from bunker.worker import sql
-from bunker.worker.commit_jobs import ABANDONED, FENCED, PUBLISHED, STORED, Claim, Finish, Job, Known, Outcome
+from bunker.worker.commit_jobs import (
+    ABANDONED,
+    FENCED,
+    PUBLISHED,
+    STORED,
+    AlreadyClaimed,
+    ClaimWrite,
+    Job,
+    Outcome,
+    ReplyWrite,
+)
 from bunker.worker.database_errors import connection_is_lost, is_worth_retrying
-from bunker.worker.stats import Stats
+from bunker.worker.stats import WorkerStats
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.services import append
 from keycast.base import crash
@@ -37,7 +47,7 @@ USES_EVERY = 1.0
 """Seconds between writes of use counts that no policy bounds."""
 
 
-class Uncertain(Unavailable):
+class CommitUncertain(Unavailable):
     """The COMMIT's answer was lost and the database cannot be asked: the request may or may not be stored."""
 
     code = "commit-outcome-unknown"
@@ -54,7 +64,7 @@ class _Poisoned(Exception):
 class BatchWriter:
     """The writer thread. ``submit`` from the event loop; results come back there, one wake-up per batch."""
 
-    def __init__(self, owner: str, stats: Stats, *, capacity: int = 4096) -> None:
+    def __init__(self, owner: str, stats: WorkerStats, *, capacity: int = 4096) -> None:
         self._owner = owner
         self._stats = stats
         self._capacity = capacity
@@ -269,7 +279,7 @@ class BatchWriter:
             if STORED in outcomes:
                 return [FENCED if outcome is None else outcome for outcome in outcomes]
             return None
-        raise Uncertain
+        raise CommitUncertain
 
 
 class _Batch:
@@ -286,8 +296,8 @@ class _Batch:
             return []
         if self._lost_fences():
             raise _Mismatch
-        claims = [job.row for job in self._jobs if type(job) is Claim]
-        finishes = [job.row for job in self._jobs if type(job) is Finish]
+        claims = [job.row for job in self._jobs if type(job) is ClaimWrite]
+        finishes = [job.row for job in self._jobs if type(job) is ReplyWrite]
         if sql.run_chunked(self._cursor, sql.insert_requests, claims) != len(claims):
             raise _Mismatch
         if sql.run_chunked(self._cursor, sql.finish_requests, finishes) != len(finishes):
@@ -307,12 +317,12 @@ class _Batch:
         return outcomes
 
     def _write(self, job: Job) -> Outcome:
-        if type(job) is Claim:
+        if type(job) is ClaimWrite:
             if sql.run_chunked(self._cursor, sql.insert_requests, [job.row]) == 1:
                 return STORED
             known = sql.known_requests(self._cursor, job.row)
             return _as_known(next((row for row in known if row.event_id == job.row.event_id), known[0]))
-        if type(job) is Finish:
+        if type(job) is ReplyWrite:
             return STORED if sql.run_chunked(self._cursor, sql.finish_requests, [job.row]) == 1 else FENCED
         return STORED
 
@@ -336,7 +346,7 @@ def _write_rest(cursor: object, published: list[tuple[str, str]], uses: Counter[
         if rows:
             crash.point("before-published-commit")
             sql.run_chunked(cursor, sql.mark_published, rows, state)
-    exact = Counter(job.uses for job in batch if type(job) is Claim and job.uses is not None)
+    exact = Counter(job.uses for job in batch if type(job) is ClaimWrite and job.uses is not None)
     counts = uses + exact
     if counts:
         at = sql.adapt_time(connection, datetime.now(UTC))
@@ -345,19 +355,19 @@ def _write_rest(cursor: object, published: list[tuple[str, str]], uses: Counter[
 
 def _crash_points(when: str, batch: list[Job]) -> None:
     if crash.is_armed():
-        for kind, name in ((Claim, "claim"), (Finish, "result")):
+        for kind, name in ((ClaimWrite, "claim"), (ReplyWrite, "result")):
             if any(type(job) is kind for job in batch):
                 crash.point(f"{when}-{name}-commit")
 
 
 def _found(cursor: object, job: Job) -> Outcome | None:
     """What the rows say of a job after a lost COMMIT; None when they say nothing."""
-    if isinstance(job, Claim):
+    if isinstance(job, ClaimWrite):
         known = sql.known_requests(cursor, job.row)
         if any(_is_same_claim(row, job.row) for row in known):
             return STORED
         return _as_known(known[0]) if known else None
-    if isinstance(job, Finish):
+    if isinstance(job, ReplyWrite):
         known = sql.known_event(cursor, job.row.event_id)
         return STORED if any(row.reply == job.row.reply for row in known) else None
     return None
@@ -368,8 +378,8 @@ def _is_same_claim(found: sql.KnownRow, claimed: sql.RequestRow) -> bool:
     return (found.event_id, found.fence, found.claimed_at) == (claimed.event_id, claimed.fence, claimed.claimed_at)
 
 
-def _as_known(row: sql.KnownRow) -> Known:
-    return Known(row.event_id, row.state, row.reply, row.body_hash)
+def _as_known(row: sql.KnownRow) -> AlreadyClaimed:
+    return AlreadyClaimed(row.event_id, row.state, row.reply, row.body_hash)
 
 
 def _settle(future: asyncio.Future[Any], result: Any, error: Exception | None) -> None:

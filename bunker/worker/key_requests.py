@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import time
 
-from bunker.methods import KeyUse, UsesKeys
+from bunker.methods import KeyMethod, KeyOperations
 from bunker.policy import Allow, Ask, Deny
 from bunker.policy.decisions import Decision
-from bunker.worker.admission import Item
-from bunker.worker.daily_quota import Days
+from bunker.worker.admission import IncomingRequest
+from bunker.worker.daily_quota import DailyQuota
 from bunker.worker.delivery import Delivery
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.grants import Grants
 from bunker.worker.ledger import Ledger, entry_of
 from bunker.worker.records import ConnectionRecord, standing
 from bunker.worker.refusals import Refusals
-from bunker.worker.replies import Reply
-from bunker.worker.stats import Answered, Stats
-from keycast.audit.tags import Outcome as AuditOutcome
+from bunker.worker.replies import ReplyEvent
+from bunker.worker.stats import Answered, WorkerStats
+from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keycast.base.errors import KeycastError
-from keycast.nostr.nip46 import Method, Request
+from keycast.nostr.nip46 import Nip46Method, Nip46Request
 
 DAY_IS_FULL = (
     "This community has signed as much as it may today. It goes on at midnight UTC; "
@@ -36,14 +36,14 @@ class KeyRequests:
     def __init__(
         self,
         *,
-        keys: UsesKeys,
+        keys: KeyOperations,
         grants: Grants,
         envelopes: Envelopes,
         delivery: Delivery,
         ledger: Ledger,
         refusals: Refusals,
-        days: Days,
-        stats: Stats,
+        days: DailyQuota,
+        stats: WorkerStats,
     ) -> None:
         self.keys = keys
         self._grants = grants
@@ -55,11 +55,16 @@ class KeyRequests:
         self._stats = stats
 
     async def answer(
-        self, item: Item, connection: ConnectionRecord, request: Request, body: bytes, operation: KeyUse
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request: Nip46Request,
+        body: bytes,
+        operation: KeyMethod,
     ) -> None:
         """Answer a request for the first time. No await stands between the decision and the counted use (C12)."""
         decision = _decide(connection, operation)
-        is_signature = operation.name == Method.SIGN_EVENT
+        is_signature = operation.name == Nip46Method.SIGN_EVENT
         if not isinstance(decision, Allow):
             reason = decision.reason
             if isinstance(decision, Ask):
@@ -85,18 +90,18 @@ class KeyRequests:
                 self._days.settle(tenant, is_signed=is_signed)
 
     async def resume(
-        self, item: Item, connection: ConnectionRecord, request_id: str, operation: KeyUse, fence: int
+        self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, operation: KeyMethod, fence: int
     ) -> None:
         """Close the earlier intent, whose end nobody saw, as unknown, and carry the request out once more."""
         unknown = entry_of(item, operation.tag, AuditOutcome.UNKNOWN, {"reason": "interrupted"})
         intent = entry_of(item, operation.tag, AuditOutcome.INTENT, {**operation.facts, "attempt": 2})
         if await self._ledger.note(item, fence, (unknown, intent)):
             is_used = await self._execute(item, connection, request_id, operation, fence)
-            if is_used and operation.name == Method.SIGN_EVENT:
+            if is_used and operation.name == Nip46Method.SIGN_EVENT:
                 self._days.add(item.signer.tenant)
 
     async def _execute(
-        self, item: Item, connection: ConnectionRecord, request_id: str, operation: KeyUse, fence: int
+        self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, operation: KeyMethod, fence: int
     ) -> bool:
         """Use the key once and store what came of it; release it if the connection still stands (C11).
 
@@ -122,13 +127,15 @@ class KeyRequests:
         entry = entry_of(item, operation.tag, outcome, facts)
         is_used = result is not None
         if await self._ledger.finish(item, reply, fence, (entry,), request_id):
-            self._stats.signed += is_used and operation.name == Method.SIGN_EVENT
+            self._stats.signed += is_used and operation.name == Nip46Method.SIGN_EVENT
             answered = Answered.OK if error is None else Answered.ERROR
             self._stats.answer(item.signer.tenant.chain, operation.name, answered, item.received)
             await self._release(item, connection, request_id, reply)
         return is_used
 
-    async def _release(self, item: Item, connection: ConnectionRecord, request_id: str, reply: Reply) -> None:
+    async def _release(
+        self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, reply: ReplyEvent
+    ) -> None:
         """Let the reply out, unless the connection ended while it was made."""
         current = self._grants.same(item, connection)
         refusal = standing(item.signer, current, time.time())
@@ -140,7 +147,7 @@ class KeyRequests:
         await self._delivery.say(item, request_id, refusal)
 
 
-def _decide(connection: ConnectionRecord, operation: KeyUse) -> Decision:
+def _decide(connection: ConnectionRecord, operation: KeyMethod) -> Decision:
     """Policy first; what it allows may still come too often. What takes from a bound is asked last."""
     if connection.policy is None:
         return NO_POLICY

@@ -29,12 +29,12 @@ TTL_MS = 4_000
 SEAT_FORGOTTEN_MS = 60_000
 
 
-class AnotherWorkerRuns(Exception):
+class AnotherWorkerRunning(Exception):
     """The embedded shape (SQLite) has one worker; the message says which one holds the lease."""
 
 
 @dataclass(slots=True)
-class Turn:
+class LeaseChanges:
     """What one heartbeat changed: shards gained and shards to give back, and the fences now held.
 
     ``orphaned`` are those gained whose owner did not give them back, with the time (ms) it was last alive.
@@ -57,7 +57,7 @@ def now_ms() -> int:
 
 
 def take_seat(worker_id: str, *, exclusive: bool, wait: float = TTL_MS / 1000 + 1) -> None:
-    """Announce this worker. With ``exclusive``, refuse to be the second: raises AnotherWorkerRuns.
+    """Announce this worker. With ``exclusive``, refuse to be the second: raises AnotherWorkerRunning.
 
     A predecessor that died without giving back its lease is waited for, as long as its lease may live; one on this
     host whose process is gone is replaced at once.
@@ -85,7 +85,7 @@ def _wait_for_free_seat(worker_id: str, deadline: float) -> None:
                 ShardLease.objects.filter(owner=holder).update(expires_at=now_ms() - 1)  # over, but not given back
                 WorkerSeat.objects.filter(id=holder).delete()
             elif seen.setdefault(holder, seat.seen_at) != seat.seen_at or time.monotonic() > deadline:
-                raise AnotherWorkerRuns(
+                raise AnotherWorkerRunning(
                     f"Another bunker worker (process {seat.pid} on {seat.host}) serves this database. The embedded "
                     "shape has exactly one: stop the other, or use PostgreSQL to run several."
                 )
@@ -109,7 +109,7 @@ def _has_died(seat: WorkerSeat) -> bool:
     return False
 
 
-def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) -> Turn:
+def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) -> LeaseChanges:
     """Renew what is held, take what is free up to a fair share, and name what is held beyond it. Blocks."""
     with transaction.atomic():
         now = now_ms()
@@ -131,8 +131,8 @@ def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) ->
     return turn
 
 
-def _turn(leases: list[ShardLease], worker_id: str, now: int, workers: int, *, is_leaving: bool) -> Turn:
-    turn = Turn(workers=workers)
+def _turn(leases: list[ShardLease], worker_id: str, now: int, workers: int, *, is_leaving: bool) -> LeaseChanges:
+    turn = LeaseChanges(workers=workers)
     # Rounded up, or some shards would be nobody's where the workers do not divide them evenly.
     share = -(-SHARDS // workers)
     free = []
@@ -170,7 +170,7 @@ def leave(worker_id: str) -> None:
     WorkerSeat.objects.filter(id=worker_id).delete()
 
 
-class Holding:
+class HeldLeases:
     """The leases as the engine sees them: asked for each event, so two dictionary look-ups and a clock."""
 
     __slots__ = ("_fences", "_held_back", "_valid_until")

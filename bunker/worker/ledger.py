@@ -13,24 +13,33 @@ from typing import Any
 
 import msgspec
 
-from bunker.methods import KeyUse, Operation
+from bunker.methods import KeyMethod, Operation
 from bunker.traffic.counts import FAILED
-from bunker.worker.admission import Item
-from bunker.worker.commit_jobs import ABANDONED, ANSWERED, CLAIMED, PUBLISHED, STORED, Claim, Finish, Known, Note
+from bunker.worker.admission import IncomingRequest
+from bunker.worker.commit_jobs import (
+    ABANDONED,
+    ANSWERED,
+    CLAIMED,
+    PUBLISHED,
+    STORED,
+    AlreadyClaimed,
+    AuditWrite,
+    ClaimWrite,
+    ReplyWrite,
+)
 from bunker.worker.delivery import Delivery
 from bunker.worker.envelopes import Envelopes
-from bunker.worker.group_commit import BatchWriter, Uncertain
-from bunker.worker.leases import Holding
+from bunker.worker.group_commit import BatchWriter, CommitUncertain
+from bunker.worker.leases import HeldLeases
 from bunker.worker.records import ConnectionRecord
-from bunker.worker.replies import Reply
+from bunker.worker.replies import ReplyEvent
 from bunker.worker.sql import FinishRow, RequestRow
-from bunker.worker.stats import Stats
-from keycast.audit.entries import Actor, Entry
-from keycast.audit.tags import Outcome as AuditOutcome
-from keycast.audit.tags import Tag, of_method
+from bunker.worker.stats import WorkerStats
+from keycast.audit.entries import Actor, AuditEntry
+from keycast.audit.tags import AuditOutcome, AuditTag, of_method
 from keycast.base import crash
 from keycast.base.errors import Unavailable
-from keycast.nostr.nip46 import Request
+from keycast.nostr.nip46 import Nip46Request
 
 REMEMBER_MS = 24 * 3600 * 1000
 """How long a request is remembered: longer than any relay resends it."""
@@ -50,10 +59,10 @@ class Ledger:
         self,
         *,
         writer: BatchWriter,
-        holding: Holding,
+        holding: HeldLeases,
         envelopes: Envelopes,
         delivery: Delivery,
-        stats: Stats,
+        stats: WorkerStats,
         forget: Callable[[str], None],
     ) -> None:
         self._writer = writer
@@ -64,39 +73,52 @@ class Ledger:
         self._forget = forget
 
     async def claim(
-        self, item: Item, connection: ConnectionRecord, request: Request, body: bytes, operation: Operation
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request: Nip46Request,
+        body: bytes,
+        operation: Operation,
     ) -> bool:
         """Claim the request, with its audit intent when it uses the key; True when it is ours to carry out."""
         fence = self._holding.fence(item.signer.shard)
         row = self._row(item, connection, request.id, request.method, body, fence)
-        entries: tuple[Entry, ...] = ()
+        entries: tuple[AuditEntry, ...] = ()
         counted = None
-        if isinstance(operation, KeyUse):
+        if isinstance(operation, KeyMethod):
             entries = (entry_of(item, operation.tag, AuditOutcome.INTENT, operation.facts),)
             counted = connection.hex if connection.is_counted else None
         crash.point("before-claim")
-        return await self._store(item, request.id, body, Claim(row, entries, counted))
+        return await self._store(item, request.id, body, ClaimWrite(row, entries, counted))
 
     async def settle(
-        self, item: Item, request_id: str, method: str, body: bytes, text: str, entries: tuple[Entry, ...]
+        self,
+        item: IncomingRequest,
+        request_id: str,
+        method: str,
+        body: bytes,
+        text: str,
+        entries: tuple[AuditEntry, ...],
     ) -> bool:
         """Claim and answer in one commit, then publish."""
         fence = self._holding.fence(item.signer.shard)
         reply = await self._envelopes.reply(item, text)
         row = self._row(item, item.connection, request_id, method, body, fence, reply)
-        if not await self._store(item, request_id, body, Claim(row, entries, None)):
+        if not await self._store(item, request_id, body, ClaimWrite(row, entries, None)):
             return False
         self._delivery.let_out(item, item.connection, reply)
         return True
 
-    async def finish(self, item: Item, reply: Reply, fence: int, entries: tuple[Entry, ...], request_id: str) -> bool:
+    async def finish(
+        self, item: IncomingRequest, reply: ReplyEvent, fence: int, entries: tuple[AuditEntry, ...], request_id: str
+    ) -> bool:
         """Make the reply and its audit result durable; tries again for a while when the database is away."""
         row = FinishRow(item.event.id, fence, self._delivery.state_of(item), reply.raw.decode())
         crash.point("before-result")
         for pause in (*FINISH_PAUSES, None):
             try:
-                outcome = await self._writer.submit(Finish(row, item.signer.shard, entries))
-            except Uncertain:
+                outcome = await self._writer.submit(ReplyWrite(row, item.signer.shard, entries))
+            except CommitUncertain:
                 raise
             except Unavailable:
                 if pause is None:
@@ -111,52 +133,52 @@ class Ledger:
         await self._delivery.say(item, request_id, Unavailable.public_message)
         return False
 
-    async def note(self, item: Item, fence: int, entries: tuple[Entry, ...]) -> bool:
+    async def note(self, item: IncomingRequest, fence: int, entries: tuple[AuditEntry, ...]) -> bool:
         """Make audit rows alone durable, if the shard is still ours. Raises Unavailable."""
-        return await self._writer.submit(Note(entries, item.signer.shard, fence)) is STORED
+        return await self._writer.submit(AuditWrite(entries, item.signer.shard, fence)) is STORED
 
     def count_use(self, connection: ConnectionRecord) -> None:
         """Count a use of the key, unless its claim has counted it."""
         if not connection.is_counted:
             self._writer.used(connection.hex)
 
-    def fence_to_finish(self, item: Item) -> int:
+    def fence_to_finish(self, item: IncomingRequest) -> int:
         """The fence under which what is claimed now is to be finished."""
         return self._holding.fence_to_finish(item.signer.shard)
 
-    def abandon(self, item: Item) -> None:
+    def abandon(self, item: IncomingRequest) -> None:
         """Mark a claimed request that will not be answered, with some later batch."""
         self._writer.published(item.event.id, ABANDONED)
 
-    async def unavailable(self, item: Item, request_id: str) -> None:
+    async def unavailable(self, item: IncomingRequest, request_id: str) -> None:
         """Nothing was stored: say so, and let the same event in again."""
         self._forget(item.event.id)
         self._stats.refused["unavailable"] += 1
         self._stats.tally.count(item.signer.tenant.chain, FAILED)
         await self._delivery.say(item, request_id, Unavailable.public_message)
 
-    async def _store(self, item: Item, request_id: str, body: bytes, job: Claim) -> bool:
+    async def _store(self, item: IncomingRequest, request_id: str, body: bytes, job: ClaimWrite) -> bool:
         """Have a claim committed; True when it was. Otherwise the client has been told what it may know."""
         if not job.fence:
             self._forget(item.event.id)
             return False
         try:
             outcome = await self._writer.submit(job)
-        except Uncertain:
+        except CommitUncertain:
             raise
         except Unavailable:
             await self.unavailable(item, request_id)
             return False
         if outcome is STORED:
             return True
-        if isinstance(outcome, Known):
+        if isinstance(outcome, AlreadyClaimed):
             await self._known(item, request_id, body, outcome)
         else:
             self._stats.fenced += 1
             self._forget(item.event.id)
         return False
 
-    async def _known(self, item: Item, request_id: str, body: bytes, known: Known) -> None:
+    async def _known(self, item: IncomingRequest, request_id: str, body: bytes, known: AlreadyClaimed) -> None:
         """The event, or another with its request id, was here before: the stored reply again, or an error."""
         self._stats.drops["known"] += 1
         is_same = known.event_id == item.event.id or known.body_hash == body
@@ -167,9 +189,15 @@ class Ledger:
             self._delivery.republish(known.reply, item.signer, item.connection, item.relay, None)
 
     def _row(
-        self, item: Item, connection: ConnectionRecord | None, request_id: str, method: str, body: bytes, fence: int,
-        reply: Reply | None = None,
-    ) -> RequestRow:  # fmt: skip
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord | None,
+        request_id: str,
+        method: str,
+        body: bytes,
+        fence: int,
+        reply: ReplyEvent | None = None,
+    ) -> RequestRow:
         now = time.time_ns() // 1_000_000
         signer = item.signer
         return RequestRow(
@@ -182,17 +210,17 @@ class Ledger:
         )  # fmt: skip
 
 
-def entry_of(item: Item, tag: Tag, outcome: AuditOutcome, facts: Mapping[str, Any]) -> Entry:
+def entry_of(item: IncomingRequest, tag: AuditTag, outcome: AuditOutcome, facts: Mapping[str, Any]) -> AuditEntry:
     """What the audit log says of a request."""
     connection = item.connection
     actor = Actor.client(item.event.pubkey) if connection is None else connection.actor
-    return Entry(
+    return AuditEntry(
         item.signer.tenant.chain, tag, outcome, actor, item.signer.key_hex,
         "" if connection is None else connection.hex, item.event.id, facts,
     )  # fmt: skip
 
 
-def body_hash(request: Request) -> bytes:
+def body_hash(request: Nip46Request) -> bytes:
     """SHA-256 over method and parameters: tells a resend from another request with the same id."""
     return sha256(_encode((request.method, request.params))).digest()
 
@@ -205,4 +233,4 @@ def _stored_id(request_id: str) -> str:
 
 
 def _stored_method(method: str) -> str:
-    return "unknown" if of_method(method) is Tag.UNKNOWN_METHOD else method
+    return "unknown" if of_method(method) is AuditTag.UNKNOWN_METHOD else method

@@ -50,7 +50,7 @@ _CONNECTION_REFUSALS = {
 }
 
 
-class Loaded:
+class LoadedRecords:
     """What one read found: signers by transport public key, tenants by id."""
 
     __slots__ = ("signers", "tenants")
@@ -60,9 +60,9 @@ class Loaded:
         self.tenants: dict[UUID, TenantRecord] = {}
 
 
-def load(transport_ids: Collection[UUID] | None = None) -> Loaded:
+def load(transport_ids: Collection[UUID] | None = None) -> LoadedRecords:
     """Read everything, or the named transports alone. Blocks: call it from a thread. Raises django.db.Error."""
-    loaded = Loaded()
+    loaded = LoadedRecords()
     with scopes_disabled():
         if transport_ids is None:
             _read(loaded, Q(), None)
@@ -87,7 +87,7 @@ def _spoken_to(now: datetime) -> Q:
     return live | waiting | ended
 
 
-def _read(loaded: Loaded, chosen: Q, ids: list[UUID] | None) -> None:
+def _read(loaded: LoadedRecords, chosen: Q, ids: list[UUID] | None) -> None:
     now = timezone.now()
     rows = (
         Connection.objects.filter(_spoken_to(now) & chosen)
@@ -106,7 +106,7 @@ def _read(loaded: Loaded, chosen: Q, ids: list[UUID] | None) -> None:
         _read_signers(loaded, by_transport, ids)
 
 
-def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list[UUID] | None) -> None:
+def _read_signers(loaded: LoadedRecords, by_transport: dict[UUID, list[Any]], ids: list[UUID] | None) -> None:
     transports = TransportKey.objects.filter(retired_at__isnull=True)
     if ids is not None:
         transports = transports.filter(id__in=ids)
@@ -141,7 +141,7 @@ def _read_signers(loaded: Loaded, by_transport: dict[UUID, list[Any]], ids: list
         loaded.signers[signer.public_key] = signer
 
 
-def _signer(loaded: Loaded, row: dict[str, Any]) -> SignerRecord:
+def _signer(loaded: LoadedRecords, row: dict[str, Any]) -> SignerRecord:
     tenant = loaded.tenants.get(row["tenant_id"])
     if tenant is None:
         refusal = tenant_refusal(row["tenant__state"], is_all_locked=row["is_all_locked"])

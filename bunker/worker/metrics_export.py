@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from bunker.worker.stats import Stats
+from bunker.worker.stats import WorkerStats
 from keycast.base.metrics import BUNKER_DROPS, BUNKER_REQUESTS, BUNKER_SECONDS
 
 
-class Meter:
+class RequestMetrics:
     """Feeds keycast.base.metrics. Look-ups of labelled children are kept: they cost more than what they count."""
 
-    def __init__(self, stats: Stats) -> None:
+    def __init__(self, stats: WorkerStats) -> None:
         self._stats = stats
         self._histograms: dict[str, Any] = {}
         self._answered: Counter[tuple[str, str]] = Counter()

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from bunker.relays.interfaces import BUILT_IN, Publication, RelayPublisher, ReplyPort
 from bunker.worker.commit_jobs import ABANDONED, ANSWERED, PUBLISHED
 from bunker.worker.group_commit import BatchWriter
-from bunker.worker.replies import Reply
+from bunker.worker.replies import ReplyEvent
 from bunker.worker.snapshot import Snapshot
-from bunker.worker.stats import Stats
+from bunker.worker.stats import WorkerStats
 
 # As long as a request is fresh: who asks again after that has to send a new one anyway.
 REPLY_LIFETIME = 300.0
@@ -21,7 +21,7 @@ class Publisher:
     """One reply, every live relay of its connection; then its row says so, in some later batch."""
 
     def __init__(
-        self, port: ReplyPort, pool: RelayPublisher | None, snapshot: Snapshot, writer: BatchWriter, stats: Stats
+        self, port: ReplyPort, pool: RelayPublisher | None, snapshot: Snapshot, writer: BatchWriter, stats: WorkerStats
     ) -> None:
         self._port = port
         self._pool = pool
@@ -46,7 +46,7 @@ class Publisher:
         """
         return PUBLISHED if came_from == BUILT_IN or not self._ways(relays, came_from) else ANSWERED
 
-    def publish(self, reply: Reply, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
+    def publish(self, reply: ReplyEvent, relays: tuple[str, ...], came_from: str, request: str | None) -> None:
         """Send ``reply`` out. ``request`` is the event id of a row in state ``answered``, or None."""
         # Always there too, whatever way the request came: the client may be listening at the built-in relay by now.
         self._port.publish(reply.event, reply.raw)
@@ -65,7 +65,7 @@ class Publisher:
             return (came_from, *outbound)
         return outbound
 
-    def _offer(self, reply: Reply, outbound: Sequence[str], request: str | None) -> None:
+    def _offer(self, reply: ReplyEvent, outbound: Sequence[str], request: str | None) -> None:
         assert self._pool is not None  # noqa: S101 -- checked by the caller
 
         def settled(publication: Publication) -> None:

@@ -17,17 +17,17 @@ import structlog
 from django.db import transaction
 
 from bunker.models import Request, RequestState
-from bunker.worker.admission import Gate, Item
+from bunker.worker.admission import AdmissionControl, IncomingRequest
 from bunker.worker.delivery import Delivery
 from bunker.worker.engine import Engine
-from bunker.worker.leases import Holding
+from bunker.worker.leases import HeldLeases
 from bunker.worker.ledger import REMEMBER_MS
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, SignerRecord, standing
 from bunker.worker.snapshot import Snapshot
-from bunker.worker.stats import Stats
+from bunker.worker.stats import WorkerStats
 from keycast.nostr.nip01 import EventError, parse_event
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +38,7 @@ AT_ONCE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
-class Unfinished:
+class UnfinishedRequest:
     """One row that stands between claim and publication."""
 
     event_id: str
@@ -55,7 +55,7 @@ class Unfinished:
 
 def take_over(
     fences: Mapping[int, int], skip: Collection[str], older_than_ms: int, *, only_new: bool
-) -> list[Unfinished]:
+) -> list[UnfinishedRequest]:
     """Put this worker's fence on unfinished rows of its shards and read them. Blocks.
 
     From then on only this worker can store their results: whoever claimed them carries an older fence. With
@@ -77,7 +77,7 @@ def take_over(
     return [_unfinished(row) for row in rows]
 
 
-def just_answered(since: Mapping[int, int]) -> list[Unfinished]:
+def just_answered(since: Mapping[int, int]) -> list[UnfinishedRequest]:
     """Replies that a dead worker stored in its last seconds, and may not have published any more. Blocks.
 
     ``since`` maps each shard to the Unix time in milliseconds from which its requests count. Clients that have such
@@ -90,8 +90,8 @@ def just_answered(since: Mapping[int, int]) -> list[Unfinished]:
     return [_unfinished(row) for row in rows if row.claimed_at >= since[row.shard]]
 
 
-def _unfinished(row: Request) -> Unfinished:
-    return Unfinished(
+def _unfinished(row: Request) -> UnfinishedRequest:
+    return UnfinishedRequest(
         row.event_id, row.transport_id, row.connection_id, row.client_public_key, row.shard, row.method,
         row.state, row.event, row.reply, row.claimed_at,
     )  # fmt: skip
@@ -104,9 +104,9 @@ def renounce(event_ids: Collection[str]) -> None:
     ).update(state=RequestState.ABANDONED)
 
 
-def _may_go_out(row: Unfinished, connection: ConnectionRecord | None, signer: SignerRecord) -> bool:
+def _may_go_out(row: UnfinishedRequest, connection: ConnectionRecord | None, signer: SignerRecord) -> bool:
     """Nothing is released for a connection that ended meanwhile, except the confirmation of its own logout."""
-    if connection is None or row.method == Method.LOGOUT:
+    if connection is None or row.method == Nip46Method.LOGOUT:
         return connection is not None
     return connection.id == row.connection_id and standing(signer, connection, time.time()) is None
 
@@ -118,12 +118,12 @@ class Recovery:
         self,
         *,
         snapshot: Snapshot,
-        holding: Holding,
-        gate: Gate,
+        holding: HeldLeases,
+        gate: AdmissionControl,
         engine: Engine,
         delivery: Delivery,
         publisher: Publisher,
-        stats: Stats,
+        stats: WorkerStats,
         in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
     ) -> None:
         self._snapshot = snapshot
@@ -151,7 +151,7 @@ class Recovery:
         if not fences:
             return 0
         skip = self._gate.at_work_on() | self._publisher.pending
-        rows: list[Unfinished] = await self._in_thread(
+        rows: list[UnfinishedRequest] = await self._in_thread(
             lambda: take_over(fences, skip, older_than_ms, only_new=only_new)
         )
         skip = self._gate.at_work_on() | self._publisher.pending
@@ -164,7 +164,7 @@ class Recovery:
             log.info("requests_recovered", rows=len(rows), abandoned=len(hopeless))
         return len(rows)
 
-    def _resume(self, row: Unfinished, fence: int) -> bool:
+    def _resume(self, row: UnfinishedRequest, fence: int) -> bool:
         """Carry on with one row; False when that is no longer possible."""
         signer = self._snapshot.by_transport(row.transport_id)
         if signer is None or time.time_ns() // 1_000_000 - row.claimed_at > FRESH_MS:
@@ -182,6 +182,6 @@ class Recovery:
             return False
         if connection is None or connection.id != row.connection_id:
             return False
-        item = Item(event, row.event.encode(), ANYWHERE, signer, connection, time.monotonic())
+        item = IncomingRequest(event, row.event.encode(), ANYWHERE, signer, connection, time.monotonic())
         self._gate.spawn(item, self._engine.resume(item, fence))
         return True

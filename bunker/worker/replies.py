@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from keycast.nostr.nip01 import Event
 from keycast.nostr.nip44 import MAX_PLAINTEXT, payload_length
-from keycast.nostr.nip46 import KIND, Response
+from keycast.nostr.nip46 import KIND, Nip46Response
 from keys.signing.protocol import OpenTransport
 
 TOO_LARGE = "The result is too large for the relays of this connection."
@@ -14,7 +14,7 @@ _ENVELOPE = 640
 """Bytes of a reply event around its content, rounded up."""
 
 
-class Reply:
+class ReplyEvent:
     """A finished reply: the event, and its JSON as it is stored and published."""
 
     __slots__ = ("event", "raw")
@@ -26,7 +26,9 @@ class Reply:
 
 def text_of(request_id: str, result: str | None, error: str | None) -> str:
     """The JSON-RPC text of an answer: a result that is never empty, or an error."""
-    response = Response.failed(request_id, error) if error is not None else Response.ok(request_id, result or "")
+    response = (
+        Nip46Response.failed(request_id, error) if error is not None else Nip46Response.ok(request_id, result or "")
+    )
     return response.to_text()
 
 
@@ -36,7 +38,7 @@ def published_size(text: str) -> int | None:
     return None if size > MAX_PLAINTEXT else payload_length(size) + _ENVELOPE
 
 
-def compose(transport: OpenTransport, client: str, text: str, request_event_id: str, now: int) -> Reply:
+def compose(transport: OpenTransport, client: str, text: str, request_event_id: str, now: int) -> ReplyEvent:
     """Encrypt ``text`` for ``client`` and sign the event; its ``e`` tag names the request that it answers."""
     content = transport.encrypt(client, text)
     signer = transport.public_key
@@ -49,4 +51,4 @@ def compose(transport: OpenTransport, client: str, text: str, request_event_id: 
         f'"content":"{content}","sig":"{signature}"}}'
     ).encode()
     event = Event(event_id, signer, now, KIND, [["p", client], ["e", request_event_id]], content, signature)
-    return Reply(event, raw)
+    return ReplyEvent(event, raw)

@@ -23,23 +23,23 @@ from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
 from bunker.worker import garbage_collection, leases
-from bunker.worker.admission import Gate, GateLimits
+from bunker.worker.admission import AdmissionControl, AdmissionLimits
 from bunker.worker.control import ControlListener
-from bunker.worker.daily_quota import Days
+from bunker.worker.daily_quota import DailyQuota
 from bunker.worker.database_threads import DatabaseThreads
 from bunker.worker.engine import Engine, assemble
 from bunker.worker.group_commit import BatchWriter
-from bunker.worker.leases import Holding
+from bunker.worker.leases import HeldLeases
 from bunker.worker.maintenance import prune
-from bunker.worker.metrics_export import Meter
+from bunker.worker.metrics_export import RequestMetrics
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.recovery import Recovery
 from bunker.worker.relay_shares import shared_out
 from bunker.worker.snapshot import Snapshot
-from bunker.worker.stats import Stats
-from bunker.worker.traffic_counter import TallyWriter
+from bunker.worker.stats import WorkerStats
+from bunker.worker.traffic_counter import TrafficCounterWriter
 from keycast.audit.journal_writer import require_current
 from keycast.audit.services import chain_of
 from keycast.base import service_status
@@ -71,21 +71,21 @@ class BunkerWorker:
     """
 
     def __init__(
-        self, *, port: Any = None, pool: Any = None, limits: GateLimits | None = None, worker_id: str | None = None
+        self, *, port: Any = None, pool: Any = None, limits: AdmissionLimits | None = None, worker_id: str | None = None
     ) -> None:
         self.id = worker_id or secrets.token_hex(8)
-        self.stats = Stats()
-        self._meter = Meter(self.stats)
+        self.stats = WorkerStats()
+        self._meter = RequestMetrics(self.stats)
         self.snapshot = Snapshot()
-        self.holding = Holding()
+        self.holding = HeldLeases()
         self.ready = asyncio.Event()
         self._heartbeats = DatabaseThreads("bunker-lease", 1)
         self._threads = DatabaseThreads("bunker-db", 4)
         self._port = port if port is not None else get_hub()
         self._pool = pool if pool is not None else RelayPool(_intake_of(self._port), authenticator=self)
         self.writer = BatchWriter(self.id, self.stats)
-        self._figures = TallyWriter(self.id, self.stats.tally, self._figure_work)
-        self._days = Days(self.snapshot.tenants.values, self._figure_work)
+        self._figures = TrafficCounterWriter(self.id, self.stats.tally, self._figure_work)
+        self._days = DailyQuota(self.snapshot.tenants.values, self._figure_work)
         self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
         parts = assemble(
@@ -103,7 +103,9 @@ class BunkerWorker:
             days=self._days,
         )
         self.engine = Engine(parts, self.stats, self.reconciler.is_stale)
-        self.gate = Gate(self.snapshot, self.holding, self.stats, self.engine.handle, self.engine.notify, limits)
+        self.gate = AdmissionControl(
+            self.snapshot, self.holding, self.stats, self.engine.handle, self.engine.notify, limits
+        )
         self._recovery = Recovery(
             snapshot=self.snapshot,
             holding=self.holding,
@@ -125,7 +127,7 @@ class BunkerWorker:
     async def run(self, stop: asyncio.Event) -> None:
         """Serve until ``stop`` is set.
 
-        Raises AnotherWorkerRuns, DatabaseOlder, or the failure of whatever part ended first.
+        Raises AnotherWorkerRunning, DatabaseOutdated, or the failure of whatever part ended first.
         """
         garbage_collection.relax()
         await self._take_seat(exclusive=connection.vendor == "sqlite")
@@ -230,12 +232,12 @@ class BunkerWorker:
             except Error as error:  # the leases run out by themselves; meanwhile nothing new is claimed
                 log.warning("heartbeat_failed", error=type(error).__name__)
 
-    async def _beat(self, *, is_first: bool = False) -> leases.Turn:
+    async def _beat(self, *, is_first: bool = False) -> leases.LeaseChanges:
         asked_at = time.monotonic()
         self._meter.flush()
         self.stats.tally.turn()
         status = self.status()
-        turn: leases.Turn = await self._lease_work(lambda: leases.beat(self.id, status))
+        turn: leases.LeaseChanges = await self._lease_work(lambda: leases.beat(self.id, status))
         # Before renewing: from the moment a gained shard counts as ours it must be held back until its rows are read.
         self.holding.hold_back(turn.gained | turn.excess)
         changed = set(self.holding.shards()) != set(turn.fences)
@@ -256,14 +258,14 @@ class BunkerWorker:
         """As leases: on SQLite the writer's errand. Elsewhere any thread will do, but not the heartbeats'."""
         return await (self.writer.execute(work) if connection.vendor == "sqlite" else self._threads(work))
 
-    async def _take_over(self, turn: leases.Turn) -> None:
+    async def _take_over(self, turn: leases.LeaseChanges) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
         await self.reconciler.reload_shards(turn.gained)
         self.holding.admit(turn.gained)
         self._plan_relays()
         await self._finish_work_of_others(turn)
 
-    async def _finish_work_of_others(self, turn: leases.Turn) -> None:
+    async def _finish_work_of_others(self, turn: leases.LeaseChanges) -> None:
         """Requests that were claimed or answered, and replies that a dead owner may not have published any more."""
         await self._recovery.recover(turn.gained)
         await self._recovery.repeat({shard: alive - REPEAT_MS for shard, alive in turn.orphaned.items()})

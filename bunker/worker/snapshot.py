@@ -9,7 +9,7 @@ from collections.abc import Collection
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from bunker.worker.loader import Loaded
+from bunker.worker.loader import LoadedRecords
 from bunker.worker.records import SignerRecord, TenantRecord
 
 
@@ -38,7 +38,7 @@ class Snapshot:
             self._hosts = hosts
             self._outbound.clear()
 
-    def merge(self, loaded: Loaded, transport_ids: Collection[UUID] | None = None) -> None:
+    def merge(self, loaded: LoadedRecords, transport_ids: Collection[UUID] | None = None) -> None:
         """Put in what was read; signers among ``transport_ids`` (None: all) that were not found are forgotten."""
         stale = set(self._by_transport if transport_ids is None else transport_ids)
         for tenant_id, tenant in loaded.tenants.items():

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from bunker.traffic.counts import FAILED, OTHER, REFUSED, SIGNED, USED
-from bunker.worker.traffic_counter import Tally
+from bunker.worker.traffic_counter import TrafficCounter
 from keycast.nostr.nip46 import METHODS, Use
 
 _KINDS: Final = {Use.SIGN: SIGNED, Use.CRYPT: USED}
@@ -23,7 +23,7 @@ class Answered(StrEnum):
     ERROR = "error"
 
 
-class Stats:
+class WorkerStats:
     """Numbers since the worker started. Written from the event loop and the writer thread, read by anyone.
 
     ``drops`` and ``refused`` count by reason (closed sets), ``answered`` by (method, outcome). ``seconds`` is told
@@ -68,7 +68,7 @@ class Stats:
         self.errors: Counter[str] = Counter()
         self.answered: Counter[tuple[str, str]] = Counter()
         self.observe: Any = None
-        self.tally = Tally()
+        self.tally = TrafficCounter()
 
     def answer(self, chain: str, method: str, outcome: Answered, received: float) -> None:
         """Count one durable answer to a request that came at ``received`` (monotonic) for the tenant of ``chain``."""

@@ -39,7 +39,7 @@ def _zeros() -> Row:
 
 
 @dataclass(slots=True)
-class Minute:
+class TrafficMinuteCount:
     """The numbers of one minute: of every tenant (by chain name), and of all together."""
 
     number: int
@@ -54,12 +54,12 @@ class Minute:
             yield UUID(chain), row
 
 
-class Tally:
+class TrafficCounter:
     """The running minute and those not written yet. Counted and turned in the event loop only."""
 
     def __init__(self, now: float | None = None) -> None:
-        self._now = Minute(int(time.time() if now is None else now) // 60)
-        self.closed: deque[Minute] = deque(maxlen=MINUTES_KEPT)
+        self._now = TrafficMinuteCount(int(time.time() if now is None else now) // 60)
+        self.closed: deque[TrafficMinuteCount] = deque(maxlen=MINUTES_KEPT)
 
     def count(self, chain: str, outcome: int, seconds: float | None = None) -> None:
         """Count one request of a tenant. ``seconds``: how long a use of a key took, from receipt to durable reply."""
@@ -82,7 +82,7 @@ class Tally:
             return
         if self._now.tenants:
             self.closed.append(self._now)
-        self._now = Minute(number)
+        self._now = TrafficMinuteCount(number)
 
     def unwritten(self) -> list[list[int]]:
         """The newest minutes that are not in the database, as [minute, *numbers of all tenants]."""
@@ -103,10 +103,10 @@ def store(worker: str, minute: int, rows: list[tuple[UUID, Row]]) -> None:
     )
 
 
-class TallyWriter:
+class TrafficCounterWriter:
     """Brings closed minutes into the database, through ``execute``. A database that is away is tried again."""
 
-    def __init__(self, worker: str, tally: Tally, execute: Execute) -> None:
+    def __init__(self, worker: str, tally: TrafficCounter, execute: Execute) -> None:
         self._worker = worker
         self._tally = tally
         self._execute = execute

@@ -14,25 +14,25 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils import timezone
 
 from keycast.audit import checkpoints, exporting, signing
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import ExportTooLarge
-from keycast.audit.exporting import Range
-from keycast.audit.selectors import Filters
+from keycast.audit.exporting import ExportRange
+from keycast.audit.selectors import AuditFilters
 from keycast.audit.services import record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 
 _LINES_AT_ONCE = 500
 
 
-def note(*, actor: Actor, chain: str, filters: Filters, within: Range, reason: str) -> None:
+def note(*, actor: Actor, chain: str, filters: AuditFilters, within: ExportRange, reason: str) -> None:
     """Record in the chain itself who takes rows of it out, and which."""
     narrowed = [name for name in ("tags", "outcomes", "actor_id", "key_id", "connection_id") if getattr(filters, name)]
     said = {"from": within.first, "to": within.last, "filters": narrowed, "reason": reason[:200]}
-    record(Entry(chain, Tag.AUDIT_EXPORTED, Outcome.OK, actor, key_id=filters.key_id, data=said))
+    record(AuditEntry(chain, AuditTag.AUDIT_EXPORTED, AuditOutcome.OK, actor, key_id=filters.key_id, data=said))
 
 
-def begin(*, actor: Actor, chain: str, filters: Filters, reason: str = "") -> Range:
+def begin(*, actor: Actor, chain: str, filters: AuditFilters, reason: str = "") -> ExportRange:
     """Look where the rows lie, and record that they are taken out. Raises ExportTooLarge.
 
     The chain gets a checkpoint first where this process can sign one, so that every row can be proven; where it
@@ -51,7 +51,9 @@ def begin(*, actor: Actor, chain: str, filters: Filters, reason: str = "") -> Ra
     return within
 
 
-def response(request: HttpRequest, name: str, chain: str, filters: Filters, within: Range) -> StreamingHttpResponse:
+def response(
+    request: HttpRequest, name: str, chain: str, filters: AuditFilters, within: ExportRange
+) -> StreamingHttpResponse:
     """The export as a download, streamed in constant memory whichever way the server calls."""
     lines = exporting.lines(chain, filters, within)
     content = _awaited(lines) if isinstance(request, ASGIRequest) else lines

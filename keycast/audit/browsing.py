@@ -15,8 +15,8 @@ from django.db.models import Q, QuerySet
 
 from keycast.audit.models import AuditRow
 from keycast.audit.positions import ends, first_since
-from keycast.audit.selectors import Filters, Line, line_of, microseconds, parse_cursor
-from keycast.audit.tags import Outcome
+from keycast.audit.selectors import AuditFilters, AuditLine, line_of, microseconds, parse_cursor
+from keycast.audit.tags import AuditOutcome
 
 WINDOW: Final = 25_000
 """Rows that one page looks through, of all chains together: they lie side by side."""
@@ -29,14 +29,14 @@ _CLOCK_STEP: Final = 60 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class AuditBrowsePage:
     """``lines``, newest first. ``older`` and ``newer`` are cursors, empty where there is nothing.
 
     ``is_partial``: there may be more lines further back than the stretch that was looked through, which ends at
     ``looked_back_to`` (UTC).
     """
 
-    lines: list[Line]
+    lines: list[AuditLine]
     older: str = ""
     newer: str = ""
     is_partial: bool = False
@@ -44,7 +44,7 @@ class Sheet:
 
 
 @dataclass(frozen=True, slots=True)
-class _Path:
+class _RowOrder:
     """Rows in the order of ``position``, and what else they must be."""
 
     rows: QuerySet[AuditRow]
@@ -55,7 +55,9 @@ class _Path:
     chain: str
 
 
-def browse(*, filters: Filters, chain: str = "", before: str = "", after: str = "", limit: int = 50) -> Sheet:
+def browse(
+    *, filters: AuditFilters, chain: str = "", before: str = "", after: str = "", limit: int = 50
+) -> AuditBrowsePage:
     """A page of one chain, or of all where ``chain`` is empty: the caller answers for that. Raises BadCursor.
 
     ``before`` and ``after`` are cursors of an earlier page with the same filters.
@@ -69,32 +71,32 @@ def browse(*, filters: Filters, chain: str = "", before: str = "", after: str = 
     return _older_than(path, start, low, high, size)
 
 
-def _path(chain: str, filters: Filters) -> _Path:
+def _path(chain: str, filters: AuditFilters) -> _RowOrder:
     """The index that serves the filters best."""
     rows = AuditRow.objects.all()
     rest = dataclasses.replace(filters, since=None, until=None)
-    wants_intents = Outcome.INTENT in filters.outcomes
+    wants_intents = AuditOutcome.INTENT in filters.outcomes
     in_chain = Q(chain=chain) if chain else Q()
     if filters.key_id and not wants_intents:
-        rows = rows.filter(key_id=filters.key_id).exclude(outcome=Outcome.INTENT)
+        rows = rows.filter(key_id=filters.key_id).exclude(outcome=AuditOutcome.INTENT)
         left = dataclasses.replace(rest, key_id="")
-        return _Path(rows, "id", left.as_query() & in_chain & _at(filters), True, True, "")
+        return _RowOrder(rows, "id", left.as_query() & in_chain & _at(filters), True, True, "")
     if len(filters.actor_id) == 32:
         rows = rows.filter(actor_id=filters.actor_id, request_id="")
         left = dataclasses.replace(rest, actor_id="")
-        return _Path(rows, "id", left.as_query() & in_chain & _at(filters), True, True, "")
+        return _RowOrder(rows, "id", left.as_query() & in_chain & _at(filters), True, True, "")
     query = rest.as_query()
     has_rest = bool(query) or bool(_at(filters))
     if chain:
-        return _Path(rows.filter(chain=chain), "sequence", query & _at(filters), has_rest, False, chain)
-    return _Path(rows, "id", query & _at(filters), has_rest, False, "")
+        return _RowOrder(rows.filter(chain=chain), "sequence", query & _at(filters), has_rest, False, chain)
+    return _RowOrder(rows, "id", query & _at(filters), has_rest, False, "")
 
 
-def _at(filters: Filters) -> Q:
-    return Filters(since=filters.since, until=filters.until).as_query()
+def _at(filters: AuditFilters) -> Q:
+    return AuditFilters(since=filters.since, until=filters.until).as_query()
 
 
-def _bounds(path: _Path, filters: Filters) -> tuple[int, int]:
+def _bounds(path: _RowOrder, filters: AuditFilters) -> tuple[int, int]:
     """The first and last position that can be of interest."""
     low, high = span = ends(path.chain)
     if filters.since:
@@ -104,20 +106,20 @@ def _bounds(path: _Path, filters: Filters) -> tuple[int, int]:
     return low, high
 
 
-def _older_than(path: _Path, start: int, low: int, high: int, size: int) -> Sheet:
+def _older_than(path: _RowOrder, start: int, low: int, high: int, size: int) -> AuditBrowsePage:
     floor = max(low, _floor(path, start, low))
     rows = path.rows.filter(**{f"{path.position}__lt": start, f"{path.position}__gte": floor}).filter(path.rest)
     found = list(rows.order_by(f"-{path.position}")[: size + 1])
     shown = found[:size]
     newer = str(_place(path, shown[0]) if shown else start - 1) if start <= high else ""
     if len(found) > size:
-        return Sheet([line_of(row) for row in shown], str(_place(path, shown[-1])), newer)
+        return AuditBrowsePage([line_of(row) for row in shown], str(_place(path, shown[-1])), newer)
     if floor <= low:
-        return Sheet([line_of(row) for row in shown], "", newer)
-    return Sheet([line_of(row) for row in shown], str(floor), newer, True, _moment(path, floor))
+        return AuditBrowsePage([line_of(row) for row in shown], "", newer)
+    return AuditBrowsePage([line_of(row) for row in shown], str(floor), newer, True, _moment(path, floor))
 
 
-def _newer_than(path: _Path, start: int, low: int, high: int, size: int) -> Sheet:
+def _newer_than(path: _RowOrder, start: int, low: int, high: int, size: int) -> AuditBrowsePage:
     ceiling = min(high, _ceiling(path, start, high))
     rows = path.rows.filter(**{f"{path.position}__gt": start, f"{path.position}__lte": ceiling}).filter(path.rest)
     found = list(rows.order_by(path.position)[: size + 1])
@@ -125,11 +127,11 @@ def _newer_than(path: _Path, start: int, low: int, high: int, size: int) -> Shee
     older = str(_place(path, shown[-1]) if shown else start + 1) if start >= low else ""
     lines = [line_of(row) for row in shown]
     if len(found) > size:
-        return Sheet(lines, older, str(_place(path, shown[0])))
-    return Sheet(lines, older, str(ceiling) if ceiling < high else "")
+        return AuditBrowsePage(lines, older, str(_place(path, shown[0])))
+    return AuditBrowsePage(lines, older, str(ceiling) if ceiling < high else "")
 
 
-def _floor(path: _Path, start: int, low: int) -> int:
+def _floor(path: _RowOrder, start: int, low: int) -> int:
     """Where the stretch ends that is looked through."""
     if not path.has_rest:
         return low
@@ -139,7 +141,7 @@ def _floor(path: _Path, start: int, low: int) -> int:
     return _nth(below.order_by(f"-{path.position}"), path.position, low)
 
 
-def _ceiling(path: _Path, start: int, high: int) -> int:
+def _ceiling(path: _RowOrder, start: int, high: int) -> int:
     if not path.has_rest:
         return high
     if not path.is_scattered:
@@ -153,11 +155,11 @@ def _nth(rows: QuerySet[AuditRow], position: str, otherwise: int) -> int:
     return next(iter(found), otherwise)
 
 
-def _place(path: _Path, row: AuditRow) -> Any:
+def _place(path: _RowOrder, row: AuditRow) -> Any:
     return getattr(row, path.position)
 
 
-def _moment(path: _Path, position: int) -> datetime.datetime | None:
+def _moment(path: _RowOrder, position: int) -> datetime.datetime | None:
     rows = AuditRow.objects.filter(chain=path.chain) if path.chain else AuditRow.objects.all()
     near = rows.filter(**{f"{path.position}__gte": position}).order_by(path.position)
     at = near.values_list("at", flat=True).first()

@@ -17,10 +17,10 @@ from django.db.models.functions import Coalesce
 
 from keycast.audit.chain import genesis, row_hash
 from keycast.audit.errors import ChainBroken
-from keycast.audit.merkle import Frontier, Stretch
+from keycast.audit.merkle import Frontier, PartialTree
 from keycast.audit.models import AuditChain, AuditCheckpoint
 from keycast.audit.reading import rows_between
-from keycast.audit.signing import Signer, current
+from keycast.audit.signing import StatementSigner, current
 from keycast.audit.statements import NO_PREVIOUS, Checkpoint, key_id
 
 _BIGGEST = 100_000
@@ -71,7 +71,7 @@ def last_of(chain: str) -> AuditCheckpoint | None:
     return AuditCheckpoint.objects.filter(chain=chain).order_by("-number").first()
 
 
-def make(chain: str, signer: Signer) -> AuditCheckpoint | None:
+def make(chain: str, signer: StatementSigner) -> AuditCheckpoint | None:
     """One more checkpoint of the chain, over at most as many rows as one may have; None when there is no new row.
 
     No lock is held while it is signed: of two who make the same one, the database takes one. The rows are checked
@@ -84,7 +84,7 @@ def make(chain: str, signer: Signer) -> AuditCheckpoint | None:
     hashes = list(_checked(chain, start, min(head, start + limit), last.head if last else genesis(chain).hex()))
     if not hashes:
         return None
-    tree = Stretch(Frontier.from_bytes(last.size, bytes(last.frontier)) if last else Frontier(), hashes)
+    tree = PartialTree(Frontier.from_bytes(last.size, bytes(last.frontier)) if last else Frontier(), hashes)
     # One of its own: the tree above still needs it as it was at the last checkpoint, for the proof of consistency.
     frontier = Frontier.from_bytes(last.size, bytes(last.frontier)) if last else Frontier()
     for each in hashes:
@@ -103,7 +103,7 @@ def make(chain: str, signer: Signer) -> AuditCheckpoint | None:
     return _store(statement, signer.sign(statement.message()), frontier, b"".join(tree.consistency()))
 
 
-def make_all(chain: str, signer: Signer | None) -> None:
+def make_all(chain: str, signer: StatementSigner | None) -> None:
     """Bring the chain's checkpoints up to its head, if there is a signer."""
     while signer is not None and make(chain, signer) is not None:
         pass

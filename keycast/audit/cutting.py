@@ -16,14 +16,14 @@ from django.conf import settings
 from django.db import transaction
 
 from keycast.audit import publishing
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import ChainBroken, NoCheckpointKey, RetentionTooShort
 from keycast.audit.models import AuditCheckpoint, AuditCut, AuditRetention, AuditRow
 from keycast.audit.services import record
-from keycast.audit.signing import Signer
+from keycast.audit.signing import StatementSigner
 from keycast.audit.statements import Cut, key_id
-from keycast.audit.tags import Outcome, Tag
-from keycast.audit.verification import Walk
+from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.audit.verification import ChainVerifier
 
 BATCH: Final = 2000
 """Rows that go in one transaction: on SQLite nothing else is written meanwhile."""
@@ -32,7 +32,7 @@ LONGEST: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class CutPlan:
     """What would be removed: the rows ``first`` to ``through``, all older than ``days`` days."""
 
     chain: str
@@ -59,10 +59,10 @@ def set_days(*, actor: Actor, chain: str, days: int) -> None:
     if not 0 < settings.AUDIT_RETENTION_DAYS <= days <= 36_500:
         raise RetentionTooShort
     AuditRetention.objects.update_or_create(chain=chain, defaults={"days": days})
-    record(Entry(chain, Tag.AUDIT_RETENTION_CHANGED, Outcome.OK, actor, data={"days": days}))
+    record(AuditEntry(chain, AuditTag.AUDIT_RETENTION_CHANGED, AuditOutcome.OK, actor, data={"days": days}))
 
 
-def plan(chain: str, now: float | None = None) -> Plan | None:
+def plan(chain: str, now: float | None = None) -> CutPlan | None:
     """What there is to cut: rows below the newest checkpoint that is itself old enough. None: nothing."""
     days = days_of(chain)
     if days == 0:
@@ -74,7 +74,7 @@ def plan(chain: str, now: float | None = None) -> Plan | None:
     first = last.through + 1 if last else 1
     if point is None or point.size < first:
         return None
-    return Plan(chain, days, first, point.size, point)
+    return CutPlan(chain, days, first, point.size, point)
 
 
 def last_cut(chain: str) -> AuditCut | None:
@@ -82,13 +82,13 @@ def last_cut(chain: str) -> AuditCut | None:
     return AuditCut.objects.filter(chain=chain).order_by("-through").first()
 
 
-def cut(*, actor: Actor, wanted: Plan, reason: str, signer: Signer | None) -> AuditCut:
+def cut(*, actor: Actor, wanted: CutPlan, reason: str, signer: StatementSigner | None) -> AuditCut:
     """Do what was planned. Raises NoCheckpointKey, ChainBroken (nothing is removed then), OSError, DatabaseError."""
     if signer is None:
         raise NoCheckpointKey
     # A cut that was killed goes to its end first: rows that still stand below it would count as a broken chain.
     finish(wanted.chain)
-    walk = Walk(wanted.chain)
+    walk = ChainVerifier(wanted.chain)
     walk.run()
     if walk.fault:
         raise ChainBroken(wanted.chain, walk.fault.sequence or 0)
@@ -97,7 +97,7 @@ def cut(*, actor: Actor, wanted: Plan, reason: str, signer: Signer | None) -> Au
     return made
 
 
-def _sign(actor: Actor, wanted: Plan, reason: str, signer: Signer) -> AuditCut:
+def _sign(actor: Actor, wanted: CutPlan, reason: str, signer: StatementSigner) -> AuditCut:
     last, point = last_cut(wanted.chain), wanted.checkpoint
     statement = Cut(
         chain=wanted.chain,
@@ -120,7 +120,7 @@ def _sign(actor: Actor, wanted: Plan, reason: str, signer: Signer) -> AuditCut:
         # cut.
         row = AuditCut.objects.create(**fields, signature=signature)
         said = {"first": wanted.first, "through": wanted.through, "days": wanted.days, "reason": statement.reason}
-        record(Entry(wanted.chain, Tag.AUDIT_CUT, Outcome.OK, actor, data=said))
+        record(AuditEntry(wanted.chain, AuditTag.AUDIT_CUT, AuditOutcome.OK, actor, data=said))
     return row
 
 

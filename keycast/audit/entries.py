@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 
-class Person(Protocol):
+class AuditPerson(Protocol):
     """What is kept of a user: accounts.User has it, and this app stays below accounts."""
 
     @property
@@ -32,12 +32,12 @@ class Actor:
     label: str
 
     @classmethod
-    def user(cls, user: Person) -> Actor:
+    def user(cls, user: AuditPerson) -> Actor:
         """A person acting for themselves or as a member of a tenant."""
         return cls("user", user.id.hex, user.email)
 
     @classmethod
-    def staff(cls, user: Person) -> Actor:
+    def staff(cls, user: AuditPerson) -> Actor:
         """A person acting as platform staff."""
         return cls("staff", user.id.hex, user.email)
 
@@ -63,7 +63,7 @@ class Actor:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One row to be written.
 
     ``chain`` comes from services.chain_of; ``key_id`` and ``connection_id`` are 32 hex digits (``UUID.hex``) or empty;
@@ -72,8 +72,8 @@ class Entry:
     """
 
     chain: str
-    tag: Tag
-    outcome: Outcome
+    tag: AuditTag
+    outcome: AuditOutcome
     actor: Actor
     key_id: str = ""
     connection_id: str = ""

@@ -12,7 +12,7 @@ class AuditUnavailable(Unavailable):
     public_message = "This cannot be recorded right now, so it was not done. Please try again in a moment."
 
 
-class DatabaseOlder(AuditUnavailable):
+class DatabaseOutdated(AuditUnavailable):
     """This database lacks what happened after it was dumped: nothing is done with it until that is made good."""
 
     code = "database-older"

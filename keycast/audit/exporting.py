@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keycast.audit.merkle import Frontier, Stretch
+from keycast.audit.merkle import Frontier, PartialTree
 from keycast.audit.models import AuditCheckpoint, AuditRow
 from keycast.audit.offline import FORMAT
 from keycast.audit.positions import ends, first_since
 from keycast.audit.reading import BODY, Raw
-from keycast.audit.selectors import Filters, microseconds
+from keycast.audit.selectors import AuditFilters, microseconds
 from keycast.audit.signing import trusted
 from keycast.audit.statements import as_line
 
@@ -26,7 +26,7 @@ PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
+class ExportRange:
     """The rows ``first`` to ``last`` of a chain, among which an export looks; none when ``last`` is below ``first``."""
 
     first: int
@@ -37,7 +37,7 @@ class Range:
         return max(0, self.last - self.first + 1)
 
 
-def range_of(chain: str, filters: Filters) -> Range:
+def range_of(chain: str, filters: AuditFilters) -> ExportRange:
     """Where the rows lie that the filters' time range asks for."""
     span = ends(chain)
     first, last = span
@@ -45,10 +45,10 @@ def range_of(chain: str, filters: Filters) -> Range:
         first = max(first, first_since(microseconds(filters.since), span, chain))
     if filters.until:
         last = min(last, first_since(microseconds(filters.until), span, chain) - 1)
-    return Range(first, last)
+    return ExportRange(first, last)
 
 
-def lines(chain: str, filters: Filters, within: Range) -> Iterator[str]:
+def lines(chain: str, filters: AuditFilters, within: ExportRange) -> Iterator[str]:
     """The lines of the export, each with its line break. Rows that came after ``within`` was read are not in it."""
     digest, rows = hashlib.sha256(), 0
     for line in _content(chain, filters, within):
@@ -63,7 +63,7 @@ def _as_text(line: dict[str, Any]) -> str:
     return json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n"
 
 
-def _content(chain: str, filters: Filters, within: Range) -> Iterator[dict[str, Any]]:
+def _content(chain: str, filters: AuditFilters, within: ExportRange) -> Iterator[dict[str, Any]]:
     query = _narrowed(filters)
     yield _header(chain, query, within)
     position = within.first - 1
@@ -74,13 +74,13 @@ def _content(chain: str, filters: Filters, within: Range) -> Iterator[dict[str, 
         position = end
 
 
-def _narrowed(filters: Filters) -> Filters:
+def _narrowed(filters: AuditFilters) -> AuditFilters:
     """The filters without the time range, which the range of rows stands for."""
-    fields = {name: getattr(filters, name) for name in Filters.__dataclass_fields__}
-    return Filters(**{**fields, "since": None, "until": None})
+    fields = {name: getattr(filters, name) for name in AuditFilters.__dataclass_fields__}
+    return AuditFilters(**{**fields, "since": None, "until": None})
 
 
-def _header(chain: str, query: Filters, within: Range) -> dict[str, Any]:
+def _header(chain: str, query: AuditFilters, within: ExportRange) -> dict[str, Any]:
     shown = {name: value for name, value in asdict(query).items() if value}
     return {
         "format": FORMAT,
@@ -95,7 +95,7 @@ def _header(chain: str, query: Filters, within: Range) -> dict[str, Any]:
 
 
 def _stretch(
-    chain: str, query: Filters, first: int, last: int, point: AuditCheckpoint | None
+    chain: str, query: AuditFilters, first: int, last: int, point: AuditCheckpoint | None
 ) -> Iterator[dict[str, Any]]:
     """The rows of one checkpoint's stretch. The last row of every run without a gap carries a proof."""
     prover: _Prover | None = None
@@ -110,7 +110,7 @@ def _stretch(
         yield line
 
 
-def _rows(chain: str, query: Filters, first: int, last: int) -> Iterator[Raw]:
+def _rows(chain: str, query: AuditFilters, first: int, last: int) -> Iterator[Raw]:
     matching = AuditRow.objects.filter(query.as_query(), chain=chain, sequence__lte=last).order_by("sequence")
     values = matching.values_list(*BODY, "previous_hash", "hash")
     page = list(values.filter(sequence__gte=first)[:PAGE])
@@ -147,7 +147,7 @@ class _Prover:
         found = [bytes(each) for each in hashes.order_by("sequence").values_list("hash", flat=True)]
         frontier = Frontier.from_bytes(start, bytes(before.frontier)) if before else Frontier()
         self._number = point.number
-        self._tree = Stretch(frontier, found)
+        self._tree = PartialTree(frontier, found)
 
     def prove(self, sequence: int) -> dict[str, Any]:
         return {"checkpoint": self._number, "path": [each.hex() for each in self._tree.inclusion(sequence - 1)]}

@@ -14,19 +14,19 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
 
-from keycast.audit.errors import DatabaseOlder
+from keycast.audit.errors import DatabaseOutdated
 from keycast.audit.models import AuditRow
 from keycast.audit.restore_journal import (
     LASTING,
-    Ending,
-    EndingsFile,
+    JournalEntry,
+    RestoreJournal,
     newest_of_each_chain,
     of_row,
     rows,
     unknown_to_database,
     unsettled,
 )
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +42,23 @@ _checked_at: float | None = None
 _restoring = threading.local()
 
 
-def endings_file() -> EndingsFile | None:
+def endings_file() -> RestoreJournal | None:
     """The file that the settings name, or None."""
-    return EndingsFile(settings.ENDINGS_FILE) if settings.ENDINGS_FILE else None
+    return RestoreJournal(settings.ENDINGS_FILE) if settings.ENDINGS_FILE else None
 
 
 def follow(written: Sequence[Sequence[Any]]) -> None:
     """Carry rows as ``writing.append`` gives them back, once their transaction is committed."""
     if not settings.ENDINGS_FILE:
         return
-    found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == Outcome.OK.value]
+    found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == AuditOutcome.OK.value]
     if found:
         # After the commit: what is rolled back must not stand in the file. What a crash in between keeps from it,
         # catch_up carries.
         transaction.on_commit(partial(_carry, found), robust=True)
 
 
-def catch_up(file: EndingsFile | None = None) -> int:
+def catch_up(file: RestoreJournal | None = None) -> int:
     """Carry what a crash or a full disk kept from the file; returns how many. Safe to repeat. Raises OSError."""
     file = file or endings_file()
     if file is None:
@@ -73,7 +73,7 @@ def catch_up(file: EndingsFile | None = None) -> int:
     return len(missed)
 
 
-def missing() -> list[Ending]:
+def missing() -> list[JournalEntry]:
     """What the file knows and this database does not: empty unless an older database was put in its place.
 
     Looks at the newest line of every chain and at the newest lines of all, which an older database lacks first.
@@ -87,7 +87,7 @@ def missing() -> list[Ending]:
 
 
 def require_current() -> None:
-    """Raise DatabaseOlder when this database lacks what the file knows. Looks at most once a minute."""
+    """Raise DatabaseOutdated when this database lacks what the file knows. Looks at most once a minute."""
     global _checked_at  # noqa: PLW0603 -- one look for all threads
     if not settings.ENDINGS_FILE or getattr(_restoring, "is_on", False):
         return
@@ -97,7 +97,7 @@ def require_current() -> None:
             return
         if missing():
             _checked_at = None
-            raise DatabaseOlder
+            raise DatabaseOutdated
         _checked_at = time.monotonic()
 
 
@@ -118,7 +118,7 @@ def restoring() -> Iterator[None]:
         _restoring.is_on = False
 
 
-def _of_written(row: Sequence[Any]) -> Ending:
+def _of_written(row: Sequence[Any]) -> JournalEntry:
     """From the columns in keycast.audit.writer's order."""
     chain, sequence, at, tag, *_, key_id, connection_id, _, data, _, this = row
     return of_row(
@@ -135,8 +135,8 @@ def _of_written(row: Sequence[Any]) -> Ending:
     )
 
 
-def _carry(endings: Sequence[Ending]) -> None:
+def _carry(endings: Sequence[JournalEntry]) -> None:
     try:
-        EndingsFile(settings.ENDINGS_FILE).append(endings)
+        RestoreJournal(settings.ENDINGS_FILE).append(endings)
     except OSError as error:  # committed already: the job carries it later, and doctor says that it waits
         logger.critical("The file of endings cannot be written", extra={"problem": type(error).__name__})

@@ -83,7 +83,7 @@ def fold(peaks: Sequence[bytes]) -> bytes:
     return root
 
 
-class Stretch:
+class PartialTree:
     """A tree of which the last leaves are known, and only the peaks of what lies before: enough to prove those leaves.
 
     ``before``: the tree before them. ``row_hashes``: the hashes of the rows that follow.

@@ -154,7 +154,7 @@ class AuditVerification(models.Model):
     """One verification of the log, from its request to its result; jobs carry it on, slice by slice.
 
     ``chain`` is empty for all of them. ``position`` is where the next slice begins, ``report`` what was found so far
-    (keycast.audit.verification.Report.as_dict). ``rows`` were read, of about ``total``.
+    (keycast.audit.verification.VerificationReport.as_dict). ``rows`` were read, of about ``total``.
     """
 
     class State(models.TextChoices):

@@ -36,7 +36,7 @@ class ExportError(ValueError):
 
 
 @dataclass(slots=True)
-class Findings:
+class ExportSummary:
     """What an export that is in order shows: ``rows`` in all, of which the last ``unsigned`` are not signed yet."""
 
     chain: str = ""
@@ -52,11 +52,11 @@ class _Output(Protocol):
     def write(self, text: str) -> object: ...
 
 
-class Reader:
+class ExportReader:
     """Takes the lines of an export one after the other. Raises ExportError at the first that is not right."""
 
     def __init__(self, keys: Keyring) -> None:
-        self.findings = Findings()
+        self.findings = ExportSummary()
         self._keys = keys
         self._digest = hashlib.sha256()
         self._line = 0
@@ -84,7 +84,7 @@ class Reader:
             self._fail("Neither a row nor a checkpoint nor the end.")
         self._digest.update(raw)
 
-    def finish(self) -> Findings:
+    def finish(self) -> ExportSummary:
         """What it all shows, after the last line."""
         if not self._is_over:
             self._line += 1
@@ -191,9 +191,9 @@ class Reader:
             self._fail("The lines before the end are not those that were written.")
 
 
-def check(lines: Iterable[bytes], keys: Keyring) -> Findings:
+def check(lines: Iterable[bytes], keys: Keyring) -> ExportSummary:
     """Check a whole export. Raises ExportError."""
-    reader = Reader(keys)
+    reader = ExportReader(keys)
     for line in lines:
         reader.take(line)
     return reader.finish()
@@ -221,7 +221,7 @@ def report_on(path: str, keys: Keyring, *, is_json: bool, out: _Output) -> int:
     return UNSIGNED if findings.unsigned else PROVEN
 
 
-def _sentence(found: Findings) -> str:
+def _sentence(found: ExportSummary) -> str:
     rows = f"{found.rows} rows of chain {found.chain}"
     span = f", {found.first} to {found.last} without a gap" if found.is_complete and found.rows else ""
     if found.unsigned:

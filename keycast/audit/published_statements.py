@@ -11,7 +11,7 @@ from keycast.audit.statements import Checkpoint, Cut, Keyring, StatementError, f
 
 
 @dataclass(slots=True)
-class Kept:
+class ChainCheckpoints:
     """The checkpoints of one chain, by size."""
 
     by_size: dict[int, list[Checkpoint]] = field(default_factory=dict)
@@ -26,7 +26,7 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
-class Doubt:
+class CheckpointFileProblem:
     """A line that cannot be believed, or does not fit the others. ``line`` counts from 1."""
 
     line: int
@@ -35,46 +35,48 @@ class Doubt:
 
 
 @dataclass(slots=True)
-class Outside:
+class CheckpointFile:
     """All of a file. What cannot be believed is not among ``chains`` but in ``doubts``."""
 
-    chains: dict[str, Kept] = field(default_factory=dict)
-    doubts: list[Doubt] = field(default_factory=list)
+    chains: dict[str, ChainCheckpoints] = field(default_factory=dict)
+    doubts: list[CheckpointFileProblem] = field(default_factory=list)
     count: int = 0
 
-    def of(self, chain: str) -> Kept:
-        return self.chains.get(chain) or Kept()
+    def of(self, chain: str) -> ChainCheckpoints:
+        return self.chains.get(chain) or ChainCheckpoints()
 
 
-def read(lines: Iterable[Mapping[str, Any]], keys: Keyring) -> Outside:
+def read(lines: Iterable[Mapping[str, Any]], keys: Keyring) -> CheckpointFile:
     """Every checkpoint of a file: signed by a trusted key, numbered in order, each tree a beginning of the next."""
-    found, last = Outside(), dict[str, Checkpoint]()
+    found, last = CheckpointFile(), dict[str, Checkpoint]()
     for number, line in enumerate(lines, 1):
         try:
             _read_line(found, last, number, line, keys)
         except StatementError as error:
-            found.doubts.append(Doubt(number, "", f"{str(error).capitalize()}."))
+            found.doubts.append(CheckpointFileProblem(number, "", f"{str(error).capitalize()}."))
     return found
 
 
 def _read_line(
-    found: Outside, last: dict[str, Checkpoint], number: int, line: Mapping[str, Any], keys: Keyring
+    found: CheckpointFile, last: dict[str, Checkpoint], number: int, line: Mapping[str, Any], keys: Keyring
 ) -> None:
     kind: type[Checkpoint] | type[Cut] = Cut if "cut" in line else Checkpoint
     statement, signature = from_line(kind, line.get("cut", line.get("checkpoint")))
     problem = keys.problem(statement, signature)
     if isinstance(statement, Cut) or problem:
         if problem:
-            found.doubts.append(Doubt(number, statement.chain, problem))
+            found.doubts.append(CheckpointFileProblem(number, statement.chain, problem))
         return
     before = last.get(statement.chain)
     if before == statement:  # written twice, after a crash
         return
     problem = _misfit(before, statement, line.get("consistency"))
     if problem:
-        found.doubts.append(Doubt(number, statement.chain, problem))
+        found.doubts.append(CheckpointFileProblem(number, statement.chain, problem))
     last[statement.chain] = statement
-    found.chains.setdefault(statement.chain, Kept()).by_size.setdefault(statement.size, []).append(statement)
+    found.chains.setdefault(statement.chain, ChainCheckpoints()).by_size.setdefault(statement.size, []).append(
+        statement
+    )
     found.count += 1
 
 

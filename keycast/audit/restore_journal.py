@@ -26,22 +26,44 @@ from pathlib import Path
 from typing import Any, Final
 
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 logger = logging.getLogger(__name__)
 
 LASTING: Final = frozenset(
     {
-        *(Tag.KEY_CREATED, Tag.KEY_IMPORTED, Tag.KEY_CONVERTED, Tag.KEY_HALVES_REFRESHED, Tag.KEY_DESTROYED),
-        *(Tag.KEY_LOCKED, Tag.KEY_UNLOCKED, Tag.KEY_DISABLED, Tag.KEY_ENABLED, Tag.KEY_QUARANTINED),
-        *(Tag.KEY_DESTRUCTION_SCHEDULED, Tag.KEY_DESTRUCTION_CANCELLED, Tag.KEY_IDENTITY_ROTATED),
-        *(Tag.CONNECTION_BOUND, Tag.CONNECTION_LOCKED, Tag.CONNECTION_UNLOCKED, Tag.CONNECTION_REVOKED),
-        *(Tag.CONNECTION_LOGGED_OUT, Tag.CONNECTION_EXPIRED, Tag.CONNECTION_LAPSED),
-        *(Tag.USER_LOCKED, Tag.USER_UNLOCKED, Tag.USER_DEACTIVATED, Tag.USER_REACTIVATED),
-        *(Tag.USER_MADE_STAFF, Tag.USER_STAFF_ENDED),
-        *(Tag.MEMBERSHIP_ADDED, Tag.MEMBERSHIP_SUSPENDED, Tag.MEMBERSHIP_RESUMED, Tag.MEMBERSHIP_REMOVED),
-        *(Tag.TENANT_LOCKED, Tag.TENANT_UNLOCKED, Tag.TENANT_SUSPENDED, Tag.TENANT_RESUMED),
-        *(Tag.DEPLOYMENT_LOCKED, Tag.DEPLOYMENT_UNLOCKED, Tag.DATABASE_RESTORED),
+        *(
+            AuditTag.KEY_CREATED,
+            AuditTag.KEY_IMPORTED,
+            AuditTag.KEY_CONVERTED,
+            AuditTag.KEY_HALVES_REFRESHED,
+            AuditTag.KEY_DESTROYED,
+        ),
+        *(
+            AuditTag.KEY_LOCKED,
+            AuditTag.KEY_UNLOCKED,
+            AuditTag.KEY_DISABLED,
+            AuditTag.KEY_ENABLED,
+            AuditTag.KEY_QUARANTINED,
+        ),
+        *(AuditTag.KEY_DESTRUCTION_SCHEDULED, AuditTag.KEY_DESTRUCTION_CANCELLED, AuditTag.KEY_IDENTITY_ROTATED),
+        *(
+            AuditTag.CONNECTION_BOUND,
+            AuditTag.CONNECTION_LOCKED,
+            AuditTag.CONNECTION_UNLOCKED,
+            AuditTag.CONNECTION_REVOKED,
+        ),
+        *(AuditTag.CONNECTION_LOGGED_OUT, AuditTag.CONNECTION_EXPIRED, AuditTag.CONNECTION_LAPSED),
+        *(AuditTag.USER_LOCKED, AuditTag.USER_UNLOCKED, AuditTag.USER_DEACTIVATED, AuditTag.USER_REACTIVATED),
+        *(AuditTag.USER_MADE_STAFF, AuditTag.USER_STAFF_ENDED),
+        *(
+            AuditTag.MEMBERSHIP_ADDED,
+            AuditTag.MEMBERSHIP_SUSPENDED,
+            AuditTag.MEMBERSHIP_RESUMED,
+            AuditTag.MEMBERSHIP_REMOVED,
+        ),
+        *(AuditTag.TENANT_LOCKED, AuditTag.TENANT_UNLOCKED, AuditTag.TENANT_SUSPENDED, AuditTag.TENANT_RESUMED),
+        *(AuditTag.DEPLOYMENT_LOCKED, AuditTag.DEPLOYMENT_UNLOCKED, AuditTag.DATABASE_RESTORED),
     }
 )
 """Stops, and what takes a stop back; and keys that came to be, so that a restore can say which ones it lost."""
@@ -50,7 +72,7 @@ _AT_ONCE: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class JournalEntry:
     """One line of the file."""
 
     chain: str
@@ -63,29 +85,31 @@ class Ending:
     data: dict[str, str] = field(default_factory=dict)
 
 
-def of_row(row: AuditRow) -> Ending:
+def of_row(row: AuditRow) -> JournalEntry:
     """The line for a row of the log."""
     said = {name: str(value) for name, value in json.loads(row.data).items() if name in KEPT_DATA}
-    return Ending(row.chain, row.sequence, bytes(row.hash).hex(), row.at, row.tag, row.key_id, row.connection_id, said)
+    return JournalEntry(
+        row.chain, row.sequence, bytes(row.hash).hex(), row.at, row.tag, row.key_id, row.connection_id, said
+    )
 
 
 def rows(after: int = 0) -> Iterator[AuditRow]:
     """The rows of the log that belong in the file, with an id above ``after``, in order."""
-    lasting = AuditRow.objects.filter(id__gt=after, tag__in=LASTING, outcome=Outcome.OK)
+    lasting = AuditRow.objects.filter(id__gt=after, tag__in=LASTING, outcome=AuditOutcome.OK)
     return lasting.order_by("id").iterator(chunk_size=2000)
 
 
-class EndingsFile:
+class RestoreJournal:
     """The file; safe for many processes of one machine. Raises OSError where the disk does."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def append(self, endings: Iterable[Ending]) -> None:
+    def append(self, endings: Iterable[JournalEntry]) -> None:
         """Add lines, on the disk when this returns."""
         self._write([asdict(ending) for ending in endings])
 
-    def read(self) -> list[Ending]:
+    def read(self) -> list[JournalEntry]:
         """The lines in their order, each once; one that a crash cut off is passed over with a warning."""
         found = (ending for line in self._lines() if (ending := _parsed(line)) is not None)
         return list({(ending.chain, ending.sequence, ending.hash): ending for ending in found}.values())
@@ -119,21 +143,21 @@ class EndingsFile:
             os.close(handle)
 
 
-def unsettled(endings: Sequence[Ending]) -> list[Ending]:
+def unsettled(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
     """The lines after the last restore that this database knows of, all when it knows of none."""
-    restores = [number for number, ending in enumerate(endings) if ending.tag == Tag.DATABASE_RESTORED]
+    restores = [number for number, ending in enumerate(endings) if ending.tag == AuditTag.DATABASE_RESTORED]
     for number in reversed(restores):
         if not unknown_to_database([endings[number]]):
             return list(endings[number + 1 :])
     return list(endings)
 
 
-def lost_on(endings: Sequence[Ending]) -> list[Ending]:
+def lost_on(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
     """What a restored database has to hear of: unsettled, and not in its own log."""
     return unknown_to_database(unsettled(endings))
 
 
-def unknown_to_database(endings: Iterable[Ending]) -> list[Ending]:
+def unknown_to_database(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Those that this database has no row for, or another row: it is older than they are, or another one."""
     waiting, missing = iter(endings), []
     while batch := list(islice(waiting, _AT_ONCE)):
@@ -143,16 +167,16 @@ def unknown_to_database(endings: Iterable[Ending]) -> list[Ending]:
     return [ending for ending in missing if ending.sequence >= cut[ending.chain]]
 
 
-def newest_of_each_chain(endings: Iterable[Ending]) -> list[Ending]:
+def newest_of_each_chain(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
     """The line with the highest sequence of every chain: enough to tell whether a database is older."""
-    newest: dict[str, Ending] = {}
+    newest: dict[str, JournalEntry] = {}
     for ending in endings:
         if ending.chain not in newest or newest[ending.chain].sequence < ending.sequence:
             newest[ending.chain] = ending
     return list(newest.values())
 
 
-def _hashes(endings: Iterable[Ending]) -> dict[tuple[str, int], str]:
+def _hashes(endings: Iterable[JournalEntry]) -> dict[tuple[str, int], str]:
     sequences: dict[str, list[int]] = {}
     for ending in endings:
         sequences.setdefault(ending.chain, []).append(ending.sequence)
@@ -169,9 +193,9 @@ def _first_kept(chain: str) -> int:
     return row.sequence if row is not None else 0
 
 
-def _parsed(line: dict[str, Any]) -> Ending | None:
+def _parsed(line: dict[str, Any]) -> JournalEntry | None:
     try:
-        return Ending(**line)
+        return JournalEntry(**line)
     except TypeError:
         logger.warning("A line of the file of endings has other fields than expected")
         return None

@@ -15,7 +15,7 @@ from django.db.models import Q, QuerySet
 
 from keycast.audit.descriptions import outcome_word, sentence
 from keycast.audit.models import AuditChain, AuditRow
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.base.errors import KeycastError
 
 MAX_LIMIT = 500
@@ -30,7 +30,7 @@ class BadCursor(KeycastError):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AuditLine:
     """One row as people read it. ``at`` is UTC; ``actor_label`` is an app's own claim when ``actor_type`` is client."""
 
     chain: str
@@ -52,15 +52,15 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class AuditPage:
     """``lines``, newest first, and ``next_cursor`` for the page after this one: empty on the last."""
 
-    lines: list[Line]
+    lines: list[AuditLine]
     next_cursor: str
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
+class AuditFilters:
     """What to show: tags and outcomes (none means any), one actor, one request, and a time range since <= at < until.
 
     Actors of requests and the requests themselves have no index: give a time range with them on a long log.
@@ -96,9 +96,9 @@ class Filters:
         return query
 
 
-def page(*, chain: str, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
+def page(*, chain: str, filters: AuditFilters | None = None, cursor: str = "", limit: int = 50) -> AuditPage:
     """A page of one chain. Raises BadCursor."""
-    filters = filters or Filters()
+    filters = filters or AuditFilters()
     rows = _within(AuditRow.objects.filter(chain=chain), chain, filters).filter(filters.as_query())
     if cursor:
         rows = rows.filter(sequence__lt=parse_cursor(cursor))
@@ -110,21 +110,23 @@ def page_of_key(
     chain: str,
     key_id: str,
     connection_id: str = "",
-    filters: Filters | None = None,
+    filters: AuditFilters | None = None,
     cursor: str = "",
     limit: int = 50,
-) -> Page:
+) -> AuditPage:
     """What became of one key, or of one app's requests on it (ids: 32 hex digits): results and changes, no intents.
 
     The chain bounds it: the id of another tenant's key finds nothing. Raises BadCursor.
     """
-    rows = AuditRow.objects.filter(chain=chain, key_id=key_id).exclude(outcome=Outcome.INTENT)
+    rows = AuditRow.objects.filter(chain=chain, key_id=key_id).exclude(outcome=AuditOutcome.INTENT)
     if connection_id:
         rows = rows.filter(connection_id=connection_id)
     return _by_id(rows, filters, cursor, limit)
 
 
-def life_of_key(*, chain: str, key_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
+def life_of_key(
+    *, chain: str, key_id: str, filters: AuditFilters | None = None, cursor: str = "", limit: int = 50
+) -> AuditPage:
     """What became of one key and its apps beside its use: no requests, so it costs the same after a million of them.
 
     Raises BadCursor.
@@ -134,25 +136,25 @@ def life_of_key(*, chain: str, key_id: str, filters: Filters | None = None, curs
 
 
 def page_of_person(
-    *, chain: str, actor_id: str, filters: Filters | None = None, cursor: str = "", limit: int = 50
-) -> Page:
+    *, chain: str, actor_id: str, filters: AuditFilters | None = None, cursor: str = "", limit: int = 50
+) -> AuditPage:
     """What one person did in a tenant: sign-ins, changes of keys and apps. Raises BadCursor."""
     return _by_id(AuditRow.objects.filter(chain=chain, actor_id=actor_id, request_id=""), filters, cursor, limit)
 
 
-def page_of_all_chains(*, filters: Filters | None = None, cursor: str = "", limit: int = 50) -> Page:
+def page_of_all_chains(*, filters: AuditFilters | None = None, cursor: str = "", limit: int = 50) -> AuditPage:
     """A page of every chain together. For platform staff alone: the caller answers for that. Raises BadCursor."""
     return _by_id(AuditRow.objects.all(), filters, cursor, limit)
 
 
-def _by_id(rows: QuerySet[AuditRow], filters: Filters | None, cursor: str, limit: int) -> Page:
-    rows = rows.filter((filters or Filters()).as_query())
+def _by_id(rows: QuerySet[AuditRow], filters: AuditFilters | None, cursor: str, limit: int) -> AuditPage:
+    rows = rows.filter((filters or AuditFilters()).as_query())
     if cursor:
         rows = rows.filter(id__lt=parse_cursor(cursor))
     return _cut(rows.order_by("-id"), "id", limit)
 
 
-def _within(rows: QuerySet[AuditRow], chain: str, filters: Filters) -> QuerySet[AuditRow]:
+def _within(rows: QuerySet[AuditRow], chain: str, filters: AuditFilters) -> QuerySet[AuditRow]:
     """The stretch of the chain in which the time range can lie, so that nothing outside it is read."""
     if filters.since:
         rows = rows.filter(sequence__gte=_first_since(chain, microseconds(filters.since) - _CLOCK_STEP))
@@ -176,11 +178,11 @@ def _first_since(chain: str, moment: int) -> int:
     return low
 
 
-def _cut(rows: QuerySet[AuditRow], order: str, limit: int) -> Page:
+def _cut(rows: QuerySet[AuditRow], order: str, limit: int) -> AuditPage:
     size = max(1, min(limit, MAX_LIMIT))
     found = list(rows[: size + 1])
     shown = found[:size]
-    return Page([line_of(row) for row in shown], str(getattr(shown[-1], order)) if len(found) > size else "")
+    return AuditPage([line_of(row) for row in shown], str(getattr(shown[-1], order)) if len(found) > size else "")
 
 
 def parse_cursor(cursor: str) -> int:
@@ -189,8 +191,8 @@ def parse_cursor(cursor: str) -> int:
     return int(cursor)
 
 
-def line_of(row: AuditRow) -> Line:
-    return Line(
+def line_of(row: AuditRow) -> AuditLine:
+    return AuditLine(
         chain=row.chain,
         sequence=row.sequence,
         at=datetime.datetime.fromtimestamp(row.at / 1_000_000, datetime.UTC),

@@ -19,7 +19,7 @@ PREFIX: Final = "ed25519:"
 SEED_SIZE: Final = 32
 
 
-class Signer(Protocol):
+class StatementSigner(Protocol):
     """Signs statements. ``sign`` may block and raise a KeycastError."""
 
     @property
@@ -30,7 +30,7 @@ class Signer(Protocol):
     def sign(self, message: bytes) -> bytes: ...
 
 
-class LocalSigner:
+class LocalStatementSigner:
     """An Ed25519 key that this process holds."""
 
     def __init__(self, key: Ed25519PrivateKey) -> None:
@@ -41,7 +41,7 @@ class LocalSigner:
         return "<LocalSigner>"
 
     @classmethod
-    def from_text(cls, text: str) -> LocalSigner:
+    def from_text(cls, text: str) -> LocalStatementSigner:
         """From ``ed25519:`` and 32 bytes in base64. Raises ImproperlyConfigured, without the text."""
         try:
             seed = base64.b64decode(text.strip().removeprefix(PREFIX), validate=True)
@@ -57,22 +57,22 @@ class LocalSigner:
         return self._key.sign(message)
 
 
-_others: dict[str, Callable[[], Signer]] = {}
+_others: dict[str, Callable[[], StatementSigner]] = {}
 
 
-def register(name: str, make: Callable[[], Signer]) -> None:
+def register(name: str, make: Callable[[], StatementSigner]) -> None:
     """Let another app bring a signer; ``make`` runs on first use."""
     _others[name] = make
     current.cache_clear()
 
 
 @cache
-def current() -> Signer | None:
+def current() -> StatementSigner | None:
     """This process's signer, or None where it has none. Raises ImproperlyConfigured."""
     if settings.AUDIT_CHECKPOINT_KEY and settings.AUDIT_CHECKPOINT_KMS_KEY:
         raise ImproperlyConfigured("Set KEYCAST_AUDIT_CHECKPOINT_KEY or KEYCAST_AUDIT_CHECKPOINT_KMS_KEY, not both.")
     if settings.AUDIT_CHECKPOINT_KEY:
-        return LocalSigner.from_text(settings.AUDIT_CHECKPOINT_KEY)
+        return LocalStatementSigner.from_text(settings.AUDIT_CHECKPOINT_KEY)
     if settings.AUDIT_CHECKPOINT_KMS_KEY and "google" in _others:
         return _others["google"]()
     return None

@@ -1,6 +1,6 @@
 """What can happen, by name. A tag reads ``source:subject:action`` and, once released, keeps its meaning for ever.
 
-Every use of a key is written twice under one tag: first with ``Outcome.INTENT``, committed before anything is
+Every use of a key is written twice under one tag: first with ``AuditOutcome.INTENT``, committed before anything is
 signed, then with how it ended. Add a tag here together with its sentence in keycast.audit.descriptions.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Outcome(StrEnum):
+class AuditOutcome(StrEnum):
     """How far the thing came. ``UNKNOWN`` closes an intent whose end nobody saw (a crash in between)."""
 
     INTENT = "intent"
@@ -19,7 +19,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Tag(StrEnum):
+class AuditTag(StrEnum):
     """Every kind of audit row, at most 48 characters."""
 
     # Tenants and their host names
@@ -163,9 +163,9 @@ class Tag(StrEnum):
     DATABASE_RESTORED = "platform:database:restored"
 
 
-_BY_METHOD = {tag.value.split(":")[1]: tag for tag in Tag if tag.value.endswith(":request")}
+_BY_METHOD = {tag.value.split(":")[1]: tag for tag in AuditTag if tag.value.endswith(":request")}
 
 
-def of_method(method: str) -> Tag:
-    """The tag of a NIP-46 method's requests; ``Tag.UNKNOWN_METHOD`` for any other name."""
-    return _BY_METHOD.get(method, Tag.UNKNOWN_METHOD)
+def of_method(method: str) -> AuditTag:
+    """The tag of a NIP-46 method's requests; ``AuditTag.UNKNOWN_METHOD`` for any other name."""
+    return _BY_METHOD.get(method, AuditTag.UNKNOWN_METHOD)

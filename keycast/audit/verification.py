@@ -14,7 +14,7 @@ from typing import Any, TypedDict
 from keycast.audit.chain import genesis, row_hash
 from keycast.audit.merkle import Frontier
 from keycast.audit.models import AuditChain, AuditCheckpoint, AuditCut, AuditRow
-from keycast.audit.published_statements import Kept, Outside
+from keycast.audit.published_statements import ChainCheckpoints, CheckpointFile
 from keycast.audit.reading import page_after
 from keycast.audit.signing import trusted
 from keycast.audit.statements import Checkpoint, Keyring
@@ -23,7 +23,7 @@ CHUNK = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ChainFault:
     """The first thing wrong with a chain: at which row (``sequence``, None for the head itself), and what."""
 
     chain: str
@@ -32,7 +32,7 @@ class Fault:
     detail: str
 
 
-class Head(TypedDict):
+class ChainHead(TypedDict):
     """Where a chain stood."""
 
     sequence: int
@@ -40,7 +40,7 @@ class Head(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class VerificationReport:
     """What a verification found; ``rows`` counts the rows that were read, ``checkpoints`` those that were compared.
 
     ``heads`` has sequence and hash (hex) of each chain's head: kept elsewhere, it shows later what was cut off.
@@ -48,8 +48,8 @@ class Report:
 
     chains: int = 0
     rows: int = 0
-    faults: list[Fault] = field(default_factory=list)
-    heads: dict[str, Head] = field(default_factory=dict)
+    faults: list[ChainFault] = field(default_factory=list)
+    heads: dict[str, ChainHead] = field(default_factory=dict)
     checkpoints: int = 0
 
     @property
@@ -72,21 +72,21 @@ def verify(
     chain: str | None = None,
     *,
     expected: Iterable[str] = (),
-    kept: Mapping[str, Head] | None = None,
-    outside: Outside | None = None,
+    kept: Mapping[str, ChainHead] | None = None,
+    outside: CheckpointFile | None = None,
     keys: Keyring | None = None,
-) -> Report:
+) -> VerificationReport:
     """Check one chain, or all of them and those ``expected`` to exist, in constant memory.
 
     At most one fault, the first, is reported per chain. The head is read before the rows, so rows appended meanwhile
     are no fault. Cutting off the last rows *and* rewinding the head to match leaves a chain that is right in itself:
     only what was kept outside the database shows it, ``kept`` heads of an earlier report or checkpoints (``outside``).
     """
-    kept, outside = kept or {}, outside or Outside()
+    kept, outside = kept or {}, outside or CheckpointFile()
     names = [chain] if chain is not None else sorted({*all_names(), *expected, *kept, *outside.chains})
     rows, checkpoints, faults, heads = 0, 0, [], {}
     for name in names:
-        walk = Walk(name, outside=outside.of(name), keys=keys)
+        walk = ChainVerifier(name, outside=outside.of(name), keys=keys)
         walk.run()
         rows, checkpoints = rows + walk.count, checkpoints + walk.compared
         fault = walk.fault or _fault_of_kept(name, kept.get(name))
@@ -94,7 +94,7 @@ def verify(
             faults.append(fault)
         elif walk.head:
             heads[name] = walk.head
-    return Report(len(names), rows, faults, heads, checkpoints)
+    return VerificationReport(len(names), rows, faults, heads, checkpoints)
 
 
 def all_names() -> set[str]:
@@ -104,7 +104,7 @@ def all_names() -> set[str]:
     return {*heads, *stated, *AuditRow.objects.order_by().values_list("chain", flat=True).distinct()}
 
 
-class Walk:
+class ChainVerifier:
     """One chain, verified in one go or in slices; ``position`` carries it over to another process.
 
     When it has ended, ``fault`` says what is wrong, if anything, ``head`` where the chain stood when it began, and
@@ -115,16 +115,16 @@ class Walk:
         self,
         chain: str,
         *,
-        outside: Kept | None = None,
+        outside: ChainCheckpoints | None = None,
         keys: Keyring | None = None,
         since: AuditCheckpoint | None = None,
         position: Mapping[str, Any] | None = None,
     ) -> None:
         self.chain = chain
         self.count = self.compared = 0
-        self.fault: Fault | None = None
+        self.fault: ChainFault | None = None
         self.is_done = False
-        self._outside = outside or Kept()
+        self._outside = outside or ChainCheckpoints()
         self._keys = trusted() if keys is None else keys
         self._tree: Frontier | None = Frontier()
         self._sequence, self._previous = 0, genesis(chain)
@@ -133,7 +133,7 @@ class Walk:
             self._take_up(position)
             return
         found = AuditChain.objects.filter(name=chain).values_list("sequence", "head").first()
-        self.head = Head(sequence=found[0], hash=bytes(found[1]).hex()) if found else None
+        self.head = ChainHead(sequence=found[0], hash=bytes(found[1]).hex()) if found else None
         self._begin(since)
 
     @property
@@ -285,11 +285,11 @@ class Walk:
         # The head first: it says how many rows are missing, a checkpoint only that there were more.
         self.fault = self._fault_of_head(self.head) or self._fault_of_missing_end()
 
-    def _fault_of_head(self, head: Head) -> Fault | None:
+    def _fault_of_head(self, head: ChainHead) -> ChainFault | None:
         last = self._sequence
         if last < head["sequence"]:
             detail = f"Rows {last + 1} to {head['sequence']} are missing at the end."
-            return Fault(self.chain, last + 1, "truncated", detail)
+            return ChainFault(self.chain, last + 1, "truncated", detail)
         at_head = self._previous.hex()
         # Rows were written while this was reading: what counts is the row that was the last one when it began.
         if last > head["sequence"]:
@@ -297,18 +297,20 @@ class Walk:
             found = row.first()
             at_head = bytes(found).hex() if found is not None else self._start_hash(head["sequence"])
         if at_head != head["hash"]:
-            return Fault(self.chain, head["sequence"], "head-differs", "The head of the chain does not fit this row.")
+            return ChainFault(
+                self.chain, head["sequence"], "head-differs", "The head of the chain does not fit this row."
+            )
         # Read again, for every new row moves it: a row beyond the head of this moment was not written by this program.
         now = AuditChain.objects.filter(name=self.chain).values_list("sequence", flat=True).first() or 0
         if now < last:
-            return Fault(self.chain, now + 1, "inserted", "A row stands behind the head of the chain.")
+            return ChainFault(self.chain, now + 1, "inserted", "A row stands behind the head of the chain.")
         return None
 
     def _start_hash(self, sequence: int) -> str:
         """The hash that stands before a chain's first row."""
         return genesis(self.chain).hex() if sequence == 0 else ""
 
-    def _fault_of_missing_end(self) -> Fault | None:
+    def _fault_of_missing_end(self) -> ChainFault | None:
         """Whether a checkpoint speaks of rows that are not there."""
         beyond = AuditCheckpoint.objects.filter(chain=self.chain, size__gt=self._sequence).order_by("size").first()
         statement = beyond.statement if beyond else self._outside.beyond(self._sequence)
@@ -318,10 +320,10 @@ class Walk:
             f"The chain had {statement.size} rows when checkpoint {statement.number} was signed: "
             "its end was cut off, or this is an older database."
         )
-        return Fault(self.chain, self._sequence + 1, "cut", detail)
+        return ChainFault(self.chain, self._sequence + 1, "cut", detail)
 
     def _stop(self, sequence: int | None, problem: str, detail: str) -> None:
-        self.is_done, self.fault = True, Fault(self.chain, sequence, problem, detail)
+        self.is_done, self.fault = True, ChainFault(self.chain, sequence, problem, detail)
 
 
 def _tree_of(point: AuditCheckpoint) -> Frontier | None:
@@ -333,27 +335,27 @@ def _tree_of(point: AuditCheckpoint) -> Frontier | None:
     return tree if tree.root().hex() == point.root else None
 
 
-def _fault_of_row(row: tuple[Any, ...], expected: int, previous: bytes) -> Fault | None:
+def _fault_of_row(row: tuple[Any, ...], expected: int, previous: bytes) -> ChainFault | None:
     *body, stored_previous, stored = row
     name, sequence = body[0], body[1]
     follows = bytes(stored_previous) == previous
     # The number before the hashes: a missing row breaks the chain of the one after it too, and the first says more.
     if sequence != expected:
         if sequence < expected:
-            return Fault(name, sequence, "inserted", "A row stands before the first.")
-        return Fault(name, expected, "deleted", f"Rows {expected} to {sequence - 1} are missing.")
+            return ChainFault(name, sequence, "inserted", "A row stands before the first.")
+        return ChainFault(name, expected, "deleted", f"Rows {expected} to {sequence - 1} are missing.")
     if row_hash(bytes(stored_previous), tuple(body)) != bytes(stored):
         if follows:
-            return Fault(name, sequence, "edited", "The row was changed after it was written.")
-        return Fault(name, sequence, "moved", "The row was changed, or written for another place in the chain.")
+            return ChainFault(name, sequence, "edited", "The row was changed after it was written.")
+        return ChainFault(name, sequence, "moved", "The row was changed, or written for another place in the chain.")
     if not follows:
-        return Fault(
+        return ChainFault(
             name, sequence, "replaced", "It does not continue the row before it: one was put in the other's place."
         )
     return None
 
 
-def _fault_of_kept(name: str, kept: Head | None) -> Fault | None:
+def _fault_of_kept(name: str, kept: ChainHead | None) -> ChainFault | None:
     """Whether the row that was the last one then is still what it was."""
     if kept is None or kept["sequence"] == 0:
         return None
@@ -361,7 +363,9 @@ def _fault_of_kept(name: str, kept: Head | None) -> Fault | None:
     cut = AuditCut.objects.filter(chain=name, through__gte=kept["sequence"]).exists()
     found = AuditRow.objects.filter(chain=name, sequence=kept["sequence"]).values_list("hash", flat=True).first()
     if found is None:
-        return None if cut else Fault(name, kept["sequence"], "cut", "The chain was longer when its head was kept.")
+        return (
+            None if cut else ChainFault(name, kept["sequence"], "cut", "The chain was longer when its head was kept.")
+        )
     if bytes(found).hex() != kept["hash"]:
-        return Fault(name, kept["sequence"], "rewritten", "Another row stood here when the head was kept.")
+        return ChainFault(name, kept["sequence"], "rewritten", "Another row stood here when the head was kept.")
     return None

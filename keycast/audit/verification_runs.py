@@ -16,12 +16,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q, Sum
 from django.utils import timezone
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import VerificationRunning
 from keycast.audit.models import AuditChain, AuditCheckpoint, AuditVerification
 from keycast.audit.services import PLATFORM, record
-from keycast.audit.tags import Outcome, Tag
-from keycast.audit.verification import Fault, Head, Walk, all_names
+from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.audit.verification import ChainFault, ChainHead, ChainVerifier, all_names
 
 log = structlog.get_logger(__name__)
 State = AuditVerification.State
@@ -102,7 +102,11 @@ def _slice(run: AuditVerification) -> None:
     until = time.monotonic() + SLICE_SECONDS
     while not _is_through(run) and time.monotonic() < until:
         position = run.position
-        walk = Walk(position["waiting"][0], since=_since(position)) if position["walk"] is None else _taken_up(position)
+        walk = (
+            ChainVerifier(position["waiting"][0], since=_since(position))
+            if position["walk"] is None
+            else _taken_up(position)
+        )
         if walk.run(until):
             position["waiting"] = position["waiting"][1:]
             position["walk"] = None
@@ -114,8 +118,8 @@ def _slice(run: AuditVerification) -> None:
         run.report["checkpoints"] += walk.compared
 
 
-def _taken_up(position: dict[str, Any]) -> Walk:
-    return Walk(position["waiting"][0], position=position["walk"])
+def _taken_up(position: dict[str, Any]) -> ChainVerifier:
+    return ChainVerifier(position["waiting"][0], position=position["walk"])
 
 
 def _since(position: dict[str, Any]) -> AuditCheckpoint | None:
@@ -128,11 +132,11 @@ def _since(position: dict[str, Any]) -> AuditCheckpoint | None:
 def _reached(run: AuditVerification) -> dict[str, int]:
     """How far each chain was verified already: nowhere, for a full verification."""
     last = None if run.is_full else last_finished(run.chain)
-    heads: dict[str, Head] = last.report.get("heads", {}) if last else {}
+    heads: dict[str, ChainHead] = last.report.get("heads", {}) if last else {}
     return {name: head["sequence"] for name, head in heads.items()}
 
 
-def _note(report: dict[str, Any], walk: Walk) -> None:
+def _note(report: dict[str, Any], walk: ChainVerifier) -> None:
     if walk.fault:
         if walk.fault.problem != "chain-missing" or walk.chain != PLATFORM:
             report["faults"].append(asdict(walk.fault))
@@ -155,11 +159,11 @@ def _finish(run: AuditVerification) -> None:
         return
     for fault in faults_of(run):
         log.critical("audit_chain_broken", chain=fault.chain, sequence=fault.sequence, problem=fault.problem)
-    outcome = Outcome.OK if is_intact else Outcome.FAILED
+    outcome = AuditOutcome.OK if is_intact else AuditOutcome.FAILED
     said = {"verification": run.id, "rows": run.rows, "full": run.is_full, "asked_by": run.asked_by}
-    record(Entry(PLATFORM, Tag.AUDIT_VERIFIED, outcome, Actor.system("jobs"), data=said))
+    record(AuditEntry(PLATFORM, AuditTag.AUDIT_VERIFIED, outcome, Actor.system("jobs"), data=said))
 
 
-def faults_of(run: AuditVerification) -> list[Fault]:
+def faults_of(run: AuditVerification) -> list[ChainFault]:
     """What a run has found so far."""
-    return [Fault(**fault) for fault in run.report.get("faults", [])]
+    return [ChainFault(**fault) for fault in run.report.get("faults", [])]

@@ -17,7 +17,7 @@ from django.db import Error, transaction
 from django.db.transaction import TransactionManagementError
 
 from keycast.audit.chain import genesis, row_hash
-from keycast.audit.entries import Entry
+from keycast.audit.entries import AuditEntry
 from keycast.audit.errors import AuditUnavailable
 
 MAX_DATA = 4096
@@ -42,7 +42,7 @@ _Row = tuple[str, int, int, str, str, str, str, str, str, str, str, str, bytes, 
 _encode_data = msgspec.json.Encoder(order="sorted").encode
 
 
-def append(cursor: Any, entries: Sequence[Entry]) -> list[_Row]:
+def append(cursor: Any, entries: Sequence[AuditEntry]) -> list[_Row]:
     """Write ``entries`` in their order, through a Django cursor, inside the transaction that its connection has open.
 
     Returns the rows as they were written, columns in the order of _COLUMNS.
@@ -95,7 +95,7 @@ def _select_heads(cursor: Any, names: list[str]) -> _Heads:
     return {name: (sequence, bytes(head)) for name, sequence, head in cursor.fetchall()}
 
 
-def _chained(heads: _Heads, entries: Sequence[Entry], now: int) -> list[_Row]:
+def _chained(heads: _Heads, entries: Sequence[AuditEntry], now: int) -> list[_Row]:
     """The finished rows of ``entries``; moves ``heads`` along."""
     rows = []
     for entry in entries:

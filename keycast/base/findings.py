@@ -22,7 +22,7 @@ class Severity(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HealthFinding:
     """One look at one thing. ``detail`` is a plain sentence for operators; ``fix`` says what to do when not ok.
 
     ``link`` is the name of the admin page where it is put right, as ``reverse`` takes it; it takes no arguments.
@@ -39,15 +39,15 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    findings: tuple[Finding, ...]
+class HealthReport:
+    findings: tuple[HealthFinding, ...]
 
     @property
     def is_ready(self) -> bool:
         return all(finding.is_ok or finding.severity < Severity.CRITICAL for finding in self.findings)
 
     @property
-    def attention(self) -> list[Finding]:
+    def attention(self) -> list[HealthFinding]:
         """What is not ok, worst first."""
         return sorted((finding for finding in self.findings if not finding.is_ok), key=lambda each: -each.severity)
 
@@ -56,7 +56,7 @@ class Report:
         return {"ready": self.is_ready, "checks": checks}
 
 
-Look = Callable[[], Finding | None]
+Look = Callable[[], HealthFinding | None]
 _more: list[Look] = []
 
 
@@ -71,11 +71,11 @@ def registered() -> tuple[Look, ...]:
     return tuple(_more)
 
 
-def safely(look: Look) -> Finding | None:
+def safely(look: Look) -> HealthFinding | None:
     """What ``look`` finds; a look that the database stops becomes a finding itself."""
     try:
         return look()
     except DatabaseError as error:
         name = look.__name__.replace("_", " ")
         detail = f"Cannot be looked at ({type(error).__name__})."
-        return Finding(name, False, detail, "See: database, migrations.", Severity.WARNING)
+        return HealthFinding(name, False, detail, "See: database, migrations.", Severity.WARNING)

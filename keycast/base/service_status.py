@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Pulse:
+class ServiceStatus:
     """One service as this process sees it. ``is_open`` tells whether calls are held back at present (a breaker)."""
 
     __slots__ = ("bad_at", "error", "good_at", "is_open", "name")
@@ -43,12 +43,12 @@ class Pulse:
         }
 
 
-_pulses: dict[str, Pulse] = {}
+_pulses: dict[str, ServiceStatus] = {}
 
 
-def pulse_of(name: str, is_open: Callable[[], bool] | None = None) -> Pulse:
+def pulse_of(name: str, is_open: Callable[[], bool] | None = None) -> ServiceStatus:
     """The one pulse of that service in this process, whoever calls the service; names are from the code alone."""
-    pulse = _pulses.setdefault(name, Pulse(name))
+    pulse = _pulses.setdefault(name, ServiceStatus(name))
     if is_open is not None:
         pulse.is_open = is_open
     return pulse

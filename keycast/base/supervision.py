@@ -22,7 +22,7 @@ HEALTHY_AFTER = 60.0
 
 
 @dataclass(slots=True)
-class Service:
+class SupervisedService:
     """One long-running part: ``run`` returns soon after its event is set, and raises only when it cannot go on."""
 
     name: str
@@ -41,7 +41,7 @@ def pause_after(failures: int) -> float:
 class Supervisor:
     """Runs services side by side; one that ends is started again after a growing pause."""
 
-    services: list[Service]
+    services: list[SupervisedService]
     grace: float = 15.0
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -69,7 +69,7 @@ class Supervisor:
     def is_stopping(self) -> bool:
         return self._stop.is_set()
 
-    async def _keep_running(self, service: Service) -> None:
+    async def _keep_running(self, service: SupervisedService) -> None:
         failures = 0
         while not self._stop.is_set():
             error = await self._run_once(service)
@@ -83,7 +83,7 @@ class Supervisor:
             log.error("service_ended", service=service.name, error=error, next_start_in=pause)
             await self._sleep(pause)
 
-    async def _run_once(self, service: Service) -> str:
+    async def _run_once(self, service: SupervisedService) -> str:
         """Run until the service ends; the class of its error, never its text, is returned for the log."""
         service.started_at, service.is_running = time.monotonic(), True
         task = asyncio.ensure_future(service.run(self._stop))

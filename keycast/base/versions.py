@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
+class VersionRange:
     """``at_least`` is inclusive, ``below`` exclusive; either may be empty. ``why`` says what breaks outside them."""
 
     package: str
@@ -19,26 +19,30 @@ class Bound:
 
 
 BOUNDS = (
-    Bound("Django", "5.2.19", "5.2 LTS with its fixes up to CVE-2026-15920 (script in a link of the admin)", below="6"),
-    Bound("djangorestframework", "3.18.3", "CVE-2026-114136 to -114138 (decompression bomb, tokens left alive)"),
-    Bound("django-allauth", "65.19.4", "CVE-2026-97764 (rate limits evaded by letter case), CVE-2025-65430"),
-    Bound("channels", "4.3.2", "4.x with Django 5.2"),
-    Bound("django-q2", "1.11.1", "ORM broker with at-least-once delivery"),
-    Bound(
+    VersionRange(
+        "Django", "5.2.19", "5.2 LTS with its fixes up to CVE-2026-15920 (script in a link of the admin)", below="6"
+    ),
+    VersionRange("djangorestframework", "3.18.3", "CVE-2026-114136 to -114138 (decompression bomb, tokens left alive)"),
+    VersionRange("django-allauth", "65.19.4", "CVE-2026-97764 (rate limits evaded by letter case), CVE-2025-65430"),
+    VersionRange("channels", "4.3.2", "4.x with Django 5.2"),
+    VersionRange("django-q2", "1.11.1", "ORM broker with at-least-once delivery"),
+    VersionRange(
         "coincurve",
         "21.0.0",
         "its bundled libsecp256k1 is called without argument checks: this one was read",
         below="22",
     ),
-    Bound("cryptography", "50", "AES-GCM decrypt_into, current OpenSSL"),
-    Bound("argon2-cffi", "25.1", "password hashing"),
-    Bound("uvicorn", "0.50", "websocket size limit enforced while a message arrives"),
-    Bound("websockets", "17", "limits on frames and handshakes of relays"),
-    Bound("msgspec", "0.22", "strict typed parsing of frames"),
-    Bound("django-csp", "4", "content security policy by dictionary"),
-    Bound("redis", "5", "redis-py 8 ends an idle channel-layer reader after five seconds", below="8", optional=True),
-    Bound("channels-redis", "4.3", "the channel layer of the scaled shape", optional=True),
-    Bound("psycopg", "3.3", "the PostgreSQL driver of the scaled shape", optional=True),
+    VersionRange("cryptography", "50", "AES-GCM decrypt_into, current OpenSSL"),
+    VersionRange("argon2-cffi", "25.1", "password hashing"),
+    VersionRange("uvicorn", "0.50", "websocket size limit enforced while a message arrives"),
+    VersionRange("websockets", "17", "limits on frames and handshakes of relays"),
+    VersionRange("msgspec", "0.22", "strict typed parsing of frames"),
+    VersionRange("django-csp", "4", "content security policy by dictionary"),
+    VersionRange(
+        "redis", "5", "redis-py 8 ends an idle channel-layer reader after five seconds", below="8", optional=True
+    ),
+    VersionRange("channels-redis", "4.3", "the channel layer of the scaled shape", optional=True),
+    VersionRange("psycopg", "3.3", "the PostgreSQL driver of the scaled shape", optional=True),
 )
 
 
@@ -53,7 +57,7 @@ def as_numbers(text: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def outside(bound: Bound, installed: Callable[[str], str] = version) -> str | None:
+def outside(bound: VersionRange, installed: Callable[[str], str] = version) -> str | None:
     """Say how the installed version is outside ``bound``, or return None."""
     try:
         found = installed(bound.package)

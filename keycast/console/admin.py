@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 
 from accounts.staff.model_admin import ReadOnlyAdmin, as_code
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.descriptions import sentence
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.console import jobs, tenants  # noqa: F401 -- serve their pages
@@ -21,7 +21,7 @@ from keycast.console.audit import pages
 
 @admin.register(AuditRow)
 class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
-    view_duty = Duty.VIEW_AUDIT
+    view_duty = StaffPermission.VIEW_AUDIT
     fields = (
         *("moment", "what", "tag", "outcome", "actor_type", "actor_id", "actor_label", "chain", "sequence"),
         *("key_id", "connection_id", "request_id", "details", "hash_hex", "previous_hash_hex"),
@@ -58,7 +58,7 @@ class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
 
 @admin.register(AuditChain)
 class AuditChainAdmin(ReadOnlyAdmin[AuditChain]):
-    view_duty = Duty.VIEW_AUDIT
+    view_duty = StaffPermission.VIEW_AUDIT
     list_display = ("name", "sequence", "head_hex")
     fields = ("name", "sequence", "head_hex")
 

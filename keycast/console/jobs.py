@@ -8,9 +8,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.views.decorators.http import require_GET
 
-from accounts.staff.confirmation import Step, confirmed
+from accounts.staff.confirmation import ConfirmationStep, confirmed
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty, may
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotFound
 from keycast.console import overview
@@ -20,17 +20,17 @@ LIVE = "X-Keycast-Live"
 """Marks an answer as a fragment: a page's script takes nothing else, in particular no sign-in page."""
 
 
-@staff_page("live/", "live", Duty.VIEW)
+@staff_page("live/", "live", StaffPermission.VIEW)
 @require_GET
 def live(request: HttpRequest) -> HttpResponse:
     """What changes on the dashboard, without the page around it."""
-    context = {"overview": overview.collect(overview.View.of(request.GET))}
+    context = {"overview": overview.collect(overview.OverviewFilter.of(request.GET))}
     response = TemplateResponse(request, "admin/overview/live.html", context)
     response[LIVE] = "1"
     return response
 
 
-@staff_page("jobs/", "jobs", Duty.VIEW)
+@staff_page("jobs/", "jobs", StaffPermission.VIEW)
 @require_GET
 def jobs(request: HttpRequest) -> HttpResponse:
     """Schedules, the queue, and the newest runs."""
@@ -41,12 +41,12 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "queue": job_control.state_of_queue(),
         "runs": job_control.newest_runs(only_failed=request.GET.get("show") == "failed"),
         "only_failed": request.GET.get("show") == "failed",
-        "may_run": may(request.user, Duty.OPERATE),
+        "may_run": may(request.user, StaffPermission.OPERATE),
     }
     return TemplateResponse(request, "admin/jobs/list.html", context)
 
 
-@staff_page("jobs/<slug:slug>/run/", "job_run", Duty.OPERATE)
+@staff_page("jobs/<slug:slug>/run/", "job_run", StaffPermission.OPERATE)
 def run(request: HttpRequest, slug: str) -> HttpResponse:
     """Ask for the reason (GET), then put the job into the queue (POST)."""
     try:
@@ -61,7 +61,9 @@ def run(request: HttpRequest, slug: str) -> HttpResponse:
     return confirmed(
         request,
         title=f"Run now: {job.name}",
-        step=Step("Run now", f"{job.what}. It runs {job.every} by itself, and may run once more at any time."),
+        step=ConfirmationStep(
+            "Run now", f"{job.what}. It runs {job.every} by itself, and may run once more at any time."
+        ),
         do=do,
         back=reverse("admin:jobs"),
         context=site.each_context(request),

@@ -19,10 +19,10 @@ from django_scopes import scopes_disabled
 from accounts.models import KeyMode, Tenant, User
 from bunker.models import Connection, ConnectionState, WorkerSeat
 from bunker.traffic.counts import EVERYONE, FAILED, FIRST_BUCKET, REFUSED, SIGNED, USED, percentile
-from bunker.traffic.series import SPANS, Series, series, span_of
+from bunker.traffic.series import SPANS, TrafficSeries, series, span_of
 from keycast.audit.descriptions import outcome_word, sentence
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.operations import health
 from keycast.operations.charts import charts, milliseconds
 from keycast.operations.components import parts
@@ -36,7 +36,7 @@ ROWS_LOOKED_AT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class WorkerStatus:
     """One bunker worker by its last heartbeat."""
 
     id: str
@@ -47,7 +47,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusedUse:
     """One refused or failed use, as the audit log has it."""
 
     id: int
@@ -59,21 +59,21 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class OverviewFilter:
     """What was asked for: a span by its slug, a tenant by its short name (empty for all)."""
 
     span: str = ""
     tenant: str = ""
 
     @classmethod
-    def of(cls, given: Mapping[str, str]) -> View:
+    def of(cls, given: Mapping[str, str]) -> OverviewFilter:
         """Read a query string; whatever is not a known span becomes the first."""
         return cls(span_of(given.get("span", "")).slug, given.get("tenant", "").strip()[:63])
 
 
-def collect(view: View | None = None) -> dict[str, Any]:
+def collect(view: OverviewFilter | None = None) -> dict[str, Any]:
     """Everything the page needs, in a fixed number of queries."""
-    view = view or View.of({})
+    view = view or OverviewFilter.of({})
     with scopes_disabled():
         workers = list(worker_rows())
         report = health.report()
@@ -95,7 +95,7 @@ def collect(view: View | None = None) -> dict[str, Any]:
         }
 
 
-def figures(view: View, workers: list[Worker]) -> dict[str, Any]:
+def figures(view: OverviewFilter, workers: list[WorkerStatus]) -> dict[str, Any]:
     """Charts and sums of one tenant, or of all."""
     is_text = view.tenant.isprintable()  # PostgreSQL takes no NUL
     tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant and is_text else None
@@ -106,7 +106,7 @@ def figures(view: View, workers: list[Worker]) -> dict[str, Any]:
     return {"tenant": tenant, "charts": charts(found), "sums": sums(found), "is_empty": found.is_empty}
 
 
-def sums(found: Series) -> list[tuple[str, str]]:
+def sums(found: TrafficSeries) -> list[tuple[str, str]]:
     """The span in a few numbers."""
     whole = found.whole
     asked = sum(whole.outcome(kind) for kind in (SIGNED, USED, REFUSED, FAILED))
@@ -162,15 +162,15 @@ def totals() -> list[tuple[str, int]]:
     ]
 
 
-def worker_rows() -> Iterator[Worker]:
+def worker_rows() -> Iterator[WorkerStatus]:
     """Workers, those seen last first."""
     now = time.time_ns() // 1_000_000
     for seat in WorkerSeat.objects.order_by("-seen_at")[:50]:
         age = max(now - seat.seen_at, 0)
-        yield Worker(seat.id, f"{seat.host}:{seat.pid}", age <= health.SEAT_FRESH_MS, age // 1000, seat.status)
+        yield WorkerStatus(seat.id, f"{seat.host}:{seat.pid}", age <= health.SEAT_FRESH_MS, age // 1000, seat.status)
 
 
-def relays_of(workers: list[Worker]) -> list[dict[str, Any]]:
+def relays_of(workers: list[WorkerStatus]) -> list[dict[str, Any]]:
     """Health of the outbound relays as workers that are alive see it."""
     return [
         {**relay, "worker": worker.place}
@@ -180,12 +180,14 @@ def relays_of(workers: list[Worker]) -> list[dict[str, Any]]:
     ]
 
 
-def refusals() -> Iterator[Refusal]:
+def refusals() -> Iterator[RefusedUse]:
     """The newest denied or failed uses."""
     newest = AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0
-    rows = AuditRow.objects.filter(id__gt=newest - ROWS_LOOKED_AT, outcome__in=[Outcome.DENIED, Outcome.FAILED])
+    rows = AuditRow.objects.filter(
+        id__gt=newest - ROWS_LOOKED_AT, outcome__in=[AuditOutcome.DENIED, AuditOutcome.FAILED]
+    )
     for row in rows.order_by("-id")[:REFUSALS_SHOWN]:
-        yield Refusal(
+        yield RefusedUse(
             row.id, moment(row.at), sentence(row.tag), outcome_word(row.outcome), row.actor_label, reason_of(row.data)
         )
 

@@ -21,7 +21,7 @@ from django.utils.decorators import method_decorator
 from accounts.staff import pages
 from accounts.staff.approvals.selectors import waiting_for
 from accounts.staff.gate import to_second_factor
-from accounts.staff.roles import Duty, is_staff, may, proved_second_factor
+from accounts.staff.roles import StaffPermission, is_staff, may, proved_second_factor
 from keycast.console import overview
 
 View = TypeVar("View", bound=Callable[..., HttpResponseBase])
@@ -79,7 +79,7 @@ class KeycastAdminSite(AdminSite):
         return {
             **super().each_context(request),
             "approvals_waiting": waiting_for(request.user) if is_in else 0,
-            "may_support": is_in and may(request.user, Duty.SUPPORT_VIEW),
+            "may_support": is_in and may(request.user, StaffPermission.SUPPORT_VIEW),
         }
 
     @method_decorator(secure_admin_login)
@@ -101,8 +101,8 @@ class KeycastAdminSite(AdminSite):
 
     def index(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # type: ignore[override]
         """The overview; support, who may see nobody without saying why, start where they say it."""
-        if not may(request.user, Duty.VIEW):
+        if not may(request.user, StaffPermission.VIEW):
             return redirect("admin:support")
         return super().index(
-            request, {**(extra_context or {}), "overview": overview.collect(overview.View.of(request.GET))}
+            request, {**(extra_context or {}), "overview": overview.collect(overview.OverviewFilter.of(request.GET))}
         )

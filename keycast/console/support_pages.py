@@ -15,7 +15,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import Tenant, User
 from accounts.models.support import SupportView
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from accounts.support.selectors import find, own_views
 from accounts.support.services import close_view, is_in_force, open_view, view_in_force
 from keycast.audit.entries import Actor
@@ -26,7 +26,7 @@ from keys.errors import KeyNotFound
 from keys.selectors import key_by_public_key
 
 
-class LookForm(forms.Form):
+class SupportViewForm(forms.Form):
     """What to look at and why."""
 
     term = forms.CharField(
@@ -42,11 +42,11 @@ class LookForm(forms.Form):
     )
 
 
-@staff_page("support/", "support", Duty.SUPPORT_VIEW)
+@staff_page("support/", "support", StaffPermission.SUPPORT_VIEW)
 @require_http_methods(["GET", "HEAD", "POST"])
 def support(request: HttpRequest) -> HttpResponse:
     """The form, and what this member of staff looked at lately."""
-    form = LookForm(request.POST if request.method == "POST" else None)
+    form = SupportViewForm(request.POST if request.method == "POST" else None)
     if request.method == "POST" and form.is_valid():
         view = _opened(request, form)
         if view is not None:
@@ -55,7 +55,7 @@ def support(request: HttpRequest) -> HttpResponse:
     return _page(request, "support.html", "Support view", form=form, views=views)
 
 
-@staff_page("support/<uuid:view_id>/", "support_view", Duty.SUPPORT_VIEW)
+@staff_page("support/<uuid:view_id>/", "support_view", StaffPermission.SUPPORT_VIEW)
 @require_safe
 def support_view(request: HttpRequest, view_id: UUID) -> HttpResponse:
     """One view, while its time lasts and for whoever opened it."""
@@ -66,7 +66,7 @@ def support_view(request: HttpRequest, view_id: UUID) -> HttpResponse:
     return _page(request, "support_view.html", str(view.tenant or view.person), view=view, **collect(view))
 
 
-@staff_page("support/<uuid:view_id>/close/", "support_close", Duty.SUPPORT_VIEW)
+@staff_page("support/<uuid:view_id>/close/", "support_close", StaffPermission.SUPPORT_VIEW)
 @require_POST
 def support_close(request: HttpRequest, view_id: UUID) -> HttpResponse:
     """Stop looking before the time is over."""
@@ -82,7 +82,7 @@ def support_close(request: HttpRequest, view_id: UUID) -> HttpResponse:
     return redirect("admin:support")
 
 
-def _opened(request: HttpRequest, form: LookForm) -> SupportView | None:
+def _opened(request: HttpRequest, form: SupportViewForm) -> SupportView | None:
     """The view that was asked for; None, with the form saying why, where it cannot be."""
     subject = _subject(form.cleaned_data["term"])
     reason = form.cleaned_data["reason"]

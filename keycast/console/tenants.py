@@ -19,9 +19,9 @@ from accounts.models import KeyMode, Tenant, User
 from accounts.quotas import LABELS, Quota, bound, used
 from accounts.services.tenants import MAX_QUOTA
 from accounts.signin.stepup import is_fresh, keep, take, to_proof
-from accounts.staff.confirmation import ReasonForm
+from accounts.staff.confirmation import ConfirmationForm
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys.lifecycle.tenants import available_modes
@@ -64,7 +64,7 @@ class NewTenantForm(forms.Form):
         self.fields["default_key_mode"] = forms.ChoiceField(label="Key mode offered first", choices=choices)
 
 
-class QuotasForm(ReasonForm):
+class QuotasForm(ConfirmationForm):
     """Limits by name; an empty field is the deployment's own limit."""
 
     field_order = (*(quota.value for quota in Quota), "reason")
@@ -84,14 +84,14 @@ class QuotasForm(ReasonForm):
         self.order_fields(self.field_order)
 
 
-class HostForm(ReasonForm):
+class HostForm(ConfirmationForm):
     """A host name that staff vouch for."""
 
     host = forms.CharField(max_length=255, widget=forms.TextInput(attrs=_TEXT))
     field_order = ("host", "reason")
 
 
-@staff_page("tenants/new/", "tenant_new", Duty.MANAGE_TENANTS)
+@staff_page("tenants/new/", "tenant_new", StaffPermission.MANAGE_TENANTS)
 def new(request: HttpRequest) -> HttpResponse:
     """Make a tenant and invite its owner."""
 
@@ -103,7 +103,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return _settled(request, form, do, "New tenant", "Make it", reverse("admin:accounts_tenant_changelist"))
 
 
-@staff_page("tenants/<uuid:tenant_id>/limits/", "tenant_quotas", Duty.MANAGE_TENANTS)
+@staff_page("tenants/<uuid:tenant_id>/limits/", "tenant_quotas", StaffPermission.MANAGE_TENANTS)
 def quotas(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
     """Set the limits of a tenant."""
     tenant = _tenant(tenant_id)
@@ -117,7 +117,7 @@ def quotas(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
     return _settled(request, form, do, f"Limits: {tenant.name}", "Set the limits", _page_of(tenant))
 
 
-@staff_page("tenants/<uuid:tenant_id>/host-name/", "tenant_host", Duty.MANAGE_TENANTS)
+@staff_page("tenants/<uuid:tenant_id>/host-name/", "tenant_host", StaffPermission.MANAGE_TENANTS)
 def host(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
     """Vouch for a host name, which is served at once."""
     tenant = _tenant(tenant_id)

@@ -1,9 +1,9 @@
 """MuSig2 for exactly two signers, A and B, in that order (BIP-327), through libsecp256k1's own module.
 
-A signature takes one round: each side draws a nonce (``make_nonce``), both public nonces make a ``Session``, each side
-signs its part (``partial_sign``), and the parts make one BIP-340 signature (``combine``). Repeating a secret nonce for
-a second message would give away the half, so a ``SecretNonce`` is bound to one message and one aggregate, works once,
-is overwritten before the partial signature is returned, and is useless after a fork.
+A signature takes one round: each side draws a nonce (``make_nonce``), both public nonces make a ``MusigSession``, each
+side signs its part (``partial_sign``), and the parts make one BIP-340 signature (``combine``). Repeating a secret nonce
+for a second message would give away the half, so a ``SecretNonce`` is bound to one message and one aggregate, works
+once, is overwritten before the partial signature is returned, and is useless after a fork.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class SecretNonce:
         self._pid, self._lock = os.getpid(), threading.Lock()
         _live[id(self)] = buffer
 
-    def take(self, session: Session) -> Any:
+    def take(self, session: MusigSession) -> Any:
         """The buffer, given out once and only for its own session; ``partial_sign`` overwrites it."""
         own = session.aggregate is self._aggregate and session.message == self._message
         with self._lock:
@@ -131,7 +131,7 @@ class SecretNonce:
     __copy__ = __deepcopy__ = __reduce__ = __reduce_ex__ = __getstate__ = _refuse
 
 
-class Session:
+class MusigSession:
     """The public part of one signature: both nonces, the message (32 bytes) and the aggregate. Raises CryptoError."""
 
     __slots__ = ("_parsed", "_session", "aggregate", "message", "nonces")
@@ -171,7 +171,7 @@ def make_nonce(half: Keypair, aggregate: KeyAggregate, message: bytes) -> tuple[
     return SecretNonce(secret, serial, half, aggregate, message), serial
 
 
-def partial_sign(nonce: SecretNonce, session: Session) -> bytes:
+def partial_sign(nonce: SecretNonce, session: MusigSession) -> bytes:
     """This side's part (32 bytes) of the signature, by the half that ``nonce`` was drawn for.
 
     ``nonce`` is overwritten before this returns, whatever happens. Raises NonceSpent, SecretWiped, CryptoError.
@@ -184,7 +184,7 @@ def partial_sign(nonce: SecretNonce, session: Session) -> bytes:
         _live.pop(id(nonce), None)
 
 
-def verify_partial(session: Session, side: Side, partial: bytes) -> bool:
+def verify_partial(session: MusigSession, side: Side, partial: bytes) -> bool:
     """Whether ``partial`` (32 bytes) is that side's part. Malformed is False. Source: BIP-327, PartialSigVerify."""
     part = _parsed_partial(partial)
     if part is None:
@@ -194,7 +194,7 @@ def verify_partial(session: Session, side: Side, partial: bytes) -> bool:
     return bool(lib.secp256k1_musig_partial_sig_verify(CONTEXT, part, nonce, key, cache, session._session) == 1)
 
 
-def combine(session: Session, partial_a: bytes, partial_b: bytes) -> bytes:
+def combine(session: MusigSession, partial_a: bytes, partial_b: bytes) -> bytes:
     """The 64-byte signature, verified under BIP-340. Raises SignatureSelfCheckFailed; nothing is released then."""
     signature = combine_unchecked(session, partial_a, partial_b)
     if not verify(session.aggregate.public_key, session.message, signature):
@@ -202,7 +202,7 @@ def combine(session: Session, partial_a: bytes, partial_b: bytes) -> bytes:
     return signature
 
 
-def combine_unchecked(session: Session, partial_a: bytes, partial_b: bytes) -> bytes:
+def combine_unchecked(session: MusigSession, partial_a: bytes, partial_b: bytes) -> bytes:
     """Like ``combine``, for who verifies the signature before releasing it anyway. Raises CryptoError."""
     return summed([partial_a, partial_b], session._session)
 

@@ -41,7 +41,7 @@ def _fresh_secrets() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class DemoEnvironment:
     """Where a demo lives. ``secrets`` are drawn on the first start and kept in ``demo.env`` in ``folder``."""
 
     folder: Path
@@ -50,7 +50,7 @@ class Surroundings:
     kms_port: int = 0
 
     @classmethod
-    def prepare(cls, folder: Path, port: int, kms_port: int = 0) -> Surroundings:
+    def prepare(cls, folder: Path, port: int, kms_port: int = 0) -> DemoEnvironment:
         """Make the folder and ``demo.env``; a second start keeps the secrets that the first one made.
 
         With ``kms_port`` the server also offers keys authorised by Cloud KMS, which it emulates at that port.

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from keycast.demo.environment import Surroundings, free_port
+from keycast.demo.environment import DemoEnvironment, free_port
 from keycast.demo.processes import DemoFailed, ServerProcess, manage
 from keycast.nostr.client.checks import signed_as_asked
 
@@ -24,7 +24,7 @@ def tell(say: Say, *, folder: Path, port: int, once: bool) -> int:
     wanted, port = port, free_port(port)
     if port != wanted:
         say(f"Port {wanted} is taken; using {port}.")
-    surroundings = Surroundings.prepare(folder, port, free_port(KMS_PORT))
+    surroundings = DemoEnvironment.prepare(folder, port, free_port(KMS_PORT))
     environment = surroundings.environment()
     say(f"Preparing {folder} (database, tenant, operator, user, key) ...")
     made = json.loads(manage(environment, "demo_setup"))
@@ -73,7 +73,7 @@ def _signed_note(environment: dict[str, str], bunker_url: str, how: str) -> str:
     return f"\n{printed.strip()}\n\nEvent {event.id}: id and BIP-340 signature verified.\n"
 
 
-def _summary(surroundings: Surroundings, made: dict[str, Any]) -> str:
+def _summary(surroundings: DemoEnvironment, made: dict[str, Any]) -> str:
     user, operator, officer = made["users"]
     key, hsm = made["keys"]
     return "\n".join(

@@ -11,7 +11,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from keycast.crypto.schnorr import verify
 from keycast.nostr.errors import NostrError
-from keycast.nostr.strict import QuietStruct, is_unambiguous
+from keycast.nostr.strict import RedactedStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND, MAX_TIMESTAMP, is_hex
 
 MAX_EVENT_BYTES: Final = 512 * 1024
@@ -44,7 +44,7 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     sig: str
 
 
-class UnsignedEvent(QuietStruct, frozen=True, gc=False):
+class UnsignedEvent(RedactedStruct, frozen=True, gc=False):
     """An event before its signature: what is signed, and by whom."""
 
     pubkey: str
@@ -58,7 +58,7 @@ class UnsignedEvent(QuietStruct, frozen=True, gc=False):
         return Event(event_id, self.pubkey, self.created_at, self.kind, self.tags, self.content, signature.hex())
 
 
-class Template(QuietStruct, frozen=True, gc=False, omit_defaults=True):
+class EventTemplate(RedactedStruct, frozen=True, gc=False, omit_defaults=True):
     """What a client asks to have signed (NIP-46, ``sign_event``).
 
     ``pubkey`` is what the client named, or None; it must equal the signing key. An id or signature that came along
@@ -76,7 +76,7 @@ class Template(QuietStruct, frozen=True, gc=False, omit_defaults=True):
         return UnsignedEvent(public_key, self.created_at, self.kind, self.tags, self.content)
 
 
-class _WireTemplate(QuietStruct, frozen=True, gc=False):
+class _WireTemplate(RedactedStruct, frozen=True, gc=False):
     """A template as it arrives. Unknown members are ignored; id and sig are named only for the fast path."""
 
     kind: KindNumber
@@ -110,7 +110,7 @@ def parse_event(raw: bytes | str | msgspec.Raw) -> Event:
     return event
 
 
-def parse_template(raw: str | bytes) -> Template:
+def parse_template(raw: str | bytes) -> EventTemplate:
     """The template in ``raw``, the one parameter of ``sign_event`` (NIP-46).
 
     kind, content, tags and created_at are required. Raises EventError, and nothing else.
@@ -125,7 +125,7 @@ def parse_template(raw: str | bytes) -> Template:
     pubkey = None if wire.pubkey is UNSET else wire.pubkey
     if pubkey is not None and not is_hex(pubkey, 32):
         raise EventError("not-hex")
-    return Template(wire.kind, wire.content, wire.tags, wire.created_at, pubkey)
+    return EventTemplate(wire.kind, wire.content, wire.tags, wire.created_at, pubkey)
 
 
 def _bytes_of(raw: bytes | str | msgspec.Raw) -> bytes:
@@ -172,17 +172,17 @@ def verify_event(event: Event) -> bool:
         return False
 
 
-def serialize(event: Event | UnsignedEvent | Template) -> bytes:
+def serialize(event: Event | UnsignedEvent | EventTemplate) -> bytes:
     """The JSON object as it goes onto the wire, UTF-8, without spaces."""
     return _encode(event)
 
 
-def tag_values(event: Event | UnsignedEvent | Template, name: str) -> list[str | None]:
+def tag_values(event: Event | UnsignedEvent | EventTemplate, name: str) -> list[str | None]:
     """The second item of each tag called ``name``, in order; None for a tag that has none."""
     return [tag[1] if len(tag) > 1 else None for tag in _tags(event, name)]
 
 
-def single_tag_value(event: Event | UnsignedEvent | Template, name: str) -> str | None:
+def single_tag_value(event: Event | UnsignedEvent | EventTemplate, name: str) -> str | None:
     """The value of the one tag called ``name``; None when there is no such tag, or more than one, or no value."""
     values = tag_values(event, name)
     return values[0] if len(values) == 1 else None
@@ -199,5 +199,5 @@ def _has_passed(value: str | None, now: int) -> bool:
     return int(value) <= now
 
 
-def _tags(event: Event | UnsignedEvent | Template, name: str) -> Iterator[list[str]]:
+def _tags(event: Event | UnsignedEvent | EventTemplate, name: str) -> Iterator[list[str]]:
     return (tag for tag in event.tags if tag and tag[0] == name)

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from keycast.nostr.errors import NostrError
-from keycast.nostr.strict import QuietStruct, is_unambiguous
+from keycast.nostr.strict import RedactedStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND
 
 KIND: Final = 24133
@@ -20,7 +20,7 @@ MAX_PERMISSIONS: Final = 100
 MAX_PERMISSIONS_TEXT: Final = 4096
 
 
-class Method(StrEnum):
+class Nip46Method(StrEnum):
     """The methods of NIP-46 as of 2026-07-15."""
 
     CONNECT = "connect"
@@ -51,7 +51,7 @@ class MethodRow(NamedTuple):
     for, ``grant`` what a policy lets it do ("May ..."), ``doing`` the subject of "... is not among the things".
     """
 
-    method: Method
+    method: Nip46Method
     use: Use
     sentence: str
     wish: str = ""
@@ -59,7 +59,7 @@ class MethodRow(NamedTuple):
     doing: str = ""
 
 
-def _crypt(method: Method, nip: str) -> MethodRow:
+def _crypt(method: Nip46Method, nip: str) -> MethodRow:
     verb, wish = ("encrypt", "Write") if method.endswith("_encrypt") else ("decrypt", "Read")
     return MethodRow(
         method,
@@ -72,16 +72,16 @@ def _crypt(method: Method, nip: str) -> MethodRow:
 
 
 _ROWS: Final = (
-    MethodRow(Method.CONNECT, Use.NONE, "App asked to connect"),
-    MethodRow(Method.SIGN_EVENT, Use.SIGN, "Sign an event", "Sign events", "sign events", "Signing"),
-    MethodRow(Method.PING, Use.NONE, "Ping"),
-    MethodRow(Method.GET_PUBLIC_KEY, Use.NONE, "Tell the public key"),
-    _crypt(Method.NIP04_ENCRYPT, "NIP-04"),
-    _crypt(Method.NIP04_DECRYPT, "NIP-04"),
-    _crypt(Method.NIP44_ENCRYPT, "NIP-44"),
-    _crypt(Method.NIP44_DECRYPT, "NIP-44"),
-    MethodRow(Method.SWITCH_RELAYS, Use.NONE, "Switch relays"),
-    MethodRow(Method.LOGOUT, Use.NONE, "Log the app out"),
+    MethodRow(Nip46Method.CONNECT, Use.NONE, "App asked to connect"),
+    MethodRow(Nip46Method.SIGN_EVENT, Use.SIGN, "Sign an event", "Sign events", "sign events", "Signing"),
+    MethodRow(Nip46Method.PING, Use.NONE, "Ping"),
+    MethodRow(Nip46Method.GET_PUBLIC_KEY, Use.NONE, "Tell the public key"),
+    _crypt(Nip46Method.NIP04_ENCRYPT, "NIP-04"),
+    _crypt(Nip46Method.NIP04_DECRYPT, "NIP-04"),
+    _crypt(Nip46Method.NIP44_ENCRYPT, "NIP-44"),
+    _crypt(Nip46Method.NIP44_DECRYPT, "NIP-44"),
+    MethodRow(Nip46Method.SWITCH_RELAYS, Use.NONE, "Switch relays"),
+    MethodRow(Nip46Method.LOGOUT, Use.NONE, "Log the app out"),
 )
 METHODS: Final[dict[str, MethodRow]] = {row.method.value: row for row in _ROWS}
 """The table, by name."""
@@ -103,7 +103,7 @@ class RequestError(NostrError):
         super().__init__(f"invalid request: {code}")
 
 
-class Request(QuietStruct, frozen=True, gc=False):
+class Nip46Request(RedactedStruct, frozen=True, gc=False):
     """One call. ``method`` may be one we do not know: that is answered with an error, not with silence."""
 
     id: Annotated[str, Meta(min_length=1, max_length=MAX_REQUEST_ID)]
@@ -115,7 +115,7 @@ class Request(QuietStruct, frozen=True, gc=False):
         return _encode(self).decode()
 
 
-class Response(QuietStruct, frozen=True, gc=False, omit_defaults=True):
+class Nip46Response(RedactedStruct, frozen=True, gc=False, omit_defaults=True):
     """One answer. On success only ``result``, a string that is never empty (clients hang on an empty or null one).
 
     On failure ``error``, and ``result`` empty (nostrify refuses an answer without one); for an ``auth_url``
@@ -150,12 +150,12 @@ class Response(QuietStruct, frozen=True, gc=False, omit_defaults=True):
         return _encode(self).decode()
 
 
-_decode_request: Final = msgspec.json.Decoder(Request).decode
-_decode_response: Final = msgspec.json.Decoder(Response).decode
+_decode_request: Final = msgspec.json.Decoder(Nip46Request).decode
+_decode_response: Final = msgspec.json.Decoder(Nip46Response).decode
 _encode: Final = msgspec.json.Encoder().encode
 
 
-def parse_request(text: str) -> Request:
+def parse_request(text: str) -> Nip46Request:
     """The request in a decrypted text: an object with id, method and params, all strings; unknown members ignored.
 
     Raises RequestError, and nothing else.
@@ -172,7 +172,7 @@ def parse_request(text: str) -> Request:
     return request
 
 
-def parse_response(text: str) -> Response:
+def parse_response(text: str) -> Nip46Response:
     """The response in a decrypted text, for the client side. Raises RequestError."""
     try:
         return _decode_response(text.encode())
@@ -199,7 +199,7 @@ class PermissionsError(NostrError):
         super().__init__("invalid permissions")
 
 
-class Permission(msgspec.Struct, frozen=True, gc=False):
+class RequestedPermission(msgspec.Struct, frozen=True, gc=False):
     """What a client would like to do: a method, and for ``sign_event`` one kind (None: every kind).
 
     ``method`` may be one that we do not know. It is a wish, never a grant.
@@ -220,7 +220,7 @@ class Permission(msgspec.Struct, frozen=True, gc=False):
         return self.method if self.kind is None else f"{self.method}:{self.kind}"
 
 
-def parse_permissions(text: str) -> tuple[Permission, ...]:
+def parse_permissions(text: str) -> tuple[RequestedPermission, ...]:
     """The comma-separated permissions of ``connect`` or a ``nostrconnect://`` URI; an empty text gives none.
 
     Raises PermissionsError, and nothing else.
@@ -228,13 +228,13 @@ def parse_permissions(text: str) -> tuple[Permission, ...]:
     if len(text) > MAX_PERMISSIONS_TEXT:
         raise PermissionsError
     parts = [part.strip() for part in text.split(",")]
-    permissions = tuple(dict.fromkeys(Permission.parse(part) for part in parts if part))
+    permissions = tuple(dict.fromkeys(RequestedPermission.parse(part) for part in parts if part))
     if len(permissions) > MAX_PERMISSIONS:
         raise PermissionsError
     return permissions
 
 
-def format_permissions(permissions: tuple[Permission, ...]) -> str:
+def format_permissions(permissions: tuple[RequestedPermission, ...]) -> str:
     """The text that ``parse_permissions`` reads."""
     return ",".join(map(str, permissions))
 

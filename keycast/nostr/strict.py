@@ -14,7 +14,7 @@ import msgspec
 _encode: Final = msgspec.json.Encoder().encode
 
 
-class QuietStruct(msgspec.Struct, frozen=True, gc=False):
+class RedactedStruct(msgspec.Struct, frozen=True, gc=False):
     """A struct whose ``repr`` tells none of its members, because a person's words or a secret may be among them."""
 
     def __repr__(self) -> str:

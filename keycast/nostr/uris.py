@@ -13,8 +13,8 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.errors import NostrError
-from keycast.nostr.nip46 import Permission, PermissionsError, format_permissions, parse_permissions
-from keycast.nostr.strict import QuietStruct
+from keycast.nostr.nip46 import PermissionsError, RequestedPermission, format_permissions, parse_permissions
+from keycast.nostr.strict import RedactedStruct
 from keycast.nostr.types import is_hex
 
 MAX_URI: Final = 8192
@@ -85,7 +85,7 @@ def _port(port: str | None, scheme: str) -> str:
     return "" if number == _DEFAULT_PORTS[scheme] else f":{number}"
 
 
-class BunkerUri(QuietStruct, frozen=True):
+class BunkerUri(RedactedStruct, frozen=True):
     """``bunker://<remote-signer key>?relay=...&secret=...``: what a signer hands to a client (NIP-46).
 
     ``secret`` is a one-time secret: it is kept out of ``repr``.
@@ -109,7 +109,7 @@ class BunkerUri(QuietStruct, frozen=True):
         return f"bunker://{self.signer_public_key}?{urlencode(fields, quote_via=quote, safe='')}"
 
 
-class NostrConnectUri(QuietStruct, frozen=True):
+class NostrConnectUri(RedactedStruct, frozen=True):
     """``nostrconnect://<client key>?relay=...&secret=...``: what a client shows to be approved (NIP-46).
 
     ``name``, ``url`` and ``image`` are the client's own words, for display only. ``secret`` is kept out of ``repr``.
@@ -118,7 +118,7 @@ class NostrConnectUri(QuietStruct, frozen=True):
     client_public_key: str
     relays: tuple[str, ...]
     secret: str
-    permissions: tuple[Permission, ...] = ()
+    permissions: tuple[RequestedPermission, ...] = ()
     name: str = ""
     url: str = ""
     image: str = ""
@@ -205,7 +205,7 @@ def _secret(fields: _Fields, *, required: bool) -> str | None:
     return secret
 
 
-def _permissions(fields: _Fields) -> tuple[Permission, ...]:
+def _permissions(fields: _Fields) -> tuple[RequestedPermission, ...]:
     try:
         return parse_permissions(_single(fields, "perms") or "")
     except PermissionsError:

@@ -12,7 +12,7 @@ from math import ceil, floor, log10
 from typing import Final
 
 from bunker.traffic.counts import FAILED, REFUSED, SIGNED, USED
-from bunker.traffic.series import Series, Slot
+from bunker.traffic.series import TimeSlot, TrafficSeries
 
 WIDTH: Final = 300
 HEIGHT: Final = 160
@@ -26,7 +26,7 @@ GAP: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class ChartBar:
     """One rectangle; ``title`` is what a pointer resting on it shows."""
 
     x: float
@@ -38,7 +38,7 @@ class Bar:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ChartLine:
     """One unbroken run of points: ``x,y x,y ...``."""
 
     points: str
@@ -46,7 +46,7 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Tick:
+class ChartTick:
     """A label at an axis: ``at`` is x or y."""
 
     at: float
@@ -62,10 +62,10 @@ class Chart:
     description: str
     legend: Sequence[tuple[str, str, str]]
     rows: Sequence[tuple[str, Sequence[str]]]
-    across: Sequence[Tick]
-    up: Sequence[Tick]
-    bars: Sequence[Bar] = ()
-    lines: Sequence[Line] = ()
+    across: Sequence[ChartTick]
+    up: Sequence[ChartTick]
+    bars: Sequence[ChartBar] = ()
+    lines: Sequence[ChartLine] = ()
     is_empty: bool = False
     has_lines: bool = False
     width: int = field(default=WIDTH)
@@ -75,7 +75,7 @@ class Chart:
     bottom: int = field(default=BOTTOM)
 
 
-Layer = tuple[str, str, Callable[[Slot], int]]
+Layer = tuple[str, str, Callable[[TimeSlot], int]]
 Curve = tuple[str, str, float]
 
 SIGNATURES: Final[tuple[Layer, ...]] = (
@@ -89,7 +89,7 @@ REFUSALS: Final[tuple[Layer, ...]] = (
 LATENCY: Final[tuple[Curve, ...]] = (("p50", "p50", 0.5), ("p95", "p95", 0.95), ("p99", "p99", 0.99))
 
 
-def charts(series: Series) -> list[Chart]:
+def charts(series: TrafficSeries) -> list[Chart]:
     """The dashboard's three: uses of keys, refusals and failures, latency."""
     return [
         stacked("signatures", "Signatures and other uses", series, SIGNATURES),
@@ -98,7 +98,7 @@ def charts(series: Series) -> list[Chart]:
     ]
 
 
-def stacked(slug: str, title: str, series: Series, layers: Sequence[Layer]) -> Chart:
+def stacked(slug: str, title: str, series: TrafficSeries, layers: Sequence[Layer]) -> Chart:
     """Counts, one bar a step with its layers on top of each other."""
     totals = [sum(count(slot) for slot in series.slots) for _, _, count in layers]
     most = max(sum(count(slot) for _, _, count in layers) for slot in series.slots)
@@ -115,13 +115,13 @@ def stacked(slug: str, title: str, series: Series, layers: Sequence[Layer]) -> C
         legend=[(look, name, f"{total:,}") for (look, name, _), total in zip(layers, totals, strict=True)],
         rows=_rows(series, lambda slot: [f"{count(slot):,}" for _, _, count in layers]),
         across=_times(series),
-        up=[Tick(height_of(value, ticks[-1]), short(value)) for value in ticks],
+        up=[ChartTick(height_of(value, ticks[-1]), short(value)) for value in ticks],
         bars=bars,
         is_empty=not any(totals),
     )
 
 
-def _pile(place: int, slot: Slot, series: Series, layers: Sequence[Layer], top: float) -> list[Bar]:
+def _pile(place: int, slot: TimeSlot, series: TrafficSeries, layers: Sequence[Layer], top: float) -> list[ChartBar]:
     step = (RIGHT - LEFT) / len(series.slots)
     said = ", ".join(f"{count(slot):,} {name.lower()}" for _, name, count in layers)
     below, bars = 0, []
@@ -131,13 +131,15 @@ def _pile(place: int, slot: Slot, series: Series, layers: Sequence[Layer], top: 
             y, floor_ = height_of(below + value, top), height_of(below, top)
             x = round(LEFT + place * step + step * GAP / 2, 2)
             bars.append(
-                Bar(x, y, round(step * (1 - GAP), 2), round(floor_ - y, 2), look, f"{moment(slot.at, series)}: {said}")
+                ChartBar(
+                    x, y, round(step * (1 - GAP), 2), round(floor_ - y, 2), look, f"{moment(slot.at, series)}: {said}"
+                )
             )
         below += value
     return bars
 
 
-def curves(slug: str, title: str, series: Series, percentiles: Sequence[Curve]) -> Chart:
+def curves(slug: str, title: str, series: TrafficSeries, percentiles: Sequence[Curve]) -> Chart:
     """Percentiles of latency, one line each, broken where nothing was answered."""
     values = [[slot.percentile(share) for slot in series.slots] for _, _, share in percentiles]
     most = max((value for line in values for value in line if value is not None), default=0.0)
@@ -145,7 +147,7 @@ def curves(slug: str, title: str, series: Series, percentiles: Sequence[Curve]) 
     whole = [series.whole.percentile(share) for _, _, share in percentiles]
     told = ", ".join(f"{name} {milliseconds(value)}" for (_, name, _), value in zip(percentiles, whole, strict=True))
     lines = [
-        Line(points, look)
+        ChartLine(points, look)
         for (look, _, _), line in zip(percentiles, values, strict=True)
         for points in _runs(line, ticks[-1])
     ]
@@ -156,7 +158,7 @@ def curves(slug: str, title: str, series: Series, percentiles: Sequence[Curve]) 
         legend=[(look, name, milliseconds(value)) for (look, name, _), value in zip(percentiles, whole, strict=True)],
         rows=_rows(series, lambda slot: [milliseconds(slot.percentile(share)) for _, _, share in percentiles]),
         across=_times(series),
-        up=[Tick(height_of(value, ticks[-1]), short(value)) for value in ticks],
+        up=[ChartTick(height_of(value, ticks[-1]), short(value)) for value in ticks],
         lines=lines,
         has_lines=True,
         is_empty=not lines,
@@ -215,13 +217,13 @@ def milliseconds(value: float | None) -> str:
     return f"{value:.1f} ms" if value < 100 else f"{value:,.0f} ms"
 
 
-def moment(at: int, series: Series) -> str:
+def moment(at: int, series: TrafficSeries) -> str:
     """The beginning of a step, as precise as its span needs, in UTC."""
     form = "%H:%M" if series.span.minutes * series.span.steps <= 24 * 60 else "%a %d %b, %H:%M"
     return datetime.fromtimestamp(at, UTC).strftime(form)
 
 
-def step_of(series: Series) -> str:
+def step_of(series: TrafficSeries) -> str:
     """How long one step is, in words."""
     minutes = series.span.minutes
     if minutes == 1:
@@ -229,7 +231,7 @@ def step_of(series: Series) -> str:
     return f"{minutes} minutes" if minutes < 60 else f"{minutes // 60} hours"
 
 
-def _times(series: Series) -> list[Tick]:
+def _times(series: TrafficSeries) -> list[ChartTick]:
     """A few labels below the axis."""
     count = len(series.slots)
     step = (RIGHT - LEFT) / count
@@ -237,12 +239,14 @@ def _times(series: Series) -> list[Tick]:
     form = "%a" if days else "%H:%M"
     every = count // LABELS_BELOW
     return [
-        Tick(round(LEFT + (place + 0.5) * step, 1), datetime.fromtimestamp(series.slots[place].at, UTC).strftime(form))
+        ChartTick(
+            round(LEFT + (place + 0.5) * step, 1), datetime.fromtimestamp(series.slots[place].at, UTC).strftime(form)
+        )
         for place in range(every // 2, count, every)
     ]
 
 
-def _rows(series: Series, cells: Callable[[Slot], list[str]]) -> list[tuple[str, list[str]]]:
+def _rows(series: TrafficSeries, cells: Callable[[TimeSlot], list[str]]) -> list[tuple[str, list[str]]]:
     """The table's rows, newest first; steps in which nothing happened are left out."""
     busy = [slot for slot in reversed(series.slots) if any(slot.numbers)]
     return [(moment(slot.at, series), cells(slot)) for slot in busy]

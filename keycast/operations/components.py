@@ -26,7 +26,7 @@ QUIET: Final = "quiet"
 LATE_VERIFICATION: Final = 3 * 24 * 3600.0
 
 
-class Seat(Protocol):
+class WorkerView(Protocol):
     """A worker as the overview has it."""
 
     @property
@@ -38,7 +38,7 @@ class Seat(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class ComponentStatus:
     """``state`` is GOOD, BAD, or QUIET where there is nothing to judge by. ``link``: an admin page, by name."""
 
     name: str
@@ -52,7 +52,7 @@ class Part:
         return {GOOD: "in order", BAD: "look here", QUIET: "idle"}[self.state]
 
 
-def parts(workers: Sequence[Seat]) -> list[Part]:
+def parts(workers: Sequence[WorkerView]) -> list[ComponentStatus]:
     """Every part, in the order of a request's way through them. A fixed number of queries."""
     web = [
         sign for sign in Sign.objects.filter(name__startswith=heartbeats.WEB).order_by("name")[:50] if is_fresh(sign)
@@ -78,39 +78,45 @@ def is_fresh(sign: Sign) -> bool:
     return time.time() - sign.at / 1000 <= heartbeats.WEB_FRESH_SECONDS
 
 
-def built_in_relay(web: Sequence[Sign]) -> Part:
+def built_in_relay(web: Sequence[Sign]) -> ComponentStatus:
     """In every process that serves the web."""
     if not web:
-        return Part("Built-in relay", QUIET, "No web process has said anything within a minute.")
+        return ComponentStatus("Built-in relay", QUIET, "No web process has said anything within a minute.")
     clients = sum(number for sign in web if isinstance(number := sign.status.get("relay_clients"), int))
-    return Part(
+    return ComponentStatus(
         "Built-in relay", GOOD, f"{of(clients, 'client')} connected, {of(len(web), 'web process', 'web processes')}."
     )
 
 
-def outbound_relays(alive: Sequence[Seat]) -> Part:
+def outbound_relays(alive: Sequence[WorkerView]) -> ComponentStatus:
     rows = [row for worker in alive for row in processes.listed(worker.status, "relays")]
     if not rows:
-        return Part("Outbound relays", QUIET, "None in use: the built-in relay carries everything.")
+        return ComponentStatus("Outbound relays", QUIET, "None in use: the built-in relay carries everything.")
     live = sum(row.get("status") == RelayStatus.LIVE.value for row in rows)
-    return Part("Outbound relays", GOOD if live == len(rows) else BAD, f"{live} of {len(rows)} connections are live.")
+    return ComponentStatus(
+        "Outbound relays", GOOD if live == len(rows) else BAD, f"{live} of {len(rows)} connections are live."
+    )
 
 
-def bunker_workers(alive: Sequence[Seat]) -> Part:
+def bunker_workers(alive: Sequence[WorkerView]) -> ComponentStatus:
     served = sum(number for worker in alive if isinstance(number := worker.status.get("shards"), int))
     detail = f"{len(alive)} alive; {served} of {SHARDS} shards of signers are served."
-    return Part("Bunker workers", GOOD if served == SHARDS else BAD, detail, "admin:bunker_workerseat_changelist")
+    return ComponentStatus(
+        "Bunker workers", GOOD if served == SHARDS else BAD, detail, "admin:bunker_workerseat_changelist"
+    )
 
 
-def signers(alive: Sequence[Seat]) -> Part:
+def signers(alive: Sequence[WorkerView]) -> ComponentStatus:
     """Where keys are opened: in each worker, or in a process of its own."""
     socket = getattr(settings, "SIGNER_SOCKET", "")
     if socket:
-        return Part("Signer", GOOD if alive else QUIET, "A process of its own; how it answers is told below.")
-    return Part("Signer", GOOD if alive else BAD, f"In the process of each worker ({len(alive)}).")
+        return ComponentStatus(
+            "Signer", GOOD if alive else QUIET, "A process of its own; how it answers is told below."
+        )
+    return ComponentStatus("Signer", GOOD if alive else BAD, f"In the process of each worker ({len(alive)}).")
 
 
-def services() -> Iterator[Part]:
+def services() -> Iterator[ComponentStatus]:
     """Cloud KMS, NetHSM, co-signer and isolated signer, as those who call them see them."""
     seen: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
     for place, pulse in processes.pulses():
@@ -119,34 +125,36 @@ def services() -> Iterator[Part]:
         yield _service(name, seen[name])
     for name in hsm_services():
         if not any(each.startswith(name) for each in seen):
-            yield Part(name, QUIET, "Set up; nobody has called it since the processes started.")
+            yield ComponentStatus(name, QUIET, "Set up; nobody has called it since the processes started.")
 
 
-def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> Part:
+def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> ComponentStatus:
     away = [(place, pulse) for place, pulse in seen if processes.is_away(pulse)]
     good_at = max(pulse["good_at"] for _, pulse in seen)
     last = (
         f"Last good answer {processes.spoken(max(time.time() - good_at, 0))} ago" if good_at else "No good answer yet"
     )
     if not away and all(processes.has_failed_last(pulse) for _, pulse in seen):
-        return Part(name, QUIET, f"The last call failed, and nobody has called since. {last}.")
+        return ComponentStatus(name, QUIET, f"The last call failed, and nobody has called since. {last}.")
     if not away:
-        return Part(name, GOOD, f"{last}, to {of(len(seen), 'process', 'processes')}.")
+        return ComponentStatus(name, GOOD, f"{last}, to {of(len(seen), 'process', 'processes')}.")
     resting = any(pulse["open"] for _, pulse in away)
     what = "Left alone for a while after failures, then tried again" if resting else "The last call failed"
     error = next((f" ({pulse['error']})" for _, pulse in away if pulse["error"]), "")
-    return Part(name, BAD, f"{what}{error}: {', '.join(place for place, _ in away[:3])}. {last}.")
+    return ComponentStatus(name, BAD, f"{what}{error}: {', '.join(place for place, _ in away[:3])}. {last}.")
 
 
-def job_cluster() -> Part:
+def job_cluster() -> ComponentStatus:
     age = heartbeats.seconds_since(heartbeats.JOBS)
     waiting, oldest = queue()
     sign = "No job has run yet" if age is None else f"Last sign of a job {processes.spoken(age)} ago"
     line = f", {waiting} waiting, the first for {processes.spoken(oldest)}" if waiting else ", none waiting"
-    return Part("Jobs", BAD if heartbeats.jobs_are_silent(age) else GOOD, f"{sign}{line}.", processes.JOBS_PAGE)
+    return ComponentStatus(
+        "Jobs", BAD if heartbeats.jobs_are_silent(age) else GOOD, f"{sign}{line}.", processes.JOBS_PAGE
+    )
 
 
-def audit_chain() -> Part:
+def audit_chain() -> ComponentStatus:
     """How long the log is, when it was last signed and verified, and what came of it."""
     link = "admin:audit_auditchain_changelist"
     size = AuditChain.objects.aggregate(chains=Count("*"), rows=Sum("sequence"))
@@ -155,12 +163,12 @@ def audit_chain() -> Part:
     about = f"{of(size['rows'] or 0, 'row')} in {of(size['chains'], 'chain')}, {sealed}"
     last = jobs.last_verification()
     if last is None:
-        return Part("Audit log", QUIET, f"{about}; not verified yet, which a job does every day.", link)
+        return ComponentStatus("Audit log", QUIET, f"{about}; not verified yet, which a job does every day.", link)
     at = float(str(last["at"]))
     if not last["intact"]:
-        return Part("Audit log", BAD, f"BROKEN, as found {_ago(at)}. Keep the database as it is.", link)
+        return ComponentStatus("Audit log", BAD, f"BROKEN, as found {_ago(at)}. Keep the database as it is.", link)
     state = GOOD if time.time() - at < LATE_VERIFICATION else BAD
-    return Part("Audit log", state, f"{about}; verified {_ago(at)}: intact.", link)
+    return ComponentStatus("Audit log", state, f"{about}; verified {_ago(at)}: intact.", link)
 
 
 def _ago(at: float) -> str:

@@ -18,7 +18,7 @@ from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.base import versions
 from keycast.operations import health, jobs, startup
-from keycast.operations.health import Finding, Look
+from keycast.operations.health import HealthFinding, Look
 from keys import SHARDS
 from keys.lifecycle.verification import hsm_reports, self_test, signer_report
 
@@ -32,83 +32,91 @@ LATEST_VERIFICATION = 3 * 24 * 3600.0
 ROWS_VERIFIED_AT_ONCE = 200_000
 
 
-def settings_are_safe() -> Finding:
+def settings_are_safe() -> HealthFinding:
     """Nothing that would refuse to start in production."""
     if not settings.IS_PRODUCTION:
-        return Finding("settings", True, f"Environment is {settings.ENVIRONMENT}: not checked as production.")
+        return HealthFinding("settings", True, f"Environment is {settings.ENVIRONMENT}: not checked as production.")
     found = startup.reasons()
-    return Finding("settings", not found, " ".join(found) or "Nothing fatal.", "Run: manage.py check --deploy")
+    return HealthFinding("settings", not found, " ".join(found) or "Nothing fatal.", "Run: manage.py check --deploy")
 
 
-def libraries() -> Finding:
+def libraries() -> HealthFinding:
     found = versions.problems()
     fix = "pip install --require-hashes -r requirements/production.txt"
-    return Finding("libraries", not found, " ".join(found) or "All within their bounds.", fix)
+    return HealthFinding("libraries", not found, " ".join(found) or "All within their bounds.", fix)
 
 
-def database_mode() -> Finding:
+def database_mode() -> HealthFinding:
     """SQLite: WAL and synchronous FULL as they are in force. PostgreSQL: fsync and commit settings."""
     with connection.cursor() as cursor:
         if connection.vendor == "sqlite":
             journal = cursor.execute("PRAGMA journal_mode").fetchone()[0]
             level = cursor.execute("PRAGMA synchronous").fetchone()[0]
             is_ok, detail = (journal, level) == ("wal", 2), f"journal_mode {journal}, synchronous {level}."
-            return Finding("durability", is_ok, detail, "Leave OPTIONS of DATABASES as keycast.settings has them.")
+            return HealthFinding(
+                "durability", is_ok, detail, "Leave OPTIONS of DATABASES as keycast.settings has them."
+            )
         values = []
         for name in ("synchronous_commit", "fsync", "full_page_writes"):
             cursor.execute(f"SHOW {name}")
             values.append(f"{name} {cursor.fetchone()[0]}")
     is_ok = not any(value.endswith(" off") for value in values)
-    return Finding("durability", is_ok, ", ".join(values) + ".", "An audit row must survive a crash: switch these on.")
+    return HealthFinding(
+        "durability", is_ok, ", ".join(values) + ".", "An audit row must survive a crash: switch these on."
+    )
 
 
-def signer() -> Finding:
+def signer() -> HealthFinding:
     """Whoever has the key-encryption keys can seal and open, and serves what is configured here."""
     report = signer_report()
-    return Finding(report.name, report.is_ok, report.detail, report.fix)
+    return HealthFinding(report.name, report.is_ok, report.detail, report.fix)
 
 
-def keys_open() -> Finding:
+def keys_open() -> HealthFinding:
     """The key-encryption keys open a sample of what is stored, to the public keys that are stored."""
     problems = self_test(100)
     causes = ", ".join(sorted({problem.cause for problem in problems}))
     if problems:
         fix = "Is this the key-encryption key that belongs to this database? See docs/operations.md, Restore."
-        return Finding("keys", False, f"{len(problems)} of the newest keys do not open ({causes}).", fix)
-    return Finding("keys", True, "The newest keys open to their public keys.")
+        return HealthFinding("keys", False, f"{len(problems)} of the newest keys do not open ({causes}).", fix)
+    return HealthFinding("keys", True, "The newest keys open to their public keys.")
 
 
-def audit_log() -> Finding:
+def audit_log() -> HealthFinding:
     """The chains hold together: checked now while the log is short, else by the nightly job."""
     if unprotected := triggers.missing(connection):
         names = ", ".join(sorted(unprotected))
-        return Finding("audit log", False, f"Can be changed: {names} missing.", "Ask who removed them.")
+        return HealthFinding("audit log", False, f"Can be changed: {names} missing.", "Ask who removed them.")
     rows = sum(AuditChain.objects.values_list("sequence", flat=True))
     fix = "Run: manage.py verify_audit, and keep the database as it is for whoever investigates."
     if rows <= ROWS_VERIFIED_AT_ONCE:
         report = verify()
         detail = f"{report.rows} rows in {report.chains} chains, {len(report.faults)} broken."
-        return Finding("audit log", report.is_intact, detail, fix)
+        return HealthFinding("audit log", report.is_intact, detail, fix)
     last = jobs.last_verification()
     if last is None or time.time() - float(str(last["at"])) > LATEST_VERIFICATION:
-        return Finding("audit log", False, f"{rows} rows, not verified for days.", "Run: manage.py verify_audit")
-    return Finding("audit log", bool(last["intact"]), f"{rows} rows, verified by the nightly job.", fix)
+        return HealthFinding("audit log", False, f"{rows} rows, not verified for days.", "Run: manage.py verify_audit")
+    return HealthFinding("audit log", bool(last["intact"]), f"{rows} rows, verified by the nightly job.", fix)
 
 
-def leases() -> Finding:
+def leases() -> HealthFinding:
     """Every shard of signers has a worker."""
     now = time.time_ns() // 1_000_000
     held = ShardLease.objects.filter(expires_at__gte=now).exclude(owner="").count()
     detail = f"{held} of {SHARDS} shards are served."
-    return Finding("leases", held == SHARDS, detail, "Start a worker; after a crash, wait five seconds for its leases.")
+    return HealthFinding(
+        "leases", held == SHARDS, detail, "Start a worker; after a crash, wait five seconds for its leases."
+    )
 
 
-def relays() -> Finding:
+def relays() -> HealthFinding:
     """The public relays that this installation offers can be reached by TCP."""
     away = [url for url in settings.OUTBOUND_RELAYS if not is_reachable(url)]
     if away:
-        return Finding("relays", False, f"Not reachable: {', '.join(away)}.", "Check KEYCAST_RELAYS and the firewall.")
-    return Finding("relays", True, f"{len(settings.OUTBOUND_RELAYS)} configured, beside the built-in one.")
+        return HealthFinding(
+            "relays", False, f"Not reachable: {', '.join(away)}.", "Check KEYCAST_RELAYS and the firewall."
+        )
+    return HealthFinding("relays", True, f"{len(settings.OUTBOUND_RELAYS)} configured, beside the built-in one.")
 
 
 def is_reachable(url: str) -> bool:
@@ -121,21 +129,23 @@ def is_reachable(url: str) -> bool:
         return False
 
 
-def clock() -> Finding:
+def clock() -> HealthFinding:
     """This machine and the database agree on the time: requests older than 300 s are dropped."""
     if connection.vendor == "sqlite":
-        return Finding("clock", True, f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC, by this machine.")
+        return HealthFinding("clock", True, f"{timezone.now():%Y-%m-%d %H:%M:%S} UTC, by this machine.")
     before = time.time()
     with connection.cursor() as cursor:
         cursor.execute("SELECT extract(epoch FROM clock_timestamp())")
         skew = abs(float(cursor.fetchone()[0]) - (before + time.time()) / 2)
-    return Finding("clock", skew <= LARGEST_SKEW, f"{skew:.1f} s from the database's.", "Run NTP on both machines.")
+    return HealthFinding(
+        "clock", skew <= LARGEST_SKEW, f"{skew:.1f} s from the database's.", "Run NTP on both machines."
+    )
 
 
-def disk_space() -> Finding:
+def disk_space() -> HealthFinding:
     free = shutil.disk_usage(settings.DATA_DIR if settings.DATA_DIR.exists() else settings.BASE_DIR).free
     detail = f"{free // (1024 * 1024)} MiB free at {settings.DATA_DIR}."
-    return Finding("disk", free >= LEAST_DISK, detail, "Make room: a full disk stops all signing.")
+    return HealthFinding("disk", free >= LEAST_DISK, detail, "Make room: a full disk stops all signing.")
 
 
 LOOKS: tuple[Look, ...] = (
@@ -153,12 +163,12 @@ LOOKS: tuple[Look, ...] = (
 )
 
 
-def examine() -> list[Finding]:
+def examine() -> list[HealthFinding]:
     """Look at everything, in order; a look that the database stops becomes a finding itself."""
     found = (health.safely(look) for look in (*LOOKS, *health.registered()))
     return [finding for finding in found if finding is not None] + hsm()
 
 
-def hsm() -> list[Finding]:
+def hsm() -> list[HealthFinding]:
     """What the HSM modes need, where they are set up."""
-    return [Finding(report.name, report.is_ok, report.detail, report.fix) for report in hsm_reports()]
+    return [HealthFinding(report.name, report.is_ok, report.detail, report.fix) for report in hsm_reports()]

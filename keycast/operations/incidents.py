@@ -18,8 +18,8 @@ from accounts.mail import send_later
 from accounts.mail.letters import Letter
 from accounts.mail.transport import MailNotSent, send_now
 from accounts.models import User
-from accounts.staff.roles import MATRIX, Duty
-from keycast.operations.health import Finding
+from accounts.staff.roles import MATRIX, StaffPermission
+from keycast.operations.health import HealthFinding
 from keycast.operations.models import Incident
 
 log = structlog.get_logger(__name__)
@@ -34,7 +34,7 @@ PAUSE: Final = timedelta(seconds=30)
 """After a message that nobody could be sent."""
 
 
-def follow(findings: Iterable[Finding]) -> None:
+def follow(findings: Iterable[HealthFinding]) -> None:
     """Open and close incidents by what was found. Several processes may do this at once. Blocks; sends nothing."""
     bad = _out_of_order(findings)
     open_ = {incident.name: incident for incident in Incident.objects.filter(ended_at__isnull=True)}
@@ -46,7 +46,7 @@ def follow(findings: Iterable[Finding]) -> None:
             _close(incident)
 
 
-def tell(findings: Iterable[Finding]) -> None:
+def tell(findings: Iterable[HealthFinding]) -> None:
     """Mail to staff what is due: beginnings that have lasted, and ends. Blocks for as long as the mail server takes."""
     bad = _out_of_order(findings)
     lasting = Incident.objects.filter(ended_at=None, told_at=None, began_at__lte=timezone.now() - PATIENCE)
@@ -55,11 +55,11 @@ def tell(findings: Iterable[Finding]) -> None:
     _tell_ends()
 
 
-def _out_of_order(findings: Iterable[Finding]) -> dict[str, Finding]:
+def _out_of_order(findings: Iterable[HealthFinding]) -> dict[str, HealthFinding]:
     return {finding.name: finding for finding in findings if finding.tells and not finding.is_ok}
 
 
-def _open(finding: Finding) -> None:
+def _open(finding: HealthFinding) -> None:
     _, is_new = Incident.objects.get_or_create(
         name=finding.name, ended_at=None, defaults={"detail": finding.detail[:500], "began_at": timezone.now()}
     )
@@ -72,7 +72,7 @@ def _close(incident: Incident) -> None:
         log.warning("attention_over", finding=incident.name)
 
 
-def _tell_beginning(incident: Incident, finding: Finding) -> None:
+def _tell_beginning(incident: Incident, finding: HealthFinding) -> None:
     body = f"{finding.detail}\n\nWhat to do: {finding.fix}\n\nSince {incident.began_at:%Y-%m-%d %H:%M} UTC."
     _tell_once(incident, "told_at", f"Keycast needs attention: {finding.name}", body)
 
@@ -113,7 +113,7 @@ def _send(incident: Incident, subject: str, body: str) -> bool:
 
     Once the server has taken one, mails that it did not take go by way of the outbox, so that nobody is told twice.
     """
-    people = User.objects.filter(is_active=True, is_staff=True, staff_role__in=MATRIX[Duty.OPERATE])
+    people = User.objects.filter(is_active=True, is_staff=True, staff_role__in=MATRIX[StaffPermission.OPERATE])
     addresses = list(people.order_by("email").values_list("email", flat=True)[:100])
     letters = [Letter(address, f"[Keycast] {subject}", body) for address in addresses]
     left = _hand_over(incident, letters)

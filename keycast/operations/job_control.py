@@ -20,10 +20,10 @@ from django.utils.text import slugify
 from django_q.models import OrmQ, Schedule
 from django_q.tasks import async_task
 
-from accounts.staff.roles import Duty, require_actor
-from keycast.audit.entries import Actor, Entry
+from accounts.staff.roles import StaffPermission, require_actor
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError, NotFound
 from keycast.operations import heartbeats, jobs
 from keycast.operations.health import processes
@@ -44,7 +44,7 @@ class QueueFull(KeycastError):
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class JobRunView:
     """One run. ``outcome`` is a word for people, ``look`` good, bad or quiet."""
 
     name: str
@@ -58,7 +58,7 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class ScheduledJob:
     """One scheduled job: what the code says of it, and how its last run went."""
 
     slug: str
@@ -68,10 +68,10 @@ class Job:
     next_run: datetime | None
     is_due: bool
     is_overdue: bool
-    last: Run | None
+    last: JobRunView | None
 
 
-def schedules() -> list[Job]:
+def schedules() -> list[ScheduledJob]:
     """Every job of the table, in its order. Two queries."""
     newest = JobRun.objects.filter(path=OuterRef("func")).order_by("-started_at").values("pk")[:1]
     rows = {
@@ -81,7 +81,7 @@ def schedules() -> list[Job]:
     return [_job(name, path, minutes, rows.get(path), runs) for name, path, minutes in jobs.SCHEDULES]
 
 
-def schedule(slug: str) -> Job:
+def schedule(slug: str) -> ScheduledJob:
     """One job of the table, without its runs. Raises NotFound."""
     for name, path, minutes in jobs.SCHEDULES:
         if slugify(name) == slug:
@@ -89,11 +89,11 @@ def schedule(slug: str) -> Job:
     raise NotFound("There is no such job.")
 
 
-def _job(name: str, path: str, minutes: int, row: dict[str, Any] | None, runs: dict[str, JobRun]) -> Job:
+def _job(name: str, path: str, minutes: int, row: dict[str, Any] | None, runs: dict[str, JobRun]) -> ScheduledJob:
     next_run: datetime | None = row["next_run"] if row else None
     late = timezone.now() - timedelta(seconds=settings.JOBS_SILENT_SECONDS)
     last = runs.get(row["last"]) if row and row["last"] else None
-    return Job(
+    return ScheduledJob(
         slugify(name),
         name,
         purpose(path),
@@ -120,14 +120,14 @@ def every(minutes: int) -> str:
     return f"every {minutes} minutes"
 
 
-def newest_runs(*, only_failed: bool = False) -> Sequence[Run]:
+def newest_runs(*, only_failed: bool = False) -> Sequence[JobRunView]:
     """The newest runs, of single jobs too. One query."""
     names = {path: name for name, path, _ in jobs.SCHEDULES}
     rows = JobRun.objects.filter(outcome=RunOutcome.FAILED) if only_failed else JobRun.objects.all()
     return [as_run(row, names) for row in rows.order_by("-started_at")[:RUNS_SHOWN]]
 
 
-def as_run(row: JobRun, names: dict[str, str]) -> Run:
+def as_run(row: JobRun, names: dict[str, str]) -> JobRunView:
     """A run as pages show it; one that began long ago and never ended broke off."""
     name = names.get(row.path)
     shown = name or row.path.rpartition(".")[2].replace("_", " ")
@@ -136,7 +136,9 @@ def as_run(row: JobRun, names: dict[str, str]) -> Run:
     longest = timedelta(seconds=settings.Q_CLUSTER["retry"])
     if row.outcome == RunOutcome.RUNNING and timezone.now() - row.started_at > longest:
         outcome, look = "Broken off", "bad"
-    return Run(shown, slugify(name) if name else "", row.started_at, seconds, outcome, look, row.error, row.message)
+    return JobRunView(
+        shown, slugify(name) if name else "", row.started_at, seconds, outcome, look, row.error, row.message
+    )
 
 
 def state_of_queue() -> dict[str, Any]:
@@ -155,10 +157,10 @@ def state_of_queue() -> dict[str, Any]:
 @transaction.atomic
 def run_now(*, actor: Actor, slug: str, reason: str) -> None:
     """Put a scheduled job into the queue. Raises NotPermitted, NotFound, QueueFull."""
-    require_actor(actor, Duty.OPERATE)
+    require_actor(actor, StaffPermission.OPERATE)
     job = schedule(slug)
     path = next(path for name, path, _ in jobs.SCHEDULES if name == job.name)
     if queue()[0] >= LONGEST_QUEUE:
         raise QueueFull
     async_task(path)
-    record(Entry("platform", Tag.JOB_RUN, Outcome.OK, actor, data={"job": job.name, "reason": reason}))
+    record(AuditEntry("platform", AuditTag.JOB_RUN, AuditOutcome.OK, actor, data={"job": job.name, "reason": reason}))

@@ -30,7 +30,7 @@ LOOK_SECONDS: Final = 15.0
 QUEUE_COUNTED: Final = 1_000
 
 
-class ClusterSilent(Exception):
+class JobClusterSilent(Exception):
     """The job cluster that we started has given no sign of life for too long."""
 
 
@@ -56,12 +56,12 @@ class Teller:
         self._threads = DatabaseThreads("watchdog-mail", 1)
         self._task: asyncio.Task[None] | None = None
 
-    def tell(self, report: health.Report) -> None:
+    def tell(self, report: health.HealthReport) -> None:
         """Begin to write of what is due, unless that is still going on since an earlier look."""
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._tell(report), name="keycast:watchdog mail")
 
-    async def _tell(self, report: health.Report) -> None:
+    async def _tell(self, report: health.HealthReport) -> None:
         if not database_answers(report):
             return
         try:
@@ -77,7 +77,7 @@ class Teller:
 
 
 async def wait_for_silence(stop: asyncio.Event) -> None:
-    """End with ClusterSilent once the cluster, which starts now, says nothing for too long; return when ``stop`` is.
+    """End with JobClusterSilent once the cluster, which starts now, says nothing for too long; return when ``stop`` is.
 
     A database that does not answer is no silence: a new cluster would have the same trouble.
     """
@@ -94,7 +94,7 @@ async def wait_for_silence(stop: asyncio.Event) -> None:
             quiet = time.monotonic() - started
             if not stop.is_set() and min(quiet, quiet if age is None else age) > limit:
                 log.error("job_cluster_silent", seconds=round(quiet if age is None else age))
-                raise ClusterSilent
+                raise JobClusterSilent
     finally:
         threads.close()
 
@@ -105,7 +105,7 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
     waiter.cancel()
 
 
-def look_around(*, is_web: bool = True) -> health.Report:
+def look_around(*, is_web: bool = True) -> health.HealthReport:
     """One look: metrics, incidents, and a sign of our own; what was found. Blocks, and sends nothing."""
     report = health.report()
     count(report)
@@ -117,7 +117,7 @@ def look_around(*, is_web: bool = True) -> health.Report:
     return report
 
 
-def database_answers(report: health.Report) -> bool:
+def database_answers(report: health.HealthReport) -> bool:
     """Whether it did when it was looked at."""
     return not any(finding.name == "database" and not finding.is_ok for finding in report.findings)
 
@@ -129,7 +129,7 @@ def web_status() -> dict[str, Any]:
     return {"relay_clients": get_hub().connections, "services": service_status.report()}
 
 
-def count(report: health.Report) -> None:
+def count(report: health.HealthReport) -> None:
     """Carry what was found over to the metrics."""
     for finding in report.findings:
         FINDINGS.labels(finding.name).set(int(finding.is_ok))

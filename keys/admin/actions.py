@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from accounts.staff.model_admin import Verb
-from accounts.staff.roles import Duty
+from accounts.staff.model_admin import StaffAction
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keys import services
 from keys.lifecycle import maintenance
-from keys.lifecycle.states import Step, allows
+from keys.lifecycle.states import KeyTransition, allows
 from keys.models import ConversionStep, KeyState, PersonalKey
 from keys.selectors import is_split
 
@@ -24,7 +24,7 @@ def _rotate(kind: str) -> Run:
     return lambda actor, key, reason: maintenance.rotate(actor=actor, key=key, kind=kind, reason=reason)
 
 
-def _may(step: Step) -> Callable[[PersonalKey], bool]:
+def _may(step: KeyTransition) -> Callable[[PersonalKey], bool]:
     return lambda key: allows(key.state, step)
 
 
@@ -34,23 +34,23 @@ def _may_convert(key: PersonalKey) -> bool:
     return key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and step == ConversionStep.FAILED
 
 
-STOPPING: Final[tuple[Verb[PersonalKey], ...]] = (
-    Verb(
+STOPPING: Final[tuple[StaffAction[PersonalKey], ...]] = (
+    StaffAction(
         "lock",
         "Lock",
         "Nothing is signed with this key until it is unlocked.",
         lambda actor, key, reason: services.lock_key(actor=actor, key=key, reason=reason),
-        _may(Step.LOCK),
+        _may(KeyTransition.LOCK),
         is_dangerous=True,
     ),
-    Verb(
+    StaffAction(
         "unlock",
         "Unlock",
         "Signing goes on under the policies that the apps had.",
         lambda actor, key, reason: services.unlock_key(actor=actor, key=key, reason=reason),
-        _may(Step.UNLOCK),
+        _may(KeyTransition.UNLOCK),
     ),
-    Verb(
+    StaffAction(
         "disable",
         "Disable",
         "Takes the key out of use for longer than a lock. A job disables its version in Cloud KMS, where it has one.",
@@ -58,71 +58,71 @@ STOPPING: Final[tuple[Verb[PersonalKey], ...]] = (
         lambda key: key.state in _STOPPABLE,
         is_dangerous=True,
     ),
-    Verb(
+    StaffAction(
         "enable",
         "Enable",
         "Puts the key back into use.",
         lambda actor, key, reason: services.enable_key(actor=actor, key=key, reason=reason),
-        _may(Step.ENABLE),
+        _may(KeyTransition.ENABLE),
     ),
 )
-ENDING: Final[tuple[Verb[PersonalKey], ...]] = (
-    Verb(
+ENDING: Final[tuple[StaffAction[PersonalKey], ...]] = (
+    StaffAction(
         "destroy",
         "Destroy…",
         "Asks a second person. When they approve, the key stops at once, and after the waiting time nothing brings it "
         "back. Until then its destruction can be cancelled.",
         None,
-        _may(Step.SCHEDULE_DESTRUCTION),
+        _may(KeyTransition.SCHEDULE_DESTRUCTION),
         is_dangerous=True,
-        duty=Duty.DESTROY,
+        duty=StaffPermission.DESTROY,
         step_up=True,
         approval=services.DESTROY_KEY,
     ),
-    Verb(
+    StaffAction(
         "keep",
         "Cancel destruction",
         "Keeps the key. It stays disabled until somebody enables it.",
         lambda actor, key, reason: services.cancel_destruction(actor=actor, key=key, reason=reason),
-        _may(Step.CANCEL_DESTRUCTION),
-        duty=Duty.DESTROY,
+        _may(KeyTransition.CANCEL_DESTRUCTION),
+        duty=StaffPermission.DESTROY,
         step_up=True,
     ),
-    Verb(
+    StaffAction(
         "remove",
         "Remove",
         "Puts a key that could not be made out of sight. A job ends what its HSM has of it.",
         lambda actor, key, reason: services.remove_failed_key(actor=actor, key=key, reason=reason),
-        _may(Step.REMOVE),
-        duty=Duty.OPERATE,
+        _may(KeyTransition.REMOVE),
+        duty=StaffPermission.OPERATE,
     ),
 )
-CARE: Final[tuple[Verb[PersonalKey], ...]] = (
-    Verb(
+CARE: Final[tuple[StaffAction[PersonalKey], ...]] = (
+    StaffAction(
         "check",
         "Check",
         "Opens what is stored and compares it with the public key, and looks its HSM's part up. Signs nothing.",
         lambda actor, key, reason: maintenance.check(actor=actor, key=key, reason=reason),
         lambda key: key.state in {*_KEPT, KeyState.DESTRUCTION_SCHEDULED},
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "retry",
         "Try again",
         "Makes a new key in place of this one: of the same person, name and kind. This one becomes a tombstone.",
         lambda actor, key, reason: maintenance.retry(actor=actor, key=key, reason=reason),
         lambda key: key.state == KeyState.FAILED and not key.is_imported,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "hurry",
         "Look now",
         "Has a job ask the HSM now, and not at its next turn.",
         lambda actor, key, reason: maintenance.hurry(actor=actor, key=key),
         lambda key: key.state == KeyState.PENDING,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "convert",
         "Convert to a split key",
         "Moves the key to the split mode that Cloud KMS authorises, under the same public key. Jobs do it, and the key "
@@ -130,48 +130,48 @@ CARE: Final[tuple[Verb[PersonalKey], ...]] = (
         lambda actor, key, reason: services.convert_key(actor=actor, key=key),
         _may_convert,
         is_dangerous=True,
-        duty=Duty.CONVERT,
+        duty=StaffPermission.CONVERT,
         step_up=True,
     ),
-    Verb(
+    StaffAction(
         "stay",
         "Give the conversion up",
         "Leaves the key as it is. Jobs end what the HSM and the co-signer have of the new one.",
         lambda actor, key, reason: services.cancel_conversion(actor=actor, key=key, reason=reason),
         lambda key: hasattr(key, "conversion"),
-        duty=Duty.CONVERT,
+        duty=StaffPermission.CONVERT,
     ),
-    Verb(
+    StaffAction(
         "rewrap",
         "Seal anew",
         "Seals what is stored of the key under the current key-encryption key. Jobs do it; the key signs meanwhile.",
         _rotate("rewrap"),
         lambda key: key.state in _KEPT,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "refresh",
         "Renew the halves",
         "Draws new halves under the same public key; old ones, and backups of them, are then worth nothing.",
         _rotate("halves"),
         lambda key: is_split(key) and key.state == KeyState.ACTIVE,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "replace-hsm-key",
         "Replace its HSM key",
         "Another key in Cloud KMS authorises, under the same Nostr key. The old one is disabled some minutes later.",
         _rotate("kms-key"),
         lambda key: is_split(key) and key.state == KeyState.ACTIVE,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
-    Verb(
+    StaffAction(
         "transport",
         "Replace its remote-signer key",
         "Gives the key a new address on the wire. Apps that are connected go on for a while at the old one.",
         _rotate("transport"),
         lambda key: key.state in _KEPT,
-        duty=Duty.OPERATE,
+        duty=StaffPermission.OPERATE,
     ),
 )
 VERBS: Final = (*STOPPING, *CARE, *ENDING)

@@ -11,8 +11,8 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
-from accounts.staff.confirmation import ReasonForm
-from accounts.staff.roles import Duty, may
+from accounts.staff.confirmation import ConfirmationForm
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys import services
@@ -23,7 +23,7 @@ MOST: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class BulkResult:
     """What became of one key."""
 
     key: PersonalKey
@@ -32,7 +32,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class BulkAction:
     """One thing that can be done to several keys."""
 
     slug: str
@@ -45,8 +45,8 @@ class Bulk:
     def __call__(self, key_admin: Any, request: HttpRequest, queryset: QuerySet[PersonalKey]) -> TemplateResponse:
         """Django's action: ask for the reason first, then do it and show what came of each."""
         ids = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)[:MOST]
-        keys = list(queryset.filter(pk__in=ids)) if may(request.user, Duty.LOCK) else []
-        form = ReasonForm(request.POST if "confirmed" in request.POST else None)
+        keys = list(queryset.filter(pk__in=ids)) if may(request.user, StaffPermission.LOCK) else []
+        form = ConfirmationForm(request.POST if "confirmed" in request.POST else None)
         is_done = form.is_bound and form.is_valid()
         context = {
             **key_admin.admin_site.each_context(request),
@@ -59,20 +59,20 @@ class Bulk:
         }
         return TemplateResponse(request, "admin/keys/bulk.html", context)
 
-    def _results(self, request: HttpRequest, keys: list[PersonalKey], reason: str) -> list[Result]:
+    def _results(self, request: HttpRequest, keys: list[PersonalKey], reason: str) -> list[BulkResult]:
         actor = Actor.staff(request.user)  # type: ignore[arg-type]
         return [self._result(actor, key, reason) for key in keys]
 
-    def _result(self, actor: Actor, key: PersonalKey, reason: str) -> Result:
+    def _result(self, actor: Actor, key: PersonalKey, reason: str) -> BulkResult:
         try:
             self.run(actor, key, reason)
         except KeycastError as refusal:
-            return Result(key, refusal.public_message, is_ok=False)
-        return Result(key, self.done, is_ok=True)
+            return BulkResult(key, refusal.public_message, is_ok=False)
+        return BulkResult(key, self.done, is_ok=True)
 
 
 BULKS: Final = (
-    Bulk(
+    BulkAction(
         "lock_selected",
         "Lock the selected keys",
         "Nothing is signed with them until they are unlocked.",
@@ -80,7 +80,7 @@ BULKS: Final = (
         "Locked.",
         is_dangerous=True,
     ),
-    Bulk(
+    BulkAction(
         "unlock_selected",
         "Unlock the selected keys",
         "Signing goes on under the policies that the apps had.",
@@ -92,6 +92,6 @@ BULKS: Final = (
 
 def actions_for(request: HttpRequest) -> dict[str, tuple[Any, str, str]]:
     """As Django's ``ModelAdmin.get_actions``: for those whose duty it is."""
-    if not may(request.user, Duty.LOCK):
+    if not may(request.user, StaffPermission.LOCK):
         return {}
     return {bulk.slug: (bulk, bulk.slug, bulk.title) for bulk in BULKS}

@@ -17,7 +17,7 @@ SHOWN: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class KeyIssue:
     """What stands in a key's way, and what to do about it."""
 
     what: str
@@ -41,7 +41,7 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def trouble(key: PersonalKey) -> Trouble | None:
+def trouble(key: PersonalKey) -> KeyIssue | None:
     """Why a key cannot be used although nobody stopped it, in plain words."""
     find = _TROUBLES.get(KeyState(key.state))
     return find(key) if find else None
@@ -62,29 +62,29 @@ def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
     return [(name, value or "-") for name, value in facts]
 
 
-def _pending(key: PersonalKey) -> Trouble:
+def _pending(key: PersonalKey) -> KeyIssue:
     waits = f"It waits: {key.state_reason}" if key.state_reason else "It waits for the HSM."
     after = f"A job asks every minute, and gives up {selectors.pending_until(key):%Y-%m-%d %H:%M} UTC."
-    return Trouble(f"Being created. {waits}", after)
+    return KeyIssue(f"Being created. {waits}", after)
 
 
-def _failed(key: PersonalKey) -> Trouble:
+def _failed(key: PersonalKey) -> KeyIssue:
     what = f"It could not be made. {key.state_reason}".strip()
     if key.kms_key_name:
-        return Trouble(what, "A job is ending what the HSM has of it; after that it can be tried again.")
+        return KeyIssue(what, "A job is ending what the HSM has of it; after that it can be tried again.")
     if key.is_imported:
-        return Trouble(what, "Its secret was wiped with the try: its owner has to import it again. Remove this one.")
-    return Trouble(what, "Try again: a new key takes its place. Or remove it; nobody ever used its public key.")
+        return KeyIssue(what, "Its secret was wiped with the try: its owner has to import it again. Remove this one.")
+    return KeyIssue(what, "Try again: a new key takes its place. Or remove it; nobody ever used its public key.")
 
 
-def _doomed(key: PersonalKey) -> Trouble:
-    return Trouble(
+def _doomed(key: PersonalKey) -> KeyIssue:
+    return KeyIssue(
         f"It will be destroyed after {key.destruction_due_at:%Y-%m-%d %H:%M} UTC.",
         "Until then its destruction can be cancelled; afterwards nothing brings it back.",
     )
 
 
-_TROUBLES: Final[dict[KeyState, Callable[[PersonalKey], Trouble]]] = {
+_TROUBLES: Final[dict[KeyState, Callable[[PersonalKey], KeyIssue]]] = {
     KeyState.PENDING: _pending,
     KeyState.FAILED: _failed,
     KeyState.DESTRUCTION_SCHEDULED: _doomed,

@@ -6,9 +6,9 @@ import datetime
 from dataclasses import dataclass
 from typing import Final
 
-from keycast.audit.selectors import BadCursor, Filters, Line, Page, life_of_key
+from keycast.audit.selectors import AuditFilters, AuditLine, AuditPage, BadCursor, life_of_key
 from keycast.audit.services import chain_of
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import PersonalKey
 
 A_PAGE: Final = 20
@@ -37,7 +37,7 @@ _WHO: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class KeyHistoryEvent:
     """One thing that happened to a key. ``is_bad`` marks what did not succeed."""
 
     at: datetime.datetime
@@ -49,48 +49,50 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class KeyHistory:
     """A page of it, and ``older``: the cursor of the next one, empty on the last."""
 
-    moments: list[Moment]
+    moments: list[KeyHistoryEvent]
     older: str
     is_first: bool
 
 
-def life(key: PersonalKey, cursor: str = "") -> Life:
+def life(key: PersonalKey, cursor: str = "") -> KeyHistory:
     """What became of the key. An address that was never given out shows the first page."""
     try:
         found = _page(key, cursor)
     except BadCursor:
         cursor, found = "", _page(key, "")
-    return Life([moment(line) for line in found.lines], found.next_cursor, not cursor)
+    return KeyHistory([moment(line) for line in found.lines], found.next_cursor, not cursor)
 
 
-def last_check(key: PersonalKey) -> Moment | None:
+def last_check(key: PersonalKey) -> KeyHistoryEvent | None:
     """When the key's stored material was last checked, and what came of it."""
-    wanted = Filters(tags=[Tag.KEY_CHECKED])
+    wanted = AuditFilters(tags=[AuditTag.KEY_CHECKED])
     found = life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, filters=wanted, limit=1)
     return moment(found.lines[0]) if found.lines else None
 
 
-def moment(line: Line) -> Moment:
+def moment(line: AuditLine) -> KeyHistoryEvent:
     """A row of the log for people to read."""
-    is_ok = line.outcome == Outcome.OK
-    return Moment(line.at, line.sentence, "" if is_ok else line.outcome_word, not is_ok, _who(line), _details(line))
+    is_ok = line.outcome == AuditOutcome.OK
+    return KeyHistoryEvent(
+        line.at, line.sentence, "" if is_ok else line.outcome_word, not is_ok, _who(line), _details(line)
+    )
 
 
-def _page(key: PersonalKey, cursor: str) -> Page:
+def _page(key: PersonalKey, cursor: str) -> AuditPage:
     return life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, cursor=cursor, limit=A_PAGE)
 
 
-def _who(line: Line) -> str:
+def _who(line: AuditLine) -> str:
     kind = _WHO.get(line.actor_type, line.actor_type)
     if line.actor_type == "system" or not line.actor_label:
         return kind
     return f"{line.actor_label} ({kind})" if kind else line.actor_label
 
 
-def _details(line: Line) -> str:
+def _details(line: AuditLine) -> str:
     told = [
         f"{word} {_plain(line.data[name])}".strip()
         for name, word in _WORDS.items()

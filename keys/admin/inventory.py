@@ -13,10 +13,10 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.staff.confirmation import Step, confirmed
-from accounts.staff.model_admin import ReadOnlyAdmin, Verb
+from accounts.staff.confirmation import ConfirmationStep, confirmed
+from accounts.staff.model_admin import ReadOnlyAdmin, StaffAction
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty, may
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
 from keys.hsm.inventory import services
 from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, Provider
@@ -37,7 +37,7 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         hsms = [_summary(provider) for provider in services.providers()]
-        more = {"title": "What HSMs hold", "hsms": hsms, "may_take": may(request.user, Duty.OPERATE)}
+        more = {"title": "What HSMs hold", "hsms": hsms, "may_take": may(request.user, StaffPermission.OPERATE)}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     def change_view(
@@ -76,23 +76,23 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
         *("first_seen_at", "last_seen_at"),
     )
     verbs = (
-        Verb(
+        StaffAction(
             "ignore",
             "Leave as it is",
             "For instance because it is another deployment's. Inventories do not tell of it any more.",
             lambda actor, row, reason: services.ignore(actor=actor, orphan=row, reason=reason),
             lambda row: row.state == OrphanState.OPEN,
-            duty=Duty.OPERATE,
+            duty=StaffPermission.OPERATE,
         ),
-        Verb(
+        StaffAction(
             "reopen",
             "Look at it again",
             "Takes back what was decided, as long as nothing has been done in the HSM.",
             lambda actor, row, reason: services.reopen(actor=actor, orphan=row, reason=reason),
             lambda row: row.state in {OrphanState.IGNORED, OrphanState.DOOMED},
-            duty=Duty.OPERATE,
+            duty=StaffPermission.OPERATE,
         ),
-        Verb(
+        StaffAction(
             "destroy",
             "Destroy in the HSM…",
             "Asks a second person. When they approve, a job looks once more that no row names it, and destroys it: in "
@@ -101,7 +101,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             None,
             lambda row: row.state in {OrphanState.OPEN, OrphanState.IGNORED},
             is_dangerous=True,
-            duty=Duty.DESTROY,
+            duty=StaffPermission.DESTROY,
             step_up=True,
             approval=services.DESTROY_ORPHAN,
         ),
@@ -120,7 +120,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
         return ", ".join(str(name).rpartition("/")[2] for name in row.versions)
 
 
-@staff_page("hsm/<slug:provider>/compare/", "hsm_compare", Duty.OPERATE)
+@staff_page("hsm/<slug:provider>/compare/", "hsm_compare", StaffPermission.OPERATE)
 def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
     """Begin an inventory. It changes nothing in the HSM; why it is made is kept with it."""
 
@@ -128,7 +128,9 @@ def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
         services.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
         return "The comparison has begun. Its page shows how far it is."
 
-    step = Step("Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it.")
+    step = ConfirmationStep(
+        "Compare now", "Reads every key in the HSM and every row that names one. Changes nothing. Jobs do it."
+    )
     label = dict(Provider.choices).get(provider, provider)
     context = {**admin.site.each_context(request), "opts": HsmInventory._meta, "original": label}
     title, back = f"Compare with the database: {label}", reverse("admin:keys_hsminventory_changelist")

@@ -26,7 +26,7 @@ SEALED: Final = ("encrypted_secret_key", "encrypted_half_key", "key_tweak")
 _BAD: Final = {KeyState.FAILED, KeyState.DESTRUCTION_SCHEDULED}
 
 
-class KeyList(ChangeList):
+class PersonalKeyChangeList(ChangeList):
     """Adds to each key on the page when an app last used it: one query, whatever the page."""
 
     def get_results(self, request: HttpRequest) -> None:
@@ -65,7 +65,7 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
         return bulk.actions_for(request)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
-        return KeyList
+        return PersonalKeyChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[PersonalKey], search_term: str

@@ -11,17 +11,17 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from accounts.models import Tenant
-from accounts.staff.confirmation import Step, confirmed
-from accounts.staff.model_admin import ReadOnlyAdmin, Verb
+from accounts.staff.confirmation import ConfirmationStep, confirmed
+from accounts.staff.model_admin import ReadOnlyAdmin, StaffAction
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty, may
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
 from keys.models import Rotation, RotationState
 from keys.rotation import services
 from keys.rotation.errors import UnknownRotation, WrongScope
 from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of, kinds
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 
 _LOOKS: Final = {RotationState.DONE: "good", RotationState.FAILED: "bad", RotationState.CANCELLED: "quiet"}
 _COUNTS: Final = "Counts what would change, and changes nothing."
@@ -43,27 +43,27 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
         *("created_at", "started_at", "ended_at", "passes", "notes", "failures"),
     )
     verbs = (
-        Verb(
+        StaffAction(
             "cancel",
             "Cancel",
             "Ends it where it is. What it has done stays done, and every key stays usable.",
             lambda actor, row, reason: services.cancel(actor=actor, rotation=row, reason=reason),
             lambda row: row.state in services.UNFINISHED,
-            duty=Duty.OPERATE,
+            duty=StaffPermission.OPERATE,
         ),
-        Verb(
+        StaffAction(
             "resume",
             "Go on",
             "Tries again what failed or was left; nothing that is done is done twice.",
             lambda actor, row, reason: services.resume(actor=actor, rotation=row, reason=reason),
             lambda row: row.state in {RotationState.FAILED, RotationState.CANCELLED} and not row.is_dry_run,
-            duty=Duty.OPERATE,
+            duty=StaffPermission.OPERATE,
         ),
     )
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         offered = [kind for kind in kinds() if "all" in kind.scopes]
-        more = {"title": "Rotations", "kinds": offered, "may_start": may(request.user, Duty.OPERATE)}
+        more = {"title": "Rotations", "kinds": offered, "may_start": may(request.user, StaffPermission.OPERATE)}
         return super().changelist_view(request, {**more, **(extra_context or {})})
 
     @admin.display(description="what")
@@ -120,13 +120,13 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
         return format_html_join("", '<div><a href="{}">{}</a>: {} ({})</div>', lines) or "none"
 
 
-@staff_page("rotations/<slug:kind>/<slug:way>/", "start_rotation", Duty.OPERATE)
+@staff_page("rotations/<slug:kind>/<slug:way>/", "start_rotation", StaffPermission.OPERATE)
 def start_view(request: HttpRequest, kind: str, way: str) -> HttpResponse:
     """Begin a rotation for every key, or with ``?tenant=slug`` for a tenant's; or count what it would change."""
     chosen, tenant = _offered(kind), _tenant(request)
     if way not in {"start", "count"}:
         raise Http404
-    scope = Scope.of_tenant(tenant) if tenant else Scope.everything()
+    scope = RotationScope.of_tenant(tenant) if tenant else RotationScope.everything()
     whom = f"every key of {tenant.name}" if tenant else "every key of this deployment"
 
     def begin(reason: str) -> str:
@@ -137,7 +137,7 @@ def start_view(request: HttpRequest, kind: str, way: str) -> HttpResponse:
         return f"{row.total} would change." if row.is_dry_run else "It has begun. This page shows how far it is."
 
     word = "Count" if way == "count" else "Begin"
-    step = Step(word, _COUNTS if way == "count" else _BEGINS, needs_proof=way == "start")
+    step = ConfirmationStep(word, _COUNTS if way == "count" else _BEGINS, needs_proof=way == "start")
     context = {**admin.site.each_context(request), "opts": Rotation._meta, "original": whom}
     back = reverse("admin:keys_rotation_changelist")
     return confirmed(request, title=f"{chosen.title}: {whom}", step=step, do=begin, back=back, context=context)

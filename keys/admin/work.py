@@ -20,7 +20,7 @@ _OF_ONE_KEY: Final = ("rewrap", "halves", "kms-key", "transport")
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class OngoingOperation:
     """One thing that is going on. ``percent`` is None where steps cannot be counted."""
 
     title: str
@@ -29,48 +29,50 @@ class Work:
     problem: str = ""
 
 
-def under_way(key: PersonalKey) -> list[Work]:
+def under_way(key: PersonalKey) -> list[OngoingOperation]:
     """Everything that is, and what ended with failures last."""
     return [*_asked(key), *_rotations(key), *_failures(key), *_changes(key)]
 
 
-def _asked(key: PersonalKey) -> Iterator[Work]:
+def _asked(key: PersonalKey) -> Iterator[OngoingOperation]:
     """What waits for a second person."""
     waiting = Approval.objects.filter(kind=DESTROY_KEY, target_id=key.id.hex, state=ApprovalState.OPEN)
     for row in waiting.select_related("asked_by"):
         until = f"{row.expires_at:%Y-%m-%d %H:%M} UTC"
-        yield Work(
+        yield OngoingOperation(
             "Destruction is asked for", f"by {row.asked_by.email}: {row.reason}. Another person decides by {until}."
         )
 
 
-def _rotations(key: PersonalKey) -> Iterator[Work]:
+def _rotations(key: PersonalKey) -> Iterator[OngoingOperation]:
     scopes = ["all", f"tenant:{key.tenant_id.hex}", f"key:{key.id.hex}"]
     for row in unfinished().filter(scope__in=scopes):
         now = progress(row)
         left = "" if now.seconds_left is None else f", about {now.seconds_left:.0f} s left"
-        yield Work(title_of(row), f"{now.done} of {now.total} done{left}", now.percent, row.problem)
+        yield OngoingOperation(title_of(row), f"{now.done} of {now.total} done{left}", now.percent, row.problem)
 
 
-def _failures(key: PersonalKey) -> Iterator[Work]:
+def _failures(key: PersonalKey) -> Iterator[OngoingOperation]:
     for kind in _OF_ONE_KEY:
         row = latest(kind, f"key:{key.id.hex}")
         if row is not None and row.state == RotationState.FAILED:
-            yield Work(title_of(row), "It failed; start it again when the cause is gone.", None, row.problem)
+            yield OngoingOperation(
+                title_of(row), "It failed; start it again when the cause is gone.", None, row.problem
+            )
 
 
-def _changes(key: PersonalKey) -> Iterator[Work]:
+def _changes(key: PersonalKey) -> Iterator[OngoingOperation]:
     for name, title in (("conversion", "Conversion to a split key"), ("succession", "Change of the HSM key")):
         try:
             row = getattr(key, name)
         except ObjectDoesNotExist:
             continue
-        yield Work(title, f"{row.get_step_display()}.", None, row.problem)
+        yield OngoingOperation(title, f"{row.get_step_display()}.", None, row.problem)
     try:
         refresh = key.half_refresh
     except ObjectDoesNotExist:
         return
-    yield Work("Renewal of the halves", f"{refresh.get_step_display()}.")
+    yield OngoingOperation("Renewal of the halves", f"{refresh.get_step_display()}.")
 
 
 def title_of(rotation: Rotation) -> str:

@@ -13,7 +13,7 @@ import msgspec
 
 from keycast.audit import triggers
 from keycast.audit.chain import Body, genesis, row_hash
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 
 CHAIN: Final = "cosigner"
 _BODY: Final = (
@@ -30,7 +30,7 @@ _INSERT: Final = f"INSERT INTO audit_auditrow ({_BODY}, previous_hash, hash) VAL
 _encode: Final = msgspec.json.Encoder(order="sorted").encode
 
 
-class Tag(StrEnum):
+class CosignerAuditTag(StrEnum):
     """What the co-signer did or refused; ``cosigner:subject:action``."""
 
     STARTED = "cosigner:process:started"
@@ -52,11 +52,11 @@ class Tag(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class CosignerAuditEntry:
     """One row to be written: ids in hex, ``request_id`` an event id or empty. Never content, never a secret."""
 
-    tag: Tag
-    outcome: Outcome
+    tag: CosignerAuditTag
+    outcome: AuditOutcome
     peer: str
     key_id: str = ""
     request_id: str = ""
@@ -71,7 +71,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
     triggers.install_without_cuts(connection, "sqlite")
 
 
-def append(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
+def append(connection: sqlite3.Connection, notes: Sequence[CosignerAuditEntry]) -> None:
     """Write the rows inside the open transaction."""
     if not notes:
         return
@@ -92,31 +92,31 @@ def append(connection: sqlite3.Connection, notes: Sequence[Note]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CosignerAuditReport:
     """What a verification found: how many rows were read, and the first fault in words (empty: intact)."""
 
     rows: int
     fault: str = ""
 
 
-def verify(connection: sqlite3.Connection) -> Finding:
+def verify(connection: sqlite3.Connection) -> CosignerAuditReport:
     """Walk the chain from its genesis to its head, in constant memory."""
     found = connection.execute("SELECT sequence, head FROM audit_auditchain WHERE name = ?", (CHAIN,)).fetchone()
     if found is None:
-        return Finding(0, "The chain has no head.")
+        return CosignerAuditReport(0, "The chain has no head.")
     expected, previous, at_head = 0, genesis(CHAIN), genesis(CHAIN)
     for *body, stored_previous, stored in connection.execute(
         f"SELECT {_BODY}, previous_hash, hash FROM audit_auditrow ORDER BY chain, sequence"  # noqa: S608
     ):
         expected += 1
         if body[0] != CHAIN or body[1] != expected:
-            return Finding(expected, f"Row {expected} is missing or stands elsewhere.")
+            return CosignerAuditReport(expected, f"Row {expected} is missing or stands elsewhere.")
         if stored_previous != previous or row_hash(previous, cast("Body", tuple(body))) != stored:
-            return Finding(expected, f"Row {expected} was changed after it was written.")
+            return CosignerAuditReport(expected, f"Row {expected} was changed after it was written.")
         previous = stored
         at_head = stored if expected == found[0] else at_head
     if expected < found[0]:
-        return Finding(expected, f"Rows {expected + 1} to {found[0]} are missing at the end.")
+        return CosignerAuditReport(expected, f"Rows {expected + 1} to {found[0]} are missing at the end.")
     if at_head != found[1]:
-        return Finding(expected, f"The head of the chain does not fit row {found[0]}.")
-    return Finding(expected)
+        return CosignerAuditReport(expected, f"The head of the chain does not fit row {found[0]}.")
+    return CosignerAuditReport(expected)

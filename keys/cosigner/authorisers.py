@@ -7,80 +7,84 @@ is lost there is ``manage.py cosigner --replace-authoriser``, on this machine al
 
 from __future__ import annotations
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto.points import parsed
 from keys.cosigner import crash, records
-from keys.cosigner.audit import Note, Tag
-from keys.cosigner.held_keys import Desk, granted, use_up
-from keys.cosigner.records import Record
-from keys.cosigner.store import Refusal, Writing
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.held_keys import CosignerKeyRepository, granted, use_up
+from keys.cosigner.records import CosignerKeyRecord
+from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
-from keys.signing.cosigning.authorisation import Purpose
-from keys.signing.cosigning.messages import AnyReply, Code
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from keys.signing.cosigning.messages import AnyReply, RefusalCode
 
 
-class Authorisers:
+class AuthoriserHandler:
     """Each request may be repeated."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CosignerKeyRepository) -> None:
         self._desk = desk
 
-    async def register(self, request: messages.Register, peer: str) -> AnyReply:
+    async def register(self, request: messages.RegisterAuthoriserRequest, peer: str) -> AnyReply:
         """The first authoriser of a key; from then on it signs."""
         record = await self._desk.known(request)
         # The first one stays: whoever controls signer A must not put an HSM key of their own there afterwards.
         if record.authoriser is not None and record.authoriser != request.authoriser:
-            raise Refusal(Code.KEY_EXISTS)
+            raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
         if record.authoriser is None:
             parsed(request.authoriser)  # or CryptoError: a point
-            note = _note(Tag.AUTHORISER_REGISTERED, peer, record, authoriser=request.authoriser)
+            note = _note(CosignerAuditTag.AUTHORISER_REGISTERED, peer, record, authoriser=request.authoriser)
             await self._desk.change(
                 record, note, lambda w: records.set_authoriser(w, record.key_id, request.authoriser)
             )
         crash.point("b-registered")
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def which(self, request: messages.Authorisers, peer: str) -> AnyReply:
+    async def which(self, request: messages.AuthorisersRequest, peer: str) -> AnyReply:
         """Whose authorisations hold now: public, and of use to nobody else."""
         record = await self._desk.known(request)
-        return messages.AuthorisersAre(request.number, record.authoriser or b"", record.coming_authoriser or b"")
+        return messages.AuthorisersReply(request.number, record.authoriser or b"", record.coming_authoriser or b"")
 
-    async def succeed(self, request: messages.Succeed, peer: str) -> AnyReply:
+    async def succeed(self, request: messages.AddAuthoriserRequest, peer: str) -> AnyReply:
         """Accept a successor beside the present authoriser, which has signed for it."""
         record = await self._desk.in_use(request)
         new = request.authoriser
         # Told before; only the reply was lost.
         if new in record.authorisers:
-            return messages.Done(request.number)
+            return messages.CosignerDoneReply(request.number)
         if record.coming is not None or record.coming_authoriser is not None:
-            raise Refusal(Code.BUSY)  # one change of a key at a time
+            raise CosignerRefusalError(RefusalCode.BUSY)  # one change of a key at a time
         parsed(new)
         assert record.authoriser is not None  # noqa: S101 -- or it were not in use
-        digest = granted(record, Purpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant)
-        note = _note(Tag.AUTHORISER_SUCCEEDED, peer, record, authoriser=record.authoriser, successor=new)
+        digest = granted(
+            record, AuthorisationPurpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant
+        )
+        note = _note(CosignerAuditTag.AUTHORISER_SUCCEEDED, peer, record, authoriser=record.authoriser, successor=new)
 
-        def change(writing: Writing) -> None:
+        def change(writing: StoreTransaction) -> None:
             use_up(writing, digest, request.grant)
             records.add_authoriser(writing, record.key_id, new)
 
         await self._desk.change(record, note, change)
         crash.point("b-succeeded")
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def settle(self, request: messages.Settle, peer: str) -> AnyReply:
+    async def settle(self, request: messages.SettleAuthoriserRequest, peer: str) -> AnyReply:
         """Of the two, only this one holds from now on; both were accepted, so this needs no authorisation."""
         record = await self._desk.known(request)
         # So it can only choose among the two that were accepted.
         if request.authoriser not in record.authorisers:
-            raise Refusal(Code.UNAUTHORISED)
+            raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
         if record.coming_authoriser is not None:
-            note = _note(Tag.AUTHORISER_SETTLED, peer, record, authoriser=request.authoriser)
+            note = _note(CosignerAuditTag.AUTHORISER_SETTLED, peer, record, authoriser=request.authoriser)
             await self._desk.change(
                 record, note, lambda w: records.settle_authoriser(w, record.key_id, request.authoriser)
             )
         crash.point("b-settled")
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
 
-def _note(tag: Tag, peer: str, record: Record, **points: bytes) -> Note:
-    return Note(tag, Outcome.OK, peer, record.key_id.hex, data={name: point.hex() for name, point in points.items()})
+def _note(tag: CosignerAuditTag, peer: str, record: CosignerKeyRecord, **points: bytes) -> CosignerAuditEntry:
+    return CosignerAuditEntry(
+        tag, AuditOutcome.OK, peer, record.key_id.hex, data={name: point.hex() for name, point in points.items()}
+    )

@@ -10,29 +10,29 @@ from keycast.crypto import ecdsa
 from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import records
-from keys.cosigner.audit import Note
-from keys.cosigner.records import Half, Record
-from keys.cosigner.store import Refusal, Store, Writing
+from keys.cosigner.audit import CosignerAuditEntry
+from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
+from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.refs import SealedSecret
 from keys.signing import envelope
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Grant, Purpose
-from keys.signing.cosigning.messages import Code, Request
+from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
+from keys.signing.cosigning.messages import CosignerRequest, RefusalCode
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.opened_key import OpenKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 _RECORDS_KEPT: Final = 65_536
 
 
-class Desk:
+class CosignerKeyRepository:
     """Used from one event loop; the store's thread does the waiting for the disk."""
 
-    def __init__(self, store: Store, vault: Vault[OpenKey], kek: Callable[[], KekProvider]) -> None:
+    def __init__(self, store: CosignerStore, vault: OpenKeyVault[OpenKey], kek: Callable[[], KekProvider]) -> None:
         self.store, self._vault, self._kek = store, vault, kek
-        self._records: dict[bytes, Record] = {}
+        self._records: dict[bytes, CosignerKeyRecord] = {}
 
-    async def find(self, request: Request) -> Record | None:
+    async def find(self, request: CosignerRequest) -> CosignerKeyRecord | None:
         """The key that a request names, in any state. Raises Refusal for another tenant's."""
         record = self._records.get(request.key)
         if record is None:
@@ -40,26 +40,26 @@ class Desk:
             self.keep(record)
         # Said of another tenant's key as of one that does not exist.
         if record is not None and record.tenant_id.bytes != request.tenant:
-            raise Refusal(Code.UNKNOWN_KEY)
+            raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
         return record
 
-    async def known(self, request: Request) -> Record:
+    async def known(self, request: CosignerRequest) -> CosignerKeyRecord:
         """A key that has halves. Raises Refusal."""
         record = await self.find(request)
         if record is None or record.state == records.FORGOTTEN:
-            raise Refusal(Code.UNKNOWN_KEY)
+            raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
         return record
 
-    async def in_use(self, request: Request) -> Record:
+    async def in_use(self, request: CosignerRequest) -> CosignerKeyRecord:
         """A key that may be used, and has an authoriser. Raises Refusal."""
         record = await self.known(request)
         if record.state == records.LOCKED:
-            raise Refusal(Code.KEY_LOCKED)
+            raise CosignerRefusalError(RefusalCode.KEY_LOCKED)
         if record.state != records.ACTIVE or record.authoriser is None:
-            raise Refusal(Code.KEY_UNAVAILABLE)
+            raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
         return record
 
-    def keep(self, record: Record | None) -> None:
+    def keep(self, record: CosignerKeyRecord | None) -> None:
         """Remember how the key is on disk now."""
         if record is None:
             return
@@ -67,10 +67,12 @@ class Desk:
             self._records.pop(next(iter(self._records)))
         self._records[record.key_id.bytes] = record
 
-    async def change(self, record: Record, note: Note, change: Callable[[Writing], None]) -> Record:
+    async def change(
+        self, record: CosignerKeyRecord, note: CosignerAuditEntry, change: Callable[[StoreTransaction], None]
+    ) -> CosignerKeyRecord:
         """Change a key together with its audit row; everything open of it is wiped."""
 
-        def work(writing: Writing) -> Record:
+        def work(writing: StoreTransaction) -> CosignerKeyRecord:
             change(writing)
             writing.note(note)
             changed = records.load(writing, record.key_id)
@@ -86,27 +88,33 @@ class Desk:
         self.keep(changed)
         return changed
 
-    async def spend(self, digest: bytes, grant: Grant, note: Note) -> None:
+    async def spend(self, digest: bytes, grant: UseAuthorisation, note: CosignerAuditEntry) -> None:
         """Use an authorisation up, and record for what. Raises Refusal when it was used before."""
 
-        def work(writing: Writing) -> None:
+        def work(writing: StoreTransaction) -> None:
             use_up(writing, digest, grant)
             writing.note(note)
 
         await self.store.write(work)
 
     def sealed(
-        self, request: Request, half_a: bytes, half_b: bytes, secret: SecretBytes, status: str, tweak: bytes | None
-    ) -> Half:
+        self,
+        request: CosignerRequest,
+        half_a: bytes,
+        half_b: bytes,
+        secret: SecretBytes,
+        status: str,
+        tweak: bytes | None,
+    ) -> CosignerHalf:
         """A half as it goes to disk. Raises Refusal for a half A that is no point."""
         if not is_public_key(half_a):
-            raise Refusal(Code.MALFORMED)
+            raise CosignerRefusalError(RefusalCode.MALFORMED)
         tenant_id, key_id = UUID(bytes=request.tenant), UUID(bytes=request.key)
         sealed = envelope.seal(secret, records.place_of(tenant_id, key_id, half_b), self._kek())
         kept = SealedSecret(records.KEK_PROVIDER, sealed.kek_version, sealed.blob)
-        return Half(key_id, tenant_id, half_a, half_b, status, tweak, kept)
+        return CosignerHalf(key_id, tenant_id, half_a, half_b, status, tweak, kept)
 
-    async def open(self, half: Half) -> tuple[Keypair, bool]:
+    async def open(self, half: CosignerHalf) -> tuple[Keypair, bool]:
         """The half's keypair, and whether the vault keeps it; give both to ``let_go``."""
         opened = self._vault.cached(half.place.row_id, half.tenant_id, half.half_b.hex())
         if opened is None or opened.keypair.is_wiped:
@@ -120,23 +128,23 @@ def let_go(keypair: Keypair, kept: bool) -> None:
         keypair.wipe()
 
 
-def granted(record: Record, purpose: Purpose, subject: bytes, grant: Grant) -> bytes:
+def granted(record: CosignerKeyRecord, purpose: AuthorisationPurpose, subject: bytes, grant: UseAuthorisation) -> bytes:
     """The digest of a grant that is in its window and signed by an authoriser of the key. Raises Refusal."""
     age = authorisation.now() - grant.at
     digest = authorisation.digest(purpose, record.tenant_id, record.key_id, subject, grant.at, grant.salt)
     # Not from the future either, beyond what clocks differ: it would hold for longer than the window allows.
     if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
-        raise Refusal(Code.UNAUTHORISED)
+        raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
     require_authorised(record, digest, grant.signature)
     return digest
 
 
-def require_authorised(record: Record, digest: bytes, signature: bytes) -> None:
+def require_authorised(record: CosignerKeyRecord, digest: bytes, signature: bytes) -> None:
     """Raise Refusal unless an authoriser of the key has signed this; two may, while one takes the other's place."""
     if not any(ecdsa.verify(authoriser, digest, signature) for authoriser in record.authorisers):
-        raise Refusal(Code.UNAUTHORISED)
+        raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
 
 
-def use_up(writing: Writing, digest: bytes, grant: Grant) -> None:
+def use_up(writing: StoreTransaction, digest: bytes, grant: UseAuthorisation) -> None:
     """Mark a grant as used for as long as it could be repeated. Raises Refusal when it was."""
     records.use_once(writing, digest, grant.at + 2 * authorisation.EARLIEST, authorisation.now())

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half, public_point
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import crash, records
-from keys.cosigner.audit import Note, Tag
-from keys.cosigner.held_keys import Desk, granted, use_up
-from keys.cosigner.records import Half, Record
-from keys.cosigner.store import Refusal, Writing
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.held_keys import CosignerKeyRepository, granted, use_up
+from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
+from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
-from keys.signing.cosigning.authorisation import Purpose
-from keys.signing.cosigning.messages import AnyReply, Code
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from keys.signing.cosigning.messages import AnyReply, RefusalCode
 
 
-class Life:
+class KeyLifecycleHandler:
     """Each request may be repeated: a lost reply leaves no second half, and no key half-stopped."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CosignerKeyRepository) -> None:
         self._desk = desk
 
-    async def create(self, request: messages.Create, peer: str) -> AnyReply:
+    async def create(self, request: messages.CreateHalfRequest, peer: str) -> AnyReply:
         """Draw a half."""
         known = await self._desk.find(request)
         # A lost reply, asked for again: a second half would be another key.
         if known is not None:
-            return messages.Made(request.number, _same(known, request.half_a).half_b)
+            return messages.HalfReply(request.number, _same(known, request.half_a).half_b)
         keypair, secret = even_half()
         with keypair, secret:
             half = self._desk.sealed(request, request.half_a, keypair.public_key, secret, records.CURRENT, None)
-        await self._add(half, half.aggregate.public_key, Tag.CREATED, peer)
+        await self._add(half, half.aggregate.public_key, CosignerAuditTag.CREATED, peer)
         crash.point("b-created")
-        return messages.Made(request.number, half.half_b)
+        return messages.HalfReply(request.number, half.half_b)
 
-    async def adopt(self, request: messages.Adopt, peer: str) -> AnyReply:
+    async def adopt(self, request: messages.ImportHalfRequest, peer: str) -> AnyReply:
         """Keep a half that was drawn elsewhere.
 
         Also in place of one that never came into use, or was given up: who can make halves of a known public key has
@@ -48,76 +48,90 @@ class Life:
             # Halves are named by 32 bytes, so their points have an even Y (decision 23); and together they must be the
             # key that was said.
             if aggregate.keys["B"][0] != 2 or aggregate.public_key != request.public_key:
-                raise Refusal(Code.MALFORMED)
+                raise CosignerRefusalError(RefusalCode.MALFORMED)
             known = await self._desk.find(request)
             if known is not None and _is_kept(known, request, half_b):
-                return messages.Made(request.number, half_b)
+                return messages.HalfReply(request.number, half_b)
             half = self._desk.sealed(request, request.half_a, half_b, secret, records.CURRENT, request.tweak)
         if known is None:
-            await self._add(half, request.public_key, Tag.ADOPTED, peer)
+            await self._add(half, request.public_key, CosignerAuditTag.ADOPTED, peer)
         else:
-            note = Note(Tag.ADOPTED, Outcome.OK, peer, half.key_id.hex, data={"public_key": request.public_key.hex()})
+            note = CosignerAuditEntry(
+                CosignerAuditTag.ADOPTED,
+                AuditOutcome.OK,
+                peer,
+                half.key_id.hex,
+                data={"public_key": request.public_key.hex()},
+            )
             await self._desk.change(known, note, lambda writing: records.begin_anew(writing, half))
         crash.point("b-adopted")
-        return messages.Made(request.number, half_b)
+        return messages.HalfReply(request.number, half_b)
 
-    async def state(self, request: messages.State, peer: str) -> AnyReply:
+    async def state(self, request: messages.KeyStateRequest, peer: str) -> AnyReply:
         """How the key is."""
         record = await self._desk.find(request)
         if record is None:
-            raise Refusal(Code.UNKNOWN_KEY)
-        return messages.StateIs(request.number, record.state)
+            raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
+        return messages.KeyStateReply(request.number, record.state)
 
-    async def stop(self, request: messages.Stop, peer: str) -> AnyReply:
+    async def stop(self, request: messages.StopKeyRequest, peer: str) -> AnyReply:
         """Refuse all use; needs no authorisation, because it is safe."""
         record = await self._desk.known(request)
         if request.state not in {records.LOCKED, records.DISABLED}:
-            raise Refusal(Code.MALFORMED)
+            raise CosignerRefusalError(RefusalCode.MALFORMED)
         if record.state != request.state:
-            note = Note(Tag.STOPPED, Outcome.OK, peer, record.key_id.hex, data={"state": request.state})
+            note = CosignerAuditEntry(
+                CosignerAuditTag.STOPPED, AuditOutcome.OK, peer, record.key_id.hex, data={"state": request.state}
+            )
             await self._desk.change(record, note, lambda w: records.set_state(w, record.key_id, request.state))
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def enable(self, request: messages.Enable, peer: str) -> AnyReply:
+    async def enable(self, request: messages.EnableKeyRequest, peer: str) -> AnyReply:
         """Serve a key again that was stopped."""
         record = await self._desk.known(request)
         if record.authoriser is None:
-            raise Refusal(Code.KEY_UNAVAILABLE)
-        digest = granted(record, Purpose.ENABLE, record.public_key, request.grant)
-        note = Note(Tag.ENABLED, Outcome.OK, peer, record.key_id.hex)
+            raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
+        digest = granted(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
+        note = CosignerAuditEntry(CosignerAuditTag.ENABLED, AuditOutcome.OK, peer, record.key_id.hex)
 
-        def change(writing: Writing) -> None:
+        def change(writing: StoreTransaction) -> None:
             # In the transaction that enables: a crash leaves neither, or both.
             use_up(writing, digest, request.grant)
             records.set_state(writing, record.key_id, records.ACTIVE)
 
         await self._desk.change(record, note, change)
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def forget(self, request: messages.Forget, peer: str) -> AnyReply:
+    async def forget(self, request: messages.ForgetKeyRequest, peer: str) -> AnyReply:
         """Destroy every half."""
         record = await self._desk.find(request)
         if record is not None and record.state != records.FORGOTTEN:
-            note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex)
+            note = CosignerAuditEntry(CosignerAuditTag.FORGOTTEN, AuditOutcome.OK, peer, record.key_id.hex)
             await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
         crash.point("b-forgotten")
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def withdraw(self, request: messages.Withdraw, peer: str) -> AnyReply:
+    async def withdraw(self, request: messages.WithdrawHalfRequest, peer: str) -> AnyReply:
         """Destroy one half, and no other that took its place."""
         record = await self._desk.find(request)
         # Only while this half is the only one: a conversion that was given up late must not take the half of the one
         # that followed it.
         if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
-            note = Note(Tag.FORGOTTEN, Outcome.OK, peer, record.key_id.hex, data={"half": request.half_b.hex()})
+            note = CosignerAuditEntry(
+                CosignerAuditTag.FORGOTTEN,
+                AuditOutcome.OK,
+                peer,
+                record.key_id.hex,
+                data={"half": request.half_b.hex()},
+            )
             await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
         crash.point("b-forgotten")
-        return messages.Done(request.number)
+        return messages.CosignerDoneReply(request.number)
 
-    async def _add(self, half: Half, public_key: bytes, tag: Tag, peer: str) -> None:
-        note = Note(tag, Outcome.OK, peer, half.key_id.hex, data={"public_key": public_key.hex()})
+    async def _add(self, half: CosignerHalf, public_key: bytes, tag: CosignerAuditTag, peer: str) -> None:
+        note = CosignerAuditEntry(tag, AuditOutcome.OK, peer, half.key_id.hex, data={"public_key": public_key.hex()})
 
-        def work(writing: Writing) -> Record | None:
+        def work(writing: StoreTransaction) -> CosignerKeyRecord | None:
             records.add_key(writing, half, public_key, authorisation.now())
             writing.note(note)
             return records.load(writing, half.key_id)
@@ -125,19 +139,19 @@ class Life:
         self._desk.keep(await self._desk.store.write(work))
 
 
-def _same(record: Record, half_a: bytes) -> Half:
+def _same(record: CosignerKeyRecord, half_a: bytes) -> CosignerHalf:
     """A creation repeated because its reply was lost. Raises Refusal for anything else under a known id."""
     half = record.halves.get(half_a)
     if record.state != records.PENDING or half is None or half.status != records.CURRENT:
-        raise Refusal(Code.KEY_EXISTS)
+        raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
     return half
 
 
-def _is_kept(record: Record, request: messages.Adopt, half_b: bytes) -> bool:
+def _is_kept(record: CosignerKeyRecord, request: messages.ImportHalfRequest, half_b: bytes) -> bool:
     """Whether this very half is here; False when it may be taken in place of what is. Raises Refusal."""
     half = record.halves.get(request.half_a)
     if half is not None and (half.half_b, half.tweak, half.status) == (half_b, request.tweak, records.CURRENT):
         return True
     if record.public_key != request.public_key or record.state not in {records.PENDING, records.FORGOTTEN}:
-        raise Refusal(Code.KEY_EXISTS)
+        raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
     return False

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto import musig, split
-from keycast.crypto.musig import Session
+from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
 from keys.cosigner import crash, records
-from keys.cosigner.audit import Note, Tag
-from keys.cosigner.held_keys import Desk, granted, let_go, require_authorised
-from keys.cosigner.records import Record
-from keys.cosigner.store import Refusal, Writing
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.held_keys import CosignerKeyRepository, granted, let_go, require_authorised
+from keys.cosigner.records import CosignerKeyRecord
+from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
-from keys.signing.cosigning.authorisation import Purpose
-from keys.signing.cosigning.messages import AnyReply, Code
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from keys.signing.cosigning.messages import AnyReply, RefusalCode
 
 
-class Using:
+class KeyUseHandler:
     """Looks at the key again after each wait for the disk: what was stopped meanwhile is not used."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: CosignerKeyRepository) -> None:
         self._desk = desk
 
-    async def sign(self, request: messages.Sign, peer: str) -> AnyReply:
+    async def sign(self, request: messages.PartialSignatureRequest, peer: str) -> AnyReply:
         """The event is what its id says, and the HSM has signed that id."""
         record = await self._desk.in_use(request)
         half = record.usable(request.half_a)
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
-            raise Refusal(Code.WRONG_EVENT)
+            raise CosignerRefusalError(RefusalCode.WRONG_EVENT)
         # Not used up, unlike other authorisations: it names one event, and signing that once more gives nothing away.
         # What is repeated is counted (records.count_signed).
         require_authorised(record, event_id, request.authorisation)
@@ -43,28 +43,30 @@ class Using:
         try:
             # Fresh for every attempt and never kept: two signatures with one nonce would give the half away (BIP-327).
             nonce, public = musig.make_nonce(keypair, half.aggregate, event_id)
-            session = Session(half.aggregate, request.nonce_a, public, event_id)
+            session = MusigSession(half.aggregate, request.nonce_a, public, event_id)
             partial = musig.partial_sign(nonce, session)
         finally:
             let_go(keypair, kept)
         crash.point("b-after-sign")
-        return messages.Signed(request.number, public, partial)
+        return messages.PartialSignatureReply(request.number, public, partial)
 
-    async def ecdh(self, request: messages.Ecdh, peer: str) -> AnyReply:
+    async def ecdh(self, request: messages.EcdhRequest, peer: str) -> AnyReply:
         """The HSM has signed for this key and this peer."""
         record = await self._desk.in_use(request)
         # Before the authorisation is used up: a half that is not in use any more must not cost one.
         record.usable(request.half_a)
         if not is_public_key(request.peer):
-            raise Refusal(Code.MALFORMED)
-        digest = granted(record, Purpose.ECDH, request.peer, request.grant)
-        note = Note(Tag.CONTRIBUTED, Outcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()})
+            raise CosignerRefusalError(RefusalCode.MALFORMED)
+        digest = granted(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
+        note = CosignerAuditEntry(
+            CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()}
+        )
         await self._desk.spend(digest, request.grant, note)
         half = (await self._desk.in_use(request)).usable(request.half_a)
         keypair, kept = await self._desk.open(half)
         try:
             with split.ecdh_contribution(keypair, half.aggregate, "B", request.peer) as point:
-                return messages.Contribution(request.number, bytes(point.view()))
+                return messages.EcdhReply(request.number, bytes(point.view()))
         finally:
             let_go(keypair, kept)
 
@@ -73,10 +75,18 @@ def _event_id(event: messages.EventBody) -> bytes:
     try:
         return id_bytes(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     except EventError:
-        raise Refusal(Code.MALFORMED) from None
+        raise CosignerRefusalError(RefusalCode.MALFORMED) from None
 
 
-def _record_signing(writing: Writing, record: Record, request: messages.Sign, event_id: bytes, peer: str) -> None:
+def _record_signing(
+    writing: StoreTransaction,
+    record: CosignerKeyRecord,
+    request: messages.PartialSignatureRequest,
+    event_id: bytes,
+    peer: str,
+) -> None:
     count = records.count_signed(writing, event_id, authorisation.now())
     data = {"kind": request.event.kind, "time": count}
-    writing.note(Note(Tag.SIGNED, Outcome.OK, peer, record.key_id.hex, event_id.hex(), data))
+    writing.note(
+        CosignerAuditEntry(CosignerAuditTag.SIGNED, AuditOutcome.OK, peer, record.key_id.hex, event_id.hex(), data)
+    )

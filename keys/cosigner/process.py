@@ -10,20 +10,20 @@ from typing import Final
 
 from django.conf import settings
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.base import hardening
 from keys.cosigner import records
-from keys.cosigner.audit import Note, Tag
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.server import CosignerServer
-from keys.cosigner.service import Cosigner, Limits
-from keys.cosigner.store import Store, Writing
+from keys.cosigner.service import Cosigner, CosignerLimits
+from keys.cosigner.store import CosignerStore, StoreTransaction
 from keys.errors import KekUnavailable
 from keys.signing.cache import LeasedCache
 from keys.signing.cosigning import address, authorisation
 from keys.signing.kms import keyfile
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 FOREIGN: Final = (
     *("KEYCAST_KEK", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY", "KEYCAST_FIELD_KEY_FILE", "DATABASE_URL", "REDIS_URL"),
@@ -40,7 +40,7 @@ _STAND_INS: Final = {
 PRUNE_SECONDS: Final = 3600.0
 
 
-class Foreign(Exception):
+class SignerKekGivenError(Exception):
     """The co-signer was given signer A's key-encryption key."""
 
 
@@ -74,20 +74,20 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
-    """Serve until ``stop`` is set. Raises KekUnavailable, StoreInUse, Foreign."""
+    """Serve until ``stop`` is set. Raises KekUnavailable, CosignerStoreInUse, Foreign."""
     hardening.harden()
     if settings.IS_PRODUCTION and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
-        raise Foreign("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
+        raise SignerKekGivenError("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.from_settings()
-    store = Store(path)
+    store = CosignerStore(path)
     try:
-        vault = Vault(
+        vault = OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, 0),
             lambda _: kek,
             LeasedCache[object, OpenKey](lambda: float(settings.KEK_LEASE_SECONDS), settings.OPEN_KEYS_KEPT),  # type: ignore[arg-type]
         )
         where = address.from_settings()
-        limits = Limits(_limit(settings.COSIGNER_KEY_LIMIT), _limit(settings.COSIGNER_TENANT_LIMIT))
+        limits = CosignerLimits(_limit(settings.COSIGNER_KEY_LIMIT), _limit(settings.COSIGNER_TENANT_LIMIT))
         users = frozenset(map(int, settings.COSIGNER_USERS)) or frozenset({os.geteuid()})
         server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), where, users)
         # Before the first request: from here on the log shows when this process could have signed.
@@ -102,7 +102,7 @@ async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> 
         store.close()
 
 
-async def _until(stop: asyncio.Event, store: Store) -> None:
+async def _until(stop: asyncio.Event, store: CosignerStore) -> None:
     while not stop.is_set():
         try:
             await asyncio.wait_for(stop.wait(), PRUNE_SECONDS)
@@ -110,9 +110,9 @@ async def _until(stop: asyncio.Event, store: Store) -> None:
             await store.write(lambda writing: records.prune(writing, authorisation.now()))
 
 
-def _begin(writing: Writing) -> None:
+def _begin(writing: StoreTransaction) -> None:
     records.prune(writing, authorisation.now())
-    writing.note(Note(Tag.STARTED, Outcome.OK, f"process:{os.getpid()}"))
+    writing.note(CosignerAuditEntry(CosignerAuditTag.STARTED, AuditOutcome.OK, f"process:{os.getpid()}"))
 
 
 def _limit(rate: float) -> tuple[float, float]:

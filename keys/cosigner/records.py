@@ -8,10 +8,10 @@ from typing import Final
 from uuid import UUID
 
 from keycast.crypto.musig import KeyAggregate
-from keys.cosigner.store import Refusal, Writing
-from keys.refs import Purpose, SealedSecret
-from keys.signing.cosigning.messages import Code
-from keys.signing.envelope import Place
+from keys.cosigner.store import CosignerRefusalError, StoreTransaction
+from keys.refs import SealedSecret, SecretPurpose
+from keys.signing.cosigning.messages import RefusalCode
+from keys.signing.envelope import SealingContext
 
 KEK_PROVIDER: Final = "cosigner"
 COUNTED_FOR: Final = 90 * 24 * 3600 * 1000
@@ -21,7 +21,7 @@ CURRENT, PREPARED, READY = "current", "prepared", "ready"
 
 
 @dataclass(frozen=True)
-class Half:
+class CosignerHalf:
     """One half B beside the half A that it belongs to (both x-only, 32 bytes)."""
 
     key_id: UUID
@@ -33,7 +33,7 @@ class Half:
     sealed: SealedSecret
 
     @cached_property
-    def place(self) -> Place:
+    def place(self) -> SealingContext:
         return place_of(self.tenant_id, self.key_id, self.half_b)
 
     @cached_property
@@ -42,7 +42,7 @@ class Half:
 
 
 @dataclass(frozen=True)
-class Record:
+class CosignerKeyRecord:
     """One key with its halves, by half A. Replaced, never changed."""
 
     key_id: UUID
@@ -50,7 +50,7 @@ class Record:
     public_key: bytes
     state: str
     authoriser: bytes | None
-    halves: dict[bytes, Half]
+    halves: dict[bytes, CosignerHalf]
     coming_authoriser: bytes | None = None
 
     @cached_property
@@ -59,27 +59,27 @@ class Record:
         return tuple(found for found in (self.authoriser, self.coming_authoriser) if found is not None)
 
     @property
-    def current(self) -> Half:
+    def current(self) -> CosignerHalf:
         return next(half for half in self.halves.values() if half.status == CURRENT)
 
     @property
-    def coming(self) -> Half | None:
+    def coming(self) -> CosignerHalf | None:
         return next((half for half in self.halves.values() if half.status != CURRENT), None)
 
-    def usable(self, half_a: bytes) -> Half:
+    def usable(self, half_a: bytes) -> CosignerHalf:
         """The halves that a request names. Raises Refusal when they are not, or no longer, in use."""
         half = self.halves.get(half_a)
         if half is None or half.status == PREPARED:
-            raise Refusal(Code.STALE_HALF)
+            raise CosignerRefusalError(RefusalCode.STALE_HALF)
         return half
 
 
-def place_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> Place:
+def place_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> SealingContext:
     """Where a half belongs; its row is named by its public key, so that old and new halves never share a place."""
-    return Place(tenant_id, UUID(bytes=half_b[:16]), half_b.hex(), Purpose.COSIGNER_HALF, key_id)
+    return SealingContext(tenant_id, UUID(bytes=half_b[:16]), half_b.hex(), SecretPurpose.COSIGNER_HALF, key_id)
 
 
-def load(writing: Writing, key_id: UUID) -> Record | None:
+def load(writing: StoreTransaction, key_id: UUID) -> CosignerKeyRecord | None:
     """The key as it is now."""
     row = writing.execute(
         "SELECT tenant_id, public_key, state, authoriser, coming_authoriser FROM cosigner_key WHERE key_id = ?",
@@ -89,16 +89,18 @@ def load(writing: Writing, key_id: UUID) -> Record | None:
         return None
     tenant_id = UUID(bytes=row[0])
     halves = {
-        half_a: Half(key_id, tenant_id, half_a, half_b, status, tweak, SealedSecret(KEK_PROVIDER, version, sealed))
+        half_a: CosignerHalf(
+            key_id, tenant_id, half_a, half_b, status, tweak, SealedSecret(KEK_PROVIDER, version, sealed)
+        )
         for half_a, half_b, status, tweak, version, sealed in writing.execute(
             "SELECT half_a, half_b, status, tweak, kek_version, sealed FROM cosigner_half WHERE key_id = ?",
             (key_id.bytes,),
         )
     }
-    return Record(key_id, tenant_id, row[1], row[2], row[3], halves, row[4])
+    return CosignerKeyRecord(key_id, tenant_id, row[1], row[2], row[3], halves, row[4])
 
 
-def add_key(writing: Writing, half: Half, public_key: bytes, now: int) -> None:
+def add_key(writing: StoreTransaction, half: CosignerHalf, public_key: bytes, now: int) -> None:
     """A new key with its first half; IntegrityError when id or public key is known."""
     writing.execute(
         "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, NULL, ?)",
@@ -107,7 +109,7 @@ def add_key(writing: Writing, half: Half, public_key: bytes, now: int) -> None:
     add_half(writing, half)
 
 
-def begin_anew(writing: Writing, half: Half) -> None:
+def begin_anew(writing: StoreTransaction, half: CosignerHalf) -> None:
     """A key that never came into use, or was given up, with another first half and no authoriser."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (half.key_id.bytes,))
     writing.execute(
@@ -118,7 +120,7 @@ def begin_anew(writing: Writing, half: Half) -> None:
     add_half(writing, half)
 
 
-def add_half(writing: Writing, half: Half) -> None:
+def add_half(writing: StoreTransaction, half: CosignerHalf) -> None:
     """One more half of a key."""
     writing.execute(
         "INSERT INTO cosigner_half VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -134,22 +136,22 @@ def add_half(writing: Writing, half: Half) -> None:
     )
 
 
-def drop_prepared(writing: Writing, key_id: UUID) -> None:
+def drop_prepared(writing: StoreTransaction, key_id: UUID) -> None:
     """Destroy a half that was never put into use."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'prepared'", (key_id.bytes,))
 
 
-def make_ready(writing: Writing, key_id: UUID, half_a: bytes, tweak: bytes) -> None:
+def make_ready(writing: StoreTransaction, key_id: UUID, half_a: bytes, tweak: bytes) -> None:
     """From now on the new half signs beside the old one. Raises Refusal."""
     changed = writing.execute(
         "UPDATE cosigner_half SET status = 'ready', tweak = ? WHERE key_id = ? AND half_a = ? AND status = 'prepared'",
         (tweak, key_id.bytes, half_a),
     ).rowcount
     if changed != 1:
-        raise Refusal(Code.STALE_HALF)
+        raise CosignerRefusalError(RefusalCode.STALE_HALF)
 
 
-def make_current(writing: Writing, key_id: UUID, half_a: bytes) -> None:
+def make_current(writing: StoreTransaction, key_id: UUID, half_a: bytes) -> None:
     """Destroy the old half; the new one is the only one. Raises Refusal."""
     # In this order because of the index that allows one current half; what fails below undoes this, too.
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'current'", (key_id.bytes,))
@@ -158,10 +160,10 @@ def make_current(writing: Writing, key_id: UUID, half_a: bytes) -> None:
         (key_id.bytes, half_a),
     ).rowcount
     if changed != 1:
-        raise Refusal(Code.STALE_HALF)
+        raise CosignerRefusalError(RefusalCode.STALE_HALF)
 
 
-def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+def set_authoriser(writing: StoreTransaction, key_id: UUID, authoriser: bytes) -> None:
     """Register the HSM's key; only for a key that has none."""
     writing.execute(
         # A key that was stopped before it came into use stays stopped.
@@ -171,7 +173,7 @@ def set_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
     )
 
 
-def add_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+def add_authoriser(writing: StoreTransaction, key_id: UUID, authoriser: bytes) -> None:
     """Accept another HSM key too. Raises Refusal when it is some key's already, or the key has two."""
     # The two columns are unique each for itself; that no key's coming one is another's present one, no index can say.
     taken = writing.execute("SELECT 1 FROM cosigner_key WHERE authoriser = ?", (authoriser,)).fetchone()
@@ -180,10 +182,10 @@ def add_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
         (authoriser, key_id.bytes),
     ).rowcount
     if taken or changed != 1:
-        raise Refusal(Code.KEY_EXISTS)
+        raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
 
 
-def settle_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None:
+def settle_authoriser(writing: StoreTransaction, key_id: UUID, authoriser: bytes) -> None:
     """This HSM key alone, of the two."""
     writing.execute(
         "UPDATE cosigner_key SET authoriser = ?, coming_authoriser = NULL WHERE key_id = ?",
@@ -191,28 +193,28 @@ def settle_authoriser(writing: Writing, key_id: UUID, authoriser: bytes) -> None
     )
 
 
-def set_state(writing: Writing, key_id: UUID, state: str) -> None:
+def set_state(writing: StoreTransaction, key_id: UUID, state: str) -> None:
     """Stop or enable a key."""
     writing.execute(
         "UPDATE cosigner_key SET state = ? WHERE key_id = ? AND state <> 'forgotten'", (state, key_id.bytes)
     )
 
 
-def forget(writing: Writing, key_id: UUID) -> None:
+def forget(writing: StoreTransaction, key_id: UUID) -> None:
     """Destroy every half; the row stays, so that the id is never used again."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (key_id.bytes,))
     set_state(writing, key_id, FORGOTTEN)
 
 
-def use_once(writing: Writing, digest: bytes, expires: int, now: int) -> None:
+def use_once(writing: StoreTransaction, digest: bytes, expires: int, now: int) -> None:
     """Mark an authorisation as used. Raises Refusal when it was."""
     writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
     used = writing.execute("INSERT OR IGNORE INTO cosigner_used VALUES (?, ?)", (digest, expires)).rowcount
     if used != 1:
-        raise Refusal(Code.REPLAYED)
+        raise CosignerRefusalError(RefusalCode.REPLAYED)
 
 
-def count_signed(writing: Writing, event_id: bytes, now: int) -> int:
+def count_signed(writing: StoreTransaction, event_id: bytes, now: int) -> int:
     """How often this event has now been signed: repeating is harmless, and is counted."""
     row = writing.execute(
         "INSERT INTO cosigner_signed VALUES (?, 1, ?) ON CONFLICT (event_id) DO UPDATE SET count = count + 1 "
@@ -222,7 +224,7 @@ def count_signed(writing: Writing, event_id: bytes, now: int) -> int:
     return int(row[0])
 
 
-def prune(writing: Writing, now: int) -> None:
+def prune(writing: StoreTransaction, now: int) -> None:
     """Drop what time has made useless: used authorisations out of their window, counts older than a season."""
     writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
     writing.execute("DELETE FROM cosigner_signed WHERE at < ?", (now - COUNTED_FOR,))

@@ -12,31 +12,35 @@ from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto.points import parsed
 from keys.cosigner import records
-from keys.cosigner.audit import Note, Tag
-from keys.cosigner.store import Refusal, Store, Writing
-from keys.signing.cosigning.messages import Code
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
+from keys.signing.cosigning.messages import RefusalCode
 
 
 def replace_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
     """Accept this HSM key (33 bytes) alone from now on; the one before it.
 
-    Raises StoreInUse while a co-signer serves the file, CryptoError for what is no point, Refusal for an unknown key,
-    one that was never in use, or an HSM key that is another key's.
+    Raises CosignerStoreInUse while a co-signer serves the file, CryptoError for what is no point, Refusal for an
+    unknown key, one that was never in use, or an HSM key that is another key's.
     """
     parsed(authoriser)
     # The store refuses while a co-signer serves the file: it would go on with the old one from memory.
-    with closing(Store(path)) as store:
+    with closing(CosignerStore(path)) as store:
         return asyncio.run(store.write(lambda writing: _replace(writing, key_id, authoriser, reason)))
 
 
-def _replace(writing: Writing, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
+def _replace(writing: StoreTransaction, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
     record = records.load(writing, key_id)
     if record is None or record.state == records.FORGOTTEN or record.authoriser is None:
-        raise Refusal(Code.UNKNOWN_KEY)
+        raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
     records.settle_authoriser(writing, key_id, authoriser)
     data = {"before": record.authoriser.hex(), "authoriser": authoriser.hex(), "reason": reason}
-    writing.note(Note(Tag.AUTHORISER_REPLACED, Outcome.OK, f"operator:{os.getuid()}", key_id.hex, data=data))
+    writing.note(
+        CosignerAuditEntry(
+            CosignerAuditTag.AUTHORISER_REPLACED, AuditOutcome.OK, f"operator:{os.getuid()}", key_id.hex, data=data
+        )
+    )
     return record.authoriser

@@ -8,7 +8,7 @@ from typing import Any
 from keys.cosigner.service import Cosigner
 from keys.signing.cosigning import messages
 from keys.signing.cosigning.address import Address
-from keys.signing.cosigning.messages import AnyRequest, Code
+from keys.signing.cosigning.messages import AnyRequest, RefusalCode
 from keys.signing.wire import sockets
 from keys.signing.wire.server import FrameServer
 
@@ -54,4 +54,4 @@ class CosignerServer(FrameServer[AnyRequest]):
 
     def busy(self, number: int) -> Any:
         """One request too many."""
-        return messages.Refused(number, Code.BUSY.value)
+        return messages.CosignerRefusedReply(number, RefusalCode.BUSY.value)

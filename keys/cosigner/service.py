@@ -12,28 +12,28 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto.errors import CryptoError
-from keys.cosigner.audit import Note, Tag
-from keys.cosigner.authorisers import Authorisers
-from keys.cosigner.half_refresh import Renewing
-from keys.cosigner.held_keys import Desk
-from keys.cosigner.key_lifecycle import Life
-from keys.cosigner.key_use import Using
+from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.authorisers import AuthoriserHandler
+from keys.cosigner.half_refresh import RefreshHandler
+from keys.cosigner.held_keys import CosignerKeyRepository
+from keys.cosigner.key_lifecycle import KeyLifecycleHandler
+from keys.cosigner.key_use import KeyUseHandler
 from keys.cosigner.limits import Buckets
-from keys.cosigner.store import Refusal, Store
+from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.signing.cosigning import messages
-from keys.signing.cosigning.messages import AnyReply, Code, Request
+from keys.signing.cosigning.messages import AnyReply, CosignerRequest, RefusalCode
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.opened_key import OpenKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Limits:
+class CosignerLimits:
     """Requests a second, and how many at once: for one key, and for one tenant."""
 
     key: tuple[float, float] = (50, 200)
@@ -43,69 +43,80 @@ class Limits:
 class Cosigner:
     """Answers requests; each room does its part of them. Used from one event loop."""
 
-    def __init__(self, store: Store, vault: Vault[OpenKey], kek: Callable[[], KekProvider], limits: Limits) -> None:
+    def __init__(
+        self, store: CosignerStore, vault: OpenKeyVault[OpenKey], kek: Callable[[], KekProvider], limits: CosignerLimits
+    ) -> None:
         self._store = store
         self._key_limit, self._tenant_limit = Buckets(*limits.key), Buckets(*limits.tenant)
         self.refusals: Counter[str] = Counter()
-        self._handlers = _handlers(Desk(store, vault, kek))
+        self._handlers = _handlers(CosignerKeyRepository(store, vault, kek))
 
-    async def answer(self, request: Request, peer: str) -> AnyReply:
+    async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
         """The reply to one request of ``peer`` (how the log names it); a refusal is a reply."""
         try:
             self._limit(request)
             return await self._handlers[type(request)](request, peer)
-        except Refusal as refusal:
+        except CosignerRefusalError as refusal:
             return await self._refused(request, peer, refusal.code)
         except CryptoError:
-            return await self._refused(request, peer, Code.MALFORMED)
+            return await self._refused(request, peer, RefusalCode.MALFORMED)
         except (KekUnavailable, KeyDamaged) as error:
             logger.error("a half cannot be opened: %s", error.code)
-            return await self._refused(request, peer, Code.UNAVAILABLE)
+            return await self._refused(request, peer, RefusalCode.UNAVAILABLE)
 
-    def _limit(self, request: Request) -> None:
+    def _limit(self, request: CosignerRequest) -> None:
         # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.
         if not (self._tenant_limit.take(request.tenant) and self._key_limit.take(request.key)):
-            raise Refusal(Code.RATE_LIMITED)
+            raise CosignerRefusalError(RefusalCode.RATE_LIMITED)
 
-    async def _refused(self, request: Request, peer: str, code: Code) -> AnyReply:
+    async def _refused(self, request: CosignerRequest, peer: str, code: RefusalCode) -> AnyReply:
         self.refusals[code] += 1
         # These say nothing of the request, and come in floods when something is wrong; each row is a wait for the
         # disk.
-        if code not in {Code.RATE_LIMITED, Code.BUSY, Code.UNAVAILABLE}:
+        if code not in {RefusalCode.RATE_LIMITED, RefusalCode.BUSY, RefusalCode.UNAVAILABLE}:
             asked = type(request).__struct_config__.tag
-            note = Note(
-                Tag.REFUSED, Outcome.DENIED, peer, request.key.hex(), data={"reason": code.value, "request": asked}
+            note = CosignerAuditEntry(
+                CosignerAuditTag.REFUSED,
+                AuditOutcome.DENIED,
+                peer,
+                request.key.hex(),
+                data={"reason": code.value, "request": asked},
             )
             try:
                 await self._store.write(lambda writing: writing.note(note))
-            except Refusal:
-                code = Code.UNAVAILABLE  # what cannot be recorded is not told either
-        return messages.Refused(request.number, code.value)
+            except CosignerRefusalError:
+                code = RefusalCode.UNAVAILABLE  # what cannot be recorded is not told either
+        return messages.CosignerRefusedReply(request.number, code.value)
 
 
-def _handlers(desk: Desk) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
+def _handlers(desk: CosignerKeyRepository) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
-    life, using, renewing, authorisers = Life(desk), Using(desk), Renewing(desk), Authorisers(desk)
+    life, using, renewing, authorisers = (
+        KeyLifecycleHandler(desk),
+        KeyUseHandler(desk),
+        RefreshHandler(desk),
+        AuthoriserHandler(desk),
+    )
     return {
-        messages.Ping: _ping,
-        messages.Create: life.create,
-        messages.Adopt: life.adopt,
-        messages.State: life.state,
-        messages.Stop: life.stop,
-        messages.Enable: life.enable,
-        messages.Forget: life.forget,
-        messages.Withdraw: life.withdraw,
-        messages.Sign: using.sign,
-        messages.Ecdh: using.ecdh,
-        messages.Prepare: renewing.prepare,
-        messages.Commit: renewing.commit,
-        messages.Finish: renewing.finish,
-        messages.Register: authorisers.register,
-        messages.Authorisers: authorisers.which,
-        messages.Succeed: authorisers.succeed,
-        messages.Settle: authorisers.settle,
+        messages.PingRequest: _ping,
+        messages.CreateHalfRequest: life.create,
+        messages.ImportHalfRequest: life.adopt,
+        messages.KeyStateRequest: life.state,
+        messages.StopKeyRequest: life.stop,
+        messages.EnableKeyRequest: life.enable,
+        messages.ForgetKeyRequest: life.forget,
+        messages.WithdrawHalfRequest: life.withdraw,
+        messages.PartialSignatureRequest: using.sign,
+        messages.EcdhRequest: using.ecdh,
+        messages.PrepareRefreshRequest: renewing.prepare,
+        messages.CommitRefreshRequest: renewing.commit,
+        messages.FinishRefreshRequest: renewing.finish,
+        messages.RegisterAuthoriserRequest: authorisers.register,
+        messages.AuthorisersRequest: authorisers.which,
+        messages.AddAuthoriserRequest: authorisers.succeed,
+        messages.SettleAuthoriserRequest: authorisers.settle,
     }
 
 
-async def _ping(request: messages.Ping, peer: str) -> AnyReply:
-    return messages.Done(request.number)
+async def _ping(request: messages.PingRequest, peer: str) -> AnyReply:
+    return messages.CosignerDoneReply(request.number)

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from keys.cosigner import audit
-from keys.cosigner.audit import Note
-from keys.signing.cosigning.messages import Code
+from keys.cosigner.audit import CosignerAuditEntry
+from keys.signing.cosigning.messages import RefusalCode
 
 T = TypeVar("T")
 VERSION: Final = 2
@@ -54,26 +54,26 @@ _FROM_1: Final = (
 )
 
 
-class Refusal(Exception):
+class CosignerRefusalError(Exception):
     """The co-signer refuses; the code is all that leaves the process."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: RefusalCode) -> None:
         self.code = code
         super().__init__(code.value)
 
 
-class StoreInUse(Exception):
+class CosignerStoreInUse(Exception):
     """Another process has this database open for writing."""
 
 
-class Writing:
+class StoreTransaction:
     """What a piece of work gets: the connection, inside a transaction, and the audit rows it adds."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
-        self.notes: list[Note] = []
+        self.notes: list[CosignerAuditEntry] = []
 
-    def note(self, note: Note) -> None:
+    def note(self, note: CosignerAuditEntry) -> None:
         """Record it with this transaction."""
         self.notes.append(note)
 
@@ -81,14 +81,15 @@ class Writing:
 class _Job(Generic[T]):
     __slots__ = ("error", "future", "loop", "result", "work")
 
-    def __init__(self, work: Callable[[Writing], T], future: asyncio.Future[T]) -> None:
+    def __init__(self, work: Callable[[StoreTransaction], T], future: asyncio.Future[T]) -> None:
         self.work, self.future, self.loop = work, future, future.get_loop()
         self.result: T | None = None
         self.error: Exception | None = None
 
 
-class Store:
-    """Opens or creates the file; raises StoreInUse when another co-signer serves it. ``close`` ends the thread."""
+class CosignerStore:
+    """Opens or creates the file; raises CosignerStoreInUse when another co-signer serves it. ``close`` ends the
+    thread."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -99,17 +100,17 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._lock)
-            raise StoreInUse from None
+            raise CosignerStoreInUse from None
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = _opened(path)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cosigner-store", daemon=True)
         self._thread.start()
 
-    async def write(self, work: Callable[[Writing], T]) -> T:
+    async def write(self, work: Callable[[StoreTransaction], T]) -> T:
         """Run ``work`` in a transaction; returns when it is on disk. Raises Refusal (of the work's own, or of ours)."""
         if self._jobs.qsize() >= MAX_WAITING:
-            raise Refusal(Code.BUSY)
+            raise CosignerRefusalError(RefusalCode.BUSY)
         job: _Job[T] = _Job(work, asyncio.get_running_loop().create_future())
         self._jobs.put(job)
         result: T = await job.future
@@ -154,26 +155,26 @@ class Store:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             for job in group:
-                job.error = Refusal(Code.UNAVAILABLE)
+                job.error = CosignerRefusalError(RefusalCode.UNAVAILABLE)
 
-    def _alone(self, job: _Job[Any]) -> list[Note]:
+    def _alone(self, job: _Job[Any]) -> list[CosignerAuditEntry]:
         """Work that shares its transaction with no other needs no savepoint."""
-        writing = Writing(self._connection)
+        writing = StoreTransaction(self._connection)
         try:
             job.result = job.work(writing)
-        except (Refusal, sqlite3.IntegrityError) as error:
+        except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             self._connection.execute("ROLLBACK")
             self._connection.execute("BEGIN IMMEDIATE")
             return []
         return writing.notes
 
-    def _attempt(self, job: _Job[Any]) -> list[Note]:
-        writing = Writing(self._connection)
+    def _attempt(self, job: _Job[Any]) -> list[CosignerAuditEntry]:
+        writing = StoreTransaction(self._connection)
         self._connection.execute("SAVEPOINT work")
         try:
             job.result = job.work(writing)
-        except (Refusal, sqlite3.IntegrityError) as error:
+        except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             writing.notes.clear()
             self._connection.execute("ROLLBACK TO work")
@@ -181,9 +182,9 @@ class Store:
         return writing.notes
 
 
-def _refusal(error: Exception) -> Refusal:
+def _refusal(error: Exception) -> CosignerRefusalError:
     """What a unique index forbids is known already."""
-    return error if isinstance(error, Refusal) else Refusal(Code.KEY_EXISTS)
+    return error if isinstance(error, CosignerRefusalError) else CosignerRefusalError(RefusalCode.KEY_EXISTS)
 
 
 def _tell(group: list[_Job[Any]]) -> None:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keycast.audit import signing as audit_signing
-    from keys.hsm.inventory.listing import Stock
-    from keys.hsm.protocol import HsmKeyKeeper
+    from keys.hsm.inventory.listing import HsmKeyReader
+    from keys.hsm.protocol import HsmKeyManager
     from keys.lifecycle.modes import ModeBackend
     from keys.refs import Capabilities
     from keys.signing.kms.protocol import KekProvider
-    from keys.signing.kms.versions import VersionKeeper
+    from keys.signing.kms.versions import KekVersionManager
     from keys.signing.protocol import Authoriser, Signer
     from keys.signing.reports import HsmReport
 
@@ -42,8 +42,8 @@ class HsmDescription:
     capabilities: Callable[[], Capabilities]
     backend: Callable[[], ModeBackend]
     signer: Callable[[], Signer]
-    keeper: Callable[[], HsmKeyKeeper | None]
-    stock: Callable[[], Stock | None]
+    keeper: Callable[[], HsmKeyManager | None]
+    stock: Callable[[], HsmKeyReader | None]
     inspect: Callable[[], Iterator[HsmReport]]
     authoriser: Callable[[], Authoriser] | None = None
     new_key_name: Callable[[], str] | None = None
@@ -56,7 +56,7 @@ class KekDescription:
     at_rest: str
     is_set_up: Callable[[], bool]
     make: Callable[[], KekProvider]
-    versions: Callable[[], VersionKeeper]
+    versions: Callable[[], KekVersionManager]
     owns: Callable[[str], bool]
 
 
@@ -65,7 +65,7 @@ class CheckpointDescription:
     """Signatures over checkpoints of the audit log."""
 
     is_set_up: Callable[[], bool]
-    signer: Callable[[], audit_signing.Signer]
+    signer: Callable[[], audit_signing.StatementSigner]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

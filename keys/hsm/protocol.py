@@ -35,7 +35,7 @@ class HsmKeyStatus:
     reason: str = ""
 
 
-class HsmKeyKeeper(Protocol):
+class HsmKeyManager(Protocol):
     """Makes and ends the HSM keys that an Authoriser uses. Blocks: for jobs and commands. Raises keys.hsm.errors."""
 
     def create(self, name_id: str) -> PendingHsmKey:

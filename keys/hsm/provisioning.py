@@ -26,14 +26,14 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.hsm import registration
 from keys.hsm.errors import HsmKeyUnusable
-from keys.hsm.protocol import HsmKeyKeeper, HsmKeyPhase, HsmKeyStatus
+from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase, HsmKeyStatus
 from keys.lifecycle import audit, creation, states
 from keys.lifecycle.rows import locked_row
-from keys.lifecycle.states import Step
+from keys.lifecycle.states import KeyTransition
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.signing.runtime import forget_after_commit
 
@@ -50,7 +50,7 @@ _ACTOR: Final = Actor.system("jobs")
 
 
 @dataclass(frozen=True, slots=True)
-class Others:
+class CosignerCallbacks:
     """Who takes part beside the HSM: the co-signer, asked to know a key's authoriser or to forget the key."""
 
     register: Callable[[PersonalKey, bytes], None]
@@ -76,7 +76,7 @@ def finish_soon(key_id: UUID) -> bool:
     return False
 
 
-def finish(key_id: UUID, *, others: Others | None = None) -> bool:
+def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """Bring one pending key as far as it goes now; whether it is active or failed by that. Never raises for the HSM."""
     row = _row(key_id, KeyState.PENDING)
     keeper = registration.keepers().get(row.provider) if row else None
@@ -102,7 +102,7 @@ def finish(key_id: UUID, *, others: Others | None = None) -> bool:
     return _note(row, problem)
 
 
-def clean_up(key_id: UUID, *, others: Others | None = None) -> bool:
+def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """End the HSM part and the co-signer's half of a key that failed or was destroyed; whether that is done now."""
     row = _row(key_id, KeyState.FAILED, KeyState.DESTROYED)
     keeper = registration.keepers().get(row.provider) if row else None
@@ -129,7 +129,7 @@ def _row(key_id: UUID, *expected: KeyState) -> PersonalKey | None:
     return found
 
 
-def _advanced(row: PersonalKey, keeper: HsmKeyKeeper) -> HsmKeyStatus:
+def _advanced(row: PersonalKey, keeper: HsmKeyManager) -> HsmKeyStatus:
     status = keeper.check(row.kms_key_name)
     if status.phase is not HsmKeyPhase.MISSING:
         return status
@@ -146,9 +146,9 @@ def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
         row.kms_key_version = status.version
         row.kms_public_key = status.public_key.hex()
         row.public_key = row.public_key or status.public_key[1:].hex()  # the HSM signs with it itself
-        row.state, row.state_reason = states.after(row.state, Step.FINISH), ""
+        row.state, row.state_reason = states.after(row.state, KeyTransition.FINISH), ""
         audit.save_state(row, "kms_key_version", "kms_public_key", "public_key")
-        tag = Tag.KEY_IMPORTED if row.is_imported else Tag.KEY_CREATED
+        tag = AuditTag.KEY_IMPORTED if row.is_imported else AuditTag.KEY_CREATED
         audit.write(
             row,
             tag,
@@ -172,14 +172,18 @@ def _fail(seen: PersonalKey, reason: str) -> bool:
             # Over the old bytes first: NULL alone would leave them in the page.
             PersonalKey.objects.filter(pk=row.pk).update(encrypted_half_key=os.urandom(len(half)))
         row.public_key, row.encrypted_half_key, row.key_tweak = None, None, ""
-        row.state, row.state_reason, row.state_set_by = states.after(row.state, Step.FAIL), reason[:200], SetBy.SYSTEM
+        row.state, row.state_reason, row.state_set_by = (
+            states.after(row.state, KeyTransition.FAIL),
+            reason[:200],
+            SetBy.SYSTEM,
+        )
         audit.save_state(row, "public_key", "encrypted_half_key", "key_tweak")
         forget_after_commit(row.id)
         audit.write(
             row,
-            Tag.KEY_CREATION_FAILED,
+            AuditTag.KEY_CREATION_FAILED,
             _ACTOR,
-            Outcome.FAILED,
+            AuditOutcome.FAILED,
             reason=row.state_reason,
             public_key=public_key,
             hsm_key=row.kms_key_name,
@@ -204,7 +208,7 @@ def _unname(seen: PersonalKey, versions: list[str]) -> bool:
             return False
         name, row.kms_key_name, row.kms_key_version = row.kms_key_name, "", ""
         row.save(update_fields=["kms_key_name", "kms_key_version"])
-        audit.write(row, Tag.HSM_KEY_DESTROYED, _ACTOR, hsm_key=name, versions=len(versions))
+        audit.write(row, AuditTag.HSM_KEY_DESTROYED, _ACTOR, hsm_key=name, versions=len(versions))
     return True
 
 

@@ -13,11 +13,11 @@ from django.conf import settings
 
 from keycast.audit import signing
 from keys.hsm import providers
-from keys.hsm.protocol import HsmKeyKeeper
+from keys.hsm.protocol import HsmKeyManager
 from keys.models import PersonalKey
 
 if TYPE_CHECKING:
-    from keys.hsm.provisioning import Others
+    from keys.hsm.provisioning import CosignerCallbacks
 
 
 def register() -> None:
@@ -43,15 +43,15 @@ def register() -> None:
 
 
 @cache
-def keepers() -> Mapping[str, HsmKeyKeeper]:
+def keepers() -> Mapping[str, HsmKeyManager]:
     """Who makes and ends HSM keys, by provider."""
     found = {name: hsm.keeper() for name, hsm in providers.hsms()}
     return {name: keeper for name, keeper in found.items() if keeper}
 
 
-def others() -> Others:
+def others() -> CosignerCallbacks:
     """The co-signer, as jobs ask it; a key that the HSM signs with itself has none."""
-    from keys.hsm.provisioning import Others  # noqa: PLC0415
+    from keys.hsm.provisioning import CosignerCallbacks  # noqa: PLC0415
     from keys.signing.cosigning.client import blocking  # noqa: PLC0415
 
     def register_authoriser(row: PersonalKey, public_key: bytes) -> None:
@@ -62,4 +62,4 @@ def others() -> Others:
         if providers.splits(row.provider):
             blocking(lambda client: client.forget(row.tenant_id, row.id))
 
-    return Others(register_authoriser, forget)
+    return CosignerCallbacks(register_authoriser, forget)

@@ -14,7 +14,7 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.hsm import providers, registration
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
@@ -73,5 +73,5 @@ def _tell(row: PersonalKey) -> None:
             return  # another HSM key took its place meanwhile
         now.hsm_is_disabled = to_stop
         now.save(update_fields=["hsm_is_disabled"])
-        tag = Tag.HSM_KEY_DISABLED if to_stop else Tag.HSM_KEY_ENABLED
+        tag = AuditTag.HSM_KEY_DISABLED if to_stop else AuditTag.HSM_KEY_ENABLED
         record(audit.entry(now, tag, Actor.system("jobs"), hsm_key=row.kms_key_version))

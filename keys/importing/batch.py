@@ -24,7 +24,7 @@ from keys.models import PersonalKey
 ACTOR: Final = Actor.command("import_keys")
 
 
-class Outcome(StrEnum):
+class ImportOutcome(StrEnum):
     """What became of a line. ``present``: the same person had the same key here already."""
 
     ADDED = "added"
@@ -37,7 +37,7 @@ class LineResult:
     """One line's end; ``code`` and ``message`` say why it was refused, without repeating any of it."""
 
     number: int
-    outcome: Outcome
+    outcome: ImportOutcome
     code: str = ""
     message: str = ""
 
@@ -126,7 +126,7 @@ class BatchImporter:
             if len(fresh) == 1:
                 return [_refusal(fresh[0].number, error)]
             return [result for item in fresh for result in self._add([item])]
-        return [LineResult(item.number, Outcome.ADDED) for item in fresh]
+        return [LineResult(item.number, ImportOutcome.ADDED) for item in fresh]
 
 
 _Owner = _Candidate | tuple[bool, str]
@@ -147,7 +147,7 @@ def _owners(tenant: Tenant, public_keys: Sequence[str]) -> dict[str, _Owner]:
 def _known(candidate: _Candidate, owner: _Owner) -> LineResult:
     user = candidate.wanted.user.id.hex
     is_same = owner.wanted.user.id.hex == user if isinstance(owner, _Candidate) else owner == (True, user)
-    return LineResult(candidate.number, Outcome.PRESENT) if is_same else _refusal(candidate.number, KeyExists())
+    return LineResult(candidate.number, ImportOutcome.PRESENT) if is_same else _refusal(candidate.number, KeyExists())
 
 
 def _users_by_email(emails: set[str]) -> dict[str, User]:
@@ -161,7 +161,7 @@ def _users_by_email(emails: set[str]) -> dict[str, User]:
 
 
 def _refusal(number: int, error: KeycastError) -> LineResult:
-    return LineResult(number, Outcome.REFUSED, error.code, error.public_message)
+    return LineResult(number, ImportOutcome.REFUSED, error.code, error.public_message)
 
 
 def _wipe(candidate: _Candidate) -> None:

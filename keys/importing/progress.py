@@ -9,7 +9,7 @@ TERMINAL_INTERVAL: Final = 0.2
 LOG_INTERVAL: Final = 5.0
 
 
-class Progress:
+class ImportProgress:
     """Rate and remaining time, from bytes read where the size of the input is known."""
 
     def __init__(self, stream: TextIO, size: int | None) -> None:

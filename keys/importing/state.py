@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 
-class OtherFile(Exception):
+class ImportFileMismatch(Exception):
     """The state belongs to another input than the one given."""
 
 
@@ -26,22 +26,23 @@ class ImportState:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """The state that an earlier run left, or a fresh one. Raises OtherFile when it cannot be read."""
+        """The state that an earlier run left, or a fresh one. Raises ImportFileMismatch when it cannot be read."""
         try:
             stored = json.loads(path.read_text(encoding="ascii"))
             return cls(counts=Counter(stored["counts"]), expected=(int(stored["lines"]), str(stored["sha256"])))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, KeyError, TypeError):
-            raise OtherFile from None
+            raise ImportFileMismatch from None
 
     def passes_over(self, raw: bytes) -> bool:
-        """Take note of the next line; True when the earlier run did it. Raises OtherFile if it was not this file."""
+        """Take note of the next line; True when the earlier run did it. Raises ImportFileMismatch if it was not this
+        file."""
         if self.expected is None or self.lines >= self.expected[0]:
             return False
         self.done([raw])
         if self.lines == self.expected[0] and self.digest.hexdigest() != self.expected[1]:
-            raise OtherFile
+            raise ImportFileMismatch
         return True
 
     def done(self, raws: list[bytes]) -> None:

@@ -9,14 +9,14 @@ from uuid import UUID
 from django.urls import reverse
 from django_scopes import scopes_disabled
 
-from accounts.staff.approvals.kinds import ApprovalKind, Warrant, register
-from accounts.staff.roles import Duty
+from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, register
+from accounts.staff.roles import StaffPermission
 from keycast.nostr.nip19 import encode_npub
 from keys.errors import KeyNotFound
 from keys.hsm.inventory.services import DESTROY_ORPHAN, condemn, orphan_of
 from keys.hsm.providers import hsm_of
 from keys.lifecycle import states
-from keys.lifecycle.states import Step
+from keys.lifecycle.states import KeyTransition
 from keys.models import HsmOrphan, PersonalKey, Provider
 from keys.services import DESTROY_KEY, schedule_destruction
 
@@ -29,7 +29,7 @@ def connect() -> None:
             title="Destroy a key",
             run=_destroy,
             describe=_describe,
-            duty_to_ask=Duty.DESTROY,
+            duty_to_ask=StaffPermission.DESTROY,
             page=lambda target_id: reverse("admin:keys_personalkey_change", args=[UUID(target_id)]),
         )
     )
@@ -39,13 +39,13 @@ def connect() -> None:
             title="Destroy a key in the HSM that no row names",
             run=_condemn,
             describe=_describe_orphan,
-            duty_to_ask=Duty.DESTROY,
+            duty_to_ask=StaffPermission.DESTROY,
             page=lambda target_id: reverse("admin:keys_hsmorphan_change", args=[UUID(target_id)]),
         )
     )
 
 
-def _destroy(warrant: Warrant) -> PersonalKey:
+def _destroy(warrant: ApprovalProof) -> PersonalKey:
     key = _key(warrant.target_id)
     return schedule_destruction(actor=warrant.actor, key=key, reason=warrant.reason, warrant=warrant)
 
@@ -53,12 +53,12 @@ def _destroy(warrant: Warrant) -> PersonalKey:
 def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
     """Raises KeyNotFound, and InvalidTransition for a key in a state that does not allow it."""
     key = _key(target_id)
-    states.after(key.state, Step.SCHEDULE_DESTRUCTION)
+    states.after(key.state, KeyTransition.SCHEDULE_DESTRUCTION)
     name = encode_npub(key.public_key) if key.public_key else key.id.hex
     return f"Destroy the key {name} of {key.user.email} at {key.tenant.name}, for good, after the waiting time"
 
 
-def _condemn(warrant: Warrant) -> HsmOrphan:
+def _condemn(warrant: ApprovalProof) -> HsmOrphan:
     orphan = orphan_of(warrant.target_id)
     return condemn(actor=warrant.actor, orphan=orphan, reason=warrant.reason, warrant=warrant)
 

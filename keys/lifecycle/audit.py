@@ -7,27 +7,29 @@ from typing import Any
 
 from django.utils import timezone
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record, record_all
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys import signals
 from keys.models import PersonalKey
 
 STATE_FIELDS = ("state", "state_reason", "state_set_by", "state_changed_at", "destruction_due_at")
 
 
-def entry(key: PersonalKey, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> Entry:
+def entry(
+    key: PersonalKey, tag: AuditTag, actor: Actor, outcome: AuditOutcome = AuditOutcome.OK, **data: Any
+) -> AuditEntry:
     """An audit row about ``key``, in its tenant's chain."""
-    return Entry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data)
+    return AuditEntry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data)
 
 
-def write(key: PersonalKey, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:
+def write(key: PersonalKey, tag: AuditTag, actor: Actor, outcome: AuditOutcome = AuditOutcome.OK, **data: Any) -> None:
     """Record one thing that happened to ``key`` and tell who listens."""
     record(entry(key, tag, actor, outcome, **data))
     signals.key_changed.send(sender=PersonalKey, key_id=key.id)
 
 
-def write_added(entries: Sequence[Entry], keys: Sequence[PersonalKey]) -> None:
+def write_added(entries: Sequence[AuditEntry], keys: Sequence[PersonalKey]) -> None:
     """Record a batch of new keys and tell who listens once."""
     record_all(entries)
     signals.keys_added.send(sender=PersonalKey, key_ids=[key.id for key in keys])

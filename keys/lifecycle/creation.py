@@ -12,8 +12,8 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
 from accounts.quotas import Quota, require_room
-from keycast.audit.entries import Actor, Entry
-from keycast.audit.tags import Tag
+from keycast.audit.entries import Actor, AuditEntry
+from keycast.audit.tags import AuditTag
 from keycast.crypto.secret import SecretBytes
 from keys import SHARDS
 from keys.errors import KeyExists
@@ -21,7 +21,7 @@ from keys.lifecycle import audit
 from keys.lifecycle.modes import ModeBackend
 from keys.lifecycle.text import clean_name
 from keys.models import KeyState, PersonalKey, SetBy, TransportKey
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing.factory import key_maker
 
 MAX_KEYS_A_QUERY: Final = 500
@@ -96,7 +96,9 @@ def _row(tenant: Tenant, backend: ModeBackend, wanted: WantedKey) -> PersonalKey
 
 def _transport(key: PersonalKey) -> TransportKey:
     row = TransportKey(tenant_id=key.tenant_id, key=key, shard=secrets.randbelow(SHARDS))
-    made = key_maker().generate(tenant_id=key.tenant_id, row_id=row.id, parent_id=key.id, purpose=Purpose.TRANSPORT_KEY)
+    made = key_maker().generate(
+        tenant_id=key.tenant_id, row_id=row.id, parent_id=key.id, purpose=SecretPurpose.TRANSPORT_KEY
+    )
     row.public_key = made.public_key
     row.encrypted_secret_key = made.sealed.blob
     row.kek_provider = made.sealed.provider
@@ -104,10 +106,10 @@ def _transport(key: PersonalKey) -> TransportKey:
     return row
 
 
-def _entry(actor: Actor, key: PersonalKey, transport: TransportKey) -> Entry:
-    tag = Tag.KEY_IMPORTED if key.is_imported else Tag.KEY_CREATED
+def _entry(actor: Actor, key: PersonalKey, transport: TransportKey) -> AuditEntry:
+    tag = AuditTag.KEY_IMPORTED if key.is_imported else AuditTag.KEY_CREATED
     if key.state == KeyState.PENDING:
-        tag = Tag.KEY_REQUESTED
+        tag = AuditTag.KEY_REQUESTED
     return audit.entry(
         key,
         tag,

@@ -12,7 +12,7 @@ from django.db import DatabaseError, close_old_connections, connection, transact
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.errors import KeyDamaged, KeyMismatch
 from keys.lifecycle import audit
@@ -53,7 +53,9 @@ def record_damage(key_id: UUID, damage: KeyDamaged) -> None:
             return
         if isinstance(damage, KeyMismatch):
             _quarantine(key)
-        audit.write(key, Tag.KEY_QUARANTINED, _ACTOR, Outcome.FAILED, cause=type(damage).__name__, state=key.state)
+        audit.write(
+            key, AuditTag.KEY_QUARANTINED, _ACTOR, AuditOutcome.FAILED, cause=type(damage).__name__, state=key.state
+        )
 
 
 def _quarantine(key: PersonalKey) -> None:

@@ -11,9 +11,9 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.lifecycle import audit, states
-from keys.lifecycle.states import Step
+from keys.lifecycle.states import KeyTransition
 from keys.models import Conversion, ConversionStep, HalfRefresh, KeyState, PersonalKey, TransportKey
 from keys.signing.runtime import forget_after_commit
 from keys.split.conversion.wiping import wipe
@@ -37,10 +37,10 @@ def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
         if row is None or row.state != KeyState.DESTRUCTION_SCHEDULED or _is_early(row, now):
             return False
         overwrite(row)
-        row.state = states.after(row.state, Step.DESTROY)
+        row.state = states.after(row.state, KeyTransition.DESTROY)
         audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
         forget_after_commit(row.id)
-        audit.write(row, Tag.KEY_DESTROYED, actor, public_key=row.public_key or "")
+        audit.write(row, AuditTag.KEY_DESTROYED, actor, public_key=row.public_key or "")
     return True
 
 
@@ -56,7 +56,7 @@ def destroy_again(actor: Actor, key_id: UUID) -> bool:
     row.state_reason = "It had been destroyed before this backup was restored."
     audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
     forget_after_commit(row.id)
-    audit.write(row, Tag.KEY_DESTROYED, actor, public_key=row.public_key or "", reason=row.state_reason)
+    audit.write(row, AuditTag.KEY_DESTROYED, actor, public_key=row.public_key or "", reason=row.state_reason)
     return True
 
 

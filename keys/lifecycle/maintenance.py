@@ -6,10 +6,10 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import CheckFailed, InvalidTransition
@@ -20,11 +20,11 @@ from keys.hsm.inventory.runs import seen
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
 from keys.lifecycle.rows import locked_row
-from keys.lifecycle.states import Step
+from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_reason
 from keys.lifecycle.verification import KEPT_STATES, opens
 from keys.models import KeyState, PersonalKey, Rotation
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.rotation.services import start
 
 _NOT_THERE = "A key that is {} has nothing that could be checked."
@@ -38,7 +38,7 @@ def check(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     The log keeps what came of it, also when the check itself could not be made. Raises NotPermitted, CheckFailed with
     what is wrong, InvalidTransition for a key that is not there, and what the HSM or the key-encryption key fails with.
     """
-    access.require_manager(actor, key, Duty.OPERATE)
+    access.require_manager(actor, key, StaffPermission.OPERATE)
     if key.state not in KEPT_STATES:
         raise InvalidTransition(_NOT_THERE.format(KeyState(key.state).label.lower()))
     with scopes_disabled():
@@ -46,9 +46,9 @@ def check(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     try:
         problem = _problem(row)
     except KeycastError as error:
-        _note(row, actor, Outcome.UNKNOWN, reason, error.public_message)
+        _note(row, actor, AuditOutcome.UNKNOWN, reason, error.public_message)
         raise
-    _note(row, actor, Outcome.FAILED if problem else Outcome.OK, reason, problem)
+    _note(row, actor, AuditOutcome.FAILED if problem else AuditOutcome.OK, reason, problem)
     if problem:
         raise CheckFailed(problem)
     return row
@@ -62,8 +62,8 @@ def retry(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """
     with scopes_disabled(), transaction.atomic():
         row = locked_row(key)
-        access.require_manager(actor, row, Duty.OPERATE)
-        states.after(row.state, Step.REMOVE)
+        access.require_manager(actor, row, StaffPermission.OPERATE)
+        states.after(row.state, KeyTransition.REMOVE)
         if row.is_imported:
             raise InvalidTransition(_IMPORTED)
         if row.kms_key_name:
@@ -71,19 +71,19 @@ def retry(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
         access.require_creator(actor, row.tenant, row.user)
         backend = modes.choose(row.tenant, row.key_mode, row.provider)
         made = creation.add(actor, row.tenant, backend, [WantedKey(row.user, row.name)])[0]
-        row.state = states.after(row.state, Step.REMOVE)
+        row.state = states.after(row.state, KeyTransition.REMOVE)
         destruction.overwrite(row)
         audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
-        audit.write(row, Tag.KEY_CREATION_RETRIED, actor, reason=clean_reason(reason), to=str(made.id))
+        audit.write(row, AuditTag.KEY_CREATION_RETRIED, actor, reason=clean_reason(reason), to=str(made.id))
         return made
 
 
 def hurry(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     """Have a job look at a pending key now, not at its next turn. Raises InvalidTransition, NotPermitted."""
-    access.require_manager(actor, key, Duty.OPERATE)
+    access.require_manager(actor, key, StaffPermission.OPERATE)
     with transaction.atomic():
         row = locked_row(key)
-        states.after(row.state, Step.FINISH)
+        states.after(row.state, KeyTransition.FINISH)
         provisioning.enqueue(row.id)
     return row
 
@@ -91,9 +91,9 @@ def hurry(*, actor: Actor, key: PersonalKey) -> PersonalKey:
 def rotate(*, actor: Actor, key: PersonalKey, kind: str, reason: str) -> Rotation:
     """Start a rotation (keys.rotation) of this key alone, and keep the reason in the key's own life. Raises as it."""
     with transaction.atomic():
-        started = start(actor=actor, kind=kind, scope=Scope.of_key(key))
+        started = start(actor=actor, kind=kind, scope=RotationScope.of_key(key))
         text = clean_reason(reason)
-        record(audit.entry(key, Tag.KEY_ROTATION_ASKED, actor, reason=text, rotation=started.kind))
+        record(audit.entry(key, AuditTag.KEY_ROTATION_ASKED, actor, reason=text, rotation=started.kind))
     return started
 
 
@@ -108,5 +108,5 @@ def _problem(row: PersonalKey) -> str:
     return "; ".join(dict.fromkeys(TITLES[finding.kind] for finding in found))
 
 
-def _note(row: PersonalKey, actor: Actor, outcome: Outcome, reason: str, found: str) -> None:
-    record(audit.entry(row, Tag.KEY_CHECKED, actor, outcome, reason=clean_reason(reason), found=found))
+def _note(row: PersonalKey, actor: Actor, outcome: AuditOutcome, reason: str, found: str) -> None:
+    record(audit.entry(row, AuditTag.KEY_CHECKED, actor, outcome, reason=clean_reason(reason), found=found))

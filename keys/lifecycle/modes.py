@@ -12,7 +12,7 @@ from accounts.models import KeyMode, Tenant
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyModeNotOffered, KeyModeUnavailable, NoCapability
 from keys.models import KeyState, PersonalKey
-from keys.refs import Capabilities, Purpose
+from keys.refs import Capabilities, SecretPurpose
 from keys.signing.factory import kek_problem, key_maker
 from keys.signing.local import CAPABILITIES as ENCRYPTED_CAPABILITIES
 
@@ -64,7 +64,7 @@ class EncryptedBackend:
         return kek_problem()
 
     def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
-        maker, purpose = key_maker(), Purpose.PERSONAL_KEY
+        maker, purpose = key_maker(), SecretPurpose.PERSONAL_KEY
         if secret is None:
             made = maker.generate(tenant_id=row.tenant_id, row_id=row.id, parent_id=None, purpose=purpose)
         else:

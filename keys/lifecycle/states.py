@@ -19,7 +19,7 @@ from keys.errors import InvalidTransition, KeyLocked, KeyUnavailable
 from keys.models import KeyState
 
 
-class Step(StrEnum):
+class KeyTransition(StrEnum):
     """What can be done to a key's state."""
 
     FINISH = "finish"
@@ -34,24 +34,24 @@ class Step(StrEnum):
     REMOVE = "remove"
 
 
-TRANSITIONS: Final[dict[tuple[KeyState, Step], KeyState]] = {
-    (KeyState.PENDING, Step.FINISH): KeyState.ACTIVE,
-    (KeyState.PENDING, Step.FAIL): KeyState.FAILED,
-    (KeyState.ACTIVE, Step.LOCK): KeyState.LOCKED,
-    (KeyState.LOCKED, Step.UNLOCK): KeyState.ACTIVE,
-    (KeyState.ACTIVE, Step.DISABLE): KeyState.DISABLED,
-    (KeyState.LOCKED, Step.DISABLE): KeyState.DISABLED,
-    (KeyState.DISABLED, Step.ENABLE): KeyState.ACTIVE,
-    (KeyState.ACTIVE, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
-    (KeyState.LOCKED, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
-    (KeyState.DISABLED, Step.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
-    (KeyState.DESTRUCTION_SCHEDULED, Step.CANCEL_DESTRUCTION): KeyState.DISABLED,
-    (KeyState.DESTRUCTION_SCHEDULED, Step.DESTROY): KeyState.DESTROYED,
-    (KeyState.FAILED, Step.REMOVE): KeyState.DESTROYED,
+TRANSITIONS: Final[dict[tuple[KeyState, KeyTransition], KeyState]] = {
+    (KeyState.PENDING, KeyTransition.FINISH): KeyState.ACTIVE,
+    (KeyState.PENDING, KeyTransition.FAIL): KeyState.FAILED,
+    (KeyState.ACTIVE, KeyTransition.LOCK): KeyState.LOCKED,
+    (KeyState.LOCKED, KeyTransition.UNLOCK): KeyState.ACTIVE,
+    (KeyState.ACTIVE, KeyTransition.DISABLE): KeyState.DISABLED,
+    (KeyState.LOCKED, KeyTransition.DISABLE): KeyState.DISABLED,
+    (KeyState.DISABLED, KeyTransition.ENABLE): KeyState.ACTIVE,
+    (KeyState.ACTIVE, KeyTransition.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.LOCKED, KeyTransition.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.DISABLED, KeyTransition.SCHEDULE_DESTRUCTION): KeyState.DESTRUCTION_SCHEDULED,
+    (KeyState.DESTRUCTION_SCHEDULED, KeyTransition.CANCEL_DESTRUCTION): KeyState.DISABLED,
+    (KeyState.DESTRUCTION_SCHEDULED, KeyTransition.DESTROY): KeyState.DESTROYED,
+    (KeyState.FAILED, KeyTransition.REMOVE): KeyState.DESTROYED,
 }
 
 
-def after(state: str, step: Step) -> KeyState:
+def after(state: str, step: KeyTransition) -> KeyState:
     """The state that ``step`` leads to. Raises InvalidTransition."""
     try:
         return TRANSITIONS[(KeyState(state), step)]
@@ -59,7 +59,7 @@ def after(state: str, step: Step) -> KeyState:
         raise InvalidTransition(f"A key that is {KeyState(state).label.lower()} does not allow this.") from None
 
 
-def allows(state: str, step: Step) -> bool:
+def allows(state: str, step: KeyTransition) -> bool:
     """Whether a key in this state can take this step; what the portal shows buttons by."""
     return (KeyState(state), step) in TRANSITIONS
 

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from django_scopes import scopes_disabled
 
 from accounts import quotas
-from accounts.errors import Invalid
+from accounts.errors import InvalidValue
 from accounts.models import KeyMode, Membership, Tenant
 from accounts.services import register_check
 from keys.lifecycle.modes import ModeOffer, offers_of_mode
@@ -38,7 +38,7 @@ def check_modes(tenant: Tenant, changed: Collection[str], by: Membership | None)
         return
     before = Tenant.objects.values_list("key_modes", flat=True).get(id=tenant.id)
     if set(tenant.key_modes) - available_modes() - set(before):
-        raise Invalid("This server cannot keep keys in that way at present. Choose among those it offers.")
+        raise InvalidValue("This server cannot keep keys in that way at present. Choose among those it offers.")
 
 
 def connect() -> None:

@@ -13,7 +13,7 @@ EMULATED = "Emulated: this server only pretends to have an HSM. It protects noth
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class KeyModeChoice:
     """One offered mode under one form value; ``name`` says so where its HSM is an emulator."""
 
     value: str
@@ -28,7 +28,7 @@ class Choice:
         return EMULATED if is_emulated(self.offer.key_mode, self.offer.provider) else ""
 
 
-def table_rows(choices: list[Choice]) -> list[tuple[str, list[str]]]:
+def table_rows(choices: list[KeyModeChoice]) -> list[tuple[str, list[str]]]:
     """What each way of keeping can do and claims, in plain words: (question, an answer for each choice)."""
     ways = [way_of_keeping(choice.offer.key_mode, choice.offer.provider) for choice in choices]
     can = [choice.offer.capabilities for choice in choices]
@@ -50,16 +50,16 @@ def _yes(can: bool) -> str:
     return "yes" if can else "no"
 
 
-def choices_for(tenant: Tenant, *, imports: bool = False) -> list[Choice]:
+def choices_for(tenant: Tenant, *, imports: bool = False) -> list[KeyModeChoice]:
     """What the tenant offers, its default first; with ``imports``, only what can take an existing key."""
     return [
-        Choice(f"{offer.key_mode}:{offer.provider}", offer)
+        KeyModeChoice(f"{offer.key_mode}:{offer.provider}", offer)
         for offer in offers(tenant)
         if offer.capabilities.imports or not imports
     ]
 
 
-def form_options(choices: list[Choice]) -> list[tuple[str, str]]:
+def form_options(choices: list[KeyModeChoice]) -> list[tuple[str, str]]:
     """Only what can be had now can be chosen, whatever a form posts."""
     return [(choice.value, choice.name) for choice in choices if choice.offer.is_available]
 

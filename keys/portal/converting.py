@@ -12,13 +12,13 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from accounts.models import KeyMode
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
 from keys.errors import CustodyError
 from keys.models import Conversion, ConversionStep, KeyState, PersonalKey
-from keys.portal.choices import Choice, choices_for, table_rows
+from keys.portal.choices import KeyModeChoice, choices_for, table_rows
 from keys.portal.presenting import present
 from keys.selectors import key_of, split_provider
 
@@ -31,7 +31,7 @@ _TEXTS: Final[dict[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Moving:
+class ConversionView:
     """What the key's page shows of a move: ``step`` to tell whether there is news, ``text`` in plain words."""
 
     step: str
@@ -59,12 +59,12 @@ class ConvertForm(forms.Form):
 def shown(key: PersonalKey) -> dict[str, Any]:
     """For the key's page: the move under way, and whether one is offered."""
     going = Conversion.objects.filter(key=key).first()
-    moving = Moving(going.step, _TEXTS.get(going.step, ""), going.problem) if going else None
+    moving = ConversionView(going.step, _TEXTS.get(going.step, ""), going.problem) if going else None
     is_free = moving is None or moving.has_failed
     return {"moving": moving, "offers_move": is_free and _target(key) is not None}
 
 
-def _target(key: PersonalKey) -> Choice | None:
+def _target(key: PersonalKey) -> KeyModeChoice | None:
     """What the key could be moved to; None where tenant or deployment do not allow it now."""
     if key.key_mode != KeyMode.ENCRYPTED or key.state != KeyState.ACTIVE:
         return None
@@ -74,7 +74,7 @@ def _target(key: PersonalKey) -> Choice | None:
     return next((choice for choice in found if choice.offer.is_available), None)
 
 
-def _now(key: PersonalKey) -> list[Choice]:
+def _now(key: PersonalKey) -> list[KeyModeChoice]:
     return [
         choice
         for choice in choices_for(key.tenant)
@@ -82,7 +82,7 @@ def _now(key: PersonalKey) -> list[Choice]:
     ]
 
 
-@portal_view("GET", "POST", action=Action.MANAGE_KEY)
+@portal_view("GET", "POST", action=MemberPermission.MANAGE_KEY)
 def convert(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Move the key: fresh re-authentication, what changes in plain words, and a tick."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
@@ -106,7 +106,7 @@ def convert(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return render(request, "keys/convert.html", context, status=422 if request.method == "POST" else 200)
 
 
-@portal_view("POST", action=Action.MANAGE_KEY)
+@portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def give_up(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Leave the key as it is, or put the notice of a failed move away."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
@@ -120,7 +120,7 @@ def give_up(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return redirect("keys:detail", key_id=key.id)
 
 
-@portal_view("GET", action=Action.VIEW_KEY)
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
 def progress(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Asked by htmx while a key is moved: 204 while there is no news, else the page is to be loaded again."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)

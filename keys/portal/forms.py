@@ -7,12 +7,12 @@ from typing import Any
 
 from django import forms
 
-from keys.portal.choices import Choice
+from keys.portal.choices import KeyModeChoice
 
 _SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
 
 
-class NameForm(forms.Form):
+class KeyNameForm(forms.Form):
     """A key's name, for its owner's eyes only."""
 
     name = forms.CharField(
@@ -23,7 +23,7 @@ class NameForm(forms.Form):
     )
 
 
-class CreateKeyForm(NameForm):
+class CreateKeyForm(KeyNameForm):
     """A new key in one of the ways of keeping that the tenant offers."""
 
     choice = forms.ChoiceField(label="How it is kept", widget=forms.RadioSelect)
@@ -91,7 +91,7 @@ class ModesForm(forms.Form):
     key_modes = forms.MultipleChoiceField(label="Ways of keeping keys that are offered")
     default_key_mode = forms.ChoiceField(label="Offered first")
 
-    def __init__(self, *args: Any, choices: Sequence[Choice], now: Sequence[str], **kwargs: Any) -> None:
+    def __init__(self, *args: Any, choices: Sequence[KeyModeChoice], now: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names: dict[str, list[str]] = {}
         for choice in choices:

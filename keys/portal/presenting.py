@@ -7,7 +7,7 @@ from datetime import datetime
 from uuid import UUID
 
 from keycast.nostr.nip19 import encode_npub
-from keys.lifecycle.states import Step, allows
+from keys.lifecycle.states import KeyTransition, allows
 from keys.models import KeyState, PersonalKey, SetBy
 from keys.portal.choices import mode_name
 from keys.selectors import hsm_lags, is_emulated
@@ -33,7 +33,7 @@ _HELD_ABOVE = " The people who run Keycast did this; ask them."
 
 
 @dataclass(frozen=True, slots=True)
-class Steps:
+class KeyActions:
     """Which buttons to show."""
 
     lock: bool
@@ -68,7 +68,7 @@ class KeyView:
     replaced_at: datetime | None
     app_count: int
     used_at: datetime | None
-    may: Steps
+    may: KeyActions
 
 
 def present(key: PersonalKey) -> KeyView:
@@ -110,13 +110,13 @@ def _lag(key: PersonalKey) -> str:
     return " Its key in the HSM is still being disabled." if key.state != KeyState.LOCKED else ""
 
 
-def _steps(state: KeyState, *, held_above: bool) -> Steps:
-    return Steps(
-        lock=allows(state, Step.LOCK),
-        unlock=allows(state, Step.UNLOCK) and not held_above,
-        enable=allows(state, Step.ENABLE) and not held_above,
-        destroy=allows(state, Step.SCHEDULE_DESTRUCTION),
-        keep=allows(state, Step.CANCEL_DESTRUCTION),
+def _steps(state: KeyState, *, held_above: bool) -> KeyActions:
+    return KeyActions(
+        lock=allows(state, KeyTransition.LOCK),
+        unlock=allows(state, KeyTransition.UNLOCK) and not held_above,
+        enable=allows(state, KeyTransition.ENABLE) and not held_above,
+        destroy=allows(state, KeyTransition.SCHEDULE_DESTRUCTION),
+        keep=allows(state, KeyTransition.CANCEL_DESTRUCTION),
     )
 
 

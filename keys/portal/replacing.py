@@ -10,14 +10,14 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys.errors import CustodyError
 from keys.models import KeyState, PersonalKey, Rotation
 from keys.portal.presenting import npub, present
 from keys.rotation import services
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.rotation.selectors import UNFINISHED
 from keys.selectors import key_of
 
@@ -52,11 +52,11 @@ def _is_replaceable(key: PersonalKey) -> bool:
 
 
 def _is_going(key: PersonalKey) -> bool:
-    found = Rotation.objects.filter(kind="identity", scope=Scope.of_key(key).text, state__in=UNFINISHED)
+    found = Rotation.objects.filter(kind="identity", scope=RotationScope.of_key(key).text, state__in=UNFINISHED)
     return found.exists()
 
 
-@portal_view("GET", "POST", action=Action.MANAGE_KEY)
+@portal_view("GET", "POST", action=MemberPermission.MANAGE_KEY)
 def replace(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Replace the key: fresh re-authentication, what happens in plain words, and a tick."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
@@ -68,7 +68,7 @@ def replace(request: PortalRequest, key_id: UUID) -> HttpResponse:
     form = ReplaceForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            services.start(actor=actor_of(request), kind="identity", scope=Scope.of_key(key))
+            services.start(actor=actor_of(request), kind="identity", scope=RotationScope.of_key(key))
         except CustodyError as refused:
             form.add_error("understood", refused.public_message)
         else:

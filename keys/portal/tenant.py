@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from django.http import HttpResponse
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, portal_view
 from accounts.portal.stepup import step_up
 from accounts.portal.tenant import change, page, saved
 from keys.lifecycle.tenants import deployment_offers
-from keys.portal.choices import Choice, table_rows
+from keys.portal.choices import KeyModeChoice, table_rows
 from keys.portal.forms import ModesForm
 
 
-@portal_view("GET", "POST", action=Action.CHANGE_TENANT)
+@portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
 def modes(request: PortalRequest) -> HttpResponse:
     """Offered and default key modes; keys that exist stay as they are."""
     detour = step_up(request, back_to=request.path)
     if detour is not None:
         return detour
     tenant = request.tenant
-    choices = [Choice(f"{offer.key_mode}:{offer.provider}", offer) for offer in deployment_offers()]
+    choices = [KeyModeChoice(f"{offer.key_mode}:{offer.provider}", offer) for offer in deployment_offers()]
     initial = {"key_modes": tenant.key_modes, "default_key_mode": tenant.default_key_mode}
     form = ModesForm(request.POST or None, initial=initial, choices=choices, now=tenant.key_modes)
     if request.method == "POST" and form.is_valid():

@@ -9,7 +9,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from accounts.permissions import Action
+from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import step_up
 from keys import services
@@ -17,8 +17,8 @@ from keys.errors import CustodyError, KeyNotFound
 from keys.lifecycle.modes import ModeOffer
 from keys.models import KeyState, PersonalKey
 from keys.portal import converting, panels, replacing
-from keys.portal.choices import Choice, choices_for, form_options, table_rows
-from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, NameForm
+from keys.portal.choices import KeyModeChoice, choices_for, form_options, table_rows
+from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, KeyNameForm
 from keys.portal.presenting import present
 from keys.selectors import failed_key_of, failed_keys_of, key_of, keys_of
 
@@ -32,7 +32,7 @@ def _to_key(key: PersonalKey) -> HttpResponse:
     return redirect("keys:detail", key_id=key.id)
 
 
-@portal_view("GET", action=Action.VIEW_KEY)
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
 def key_list(request: PortalRequest) -> HttpResponse:
     """All keys of the member, with apps and last use."""
     found = panels.annotated(keys_of(tenant=request.tenant, user=request.user))
@@ -41,7 +41,7 @@ def key_list(request: PortalRequest) -> HttpResponse:
     return render(request, "keys/list.html", context)
 
 
-@portal_view("GET", "POST", action=Action.CREATE_KEY)
+@portal_view("GET", "POST", action=MemberPermission.CREATE_KEY)
 def create(request: PortalRequest) -> HttpResponse:
     """Make a new key in one of the offered ways of keeping."""
     choices = choices_for(request.tenant)
@@ -62,7 +62,7 @@ def create(request: PortalRequest) -> HttpResponse:
     return _form_page(request, "keys/create.html", {"form": form, "choices": choices, "table": table_rows(choices)})
 
 
-@portal_view("GET", "POST", action=Action.CREATE_KEY)
+@portal_view("GET", "POST", action=MemberPermission.CREATE_KEY)
 def import_secret(request: PortalRequest) -> HttpResponse:
     """Take over an existing secret key; what was typed is never shown again."""
     choices = choices_for(request.tenant, imports=True)
@@ -97,7 +97,7 @@ def _import(request: PortalRequest, form: ImportKeyForm, chosen: ModeOffer) -> P
         )
 
 
-def _chosen(choices: list[Choice], form: CreateKeyForm) -> ModeOffer:
+def _chosen(choices: list[KeyModeChoice], form: CreateKeyForm) -> ModeOffer:
     return next(choice.offer for choice in choices if choice.value == form.cleaned_data["choice"])
 
 
@@ -105,13 +105,13 @@ def _form_page(request: PortalRequest, template: str, context: dict[str, object]
     return render(request, template, context, status=422 if request.method == "POST" else 200)
 
 
-@portal_view("GET", action=Action.VIEW_KEY)
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
 def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """One key: what it is, which apps use it, what can be done with it."""
     key = _own_or_failed(request, key_id)
     context = {
         "key": present(key),
-        "rename_form": NameForm(initial={"name": key.name}),
+        "rename_form": KeyNameForm(initial={"name": key.name}),
         "panels": panels.rendered(request, key),
         "days": settings.KEY_DESTRUCTION_DAYS,
         **converting.shown(key),
@@ -127,7 +127,7 @@ def _own_or_failed(request: PortalRequest, key_id: UUID) -> PersonalKey:
         return failed_key_of(tenant=request.tenant, user=request.user, key_id=key_id)
 
 
-@portal_view("GET", action=Action.VIEW_KEY)
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
 def progress(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Asked by htmx while a key is in the making: 204 while there is no news, else the page is to be loaded again."""
     key = _own_or_failed(request, key_id)
@@ -138,7 +138,7 @@ def progress(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return HttpResponse(status=200, headers={"HX-Refresh": "true"})
 
 
-@portal_view("POST", action=Action.MANAGE_KEY)
+@portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def remove(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Put a key that could not be made out of sight."""
     key = failed_key_of(tenant=request.tenant, user=request.user, key_id=key_id)
@@ -147,11 +147,11 @@ def remove(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return redirect("keys:list")
 
 
-@portal_view("POST", action=Action.MANAGE_KEY)
+@portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def rename(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Give the key another name."""
     key = own_key(request, key_id)
-    form = NameForm(request.POST)
+    form = KeyNameForm(request.POST)
     if form.is_valid():
         services.rename_key(actor=actor_of(request), key=key, name=form.cleaned_data["name"])
         messages.success(request, "The key has its new name.")
@@ -160,7 +160,7 @@ def rename(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return _to_key(key)
 
 
-@portal_view("POST", action=Action.LOCK_KEY)
+@portal_view("POST", action=MemberPermission.LOCK_KEY)
 def lock(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Refuse every app of this key until it is unlocked."""
     key = own_key(request, key_id)
@@ -169,7 +169,7 @@ def lock(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return _to_key(key)
 
 
-@portal_view("POST", action=Action.LOCK_KEY)
+@portal_view("POST", action=MemberPermission.LOCK_KEY)
 def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Let the key's apps go on."""
     key = own_key(request, key_id)
@@ -178,7 +178,7 @@ def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return _to_key(key)
 
 
-@portal_view("POST", action=Action.MANAGE_KEY)
+@portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def enable(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Put a disabled key back to use."""
     key = own_key(request, key_id)
@@ -187,7 +187,7 @@ def enable(request: PortalRequest, key_id: UUID) -> HttpResponse:
     return _to_key(key)
 
 
-@portal_view("GET", "POST", action=Action.MANAGE_KEY)
+@portal_view("GET", "POST", action=MemberPermission.MANAGE_KEY)
 def destroy(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Schedule the key's destruction: fresh re-authentication, and the key's name typed out."""
     key = own_key(request, key_id)
@@ -204,7 +204,7 @@ def destroy(request: PortalRequest, key_id: UUID) -> HttpResponse:
     )
 
 
-@portal_view("POST", action=Action.MANAGE_KEY)
+@portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def keep(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Cancel a scheduled destruction."""
     key = own_key(request, key_id)

@@ -20,7 +20,7 @@ from keys.errors import KeyNotFound
 from keys.models import PersonalKey, Rotation, RotationState
 from keys.rotation import runner, selectors, services
 from keys.rotation.registry import kind_of
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.selectors import key_by_public_key
 
 DONE: Final = 0
@@ -73,7 +73,7 @@ class RotationCommand(BaseCommand):
         if rotation.state != RotationState.DONE:
             raise SystemExit(FAILED)
 
-    def _begin(self, scope: Scope, options: dict[str, Any]) -> Rotation:
+    def _begin(self, scope: RotationScope, options: dict[str, Any]) -> Rotation:
         actor = Actor.command(self.__module__.rpartition(".")[2])
         if not options["resume"]:
             more = self.options_of(options)
@@ -86,7 +86,7 @@ class RotationCommand(BaseCommand):
         return found if found.state in services.UNFINISHED else services.resume(actor=actor, rotation=found)
 
     def _work(self, rotation: Rotation, *, quiet: bool) -> Rotation:
-        told, troubles = _Teller(self, quiet=quiet), 0
+        told, troubles = _ProgressReporter(self, quiet=quiet), 0
         while rotation.state in services.UNFINISHED:
             try:
                 rotation = runner.step(rotation.id, seconds=TURN_SECONDS, observe=told)
@@ -126,7 +126,7 @@ class RotationCommand(BaseCommand):
         self.stdout.write(f"{state}: {rotation.done} changed, {rotation.failed} failed, {seconds:.1f} s.")
 
 
-class _Teller:
+class _ProgressReporter:
     """Says how far it is, about once a second, where a person looks on."""
 
     def __init__(self, command: BaseCommand, *, quiet: bool) -> None:
@@ -150,15 +150,15 @@ def _pause(rotation: Rotation) -> float:
     return min(max((rotation.not_before - timezone.now()).total_seconds(), 0.05), 5.0)
 
 
-def _scope(options: dict[str, Any]) -> Scope:
+def _scope(options: dict[str, Any]) -> RotationScope:
     if options.get("key"):
-        return Scope.of_key(_key(options["key"]))
+        return RotationScope.of_key(_key(options["key"]))
     if options.get("tenant"):
         tenant = Tenant.objects.filter(slug=options["tenant"]).first()
         if tenant is None:
             raise CommandError(f"There is no tenant {options['tenant']!r}.", returncode=REFUSED)
-        return Scope.of_tenant(tenant)
-    return Scope.everything()
+        return RotationScope.of_tenant(tenant)
+    return RotationScope.everything()
 
 
 def _key(text: str) -> PersonalKey:

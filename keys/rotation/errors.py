@@ -49,5 +49,5 @@ class NothingToRotate(RotationError):
     public_message = "There is nothing to rotate."
 
 
-class LostLease(Exception):
+class RotationLeaseLost(Exception):
     """Another process has taken this rotation over, or it was cancelled: undo, and stop."""

@@ -11,13 +11,13 @@ from django.db import transaction
 
 from keycast.audit.entries import Actor
 from keys.models import Rotation
-from keys.rotation.protocol import Job
-from keys.rotation.scope import Scope
+from keys.rotation.protocol import RotationJob
+from keys.rotation.scope import RotationScope
 
 
-def scope_of(rotation: Rotation) -> Scope:
+def scope_of(rotation: Rotation) -> RotationScope:
     """What it is about."""
-    return Scope.stored(rotation.scope, rotation.tenant_id)
+    return RotationScope.stored(rotation.scope, rotation.tenant_id)
 
 
 def actor_of(rotation: Rotation) -> Actor:
@@ -26,9 +26,9 @@ def actor_of(rotation: Rotation) -> Actor:
     return Actor(by["type"], by["id"], by["label"])
 
 
-def job_of(rotation: Rotation, keep: Callable[..., Job] | None = None) -> Job:
+def job_of(rotation: Rotation, keep: Callable[..., RotationJob] | None = None) -> RotationJob:
     """The rotation as its kind sees it; a dry run has nothing to keep."""
-    return Job(
+    return RotationJob(
         rotation.id,
         scope_of(rotation),
         rotation.options,
@@ -38,7 +38,7 @@ def job_of(rotation: Rotation, keep: Callable[..., Job] | None = None) -> Job:
     )
 
 
-def _keeps_nothing(**options: Any) -> Job:
+def _keeps_nothing(**options: Any) -> RotationJob:
     raise AssertionError("a dry run stores nothing")
 
 

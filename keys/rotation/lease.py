@@ -19,23 +19,24 @@ from django.db.models import F, Q
 from django.utils import timezone
 
 from keys.models import Rotation, RotationState
-from keys.rotation.errors import LostLease
+from keys.rotation.errors import RotationLeaseLost
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class RotationLease:
     """A rotation that this process may work on, until the lease runs out unrenewed."""
 
     rotation_id: UUID
     fence: int
 
     def hold(self) -> Rotation:
-        """The row, locked until the transaction ends and with its lease renewed when it is saved. Raises LostLease."""
+        """The row, locked until the transaction ends and with its lease renewed when it is saved. Raises
+        RotationLeaseLost."""
         row: Rotation | None = (
             Rotation.objects.select_for_update().filter(pk=self.rotation_id, fence=self.fence, state__in=_LIVE).first()
         )
         if row is None:
-            raise LostLease
+            raise RotationLeaseLost
         row.lease_until = _until()
         return row
 
@@ -47,7 +48,7 @@ class Lease:
 _LIVE = (RotationState.PENDING, RotationState.RUNNING)
 
 
-def take(rotation_id: UUID) -> Lease | None:
+def take(rotation_id: UUID) -> RotationLease | None:
     """The lease, or None: it has ended, somebody else works on it, or it is to wait."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
     ready = Q(not_before__isnull=True) | Q(not_before__lte=timezone.now())
@@ -58,7 +59,7 @@ def take(rotation_id: UUID) -> Lease | None:
     # The owner's name is random for each attempt, so this is the fence of our own UPDATE, or none if that is lost
     # already.
     fence = Rotation.objects.filter(pk=rotation_id, owner=owner).values_list("fence", flat=True).first()
-    return None if fence is None else Lease(rotation_id, fence)
+    return None if fence is None else RotationLease(rotation_id, fence)
 
 
 def now_ms() -> int:

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 
 #: Stores what was prepared, in one short transaction of the framework's; False when the row had changed meanwhile and
 #: was left alone (a later pass looks at it again). Raises KeycastError.
@@ -24,7 +24,7 @@ Change = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class RotationItem:
     """One thing to rotate. ``id`` orders items within a pass (text, at most 64 characters; usually a UUID's hex).
 
     ``key_id`` names it in the report; ``row`` is whatever the kind needs to do it, read when the item was found.
@@ -36,25 +36,25 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class RetryLater:
     """Not to be ended yet: look again in so many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RotationJob:
     """A rotation as its kind sees it. ``actor`` is who started it; audit rows of the kind's own name them.
 
-    ``keep(**options)`` stores more options, at once and for every later runner. Raises LostLease.
+    ``keep(**options)`` stores more options, at once and for every later runner. Raises RotationLeaseLost.
     """
 
     id: UUID
-    scope: Scope
+    scope: RotationScope
     options: Mapping[str, Any]
     actor: Actor
     created_at: datetime
-    keep: Callable[..., Job]
+    keep: Callable[..., RotationJob]
 
 
 class RotationKind:
@@ -74,31 +74,31 @@ class RotationKind:
     batch: int = 16
     """Items that share a transaction; 1 where ``rotate`` is slow by itself."""
 
-    def authorise(self, actor: Actor, scope: Scope) -> None:
+    def authorise(self, actor: Actor, scope: RotationScope) -> None:
         """Raise NotPermitted unless ``actor`` may start, resume or cancel it. Default: the platform alone."""
         from keys.access import require_platform  # noqa: PLC0415 -- access imports accounts.permissions
 
         require_platform(actor)
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """The options to keep (JSON values), before anything is stored. Raises KeycastError to refuse.
 
         A dry run calls this too: it must change nothing.
         """
         return options
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: RotationJob) -> None:
         """Once before the first item, outside any transaction. Killed anywhere and run again, it must end the same."""
 
-    def count(self, job: Job) -> int:
+    def count(self, job: RotationJob) -> int:
         """How many items still need it; the estimate of a dry run, too."""
         raise NotImplementedError
 
-    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+    def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
         """At most ``limit`` items that still need it, by id, beginning after the id ``after``."""
         raise NotImplementedError
 
-    def rotate(self, job: Job, item: Item) -> Change | None:
+    def rotate(self, job: RotationJob, item: RotationItem) -> Change | None:
         """Do one item, or prepare it and return what stores it. Outside any transaction. Raises KeycastError.
 
         None: it is done, by a service with transactions of its own that may be repeated at any step. Anything that
@@ -107,9 +107,9 @@ class RotationKind:
         """
         raise NotImplementedError
 
-    def failed(self, job: Job, item: Item, error: KeycastError) -> None:
+    def failed(self, job: RotationJob, item: RotationItem, error: KeycastError) -> None:
         """Told of each item that failed, in the transaction that counts it; what it writes is kept."""
 
-    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+    def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         """After a pass that changed nothing: more for the report, or how long to wait before another pass."""
         return {}

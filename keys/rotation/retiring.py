@@ -9,9 +9,9 @@ from typing import Any, Final
 from django.db import transaction
 from django_scopes import scopes_disabled
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys import access
 from keys.models import Rotation
 from keys.rotation import sealed_columns
@@ -33,7 +33,7 @@ class KekInUse(RotationError):
 
 
 @dataclass(frozen=True, slots=True)
-class Retirement:
+class KekRetirement:
     """What was, or with a dry run would be, done."""
 
     version: str
@@ -52,7 +52,7 @@ class Retirement:
         }
 
 
-def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_run: bool = False) -> Retirement:
+def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_run: bool = False) -> KekRetirement:
     """Take an old version out of the local file (first into ``archive``, if given), or disable it in Cloud KMS.
 
     Raises NotPermitted, KekInUse, KeyRotationRunning, KekUnavailable.
@@ -60,7 +60,7 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
     access.require_platform(actor)
     provider = versions.provider_of(version)
     _refuse_if_needed(version)
-    found = Retirement(version, provider, 0, dry_run)
+    found = KekRetirement(version, provider, 0, dry_run)
     if dry_run:
         return found
     keeper = versions.keeper_of(provider)
@@ -73,12 +73,12 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
     if archive is None and not keeper.is_settled():
         raise RotationError("The key file was changed a moment ago. Wait a minute, or keep it with --archive.")
     # On record before it goes: a crash in between leaves an intent without an end, not nothing.
-    _note(actor, version, Outcome.INTENT)
+    _note(actor, version, AuditOutcome.INTENT)
     # The copy first: after retiring there is nothing to copy.
     if archive is not None:
         keeper.archive(version, archive)
     keeper.retire(version)
-    _note(actor, version, Outcome.OK)
+    _note(actor, version, AuditOutcome.OK)
     return found
 
 
@@ -95,5 +95,5 @@ def _refuse_if_needed(version: str) -> None:
 
 
 @transaction.atomic
-def _note(actor: Actor, version: str, outcome: Outcome) -> None:
-    record(Entry(chain_of(None), Tag.KEK_RETIRED, outcome, actor, data={"version": version}))
+def _note(actor: Actor, version: str, outcome: AuditOutcome) -> None:
+    record(AuditEntry(chain_of(None), AuditTag.KEK_RETIRED, outcome, actor, data={"version": version}))

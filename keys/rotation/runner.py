@@ -14,14 +14,14 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError, Unavailable
 from keys.models import Rotation, RotationState
 from keys.rotation import crash, lease
-from keys.rotation.errors import LostLease
+from keys.rotation.errors import RotationLeaseLost
 from keys.rotation.jobs import actor_of, job_of
-from keys.rotation.lease import Lease
-from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
+from keys.rotation.lease import RotationLease
+from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
 from keys.rotation.registry import kind_of
 from keys.rotation.services import UNFINISHED, seconds_of, write
 
@@ -34,7 +34,7 @@ FAILURES_KEPT: Final = 1000
 SETTLING: Final = "settling"
 
 Observer = Callable[[Rotation], None]
-Tried = tuple[Item, Change | KeycastError | None]
+Tried = tuple[RotationItem, Change | KeycastError | None]
 
 
 def step(rotation_id: UUID, *, seconds: float = 20.0, observe: Observer = lambda rotation: None) -> Rotation:
@@ -46,25 +46,25 @@ def step(rotation_id: UUID, *, seconds: float = 20.0, observe: Observer = lambda
         held = lease.take(rotation_id)
         if held is not None:
             try:
-                _Run(held, time.monotonic() + seconds, observe).go()
-            except LostLease:
+                _RotationRun(held, time.monotonic() + seconds, observe).go()
+            except RotationLeaseLost:
                 logger.warning("a rotation was taken over", extra={"rotation": str(rotation_id)})
             finally:
                 held.release()
         return Rotation.objects.get(pk=rotation_id)
 
 
-class _Run:
+class _RotationRun:
     """One turn of one process."""
 
-    def __init__(self, held: Lease, until: float, observe: Observer) -> None:
+    def __init__(self, held: RotationLease, until: float, observe: Observer) -> None:
         self._lease, self._until, self._observe = held, until, observe
         self._at = time.monotonic()
         self._row = Rotation.objects.get(pk=held.rotation_id)
         self._kind: RotationKind = kind_of(self._row.kind)
 
     def go(self) -> None:
-        """Until it has ended, has to wait, or the time is over. Raises LostLease."""
+        """Until it has ended, has to wait, or the time is over. Raises RotationLeaseLost."""
         if self._row.state == RotationState.PENDING and not self._prepared():
             return
         while time.monotonic() < self._until and self._row.state in UNFINISHED:
@@ -74,10 +74,10 @@ class _Run:
             if not is_going:
                 return
 
-    def _job(self) -> Job:
+    def _job(self) -> RotationJob:
         return job_of(self._row, self._keep)
 
-    def _keep(self, **options: Any) -> Job:
+    def _keep(self, **options: Any) -> RotationJob:
         with transaction.atomic():
             row = self._lease.hold()
             row.options = {**row.options, **options}
@@ -104,7 +104,7 @@ class _Run:
         self._row, self._at = row, time.monotonic()
         return True
 
-    def _batch(self, items: Sequence[Item]) -> bool:
+    def _batch(self, items: Sequence[RotationItem]) -> bool:
         # Outside of any transaction: opening and sealing may take a round trip each, and no row is locked meanwhile.
         tried = self._try(items)
         crash.point("tried")
@@ -123,14 +123,14 @@ class _Run:
         crash.point("committed")
         return True
 
-    def _try(self, items: Sequence[Item]) -> list[Tried]:
+    def _try(self, items: Sequence[RotationItem]) -> list[Tried]:
         job = self._job()
         if self._kind.concurrency == 1 or len(items) == 1:
             return [_tried(self._kind, job, item) for item in items]
         with ThreadPoolExecutor(self._kind.concurrency, "rotation") as pool:
             return list(pool.map(lambda item: _tried(self._kind, job, item), items))
 
-    def _stored(self, item: Item, found: Change | KeycastError | None, row: Rotation) -> dict[str, str] | None:
+    def _stored(self, item: RotationItem, found: Change | KeycastError | None, row: Rotation) -> dict[str, str] | None:
         """Store one, and count it; what to report when it failed."""
         try:
             if isinstance(found, KeycastError):
@@ -178,14 +178,14 @@ class _Run:
             self._next_pass(None)
             return True
         more = self._kind.finish(self._job())
-        if isinstance(more, Wait):
+        if isinstance(more, RetryLater):
             self._next_pass(more)
             return False
         failed = self._row.failed
         self._end(RotationState.FAILED if failed else RotationState.DONE, dict(more))
         return False
 
-    def _next_pass(self, wait: Wait | None) -> None:
+    def _next_pass(self, wait: RetryLater | None) -> None:
         with transaction.atomic():
             row = self._lease.hold()
             row.cursor, row.moved, row.failed, row.passes = "", 0, 0, row.passes + 1
@@ -204,13 +204,13 @@ class _Run:
             row.started_at, row.total = row.started_at or row.ended_at, row.done + row.failed
             row.report = {"failures": [], **row.report, **more, "passes": row.passes, "seconds": seconds_of(row)}
             row.save()
-            outcome = Outcome.OK if state == RotationState.DONE else Outcome.FAILED
+            outcome = AuditOutcome.OK if state == RotationState.DONE else AuditOutcome.FAILED
             facts = {"error": more["error"]} if "error" in more else {}
-            write(row, Tag.ROTATION_FINISHED, actor_of(row), outcome, done=row.done, failed=row.failed, **facts)
+            write(row, AuditTag.ROTATION_FINISHED, actor_of(row), outcome, done=row.done, failed=row.failed, **facts)
         self._row = row
 
 
-def _tried(kind: RotationKind, job: Job, item: Item) -> Tried:
+def _tried(kind: RotationKind, job: RotationJob, item: RotationItem) -> Tried:
     try:
         return item, kind.rotate(job, item)
     except KeycastError as error:

@@ -14,7 +14,7 @@ from keys.rotation.errors import WrongScope
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class RotationScope:
     """``text`` is ``all``, ``tenant:<hex>`` or ``key:<hex>``; the ids are set as far as they apply."""
 
     text: str
@@ -22,19 +22,19 @@ class Scope:
     key_id: UUID | None = None
 
     @classmethod
-    def everything(cls) -> Scope:
+    def everything(cls) -> RotationScope:
         return cls("all")
 
     @classmethod
-    def of_tenant(cls, tenant: Tenant) -> Scope:
+    def of_tenant(cls, tenant: Tenant) -> RotationScope:
         return cls(f"tenant:{tenant.id.hex}", tenant.id)
 
     @classmethod
-    def of_key(cls, key: PersonalKey) -> Scope:
+    def of_key(cls, key: PersonalKey) -> RotationScope:
         return cls(f"key:{key.id.hex}", key.tenant_id, key.id)
 
     @classmethod
-    def parse(cls, text: str) -> Scope:
+    def parse(cls, text: str) -> RotationScope:
         """The scope that ``text`` names. Raises WrongScope, also when there is no such tenant or key."""
         kind, _, hexadecimal = text.partition(":")
         if text == "all":
@@ -51,7 +51,7 @@ class Scope:
         raise WrongScope
 
     @classmethod
-    def stored(cls, text: str, tenant_id: UUID | None) -> Scope:
+    def stored(cls, text: str, tenant_id: UUID | None) -> RotationScope:
         """As a row of Rotation keeps it; asks no database."""
         kind, _, hexadecimal = text.partition(":")
         return cls(text, tenant_id, UUID(hexadecimal) if kind == "key" else None)
@@ -61,7 +61,7 @@ class Scope:
         """``all``, ``tenant`` or ``key``."""
         return self.text.partition(":")[0]
 
-    def overlaps(self, other: Scope) -> bool:
+    def overlaps(self, other: RotationScope) -> bool:
         """Whether one key can be in both."""
         if "all" in {self.kind, other.kind}:
             return True

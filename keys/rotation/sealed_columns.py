@@ -14,9 +14,9 @@ from uuid import UUID, uuid4
 from django.db.models import Count, Model, Q, QuerySet
 
 from keys.models import Conversion, HalfRefresh, PersonalKey, TransportKey
-from keys.refs import Purpose, SealedSecret
-from keys.rotation.scope import Scope
-from keys.signing.envelope import Place
+from keys.refs import SealedSecret, SecretPurpose
+from keys.rotation.scope import RotationScope
+from keys.signing.envelope import SealingContext
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf, parting_place_of
 
@@ -25,17 +25,17 @@ from keys.signing.half import SealedHalf, parting_place_of
 class SealedRow:
     """One sealed secret as it was read: where it belongs, and which personal key it serves."""
 
-    shelf: Shelf
+    shelf: SealedColumn
     row_id: UUID
     key_id: UUID
     tenant_id: UUID
     blob: bytes
     sealed: SealedSecret
-    place: Place
+    place: SealingContext
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class SealedColumn:
     """One column. ``about`` names the personal key (path from the row), ``kept`` the rows that hold a secret.
 
     ``read`` gives the sealed secret and its place; ``fields`` the columns to write for a secret sealed anew, beside
@@ -47,11 +47,11 @@ class Shelf:
     column: str
     about: str
     kept: Q
-    read: Callable[[Any], tuple[SealedSecret, Place]]
+    read: Callable[[Any], tuple[SealedSecret, SealingContext]]
     fields: Callable[[SealedRow, SealedSecret], dict[str, Any]]
     version: str = "kek_version"
 
-    def rows(self, scope: Scope | None = None) -> QuerySet[Any]:
+    def rows(self, scope: RotationScope | None = None) -> QuerySet[Any]:
         """Every row of ``scope`` that holds a secret, by primary key."""
         found = self.model._default_manager.filter(self.kept)
         if scope is not None and scope.key_id is not None:
@@ -61,7 +61,7 @@ class Shelf:
             found = found.filter(**{owner: scope.tenant_id})
         return found.order_by("pk")
 
-    def stale(self, scope: Scope, version: str) -> QuerySet[Any]:
+    def stale(self, scope: RotationScope, version: str) -> QuerySet[Any]:
         """Those of them that are not sealed under ``version``, with their keys."""
         found = self.rows(scope).exclude(**{self.version: version})
         return found if self.about == "pk" else found.select_related("key")
@@ -79,34 +79,34 @@ class Shelf:
         return bool(found.update(**{self.version: new.kek_version}, **self.fields(old, new)))
 
 
-def _read_personal(row: PersonalKey) -> tuple[SealedSecret, Place]:
+def _read_personal(row: PersonalKey) -> tuple[SealedSecret, SealingContext]:
     sealed = SealedSecret(row.provider, row.kek_version, bytes(row.encrypted_secret_key or b""))
-    return sealed, Place(row.tenant_id, row.id, row.public_key or "", Purpose.PERSONAL_KEY)
+    return sealed, SealingContext(row.tenant_id, row.id, row.public_key or "", SecretPurpose.PERSONAL_KEY)
 
 
-def _read_half(row: PersonalKey) -> tuple[SealedSecret, Place]:
+def _read_half(row: PersonalKey) -> tuple[SealedSecret, SealingContext]:
     half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
     return half.sealed, half.place(row.tenant_id, row.id)
 
 
-def _read_coming_half(row: HalfRefresh) -> tuple[SealedSecret, Place]:
+def _read_coming_half(row: HalfRefresh) -> tuple[SealedSecret, SealingContext]:
     half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
     return half.sealed, half.place(row.key.tenant_id, row.key_id)
 
 
-def _read_half_a(row: Conversion) -> tuple[SealedSecret, Place]:
+def _read_half_a(row: Conversion) -> tuple[SealedSecret, SealingContext]:
     half = SealedHalf.unpack(bytes(row.half_a or b""), row.half_a_kek_version)
     return half.sealed, half.place(row.key.tenant_id, row.key_id)
 
 
-def _read_half_b(row: Conversion) -> tuple[SealedSecret, Place]:
+def _read_half_b(row: Conversion) -> tuple[SealedSecret, SealingContext]:
     half = SealedHalf.unpack(bytes(row.half_b or b""), row.half_b_kek_version)
     return half.sealed, parting_place_of(half.public, row.key.tenant_id, row.key_id)
 
 
-def _read_transport(row: TransportKey) -> tuple[SealedSecret, Place]:
+def _read_transport(row: TransportKey) -> tuple[SealedSecret, SealingContext]:
     sealed = SealedSecret(row.kek_provider, row.kek_version, bytes(row.encrypted_secret_key))
-    return sealed, Place(row.tenant_id, row.id, row.public_key, Purpose.TRANSPORT_KEY, row.key_id)
+    return sealed, SealingContext(row.tenant_id, row.id, row.public_key, SecretPurpose.TRANSPORT_KEY, row.key_id)
 
 
 def _half_fields(old: SealedRow, new: SealedSecret) -> dict[str, Any]:
@@ -114,8 +114,8 @@ def _half_fields(old: SealedRow, new: SealedSecret) -> dict[str, Any]:
     return {old.shelf.column: replace(half, sealed=new).pack()}
 
 
-_shelves: Final[list[Shelf]] = [
-    Shelf(
+_shelves: Final[list[SealedColumn]] = [
+    SealedColumn(
         "personal keys",
         PersonalKey,
         "encrypted_secret_key",
@@ -124,7 +124,7 @@ _shelves: Final[list[Shelf]] = [
         _read_personal,
         lambda old, new: {"encrypted_secret_key": new.blob, "provider": new.provider},
     ),
-    Shelf(
+    SealedColumn(
         "signer A's halves",
         PersonalKey,
         "encrypted_half_key",
@@ -133,7 +133,7 @@ _shelves: Final[list[Shelf]] = [
         _read_half,
         _half_fields,
     ),
-    Shelf(
+    SealedColumn(
         "remote-signer keys",
         TransportKey,
         "encrypted_secret_key",
@@ -142,7 +142,7 @@ _shelves: Final[list[Shelf]] = [
         _read_transport,
         lambda old, new: {"encrypted_secret_key": new.blob, "kek_provider": new.provider},
     ),
-    Shelf(
+    SealedColumn(
         "halves being renewed",
         HalfRefresh,
         "encrypted_half_key",
@@ -151,7 +151,7 @@ _shelves: Final[list[Shelf]] = [
         _read_coming_half,
         _half_fields,
     ),
-    Shelf(
+    SealedColumn(
         "halves A of keys being converted",
         Conversion,
         "half_a",
@@ -161,7 +161,7 @@ _shelves: Final[list[Shelf]] = [
         _half_fields,
         "half_a_kek_version",
     ),
-    Shelf(
+    SealedColumn(
         "halves B of keys being converted",
         Conversion,
         "half_b",
@@ -174,12 +174,12 @@ _shelves: Final[list[Shelf]] = [
 ]
 
 
-def add(shelf: Shelf) -> None:
+def add(shelf: SealedColumn) -> None:
     """Make another column known; called once, when the app is ready."""
     _shelves.append(shelf)
 
 
-def shelves() -> tuple[Shelf, ...]:
+def shelves() -> tuple[SealedColumn, ...]:
     """All of them, in the order in which a rotation goes over them."""
     return tuple(_shelves)
 
@@ -198,11 +198,11 @@ def current() -> SealedSecret:
 
     Asked by having a throw-away key made: whoever can seal can tell, and nobody has to hold a key-encryption key here.
     """
-    made = key_maker().generate(tenant_id=uuid4(), row_id=uuid4(), parent_id=None, purpose=Purpose.TRANSPORT_KEY)
+    made = key_maker().generate(tenant_id=uuid4(), row_id=uuid4(), parent_id=None, purpose=SecretPurpose.TRANSPORT_KEY)
     return made.sealed
 
 
-def stale(scope: Scope, version: str) -> int:
+def stale(scope: RotationScope, version: str) -> int:
     """How many secrets of ``scope`` are not sealed under ``version``."""
     counts: list[int] = [shelf.stale(scope, version).count() for shelf in _shelves]
     return sum(counts)

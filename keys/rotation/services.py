@@ -10,23 +10,23 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.lifecycle.text import clean_reason
 from keys.models import Rotation, RotationState
 from keys.rotation.errors import KeyRotationRunning, RotationNotFound, WrongScope
 from keys.rotation.jobs import actor_of, job_of, nudge_after_commit, scope_of
 from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 
 UNFINISHED: Final = (RotationState.PENDING, RotationState.RUNNING)
 _LOCK_CLASS: Final = 0x6B657973  # "keys": PostgreSQL's advisory locks have two halves
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RotationProgress:
     """How far it is. ``rate_per_second`` and ``seconds_left`` are None while nothing is known yet."""
 
     done: int
@@ -44,7 +44,7 @@ def start(
     *,
     actor: Actor,
     kind: str,
-    scope: Scope | str,
+    scope: RotationScope | str,
     dry_run: bool = False,
     nudge: bool = True,
     reason: str = "",
@@ -55,7 +55,7 @@ def start(
     The jobs bring it on; with ``nudge`` False they leave the first minute to the caller, who calls ``runner.step``.
     Raises NotPermitted, WrongScope, UnknownRotation, KeyRotationRunning, and what the kind refuses with.
     """
-    chosen, where = kind_of(kind), scope if isinstance(scope, Scope) else Scope.parse(scope)
+    chosen, where = kind_of(kind), scope if isinstance(scope, RotationScope) else RotationScope.parse(scope)
     _authorise(chosen, actor, where)
     if where.kind not in chosen.scopes:
         raise WrongScope
@@ -83,7 +83,7 @@ def resume(*, actor: Actor, rotation: Rotation, reason: str = "") -> Rotation:
         row.cursor, row.problem, row.waits, row.not_before, row.ended_at = "", "", 0, None, None
         row.failed, row.moved, row.report, row.heartbeat_at = 0, 0, {}, timezone.now()
         row.save()
-        write(row, Tag.ROTATION_RESUMED, actor, **_why(reason))
+        write(row, AuditTag.ROTATION_RESUMED, actor, **_why(reason))
         nudge_after_commit(row.id)
     return row
 
@@ -99,15 +99,15 @@ def cancel(*, actor: Actor, rotation: Rotation, reason: str = "") -> Rotation:
         row.fence += 1  # whoever works on it now finds the fence changed and undoes
         row.report = {**row.report, "seconds": seconds_of(row)}
         row.save()
-        write(row, Tag.ROTATION_CANCELLED, actor, done=row.done, **_why(reason))
+        write(row, AuditTag.ROTATION_CANCELLED, actor, done=row.done, **_why(reason))
     return row
 
 
-def progress(rotation: Rotation) -> Progress:
+def progress(rotation: Rotation) -> RotationProgress:
     """What to show of a row, without a query."""
     is_going = rotation.state == RotationState.RUNNING and rotation.rate > 0
     left = max(rotation.total - rotation.done - rotation.failed, 0)
-    return Progress(
+    return RotationProgress(
         rotation.done,
         rotation.failed,
         rotation.total,
@@ -144,12 +144,14 @@ def seconds_of(rotation: Rotation) -> float:
     return round(max((ended - begun).total_seconds(), 0.0), 3)
 
 
-def write(rotation: Rotation, tag: Tag, actor: Actor, outcome: Outcome = Outcome.OK, **data: Any) -> None:
+def write(
+    rotation: Rotation, tag: AuditTag, actor: Actor, outcome: AuditOutcome = AuditOutcome.OK, **data: Any
+) -> None:
     """An audit row about a rotation, in its tenant's chain or the platform's."""
     scope = scope_of(rotation)
     facts = {"rotation": rotation.id.hex, "kind": rotation.kind, "scope": rotation.scope, **data}
     key_id = scope.key_id.hex if scope.key_id else ""
-    record(Entry(chain_of(rotation.tenant_id), tag, outcome, actor, key_id=key_id, data=facts))
+    record(AuditEntry(chain_of(rotation.tenant_id), tag, outcome, actor, key_id=key_id, data=facts))
 
 
 @transaction.atomic
@@ -159,7 +161,7 @@ def _rehearse(kind: RotationKind, row: Rotation, reason: str) -> Rotation:
     row.total = kind.count(job_of(row))
     row.report = {"would_change": row.total}
     row.save(force_insert=True)
-    write(row, Tag.ROTATION_REHEARSED, actor_of(row), would_change=row.total, **_why(reason))
+    write(row, AuditTag.ROTATION_REHEARSED, actor_of(row), would_change=row.total, **_why(reason))
     return row
 
 
@@ -169,7 +171,7 @@ def _begin(row: Rotation, reason: str, *, nudge: bool) -> Rotation:
             _refuse_second(row)
             row.heartbeat_at = timezone.now()
             row.save(force_insert=True)
-            write(row, Tag.ROTATION_STARTED, actor_of(row), **_why(reason))
+            write(row, AuditTag.ROTATION_STARTED, actor_of(row), **_why(reason))
             if nudge:
                 nudge_after_commit(row.id)
     except IntegrityError:
@@ -194,7 +196,7 @@ def _refuse_second(row: Rotation) -> None:
             )
 
 
-def _authorise(kind: RotationKind, actor: Actor, scope: Scope) -> None:
+def _authorise(kind: RotationKind, actor: Actor, scope: RotationScope) -> None:
     with scopes_disabled():
         kind.authorise(actor, scope)
 

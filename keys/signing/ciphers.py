@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 from keys.errors import InvalidOperand
 
 
@@ -19,10 +19,10 @@ class Cipher(NamedTuple):
 
 
 _CIPHERS: Final[dict[str, Cipher]] = {
-    Method.NIP04_ENCRYPT: Cipher(nip04.encrypt, False),
-    Method.NIP04_DECRYPT: Cipher(nip04.decrypt, False),
-    Method.NIP44_ENCRYPT: Cipher(nip44.encrypt, True),
-    Method.NIP44_DECRYPT: Cipher(nip44.decrypt, True),
+    Nip46Method.NIP04_ENCRYPT: Cipher(nip04.encrypt, False),
+    Nip46Method.NIP04_DECRYPT: Cipher(nip04.decrypt, False),
+    Nip46Method.NIP44_ENCRYPT: Cipher(nip44.encrypt, True),
+    Nip46Method.NIP44_DECRYPT: Cipher(nip44.decrypt, True),
 }
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from keycast.crypto import musig, split
 from keycast.crypto.errors import CryptoError, SecretWiped
-from keycast.crypto.musig import Session
+from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import is_public_key
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
@@ -22,13 +22,13 @@ from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyE
 from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Grant, Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
 from keys.signing.protocol import Authoriser
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 # A reply may be lost with its connection, or a lease end in between: a second try helps, a third would not.
 ATTEMPTS: Final = 2
@@ -52,7 +52,9 @@ CAPABILITIES: Final = Capabilities(
 class CosignedSigner:
     """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM authorises. ``authorisers`` by provider."""
 
-    def __init__(self, vault: Vault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient) -> None:
+    def __init__(
+        self, vault: OpenKeyVault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient
+    ) -> None:
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
         self._halves: dict[UUID, set[UUID]] = {}
         self._computing: dict[tuple[int, UUID, bytes], asyncio.Lock] = {}
@@ -96,7 +98,7 @@ class CosignedSigner:
             answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, authorised, public)
             nonce_b, partial_b = await answer
             try:
-                session = Session(aggregate, public, nonce_b, event_id)
+                session = MusigSession(aggregate, public, nonce_b, event_id)
             except CryptoError:
                 raise CosignerMisbehaved from None
             # The whole signature is verified anyway. This tells a co-signer that misbehaves from a key that is
@@ -148,8 +150,8 @@ class CosignedSigner:
         aggregate = opened.aggregate(key)
         with split.ecdh_contribution(opened.keypair, aggregate, "A", point) as own:
             at, salt = authorisation.fresh()
-            digest = authorisation.digest(Purpose.ECDH, key.tenant_id, key.key_id, point, at, salt)
-            grant = Grant(at, salt, await self._authorised(key, digest))
+            digest = authorisation.digest(AuthorisationPurpose.ECDH, key.tenant_id, key.key_id, point, at, salt)
+            grant = UseAuthorisation(at, salt, await self._authorised(key, digest))
             half_a = opened.keypair.public_key
             answer = self._cosigner.ecdh(key.tenant_id, key.key_id, half_a, point, grant)
             with await answer as other:

@@ -5,8 +5,8 @@ Layout of a blob, version 1::
     0x01 ‖ length of the wrapped data key (2 bytes, big-endian) ‖ wrapped data key ‖ sealed secret
 
 The sealed secret is AES-256-GCM (keycast.crypto.aead) under the data key. Both layers are bound to the same place
-(``Place.binding``), so a blob moved to another row, tenant or purpose, or beside another public key, does not open.
-Re-wrapping under another key-encryption key touches the outer layer alone and never sees the secret.
+(``SealingContext.binding``), so a blob moved to another row, tenant or purpose, or beside another public key, does not
+open. Re-wrapping under another key-encryption key touches the outer layer alone and never sees the secret.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from keycast.crypto import aead
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.types import is_hex
 from keys.errors import KeyDamaged
-from keys.refs import Purpose, SealedSecret
+from keys.refs import SealedSecret, SecretPurpose
 from keys.signing.kms.protocol import KekProvider
 
 VERSION: Final = 1
@@ -31,7 +31,7 @@ _NO_PARENT: Final = bytes(16)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SealingContext:
     """Where a sealed secret belongs: its row, tenant, purpose and public key (64 hex digits).
 
     ``parent_id`` is the personal key that a transport key or a half serves; None for a personal key itself.
@@ -40,7 +40,7 @@ class Place:
     tenant_id: UUID
     row_id: UUID
     public_key: str
-    purpose: Purpose
+    purpose: SecretPurpose
     parent_id: UUID | None = None
 
     def binding(self) -> bytes:
@@ -52,7 +52,7 @@ class Place:
         return _DOMAIN + self.tenant_id.bytes + self.row_id.bytes + parent + public_key + self.purpose.value.encode()
 
 
-def seal(secret: SecretBytes, place: Place, provider: KekProvider) -> SealedSecret:
+def seal(secret: SecretBytes, place: SealingContext, provider: KekProvider) -> SealedSecret:
     """Seal ``secret`` for ``place`` under the provider's current key. Raises KekUnavailable."""
     binding = place.binding()
     with SecretBytes.random(aead.KEY_SIZE) as data_key:
@@ -61,7 +61,7 @@ def seal(secret: SecretBytes, place: Place, provider: KekProvider) -> SealedSecr
     return SealedSecret(provider.name, wrapped.kek_version, _pack(wrapped.blob, sealed))
 
 
-def unseal(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretBytes:
+def unseal(sealed: SealedSecret, place: SealingContext, provider: KekProvider) -> SecretBytes:
     """The secret; the caller wipes it and checks that it belongs to ``place.public_key``.
 
     Raises KeyDamaged when anything at all was altered or moved, KekUnavailable when the key-encryption key is away.
@@ -79,7 +79,7 @@ def unseal(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretB
             raise KeyDamaged from None
 
 
-def rewrap(sealed: SealedSecret, place: Place, old: KekProvider, new: KekProvider) -> SealedSecret:
+def rewrap(sealed: SealedSecret, place: SealingContext, old: KekProvider, new: KekProvider) -> SealedSecret:
     """The same secret under ``new``'s current key-encryption key, without opening the secret itself."""
     wrapped, inner = _unpack(sealed.blob)
     binding = place.binding()

@@ -22,7 +22,7 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.protocol import Authoriser, DamageReport, KeyMaker, Signer
 from keys.signing.service import SigningService
 from keys.signing.transport import OpenTransportKey, TransportService
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 CONVERSATIONS_PER_KEY: Final = 128
 CONVERSATIONS_PER_TRANSPORT: Final = 256
@@ -79,7 +79,7 @@ def served() -> tuple[tuple[str, str], ...]:
 def own_signers() -> dict[tuple[str, str], Signer]:
     """Every signer of this deployment, working in this process, by key mode and provider."""
     local = LocalSigner(
-        Vault(
+        OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, CONVERSATIONS_PER_KEY),
             registry.provider,
             LeasedCache(lease, settings.OPEN_KEYS_KEPT),
@@ -91,7 +91,7 @@ def own_signers() -> dict[tuple[str, str], Signer]:
 
 def cosigned_signer(authoriser: Authoriser) -> Signer:
     """The signer of keys that two processes hold a half each of, and that this one authorises."""
-    vault = Vault(
+    vault = OpenKeyVault(
         lambda keypair, tenant_id: OpenHalf(keypair, tenant_id, CONVERSATIONS_PER_KEY),
         registry.provider,
         LeasedCache(lease, settings.OPEN_KEYS_KEPT),
@@ -108,7 +108,7 @@ def make_signing_service(report: DamageReport) -> SigningService:
 
 def make_transport_service(report: DamageReport) -> TransportService:
     """A service over transport keys, which are open in this process wherever the signer is."""
-    kind = _remote().TransportVault if registry.is_elsewhere() else Vault[OpenTransportKey]
+    kind = _remote().TransportVault if registry.is_elsewhere() else OpenKeyVault[OpenTransportKey]
     vault = kind(
         lambda keypair, tenant_id: OpenTransportKey(keypair, tenant_id, CONVERSATIONS_PER_TRANSPORT),
         registry.provider,

@@ -21,9 +21,9 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged, KeyMismatch
-from keys.refs import KeyRef, Purpose, SealedSecret
+from keys.refs import KeyRef, SealedSecret, SecretPurpose
 from keys.signing import envelope
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.opened_key import OpenKey
 
@@ -54,19 +54,19 @@ class SealedHalf:
             raise KeyDamaged from None
         return cls(blob[1 : _NAME_AT - 1], SealedSecret(name, kek_version, blob[end:]))
 
-    def place(self, tenant_id: UUID, key_id: UUID) -> Place:
+    def place(self, tenant_id: UUID, key_id: UUID) -> SealingContext:
         """Where it belongs."""
         return place_of(self.public, tenant_id, key_id)
 
 
-def place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> Place:
+def place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
     """Where the half with this public key belongs: named by it, so that old and new halves can be open side by side."""
-    return Place(tenant_id, UUID(bytes=public[:16]), public.hex(), Purpose.SIGNER_HALF, key_id)
+    return SealingContext(tenant_id, UUID(bytes=public[:16]), public.hex(), SecretPurpose.SIGNER_HALF, key_id)
 
 
-def parting_place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> Place:
+def parting_place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
     """Where half B of a key being split belongs while signer A still has it, on its way to the co-signer."""
-    return Place(tenant_id, UUID(bytes=public[:16]), public.hex(), Purpose.PARTING_HALF, key_id)
+    return SealingContext(tenant_id, UUID(bytes=public[:16]), public.hex(), SecretPurpose.PARTING_HALF, key_id)
 
 
 def seal_half(keypair: Keypair, secret: SecretBytes, tenant_id: UUID, key_id: UUID, kek: KekProvider) -> SealedHalf:

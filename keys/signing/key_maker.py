@@ -11,12 +11,12 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import crash
 from keys.errors import SecretRefused
-from keys.refs import KeyRef, Purpose, SealedSecret
+from keys.refs import KeyRef, SealedSecret, SecretPurpose
 from keys.signing import envelope
-from keys.signing.cosigning.authorisation import Grant
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf, aggregate_of, half_of, parting_place_of, seal_half
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import KekState, NewKey, SplitKey
@@ -38,16 +38,16 @@ class LocalKeyMaker:
     ) -> None:
         self._current, self._providers, self._cosigner = current, providers, cosigner
 
-    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
+    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: SecretPurpose) -> NewKey:
         """A fresh random key. Raises KekUnavailable."""
         keypair, secret = Keypair.generate()
         with keypair, secret:
-            place = Place(tenant_id, row_id, keypair.public_key_hex, purpose, parent_id)
+            place = SealingContext(tenant_id, row_id, keypair.public_key_hex, purpose, parent_id)
             return NewKey(place.public_key, self._seal(secret, place))
 
-    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: Purpose) -> NewKey:
+    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: SecretPurpose) -> NewKey:
         """An imported key. Raises SecretRefused, KekUnavailable."""
-        place = Place(tenant_id, row_id, self.public_key_of(secret), purpose)
+        place = SealingContext(tenant_id, row_id, self.public_key_of(secret), purpose)
         return NewKey(place.public_key, self._seal(secret, place))
 
     def public_key_of(self, secret: SecretBytes) -> str:
@@ -58,7 +58,7 @@ class LocalKeyMaker:
         except CryptoError:
             raise SecretRefused from None
 
-    def rewrap(self, sealed: SealedSecret, place: Place) -> SealedSecret:
+    def rewrap(self, sealed: SealedSecret, place: SealingContext) -> SealedSecret:
         """The same secret, sealed anew. Raises KeyDamaged, KeyMismatch, KekUnavailable."""
         provider = self._current()
         with opened(sealed, place, self._providers(sealed.provider)) as secret:
@@ -66,7 +66,7 @@ class LocalKeyMaker:
         unlock(again, place, provider).wipe()
         return again
 
-    def split(self, sealed: SealedSecret, place: Place) -> SplitKey:
+    def split(self, sealed: SealedSecret, place: SealingContext) -> SplitKey:
         """See keys.signing.protocol. Raises KeyDamaged, KeyMismatch, KekUnavailable."""
         with opened(sealed, place, self._providers(sealed.provider)) as secret:
             return split_key(secret, place, self._current())
@@ -84,7 +84,7 @@ class LocalKeyMaker:
 
     def split_secret(self, secret: SecretBytes, *, tenant_id: UUID, key_id: UUID) -> SplitKey:
         """See keys.signing.protocol. Raises SecretRefused, KekUnavailable."""
-        place = Place(tenant_id, key_id, self.public_key_of(secret), Purpose.PERSONAL_KEY)
+        place = SealingContext(tenant_id, key_id, self.public_key_of(secret), SecretPurpose.PERSONAL_KEY)
         return split_key(secret, place, self._current())
 
     def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
@@ -93,7 +93,7 @@ class LocalKeyMaker:
         with keypair, secret:
             return seal_half(keypair, secret, tenant_id, key_id, self._current())
 
-    def agree(self, key: KeyRef, new: SealedHalf, grant: Grant) -> tuple[bytes, bytes]:
+    def agree(self, key: KeyRef, new: SealedHalf, grant: UseAuthorisation) -> tuple[bytes, bytes]:
         """See keys.signing.protocol. Raises KeyDamaged, KekUnavailable, keys.signing.cosigning.errors."""
         old, hsm = half_of(key), key.hsm
         assert hsm is not None  # noqa: S101 -- half_of refused such a key
@@ -113,10 +113,10 @@ class LocalKeyMaker:
     def _opened_half(self, key: KeyRef, half: SealedHalf) -> Keypair:
         return unlock(half.sealed, half.place(key.tenant_id, key.key_id), self._providers(half.sealed.provider))
 
-    def _seal(self, secret: SecretBytes, place: Place) -> SealedSecret:
+    def _seal(self, secret: SecretBytes, place: SealingContext) -> SealedSecret:
         provider = self._current()
         sealed = envelope.seal(secret, place, provider)
         # A personal key exists nowhere else: be sure that what is about to be stored opens again.
-        if place.purpose is Purpose.PERSONAL_KEY:
+        if place.purpose is SecretPurpose.PERSONAL_KEY:
             unlock(sealed, place, provider).wipe()
         return sealed

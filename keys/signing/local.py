@@ -10,11 +10,11 @@ from keycast.crypto.errors import CryptoError, SecretWiped
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
-from keys.refs import Capabilities, KeyRef, Purpose
+from keys.refs import Capabilities, KeyRef, SecretPurpose
 from keys.signing.ciphers import Cipher, cipher_of
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.opened_key import OpenKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ CAPABILITIES: Final = Capabilities(
 class LocalSigner:
     """A Signer (keys.signing.protocol). Never suspends while the key is open or its key-encryption key is local."""
 
-    def __init__(self, vault: Vault[OpenKey]) -> None:
+    def __init__(self, vault: OpenKeyVault[OpenKey]) -> None:
         self._vault = vault
 
     def capabilities(self, key: KeyRef) -> Capabilities:
@@ -72,9 +72,9 @@ class LocalSigner:
                 opened.wipe()
 
 
-def place(key: KeyRef) -> Place:
+def place(key: KeyRef) -> SealingContext:
     """Where a personal key's secret belongs."""
-    return Place(key.tenant_id, key.key_id, key.public_key, Purpose.PERSONAL_KEY)
+    return SealingContext(key.tenant_id, key.key_id, key.public_key, SecretPurpose.PERSONAL_KEY)
 
 
 def _applied(cipher: Cipher, opened: OpenKey, peer: str, text: str) -> str:

@@ -13,7 +13,7 @@ from keycast.nostr import nip04, nip44
 from keycast.nostr.types import is_hex
 
 
-class ConversationBudget:
+class ConversationKeyBudget:
     """How many conversation keys the process may keep at once, over all open keys; beyond it they are not kept."""
 
     def __init__(self, limit: int) -> None:
@@ -35,7 +35,7 @@ class ConversationBudget:
             self._count -= count
 
 
-BUDGET: Final = ConversationBudget(65_536)
+BUDGET: Final = ConversationKeyBudget(65_536)
 
 
 def peer_bytes(peer: str) -> bytes:

@@ -13,9 +13,9 @@ from uuid import UUID
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged
-from keys.refs import Capabilities, HsmRef, KeyRef, Purpose, SealedSecret, TransportRef
-from keys.signing.cosigning.authorisation import Grant
-from keys.signing.envelope import Place
+from keys.refs import Capabilities, HsmRef, KeyRef, SealedSecret, SecretPurpose, TransportRef
+from keys.signing.cosigning.authorisation import UseAuthorisation
+from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 
 #: Told of stored material that failed its check: the personal key's id, and how it failed.
@@ -132,11 +132,11 @@ class Authoriser(Protocol):
 class KeyMaker(Protocol):
     """Makes and adopts secrets, and hands back only sealed ones. May block: call it from a thread, not the loop."""
 
-    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
+    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: SecretPurpose) -> NewKey:
         """A fresh random key, sealed for the row that will hold it."""
         ...
 
-    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: Purpose) -> NewKey:
+    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: SecretPurpose) -> NewKey:
         """An imported key, sealed for the row that will hold it. The caller still owns, and wipes, ``secret``."""
         ...
 
@@ -144,7 +144,7 @@ class KeyMaker(Protocol):
         """The public key (64 hex digits) of a secret; ``SecretRefused`` when it is no valid scalar."""
         ...
 
-    def rewrap(self, sealed: SealedSecret, place: Place) -> SealedSecret:
+    def rewrap(self, sealed: SealedSecret, place: SealingContext) -> SealedSecret:
         """The same secret sealed anew: by the provider, and under the version, that fresh secrets are sealed with now.
 
         It opens to the public key of ``place`` before, and again after. ``sealed`` stays as good as it was: whoever
@@ -153,7 +153,7 @@ class KeyMaker(Protocol):
         """
         ...
 
-    def split(self, sealed: SealedSecret, place: Place) -> SplitKey:
+    def split(self, sealed: SealedSecret, place: SealingContext) -> SplitKey:
         """Open a personal key, split it into halves drawn at random, and seal both: nothing open leaves the maker.
 
         ``sealed`` stays as good as it was; each call draws other halves. Raises ``KeyDamaged`` (``KeyMismatch``),
@@ -181,7 +181,7 @@ class KeyMaker(Protocol):
         """A fresh half A, sealed for ``keys.signing.half.place_of``; its point has an even Y."""
         ...
 
-    def agree(self, key: KeyRef, new: SealedHalf, grant: Grant) -> tuple[bytes, bytes]:
+    def agree(self, key: KeyRef, new: SealedHalf, grant: UseAuthorisation) -> tuple[bytes, bytes]:
         """Have the co-signer draw its new half beside ``new``: its public half (x-only), and the tweak (32 bytes).
 
         With both, the new halves make ``key``'s public key. ``grant`` authorises it; repeatable with a new one. Opens

@@ -10,14 +10,14 @@ from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged
 from keys.signing import envelope
 from keys.signing.cosigning.errors import CosignerMisbehaved
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import parting_place_of, place_of
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import SplitKey
 from keys.signing.vault import unlock
 
 
-def split_key(secret: SecretBytes, place: Place, kek: KekProvider) -> SplitKey:
+def split_key(secret: SecretBytes, place: SealingContext, kek: KekProvider) -> SplitKey:
     """Halves of the key at ``place``, which together are that key again, each sealed and opened once to be sure.
 
     Raises KeyDamaged when they are not, KekUnavailable. ``secret`` stays the caller's to wipe.

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 MAX_INTERVAL: Final = 0.5
 
 
-class Swept(Protocol):
+class SweptCache(Protocol):
     """A cache that the sweeper looks after."""
 
     def __len__(self) -> int: ...
@@ -31,13 +31,13 @@ class Sweeper:
 
     def __init__(self) -> None:
         # Weak, so that a cache nobody uses any more goes with its owner.
-        self._caches: weakref.WeakSet[Swept] = weakref.WeakSet()
+        self._caches: weakref.WeakSet[SweptCache] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._interval = MAX_INTERVAL
-        self._forking: list[Swept] = []
+        self._forking: list[SweptCache] = []
 
-    def watch(self, cache: Swept) -> None:
+    def watch(self, cache: SweptCache) -> None:
         """Sweep this cache too, for as long as it lives."""
         with self._lock:
             self._caches.add(cache)
@@ -62,7 +62,7 @@ class Sweeper:
                     self._thread = None
                     return
 
-    def _watched(self) -> list[Swept]:
+    def _watched(self) -> list[SweptCache]:
         with self._lock:
             return list(self._caches)
 

@@ -7,18 +7,18 @@ from uuid import UUID
 from keycast.crypto.errors import CryptoError, SecretWiped
 from keycast.nostr import nip44
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
-from keys.refs import Purpose, TransportRef
-from keys.signing.envelope import Place
+from keys.refs import SecretPurpose, TransportRef
+from keys.signing.envelope import SealingContext
 from keys.signing.opened_key import OpenKey
 from keys.signing.protocol import DamageReport
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 MAX_REQUEST = 384 * 1024
 """Bytes of plaintext that are read of a request: more than we would process, so that the client hears an error."""
 
 
 class OpenTransportKey(OpenKey):
-    """An OpenTransport (keys.signing.protocol)."""
+    """An OpenTransportKeyRequest (keys.signing.protocol)."""
 
     __slots__ = ()
 
@@ -53,7 +53,7 @@ class OpenTransportKey(OpenKey):
 class TransportService:
     """A TransportOpener (keys.signing.protocol) over keys sealed for this process."""
 
-    def __init__(self, vault: Vault[OpenTransportKey], report: DamageReport) -> None:
+    def __init__(self, vault: OpenKeyVault[OpenTransportKey], report: DamageReport) -> None:
         self._vault = vault
         self._report = report
 
@@ -77,6 +77,6 @@ class TransportService:
         self._vault.forget_all()
 
 
-def place(ref: TransportRef) -> Place:
+def place(ref: TransportRef) -> SealingContext:
     """Where a transport key's secret belongs."""
-    return Place(ref.tenant_id, ref.transport_id, ref.public_key, Purpose.TRANSPORT_KEY, ref.key_id)
+    return SealingContext(ref.tenant_id, ref.transport_id, ref.public_key, SecretPurpose.TRANSPORT_KEY, ref.key_id)

@@ -15,7 +15,7 @@ from keys.errors import KeyDamaged, KeyMismatch
 from keys.refs import SealedSecret
 from keys.signing import envelope
 from keys.signing.cache import LeasedCache
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.opened_key import OpenKey
 
@@ -24,7 +24,7 @@ _ZERO_KEY: Final = SecretBytes.zero(aead.KEY_SIZE)
 _ZERO_BLOB: Final = aead.seal(_ZERO_KEY, bytes(envelope.SECRET_SIZE), b"")
 
 
-class Vault(Generic[V]):
+class OpenKeyVault(Generic[V]):
     """Open keys of one kind, by row id. ``make`` turns a keypair and its tenant into what is kept.
 
     ``providers`` finds a key-encryption key provider by name. A provider that blocks is called from a thread, once
@@ -40,7 +40,7 @@ class Vault(Generic[V]):
         self._make = make
         self._providers = providers
         self._cache = cache
-        self._opening: dict[tuple[int, Place, bytes], asyncio.Task[V]] = {}
+        self._opening: dict[tuple[int, SealingContext, bytes], asyncio.Task[V]] = {}
 
     def cached(self, row_id: UUID, tenant_id: UUID, public_key: str) -> V | None:
         """The key if it is open, and only if it is the one that the caller's row names."""
@@ -50,7 +50,7 @@ class Vault(Generic[V]):
             return None
         return opened
 
-    async def open(self, sealed: SealedSecret, place: Place) -> V:
+    async def open(self, sealed: SealedSecret, place: SealingContext) -> V:
         """The open key. One with ``is_kept`` False belongs to the caller, who wipes it after use.
 
         Raises KeyDamaged (KeyMismatch when it opens to another public key) and KekUnavailable.
@@ -64,7 +64,7 @@ class Vault(Generic[V]):
 
         return await (self._in_flight(opening, sealed, place) if self._cache.keeps else opening())
 
-    def open_now(self, sealed: SealedSecret, place: Place, provider: KekProvider) -> V:
+    def open_now(self, sealed: SealedSecret, place: SealingContext, provider: KekProvider) -> V:
         """Like ``open``, on this thread, however long the provider takes."""
         # Before the key is opened: if it is forgotten while it is, the cache does not take it.
         ticket = self._cache.ticket(place.row_id)
@@ -83,12 +83,14 @@ class Vault(Generic[V]):
         """Wipe every key now."""
         self._cache.forget_all()
 
-    def _keep(self, keypair: Keypair, place: Place, ticket: tuple[int, int]) -> V:
+    def _keep(self, keypair: Keypair, place: SealingContext, ticket: tuple[int, int]) -> V:
         opened = self._make(keypair, place.tenant_id)
         opened.is_kept = self._cache.put(place.row_id, opened, ticket)
         return opened
 
-    async def _in_flight(self, opening: Callable[[], Coroutine[Any, Any, V]], sealed: SealedSecret, place: Place) -> V:
+    async def _in_flight(
+        self, opening: Callable[[], Coroutine[Any, Any, V]], sealed: SealedSecret, place: SealingContext
+    ) -> V:
         """One opening for all who wait for the same key."""
         # By loop, for a task belongs to one; by blob, so that nobody gets what the row held before it was sealed anew.
         flight = (id(asyncio.get_running_loop()), place, sealed.blob)
@@ -100,7 +102,7 @@ class Vault(Generic[V]):
         # One who is cancelled must not end the opening for the others who wait for it.
         return await asyncio.shield(task)
 
-    def _landed(self, flight: tuple[int, Place, bytes], task: asyncio.Task[V]) -> None:
+    def _landed(self, flight: tuple[int, SealingContext, bytes], task: asyncio.Task[V]) -> None:
         del self._opening[flight]
         if not task.cancelled():
             task.exception()  # looked at, so that nobody is told of it when every waiter has gone
@@ -115,13 +117,13 @@ def _overwrite_registers() -> None:
     aead.open_into(_ZERO_KEY, _ZERO_BLOB, b"").wipe()
 
 
-def unlock(sealed: SealedSecret, place: Place, provider: KekProvider) -> Keypair:
+def unlock(sealed: SealedSecret, place: SealingContext, provider: KekProvider) -> Keypair:
     """The keypair of a sealed secret, if its public key, derived again, is the one of ``place`` (threats K5)."""
     with envelope.unseal(sealed, place, provider) as secret:
         return _checked(secret, place)
 
 
-def opened(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretBytes:
+def opened(sealed: SealedSecret, place: SealingContext, provider: KekProvider) -> SecretBytes:
     """The secret itself, checked as by ``unlock``; the caller wipes it."""
     secret = envelope.unseal(sealed, place, provider)
     try:
@@ -132,7 +134,7 @@ def opened(sealed: SealedSecret, place: Place, provider: KekProvider) -> SecretB
     return secret
 
 
-def _checked(secret: SecretBytes, place: Place) -> Keypair:
+def _checked(secret: SecretBytes, place: SealingContext) -> Keypair:
     try:
         keypair = Keypair.from_secret(secret)
     except CryptoError:

@@ -14,7 +14,7 @@ from keys.models import KeyState, PersonalKey
 from keys.refs import HsmRef
 from keys.signing import factory
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Grant, Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.half import SealedHalf
@@ -89,17 +89,19 @@ async def _bring_to(
     elif wanted == "disabled":
         await client.disable(row.tenant_id, row.id)
     else:
-        grant = await granted(row, authoriser(), Purpose.ENABLE, bytes.fromhex(row.public_key or ""))
+        grant = await granted(row, authoriser(), AuthorisationPurpose.ENABLE, bytes.fromhex(row.public_key or ""))
         await client.enable(row.tenant_id, row.id, grant)
     return True
 
 
-async def granted(row: PersonalKey, authoriser: Authoriser, purpose: Purpose, subject: bytes) -> Grant:
+async def granted(
+    row: PersonalKey, authoriser: Authoriser, purpose: AuthorisationPurpose, subject: bytes
+) -> UseAuthorisation:
     """A fresh authorisation by the row's HSM key."""
     hsm = HsmRef(row.kms_key_name, row.kms_key_version, row.kms_public_key, row.key_tweak, row.cosigner)
     at, salt = authorisation.fresh()
     digest = authorisation.digest(purpose, row.tenant_id, row.id, subject, at, salt)
-    return Grant(at, salt, await authoriser.authorise(hsm, digest))
+    return UseAuthorisation(at, salt, await authoriser.authorise(hsm, digest))
 
 
 def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | None) -> None:

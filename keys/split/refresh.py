@@ -28,7 +28,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.cosigner import crash
@@ -38,7 +38,7 @@ from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
 from keys.models.hsm import Succession
-from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay
 from keys.signing.half import SealedHalf
@@ -135,7 +135,7 @@ def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> Hal
 def _agree(going: HalfRefresh, authoriser: Authoriser, client: CosignerClient | None) -> None:
     """Opening halves is the signer's business; the two differences stay with it and with the co-signer."""
     row, new = going.key, _new_half_of(going)
-    grant = blocking(lambda _: granted(row, authoriser, Purpose.REFRESH, new.public), client)
+    grant = blocking(lambda _: granted(row, authoriser, AuthorisationPurpose.REFRESH, new.public), client)
     half_b, tweak = maker_for(client).agree(key_ref(row), new, grant)
     going.cosigner, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
     changed = HalfRefresh.objects.filter(pk=going.pk, step=RefreshStep.DRAWN, new_half=going.new_half)
@@ -162,7 +162,7 @@ def _switch(actor: Actor, going: HalfRefresh) -> None:
         found.step, found.encrypted_half_key, found.switched_at = RefreshStep.SWITCHED, None, timezone.now()
         found.save(update_fields=["step", "encrypted_half_key", "switched_at"])
         forget_after_commit(row.id)
-        audit.write(row, Tag.KEY_HALVES_REFRESHED, actor)
+        audit.write(row, AuditTag.KEY_HALVES_REFRESHED, actor)
 
 
 def _half_of(row: PersonalKey) -> SealedHalf:

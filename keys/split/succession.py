@@ -31,13 +31,13 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.cosigner import crash
 from keys.errors import NoCapability
 from keys.hsm.errors import HsmKeyUnusable
-from keys.hsm.protocol import HsmKeyKeeper, HsmKeyPhase
+from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.lifecycle.states import require_active
@@ -45,7 +45,7 @@ from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import Succession, SuccessionStep
 from keys.refs import HsmRef
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised
 from keys.signing.protocol import Authoriser
@@ -62,7 +62,7 @@ def succeed(
     actor: Actor,
     key: PersonalKey,
     authoriser: Authoriser,
-    keeper: HsmKeyKeeper,
+    keeper: HsmKeyManager,
     client: CosignerClient | None = None,
 ) -> None:
     """Have a new HSM key authorise; resumes a succession that was broken off. ``finish_due`` ends it later.
@@ -87,7 +87,9 @@ def succeed(
         crash.point("s-switched")
 
 
-def resume(authorisers: Callable[[str], Authoriser], keeper: HsmKeyKeeper, client: CosignerClient | None = None) -> int:
+def resume(
+    authorisers: Callable[[str], Authoriser], keeper: HsmKeyManager, client: CosignerClient | None = None
+) -> int:
     """Go on with every succession that was broken off before its switch; returns how many switched. For a job."""
     with scopes_disabled():
         waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
@@ -95,7 +97,7 @@ def resume(authorisers: Callable[[str], Authoriser], keeper: HsmKeyKeeper, clien
         return sum(_attempt(key, authorisers(key.provider), keeper, client) for key in keys)
 
 
-def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyKeeper, client: CosignerClient | None) -> bool:
+def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:
     """One that cannot go on now (its key locked, the HSM away) holds up no other."""
     try:
         succeed(actor=Actor.system("jobs"), key=key, authoriser=authoriser, keeper=keeper, client=client)
@@ -106,7 +108,7 @@ def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyKeeper, cli
     return True
 
 
-def finish_due(keeper: HsmKeyKeeper, now: datetime | None = None, client: CosignerClient | None = None) -> int:
+def finish_due(keeper: HsmKeyManager, now: datetime | None = None, client: CosignerClient | None = None) -> int:
     """End the old HSM key of every succession that switched long enough ago; returns how many. For a job."""
     before = (now or timezone.now()) - GRACE
     with scopes_disabled():
@@ -137,7 +139,7 @@ def _begin(actor: Actor, key: PersonalKey) -> Succession:
     )
 
 
-def _make(going: Succession, keeper: HsmKeyKeeper) -> None:
+def _make(going: Succession, keeper: HsmKeyManager) -> None:
     status = keeper.check(going.kms_key_name)
     if status.phase is HsmKeyPhase.MISSING:
         keeper.create(going.kms_key_name.rpartition("/")[2])
@@ -161,7 +163,7 @@ def _accept(going: Succession, authoriser: Authoriser, client: CosignerClient | 
             return  # told before, or put there by an operator on the co-signer's machine
         subject = authorisation.succession(present, new)
         try:
-            grant = await granted(row, authoriser, Purpose.SUCCEED, subject)
+            grant = await granted(row, authoriser, AuthorisationPurpose.SUCCEED, subject)
         except HsmKeyUnusable:
             raise SuccessorNotAuthorised.of(row.id, going.kms_public_key) from None
         await b.succeed_authoriser(row.tenant_id, row.id, new, grant)
@@ -183,10 +185,10 @@ def _switch(actor: Actor, going: Succession) -> None:
         row.save(update_fields=["kms_key_name", "kms_key_version", "kms_public_key", "authoriser_since"])
         found.step, found.switched_at = SuccessionStep.SWITCHED, timezone.now()
         found.save(update_fields=["step", "switched_at"])
-        audit.write(row, Tag.HSM_KEY_REPLACED, actor, before=found.old_version, hsm_key=row.kms_key_version)
+        audit.write(row, AuditTag.HSM_KEY_REPLACED, actor, before=found.old_version, hsm_key=row.kms_key_version)
 
 
-def _finish(going: Succession, keeper: HsmKeyKeeper, client: CosignerClient | None) -> bool:
+def _finish(going: Succession, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:
     key, new = going.key, bytes.fromhex(going.kms_public_key)
     try:
         blocking(lambda b: b.settle_authoriser(key.tenant_id, key.id, new), client)
@@ -200,18 +202,18 @@ def _finish(going: Succession, keeper: HsmKeyKeeper, client: CosignerClient | No
         row = locked_row(key)
         gone, _ = Succession.objects.filter(pk=going.pk, step=SuccessionStep.SWITCHED).delete()
         if gone:
-            audit.write(row, Tag.HSM_KEY_DISABLED, Actor.system("jobs"), hsm_key=going.old_version)
+            audit.write(row, AuditTag.HSM_KEY_DISABLED, Actor.system("jobs"), hsm_key=going.old_version)
     return bool(gone)
 
 
-def _disable(keeper: HsmKeyKeeper, version: str) -> None:
+def _disable(keeper: HsmKeyManager, version: str) -> None:
     try:
         keeper.disable(version)
     except HsmKeyUnusable:
         logger.info("the old HSM key was gone already")  # destroyed, or scheduled for it
 
 
-def _clear(going: Succession, keeper: HsmKeyKeeper) -> bool:
+def _clear(going: Succession, keeper: HsmKeyManager) -> bool:
     """The key itself has ended: what its row does not name any more, or does not name yet, ends with it."""
     unnamed = [going.old_version] if going.step == SuccessionStep.SWITCHED else keeper.versions(going.kms_key_name)
     try:

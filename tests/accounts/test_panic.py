@@ -13,17 +13,17 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts import services as people
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import Role, StaffRole, Tenant, User
 from accounts.models.panic import HeldBy, Release
 from accounts.panic import services
 from accounts.panic.health import locks
 from accounts.panic.selectors import deployment_lock
 from accounts.staff.approvals import services as approvals
-from accounts.staff.approvals.errors import ApprovalRequired, OwnRequest
+from accounts.staff.approvals.errors import ApprovalRequired, OwnApprovalRequest
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError, NotPermitted
 from tests.keys.conftest import make_key, make_user
 
@@ -81,7 +81,7 @@ def test_members_auditors_and_support_cannot_lock_the_deployment(owner):
 
 
 def test_a_lock_of_the_deployment_wants_a_reason_and_happens_once(officers):
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         services.lock_deployment(actor=officers[0], reason=" ")
     services.lock_deployment(actor=officers[0], reason="keys are leaking")
     with pytest.raises(Conflict):
@@ -98,13 +98,13 @@ def test_one_officer_locks_the_deployment_and_two_unlock_it(officers, django_cap
     with pytest.raises(ApprovalRequired):
         services.unlock_deployment(actor=first, reason="over")
     asked = approvals.ask(actor=first, kind=services.UNLOCK_DEPLOYMENT, target_id="", reason="over")
-    with pytest.raises(OwnRequest):
+    with pytest.raises(OwnApprovalRequest):
         approvals.approve(actor=first, approval=asked, reason="me")
     assert deployment_lock().locked_at is not None
     approvals.approve(actor=second, approval=asked, reason="seen")
     assert deployment_lock().locked_at is None
     assert locks().is_ok
-    row = AuditRow.objects.get(tag=Tag.DEPLOYMENT_UNLOCKED)
+    row = AuditRow.objects.get(tag=AuditTag.DEPLOYMENT_UNLOCKED)
     assert "officer0@staff.example" in row.data
 
 
@@ -155,7 +155,7 @@ def test_a_person_is_unlocked_by_their_own_word_and_an_administrators(tenant, me
         services.grant_release(actor=Actor.user(member), release=release)
     services.grant_release(actor=Actor.user(owner), release=release)
     assert fresh(member).locked_at is None
-    assert AuditRow.objects.filter(tag=Tag.RELEASE_GRANTED).count() == 1
+    assert AuditRow.objects.filter(tag=AuditTag.RELEASE_GRANTED).count() == 1
     with pytest.raises(Conflict):
         services.refuse_release(actor=Actor.user(owner), release=release)
 

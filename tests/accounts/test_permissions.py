@@ -8,11 +8,11 @@ from uuid import uuid4
 import pytest
 
 from accounts.models import Membership, Role, Tenant, User
-from accounts.permissions import Action, Granted, Refused, can, decide, require
+from accounts.permissions import MemberPermission, PermissionGranted, PermissionRefused, can, decide, require
 from keycast.base.errors import NotFound, NotPermitted
 
 TENANT, OTHER = Tenant(slug="news"), Tenant(slug="club")
-A, V = Action, list(Role)
+A, V = MemberPermission, list(Role)
 ALLOWED = {
     # action: (roles with their own thing, roles with another member's)
     A.VIEW_KEY: ({"owner", "admin", "member", "auditor"}, {"owner", "admin", "auditor"}),
@@ -37,15 +37,15 @@ def key_of(owner: Membership) -> SimpleNamespace:
 
 
 @pytest.mark.parametrize("action", A)
-def test_nobody_may_do_anything_without_an_active_membership_of_an_open_tenant(action: Action) -> None:
+def test_nobody_may_do_anything_without_an_active_membership_of_an_open_tenant(action: MemberPermission) -> None:
     closed = Tenant(slug="x", state=Tenant.State.SUSPENDED)
     for nobody in (None, member("owner", state="suspended"), member("owner", is_active=False), member("owner", closed)):
-        assert isinstance(decide(nobody, action), Refused)
+        assert isinstance(decide(nobody, action), PermissionRefused)
 
 
 @pytest.mark.parametrize("action", A)
 @pytest.mark.parametrize("role", V)
-def test_things_of_another_tenant_do_not_exist(action: Action, role: str) -> None:
+def test_things_of_another_tenant_do_not_exist(action: MemberPermission, role: str) -> None:
     for thing in (key_of(member(tenant=OTHER)), member("owner", OTHER), member("member", OTHER)):
         with pytest.raises(NotFound):
             require(member(role), action, thing)
@@ -53,7 +53,7 @@ def test_things_of_another_tenant_do_not_exist(action: Action, role: str) -> Non
 
 @pytest.mark.parametrize("role", V)
 @pytest.mark.parametrize("action", ALLOWED)
-def test_keys_and_connections_follow_the_table(action: Action, role: str) -> None:
+def test_keys_and_connections_follow_the_table(action: MemberPermission, role: str) -> None:
     me, own, others = member(role), *ALLOWED[action]
     assert can(me, action, key_of(me)) is (role in own)
     assert can(me, action, key_of(member())) is (role in others)
@@ -69,7 +69,7 @@ def test_a_member_does_not_learn_that_another_members_key_exists() -> None:
 
 
 @pytest.mark.parametrize("action", LEADERS_ONLY)
-def test_only_owners_and_administrators_lead(action: Action) -> None:
+def test_only_owners_and_administrators_lead(action: MemberPermission) -> None:
     assert {role for role in V if can(member(role), action)} == {"owner", "admin"}
 
 
@@ -78,7 +78,7 @@ def test_auditors_read_and_members_do_not() -> None:
 
 
 @pytest.mark.parametrize("action", [A.CHANGE_ROLE, A.SUSPEND_MEMBER, A.REMOVE_MEMBER])
-def test_nobody_changes_their_own_place_and_owners_answer_to_owners(action: Action) -> None:
+def test_nobody_changes_their_own_place_and_owners_answer_to_owners(action: MemberPermission) -> None:
     owner, admin = member("owner"), member("admin")
     assert not can(owner, action, owner)
     assert not can(admin, action, owner)
@@ -86,7 +86,7 @@ def test_nobody_changes_their_own_place_and_owners_answer_to_owners(action: Acti
     assert can(owner, action, member("owner"))
     assert can(owner, action, Role.OWNER)
     assert can(admin, action, member("auditor"))
-    assert isinstance(decide(admin, action, member("member")), Granted)
+    assert isinstance(decide(admin, action, member("member")), PermissionGranted)
 
 
 def test_every_action_is_in_the_table() -> None:

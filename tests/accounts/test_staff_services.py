@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
 from pytest_django import DjangoCaptureOnCommitCallbacks
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import Invitation, StaffRole, Tenant, User
 from accounts.services import (
     add_member,
@@ -40,7 +40,7 @@ from accounts.staff.approvals.services import approve, ask
 from accounts.staff.health import officers
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from tests.accounts.conftest import ACTOR
 
@@ -98,14 +98,14 @@ def test_one_officer_asks_and_another_makes_staff(officer: User, second: User, a
     approve(actor=Actor.staff(second), approval=request, reason="yes")
     alice.refresh_from_db()
     assert (alice.is_staff, alice.staff_role) == (True, "auditor")
-    row = AuditRow.objects.get(tag=Tag.USER_MADE_STAFF, data__contains=alice.pk.hex)
+    row = AuditRow.objects.get(tag=AuditTag.USER_MADE_STAFF, data__contains=alice.pk.hex)
     assert row.actor_id == second.pk.hex
     assert officer.email in row.data
 
 
 @pytest.mark.parametrize("parameters", [{}, {"role": ""}, {"role": "root"}, {"role": None}])
 def test_an_unknown_role_cannot_be_asked_for(parameters: dict[str, Any], officer: User, alice: User) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         ask(
             actor=Actor.staff(officer),
             kind="set-staff-role",
@@ -127,7 +127,7 @@ def test_an_operator_does_not_even_ask_for_it(operator: User, alice: User) -> No
 
 
 def test_making_staff_twice_and_an_unknown_role_are_refused(alice: User) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         make_staff(actor=ACTOR, user=alice, role="root")
     make_staff(actor=ACTOR, user=alice, role=OPERATOR)
     for attempt in (make_staff, change_staff_role):
@@ -181,7 +181,7 @@ def test_two_persons_lock_a_tenant(operator: User, officer: User, news: Tenant) 
     approve(actor=Actor.staff(officer), approval=request, reason="agreed")
     news.refresh_from_db()
     assert news.state == Tenant.State.LOCKED
-    row = AuditRow.objects.get(tag=Tag.TENANT_LOCKED)
+    row = AuditRow.objects.get(tag=AuditTag.TENANT_LOCKED)
     assert (row.chain, row.actor_id) == (news.pk.hex, officer.pk.hex)
     assert operator.email in row.data
 
@@ -256,7 +256,7 @@ def test_the_command_makes_changes_lists_and_ends(alice: User) -> None:
     assert (listed["email"], listed["role"], listed["second_factor"]) == (alice.email, "security-officer", False)
     assert "not on the staff" in run("end", "alice@example.org")
     tags = AuditRow.objects.filter(chain="platform", actor_type="command").values_list("tag", flat=True)
-    assert set(tags) >= {Tag.USER_MADE_STAFF, Tag.USER_STAFF_ROLE_CHANGED, Tag.USER_STAFF_ENDED}
+    assert set(tags) >= {AuditTag.USER_MADE_STAFF, AuditTag.USER_STAFF_ROLE_CHANGED, AuditTag.USER_STAFF_ENDED}
 
 
 def test_an_account_is_made_with_its_role_at_once(news: Tenant) -> None:

@@ -100,11 +100,11 @@ class Subject:
 
 
 def encrypted() -> Any:
-    from keys.refs import KeyRef, Purpose
+    from keys.refs import KeyRef, SecretPurpose
     from keys.signing.factory import key_maker
 
     key_id = uuid4()
-    made = key_maker().generate(tenant_id=TENANT, row_id=key_id, parent_id=None, purpose=Purpose.PERSONAL_KEY)
+    made = key_maker().generate(tenant_id=TENANT, row_id=key_id, parent_id=None, purpose=SecretPurpose.PERSONAL_KEY)
     return KeyRef(TENANT, key_id, made.public_key, "encrypted", made.sealed.provider, made.sealed)
 
 

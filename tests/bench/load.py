@@ -21,7 +21,7 @@ from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip44
 from keycast.nostr.client import identity
 from keycast.nostr.client.checks import signed_as_asked
-from keycast.nostr.client.wire import Wire
+from keycast.nostr.client.wire import RequestCipher
 from keycast.nostr.nip01 import serialize
 from keycast.nostr.uris import BunkerUri
 from tests.bench.websocket import Socket, frame
@@ -62,7 +62,7 @@ class Client:
     def __init__(self, target: Target) -> None:
         self.target = target
         self.uri = BunkerUri.parse(target.bunker_url)
-        self.wire = Wire(
+        self.wire = RequestCipher(
             Keypair.from_secret(SecretBytes(bytes.fromhex(target.client_secret))), self.uri.signer_public_key
         )
         self.jobs: list[Job] = []

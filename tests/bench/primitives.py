@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 
 from keycast.crypto.schnorr import Keypair, verify
 from keycast.nostr import nip44
-from keycast.nostr.nip46 import Request
+from keycast.nostr.nip46 import Nip46Request
 
 BATCHES = 7
 CLIENTS = 100
@@ -76,7 +76,7 @@ class _Case:
         self.message = os.urandom(32)
         self.signature, self.own = client.sign(self.message), signer.sign(self.message)
         self.conversation = nip44.conversation_key(signer, client.public_key)
-        self.request = Request(secrets.token_hex(8), "sign_event", [NOTE]).to_text()
+        self.request = Nip46Request(secrets.token_hex(8), "sign_event", [NOTE]).to_text()
         self.payload = nip44.encrypt(self.request, self.conversation)
         self.answer = self.message.hex() * 5 + NOTE
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.demo.environment import Surroundings, free_port
+from keycast.demo.environment import DemoEnvironment, free_port
 from keycast.demo.processes import ServerProcess
 from keycast.nostr.client import BunkerClient, ClientError
 from keys.signing.kms.keyfile import write_new
@@ -67,7 +67,7 @@ def running(population: dict[str, Any], program: Sequence[str] = ()) -> Iterator
     """Make a folder, fill a database in it, serve it (``program`` instead of manage.py); all is gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="keycast-bench-"))
     try:
-        surroundings = Surroundings.prepare(folder, free_port(18_000))
+        surroundings = DemoEnvironment.prepare(folder, free_port(18_000))
         write_new(folder / "kek")
         environment = {**surroundings.environment(), **OPENED_LIMITS, "PYTHONPATH": str(ROOT)}
         environment["DJANGO_SETTINGS_MODULE"] = "keycast.settings"

@@ -17,8 +17,8 @@ from django_scopes import scopes_disabled
 from accounts.models import Role, Tenant, TenantDomain, User
 from bunker import services
 from bunker.models import Connection
-from bunker.relays.event_checks import Intake, NobodyServed
-from bunker.relays.interfaces import BUILT_IN, Drop
+from bunker.relays.event_checks import Intake, NoServedKeys
+from bunker.relays.interfaces import BUILT_IN, DropReason
 from keycast.audit.entries import Actor
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
@@ -27,7 +27,7 @@ from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, parse_event, serial
 from keycast.nostr.uris import BunkerUri
 from keys import services as key_services
 from keys.models import PersonalKey, TransportKey
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing import envelope
 from keys.signing.factory import key_maker
 
@@ -79,7 +79,9 @@ def _replace_transport_secret(transport: TransportKey, secret_hex: str) -> None:
     secret = SecretBytes(bytes.fromhex(secret_hex))
     with Keypair.from_secret(secret) as keypair:
         public_key = keypair.public_key_hex
-    place = envelope.Place(transport.tenant_id, transport.id, public_key, Purpose.TRANSPORT_KEY, transport.key_id)
+    place = envelope.SealingContext(
+        transport.tenant_id, transport.id, public_key, SecretPurpose.TRANSPORT_KEY, transport.key_id
+    )
     sealed = envelope.seal(secret, place, key_maker()._current())
     transport.public_key = public_key
     transport.encrypted_secret_key = sealed.blob
@@ -108,7 +110,7 @@ class FakePort:
     published: list[Event] = field(default_factory=list)
     sink: Any = None
     waiters: dict[str, asyncio.Queue[Event]] = field(default_factory=dict)
-    drops: list[Drop | None] = field(default_factory=list)
+    drops: list[DropReason | None] = field(default_factory=list)
 
     @property
     def served(self) -> Any:
@@ -123,7 +125,7 @@ class FakePort:
 
     def detach(self, sink: Any) -> None:
         self.sink = None
-        self.intake.served = NobodyServed()
+        self.intake.served = NoServedKeys()
 
     def publish(self, event: Event, raw: bytes) -> None:
         assert parse_event(raw) == event
@@ -135,7 +137,7 @@ class FakePort:
     def forget(self, event_id: str) -> None:
         self.intake.forget(event_id)
 
-    def send(self, raw: bytes, relay: str = BUILT_IN) -> Drop | None:
+    def send(self, raw: bytes, relay: str = BUILT_IN) -> DropReason | None:
         """Deliver one event as a client's frame would."""
         lane = self.intake.lane(relay)
         event, drop = self.intake.admit(raw, lane)

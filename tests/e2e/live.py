@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 from keycast.demo import walkthrough
-from keycast.demo.environment import Surroundings, free_port
+from keycast.demo.environment import DemoEnvironment, free_port
 from keycast.demo.processes import ServerProcess
 from tests.paths import ROOT
 
@@ -107,7 +107,7 @@ def live(
     """
     with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
         kms_port = free_port(40_000 + secrets.randbelow(10_000)) if hsm else 0
-        surroundings = Surroundings.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)), kms_port)
+        surroundings = DemoEnvironment.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)), kms_port)
         mail = Path(folder) / "mail"
         mail.mkdir()
         environment = {

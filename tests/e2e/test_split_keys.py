@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from keycast.crypto import ecdsa, musig, split
-from keycast.crypto.musig import ORDER, KeyAggregate, Session
+from keycast.crypto.musig import ORDER, KeyAggregate, MusigSession
 from keycast.crypto.points import public_point
 from keycast.crypto.schnorr import Keypair
 from tests.e2e.conftest import CLIENTS
@@ -30,7 +30,7 @@ def number(keypair: Keypair) -> int:
 def signed(first: Keypair, second: Keypair, aggregate: KeyAggregate, message: bytes) -> bytes:
     nonce_a, public_a = musig.make_nonce(first, aggregate, message)
     nonce_b, public_b = musig.make_nonce(second, aggregate, message)
-    session = Session(aggregate, public_a, public_b, message)
+    session = MusigSession(aggregate, public_a, public_b, message)
     return musig.combine(session, musig.partial_sign(nonce_a, session), musig.partial_sign(nonce_b, session))
 
 

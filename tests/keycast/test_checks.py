@@ -156,7 +156,7 @@ def test_a_secret_file_that_others_may_read_is_found(
 
 
 def test_an_old_library_is_found(safe: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    bound = versions.Bound("Django", "99", "it is from the future")
+    bound = versions.VersionRange("Django", "99", "it is from the future")
     monkeypatch.setattr(versions, "BOUNDS", (bound,))
     assert found() == ["keycast.E013"]
 

@@ -14,9 +14,9 @@ import pytest
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing import envelope
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.kms import registry
 from tests.keycast.crypto.test_memory import count, memory_of, readable
 from tests.paths import ROOT
@@ -35,10 +35,10 @@ class Prepared:
         self.transport, wire_secret = Keypair.generate()
         self.peer = Keypair.generate()[0]
         provider = registry.provider("local")
-        place = Place(self.tenant_id, self.key_id, self.key.public_key_hex, Purpose.PERSONAL_KEY)
+        place = SealingContext(self.tenant_id, self.key_id, self.key.public_key_hex, SecretPurpose.PERSONAL_KEY)
         self.sealed = envelope.seal(secret, place, provider)
-        place = Place(
-            self.tenant_id, self.transport_id, self.transport.public_key_hex, Purpose.TRANSPORT_KEY, self.key_id
+        place = SealingContext(
+            self.tenant_id, self.transport_id, self.transport.public_key_hex, SecretPurpose.TRANSPORT_KEY, self.key_id
         )
         self.wire = envelope.seal(wire_secret, place, provider)
         self.secrets = {

@@ -10,21 +10,23 @@ from django.db import transaction
 from pytest_django import Settings
 
 from accounts.models import Role
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.offline import check
 from keycast.audit.services import chain_of, record
-from keycast.audit.signing import LocalSigner
+from keycast.audit.signing import LocalStatementSigner
 from keycast.audit.statements import Keyring
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.keycast.audit.conftest import KEY, signer  # noqa: F401  (a fixture)
 
 LOG, EXPORT = "/audit/", "/audit/export/"
 
 
 @transaction.atomic
-def note(person: Any, tag: Tag = Tag.KEY_RENAMED, outcome: Outcome = Outcome.OK, **fields: Any) -> None:
-    record(Entry(chain_of(person.tenant.id), tag, outcome, person.actor, **fields))
+def note(
+    person: Any, tag: AuditTag = AuditTag.KEY_RENAMED, outcome: AuditOutcome = AuditOutcome.OK, **fields: Any
+) -> None:
+    record(AuditEntry(chain_of(person.tenant.id), tag, outcome, person.actor, **fields))
 
 
 def page(reader: Any, /, **query: str) -> str:
@@ -58,7 +60,7 @@ def test_leaders_and_auditors_read_it(role: Role, tenant: Any, make_person: Any)
 def test_another_tenants_rows_cursors_and_ids_lead_nowhere(owner: Any, foreign_owner: Any) -> None:
     secret_key = foreign_owner.key("Eve's hidden key")
     for number in range(60):
-        note(foreign_owner, Tag.KEY_DISABLED, data={"reason": f"Hidden {number}."}, key_id=secret_key.id.hex)
+        note(foreign_owner, AuditTag.KEY_DISABLED, data={"reason": f"Hidden {number}."}, key_id=secret_key.id.hex)
     cursors = AuditRow.objects.filter(chain=chain_of(foreign_owner.tenant.id)).values_list("id", "sequence")
     for query in [
         *({"before": str(place)} for row in cursors[::20] for place in row),
@@ -93,8 +95,8 @@ def test_a_page_address_that_was_never_given_out_is_refused_in_words(query: dict
 
 def test_the_filters_narrow(owner: Any, ada: Any) -> None:
     key = ada.key("Ada's key")
-    note(ada, Tag.KEY_LOCKED, key_id=key.id.hex, data={"reason": "Lost my phone."})
-    note(owner, Tag.SIGN_IN_FAILED, Outcome.DENIED)
+    note(ada, AuditTag.KEY_LOCKED, key_id=key.id.hex, data={"reason": "Lost my phone."})
+    note(owner, AuditTag.SIGN_IN_FAILED, AuditOutcome.DENIED)
     assert "Lost my phone." in page(owner)
     for query in ({"key": key.id.hex}, {"person": ada.user.id.hex}, {"what": "keys"}, {"since": "2020-01-01"}):
         assert "Lost my phone." in page(owner, **query), query
@@ -117,7 +119,7 @@ def test_pages_follow_each_other(owner: Any) -> None:
 
 
 def test_what_apps_say_of_themselves_is_escaped(owner: Any) -> None:
-    entry = Entry(chain_of(owner.tenant.id), Tag.PING, Outcome.OK, Actor.client("ab" * 32, "<b>App"))
+    entry = AuditEntry(chain_of(owner.tenant.id), AuditTag.PING, AuditOutcome.OK, Actor.client("ab" * 32, "<b>App"))
     with transaction.atomic():
         record(entry)
     assert "&lt;b&gt;App" in page(owner)
@@ -143,7 +145,7 @@ def test_what_is_taken_out_is_the_own_chain_with_proofs_and_is_recorded(owner: A
     note(foreign_owner)
     rows = AuditRow.objects.filter(chain=chain_of(owner.tenant.id)).count()
     lines = b"".join(owner.browser.post(EXPORT)).splitlines(keepends=True)
-    found = check(lines, Keyring([LocalSigner.from_text(KEY).public_key]))
+    found = check(lines, Keyring([LocalStatementSigner.from_text(KEY).public_key]))
     assert (found.chain, found.rows, found.unsigned, found.is_complete) == (owner.tenant.id.hex, rows, 0, True)
-    taken = AuditRow.objects.get(tag=Tag.AUDIT_EXPORTED)
+    taken = AuditRow.objects.get(tag=AuditTag.AUDIT_EXPORTED)
     assert (taken.actor_id, json.loads(taken.data)["to"]) == (owner.user.id.hex, rows)

@@ -29,7 +29,7 @@ def dns() -> Iterator[Records]:
     def texts(name: str) -> list[str]:
         found = records.get(name, [])
         if found is None:
-            raise domain_proofs.Unanswered
+            raise domain_proofs.DnsUnanswered
         return found
 
     domain_proofs.set_texts(texts)

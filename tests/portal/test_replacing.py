@@ -11,7 +11,7 @@ from bunker.models import Connection
 from keys import jobs
 from keys.models import PersonalKey, Rotation
 from keys.rotation import runner, services
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.services import lock_key, schedule_destruction
 from tests.portal.conftest import OPERATOR, sign_in
 from tests.portal.test_converting import words
@@ -85,7 +85,7 @@ def test_an_app_on_a_replaced_remote_signer_key_is_told_to_connect_again(proven:
     app = proven.app()
     page = f"/apps/{app.id}/"
     assert "was replaced" not in words(proven.browser.get(page))
-    started = services.start(actor=OPERATOR, kind="transport", scope=Scope.of_key(app.key), grace_days=7)
+    started = services.start(actor=OPERATOR, kind="transport", scope=RotationScope.of_key(app.key), grace_days=7)
     runner.step(started.id)
     Connection.objects.filter(pk=app.pk).update(
         state="active", client_public_key="11" * 32, bound_at=timezone.now(), secret_expires_at=None

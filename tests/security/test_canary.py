@@ -237,7 +237,7 @@ class Story:
             patch.setattr("bunker.worker.group_commit.append", unavailable)
             assert "error" in await client.sign(PLAINTEXT)
         with self.patch.context() as patch:
-            patch.setattr("bunker.methods.crypt.Crypt.run", broken)
+            patch.setattr("bunker.methods.crypt.CipherMethod.run", broken)
             self.port.send(client.compose("nip44_encrypt", [peer, PLAINTEXT])[1])
             await client.silence()
         await sync_to_async(self.damage)()

@@ -11,7 +11,7 @@ from typing import Any
 from asgiref.sync import sync_to_async
 
 from bunker.models import Request
-from bunker.worker.admission import GateLimits
+from bunker.worker.admission import AdmissionLimits
 from keycast.audit.models import AuditRow
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import Client, FakePort, Home, issue, make_home
@@ -83,7 +83,7 @@ async def test_strangers_while_pairing_is_open_cause_a_bounded_number_of_writes(
 
 async def test_a_client_above_its_rate_leaves_others_alone(start_worker: Callable[..., Any], home: Home) -> None:
     other = await sync_to_async(make_home)()
-    async with start_worker(limits=GateLimits(client_rate=50, client_burst=100)) as running:
+    async with start_worker(limits=AdmissionLimits(client_rate=50, client_burst=100)) as running:
         quiet, noisy = await connected(running, other), await connected(running, home)
         alone = await slowest_of(quiet, 15)
         raws = [noisy.compose("sign_event", [NOTE])[1] for _ in range(400)]
@@ -107,7 +107,7 @@ async def test_a_full_queue_says_so_to_known_clients_and_other_tenants_still_get
     start_worker: Callable[..., Any], home: Home
 ) -> None:
     other = await sync_to_async(make_home)()
-    limits = GateLimits(in_flight=2, queue=30, queue_per_tenant=10, queue_per_client=10)
+    limits = AdmissionLimits(in_flight=2, queue=30, queue_per_tenant=10, queue_per_client=10)
     async with start_worker(limits=limits) as running:
         quiet, noisy = await connected(running, other), await connected(running, home)
         raws = [noisy.compose("sign_event", [NOTE])[1] for _ in range(40)]

@@ -10,10 +10,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from bunker.methods import METHODS, KeyUse
+from bunker.methods import METHODS, KeyMethod
 from bunker.models import Connection, Request
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip46 import KEY_METHODS
@@ -50,12 +50,12 @@ def payload(method: str, home: Home, peer: Keypair) -> str:
 
 
 def uses() -> int:
-    return AuditRow.objects.filter(outcome__in=[Outcome.INTENT, Outcome.OK], tag__in=KEY_METHODS).count()
+    return AuditRow.objects.filter(outcome__in=[AuditOutcome.INTENT, AuditOutcome.OK], tag__in=KEY_METHODS).count()
 
 
 def test_every_method_that_uses_the_key_is_in_the_policy_and_no_other() -> None:
     made = {name: make.func if isinstance(make, partial) else make for name, make in METHODS.items()}
-    using = {name for name, kind in made.items() if isinstance(kind, type) and issubclass(kind, KeyUse)}
+    using = {name for name, kind in made.items() if isinstance(kind, type) and issubclass(kind, KeyMethod)}
     assert using == set(KEY_METHODS)
 
 

@@ -15,7 +15,7 @@ from bunker import services
 from bunker.changes import ChangeKind
 from bunker.models import Change, Connection
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, Home, unscoped
 
@@ -40,7 +40,7 @@ async def revoke(connection: Connection) -> None:
 
 
 def signed() -> int:
-    return AuditRow.objects.filter(tag=Tag.SIGN_EVENT, outcome=Outcome.OK).count()
+    return AuditRow.objects.filter(tag=AuditTag.SIGN_EVENT, outcome=AuditOutcome.OK).count()
 
 
 async def test_ten_uses_are_ten_even_while_the_rows_are_read_again(worker: Running, home: Home) -> None:

@@ -19,7 +19,7 @@ from bunker.models import Connection
 from bunker.worker import group_commit, leases
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys import services as key_services
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, FakePort, Home, make_home, make_tenant, unscoped
@@ -117,8 +117,8 @@ async def test_a_tenants_lock_reaches_every_worker(
 
 
 def outcomes() -> dict[str, int]:
-    rows = AuditRow.objects.filter(tag=Tag.SIGN_EVENT)
-    return {outcome: rows.filter(outcome=outcome).count() for outcome in (Outcome.INTENT, Outcome.OK)}
+    rows = AuditRow.objects.filter(tag=AuditTag.SIGN_EVENT)
+    return {outcome: rows.filter(outcome=outcome).count() for outcome in (AuditOutcome.INTENT, AuditOutcome.OK)}
 
 
 async def test_nothing_is_signed_while_the_intent_cannot_be_written(
@@ -141,7 +141,7 @@ async def test_nothing_is_signed_while_the_intent_cannot_be_written(
         patch.setattr(group_commit, "append", unavailable)
         assert "error" in await client.sign()
         assert used == 0
-    assert await sync_to_async(outcomes)() == {Outcome.INTENT: 0, Outcome.OK: 0}
+    assert await sync_to_async(outcomes)() == {AuditOutcome.INTENT: 0, AuditOutcome.OK: 0}
     assert "error" not in await client.sign()
     assert used == 1
 
@@ -155,7 +155,7 @@ async def test_nothing_is_released_while_the_result_cannot_be_written(
 
     def results_fail(cursor: Any, entries: Any) -> None:
         nonlocal failing
-        if failing and any(entry.outcome == Outcome.OK for entry in entries):
+        if failing and any(entry.outcome == AuditOutcome.OK for entry in entries):
             failing -= 1
             raise AuditUnavailable
         genuine(cursor, entries)
@@ -168,4 +168,4 @@ async def test_nothing_is_released_while_the_result_cannot_be_written(
         assert len(worker[1].published) == before
         await asyncio.sleep(0.01)
     assert "error" not in await client.next()
-    assert await sync_to_async(outcomes)() == {Outcome.INTENT: 1, Outcome.OK: 1}
+    assert await sync_to_async(outcomes)() == {AuditOutcome.INTENT: 1, AuditOutcome.OK: 1}

@@ -15,7 +15,7 @@ from accounts.models import Tenant
 from keycast.audit import checkpoints, exporting, signing
 from keycast.audit.browser_exports import note
 from keycast.audit.entries import Actor
-from keycast.audit.selectors import Filters
+from keycast.audit.selectors import AuditFilters
 from keycast.audit.services import PLATFORM, chain_of
 from keycast.base.errors import KeycastError
 
@@ -88,8 +88,8 @@ def _chain(options: dict[str, Any]) -> str:
     return chain_of(tenant.id)
 
 
-def _filters(options: dict[str, Any]) -> Filters:
-    return Filters(
+def _filters(options: dict[str, Any]) -> AuditFilters:
+    return AuditFilters(
         tags=tuple(options["tag"]),
         outcomes=tuple(options["outcome"]),
         actor_id=options["actor_id"],

@@ -13,12 +13,12 @@ from django.db import connection
 from accounts.models import Tenant
 from keycast.audit import triggers
 from keycast.audit.offline import report_on
-from keycast.audit.published_statements import Outside, read
+from keycast.audit.published_statements import CheckpointFile, read
 from keycast.audit.publishing import read_lines
-from keycast.audit.services import PLATFORM, Report, chain_of, verify
+from keycast.audit.services import PLATFORM, VerificationReport, chain_of, verify
 from keycast.audit.signing import trusted
 from keycast.audit.statements import Keyring, StatementError, parse_public_key
-from keycast.audit.verification import Head
+from keycast.audit.verification import ChainHead
 
 INTACT, BROKEN, USAGE = 0, 1, 2
 
@@ -69,18 +69,18 @@ class Command(BaseCommand):
         if not report.is_intact or doubts:
             raise SystemExit(BROKEN)
 
-    def _names(self, slug: str | None, chain: str | None) -> Names:
+    def _names(self, slug: str | None, chain: str | None) -> ChainSelection:
         if chain:
-            return Names(chain)
+            return ChainSelection(chain)
         if slug:
             tenant = Tenant.objects.filter(slug=slug).first()
             if tenant is None:
                 raise CommandError(f"There is no tenant {slug!r}.", returncode=USAGE)
-            return Names(chain_of(tenant.id))
+            return ChainSelection(chain_of(tenant.id))
         tenants = Tenant.objects.values_list("id", flat=True)
-        return Names(None, (PLATFORM, *map(chain_of, tenants)))
+        return ChainSelection(None, (PLATFORM, *map(chain_of, tenants)))
 
-    def _tell(self, report: Report, outside: Outside) -> None:
+    def _tell(self, report: VerificationReport, outside: CheckpointFile) -> None:
         for doubt in outside.doubts:
             self.stdout.write(
                 f"DOUBTFUL line {doubt.line} of the checkpoints{doubt.chain and f', {doubt.chain}'}: {doubt.detail}"
@@ -94,7 +94,7 @@ class Command(BaseCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class ChainSelection:
     """Which chains to look at: one, or all and those that must be there."""
 
     one: str | None
@@ -108,10 +108,10 @@ def _public_key(text: str) -> bytes:
         raise CommandError(f"{text} is no public key in base64, and no PEM file of one.", returncode=USAGE) from None
 
 
-def _outside(path: str | None, keys: Keyring) -> Outside:
+def _outside(path: str | None, keys: Keyring) -> CheckpointFile:
     """The checkpoints in a file. Raises CommandError."""
     if path is None:
-        return Outside()
+        return CheckpointFile()
     if not keys:
         raise CommandError("Without a public key no checkpoint can be believed: give --key.", returncode=USAGE)
     try:
@@ -120,12 +120,14 @@ def _outside(path: str | None, keys: Keyring) -> Outside:
         raise CommandError(f"{path} cannot be read: {error.strerror}.", returncode=USAGE) from None
 
 
-def _kept(path: str | None) -> dict[str, Head]:
+def _kept(path: str | None) -> dict[str, ChainHead]:
     """The heads in an earlier report. Raises CommandError."""
     if path is None:
         return {}
     try:
         heads = json.loads(Path(path).read_text(encoding="utf-8"))["heads"]
-        return {str(name): Head(sequence=int(head["sequence"]), hash=str(head["hash"])) for name, head in heads.items()}
+        return {
+            str(name): ChainHead(sequence=int(head["sequence"]), hash=str(head["hash"])) for name, head in heads.items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise CommandError(f"{path} holds no earlier report of verify_audit --json.", returncode=USAGE) from None

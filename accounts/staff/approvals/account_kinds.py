@@ -10,8 +10,8 @@ from django.urls import reverse
 
 from accounts.models import StaffRole, Tenant, User
 from accounts.services import staff, tenants
-from accounts.staff.approvals.kinds import ApprovalKind, Warrant, register
-from accounts.staff.roles import Duty
+from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, register
+from accounts.staff.roles import StaffPermission
 from keycast.base.errors import NotFound
 
 _WORDS: Final = {
@@ -38,7 +38,7 @@ def connect() -> None:
             title="Make staff or change a role",
             run=_set_staff_role,
             describe=_describe_role,
-            duty_to_ask=Duty.MANAGE_STAFF,
+            duty_to_ask=StaffPermission.MANAGE_STAFF,
             page=lambda target_id: reverse("admin:accounts_user_change", args=[UUID(target_id)]),
         )
     )
@@ -53,12 +53,12 @@ def _tenant_kind(slug: str) -> ApprovalKind:
             actor=warrant.actor, tenant=_tenant(warrant.target_id), reason=warrant.reason, warrant=warrant
         ),
         describe=lambda target_id, parameters: sentence.format(_tenant(target_id).name),
-        duty_to_ask=Duty.MANAGE_TENANTS,
+        duty_to_ask=StaffPermission.MANAGE_TENANTS,
         page=lambda target_id: reverse("admin:accounts_tenant_change", args=[UUID(target_id)]),
     )
 
 
-def _set_staff_role(warrant: Warrant) -> User:
+def _set_staff_role(warrant: ApprovalProof) -> User:
     user, role = _user(warrant.target_id), str(warrant.parameters.get("role", ""))
     verb = staff.change_staff_role if user.is_staff else staff.make_staff
     return verb(actor=warrant.actor, user=user, role=role, reason=warrant.reason, warrant=warrant)

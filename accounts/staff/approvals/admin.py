@@ -15,8 +15,8 @@ from accounts.models.approvals import Approval, ApprovalState
 from accounts.staff.approvals import services
 from accounts.staff.approvals.kinds import kind_of
 from accounts.staff.approvals.selectors import is_open, may_decide
-from accounts.staff.model_admin import ReadOnlyAdmin, Verb
-from accounts.staff.roles import Duty
+from accounts.staff.model_admin import ReadOnlyAdmin, StaffAction
+from accounts.staff.roles import StaffPermission
 from keycast.base.errors import KeycastError, NotFound
 
 _WITHDRAW = "withdraw"
@@ -37,32 +37,32 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
         *("decided_by", "decided_at", "decision_reason"),
     )
     verbs = (
-        Verb(
+        StaffAction(
             "approve",
             "Approve",
             "It happens now, and in both your names. Approve only what you have checked yourself.",
             lambda actor, row, reason: services.approve(actor=actor, approval=row, reason=reason),
             is_open,
             is_dangerous=True,
-            duty=Duty.APPROVE,
+            duty=StaffPermission.APPROVE,
             step_up=True,
         ),
-        Verb(
+        StaffAction(
             "deny",
             "Deny",
             "Nothing happens. Who asked can ask again.",
             lambda actor, row, reason: services.deny(actor=actor, approval=row, reason=reason),
             is_open,
-            duty=Duty.APPROVE,
+            duty=StaffPermission.APPROVE,
             step_up=True,
         ),
-        Verb(
+        StaffAction(
             _WITHDRAW,
             "Withdraw",
             "Takes your own request back; nothing happens.",
             lambda actor, row, reason: services.withdraw(actor=actor, approval=row, reason=reason),
             is_open,
-            duty=Duty.VIEW,
+            duty=StaffPermission.VIEW,
         ),
     )
 
@@ -72,7 +72,7 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {**(extra_context or {}), "title": "Requests for approval"})
 
-    def verbs_for(self, request: HttpRequest, row: Approval) -> list[Verb[Approval]]:
+    def verbs_for(self, request: HttpRequest, row: Approval) -> list[StaffAction[Approval]]:
         """Deciding is for others than who asked, withdrawing for who asked alone."""
         is_own = row.asked_by_id == request.user.pk
         decides = may_decide(request.user, row)

@@ -13,21 +13,21 @@ class ApprovalRequired(NotPermitted):
     public_message = "This needs a second person's approval. Ask for it first."
 
 
-class OwnRequest(NotPermitted):
+class OwnApprovalRequest(NotPermitted):
     """Somebody tried to decide on their own request."""
 
     code = "own-request"
     public_message = "You asked for this yourself. Another person has to decide; you can withdraw it."
 
 
-class AskedAlready(Conflict):
+class AlreadyRequested(Conflict):
     """The very same thing is asked for, and nobody has decided yet."""
 
     code = "asked-already"
     public_message = "This has been asked for already and waits for a decision."
 
 
-class Decided(Conflict):
+class AlreadyDecided(Conflict):
     """Somebody decided before, or the time is over: the first decision stands."""
 
     code = "decided"

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotFound
 
 
 @dataclass(frozen=True, slots=True)
-class Warrant:
+class ApprovalProof:
     """The proof that two persons agreed, handed to ``ApprovalKind.run`` and by it to the service it calls.
 
     Services demand it of staff (services.spend): it is looked up in the database, must be for exactly this deed, and
@@ -50,10 +50,10 @@ class ApprovalKind:
 
     slug: str
     title: str
-    run: Callable[[Warrant], Any]
+    run: Callable[[ApprovalProof], Any]
     describe: Callable[[str, Mapping[str, Any]], str]
-    duty_to_ask: Duty
-    duty_to_approve: Duty = Duty.APPROVE
+    duty_to_ask: StaffPermission
+    duty_to_approve: StaffPermission = StaffPermission.APPROVE
     page: Callable[[str], str] = _nowhere
 
 

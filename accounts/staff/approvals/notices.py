@@ -12,7 +12,7 @@ from accounts.mail import send_later
 from accounts.models import User
 from accounts.models.approvals import Approval
 from accounts.staff.approvals.kinds import ApprovalKind, kind_of
-from accounts.staff.roles import MATRIX, Duty
+from accounts.staff.roles import MATRIX, StaffPermission
 from keycast.audit.entries import Actor
 
 
@@ -30,7 +30,7 @@ def done_by_command(actor: Actor, slug: str, target_id: str, parameters: dict[st
     _send(deciders_of(kind.duty_to_approve), f"Done on the server: {kind.title}", "command", context)
 
 
-def deciders_of(duty: Duty) -> Any:
+def deciders_of(duty: StaffPermission) -> Any:
     """Active staff whose role has the duty."""
     return User.objects.filter(is_staff=True, is_active=True, staff_role__in=MATRIX[duty])
 

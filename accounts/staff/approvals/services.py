@@ -16,15 +16,15 @@ from uuid import UUID
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models.approvals import Approval, ApprovalState
 from accounts.staff.approvals import notices
-from accounts.staff.approvals.errors import ApprovalRequired, AskedAlready, Decided, OwnRequest
-from accounts.staff.approvals.kinds import ApprovalKind, Warrant, kind_of
+from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
+from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, kind_of
 from accounts.staff.roles import has_duty, require_actor
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import PLATFORM, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import NotPermitted
 
 LIFETIME: Final = datetime.timedelta(hours=24)
@@ -43,7 +43,7 @@ def ask(
     """Ask for ``kind`` to be done to ``target_id`` (an id in hex, or a name); open for 24 hours.
 
     ``parameters`` are JSON values and no secrets: they are kept. Those who may decide get a mail. Raises NotFound,
-    NotPermitted, Invalid without a reason, AskedAlready.
+    NotPermitted, Invalid without a reason, AlreadyRequested.
     """
     wanted = kind_of(kind)
     _require_staff(actor)
@@ -55,7 +55,7 @@ def ask(
     row.reason = clean_reason(reason)
     row.expires_at = timezone.now() + LIFETIME
     _insert(row)
-    _write(row, Tag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
+    _write(row, AuditTag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
     notices.asked(row, wanted)
     return row
 
@@ -63,8 +63,8 @@ def ask(
 def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
     """Agree, and have it done in the same transaction; what its kind returns.
 
-    Raises Decided after anybody's decision or the end, OwnRequest, NotPermitted, Conflict when who asked may no longer
-    ask, and whatever the deed refuses with: then nothing has changed and the request stays open.
+    Raises Decided after anybody's decision or the end, OwnApprovalRequest, NotPermitted, Conflict when who asked may no
+    longer ask, and whatever the deed refuses with: then nothing has changed and the request stays open.
     """
     with transaction.atomic():
         row, kind = _open_row(approval), kind_of(approval.kind)
@@ -72,8 +72,8 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
         if not has_duty(row.asked_by, kind.duty_to_ask):
             raise Conflict("Who asked for this may not ask for it any more. Deny it.")
         _close(row, ApprovalState.APPROVED, actor, reason)
-        _write(row, Tag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
-        warrant = Warrant(
+        _write(row, AuditTag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
+        warrant = ApprovalProof(
             approval_id=row.id,
             actor=actor,
             asked_by=row.asked_by.email,
@@ -87,11 +87,11 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
 
 @transaction.atomic
 def deny(*, actor: Actor, approval: Approval, reason: str) -> Approval:
-    """Refuse it for good. Raises Decided, OwnRequest, NotPermitted, Invalid."""
+    """Refuse it for good. Raises Decided, OwnApprovalRequest, NotPermitted, Invalid."""
     row = _open_row(approval)
     _require_decider(actor, row, kind_of(row.kind))
     _close(row, ApprovalState.DENIED, actor, reason)
-    _write(row, Tag.APPROVAL_DENIED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
+    _write(row, AuditTag.APPROVAL_DENIED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
     return row
 
 
@@ -103,7 +103,7 @@ def withdraw(*, actor: Actor, approval: Approval, reason: str = "") -> Approval:
     if row.asked_by_id.hex != actor.id:
         raise NotPermitted("Only who asked can withdraw a request.")
     _close(row, ApprovalState.WITHDRAWN, actor, reason or "Withdrawn.")
-    _write(row, Tag.APPROVAL_WITHDRAWN, actor, reason=row.decision_reason)
+    _write(row, AuditTag.APPROVAL_WITHDRAWN, actor, reason=row.decision_reason)
     return row
 
 
@@ -118,7 +118,7 @@ def spend(
     actor: Actor,
     kind: str,
     target_id: str,
-    warrant: Warrant | None,
+    warrant: ApprovalProof | None,
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Called by the service that does the deed, in its transaction: staff need a warrant for exactly this, unspent.
@@ -153,7 +153,7 @@ def _require_staff(actor: Actor) -> None:
 def _require_decider(actor: Actor, row: Approval, kind: ApprovalKind) -> None:
     _require_staff(actor)
     if row.asked_by_id.hex == actor.id:
-        raise OwnRequest
+        raise OwnApprovalRequest
     require_actor(actor, kind.duty_to_approve)
 
 
@@ -161,7 +161,7 @@ def clean_reason(reason: str) -> str:
     """One printable line of at most 200 characters. Raises Invalid."""
     text = reason.strip()
     if not text or len(text) > 200 or not text.isprintable():
-        raise Invalid("Give a reason of at most 200 characters.")
+        raise InvalidValue("Give a reason of at most 200 characters.")
     return text
 
 
@@ -174,7 +174,7 @@ def _insert(row: Approval) -> None:
         with transaction.atomic():
             row.save(force_insert=True)
     except IntegrityError:
-        raise AskedAlready from None
+        raise AlreadyRequested from None
 
 
 def _open_row(approval: Approval) -> Approval:
@@ -183,13 +183,13 @@ def _open_row(approval: Approval) -> Approval:
     if row.state != ApprovalState.OPEN:
         _refuse_decided(row)
     if row.expires_at <= timezone.now():
-        raise Decided("This request has expired. Ask again.")
+        raise AlreadyDecided("This request has expired. Ask again.")
     return row
 
 
 def _refuse_decided(row: Approval) -> NoReturn:
     by = f" by {row.decided_by.email}" if row.decided_by else ""
-    raise Decided(f"This request is closed: {ApprovalState(row.state).label.lower()}{by}.")
+    raise AlreadyDecided(f"This request is closed: {ApprovalState(row.state).label.lower()}{by}.")
 
 
 def _close(row: Approval, state: ApprovalState, actor: Actor | None, reason: str) -> None:
@@ -206,10 +206,10 @@ def _expire(approval_id: UUID) -> bool:
     if row.state != ApprovalState.OPEN or row.expires_at > timezone.now():
         return False
     _close(row, ApprovalState.EXPIRED, None, "Nobody decided in time.")
-    _write(row, Tag.APPROVAL_EXPIRED, Actor.system("jobs"))
+    _write(row, AuditTag.APPROVAL_EXPIRED, Actor.system("jobs"))
     return True
 
 
-def _write(row: Approval, tag: Tag, actor: Actor, **data: Any) -> None:
+def _write(row: Approval, tag: AuditTag, actor: Actor, **data: Any) -> None:
     facts = {"approval": row.id.hex, "kind": row.kind, "target": row.target_id, "what": row.description}
-    record(Entry(PLATFORM, tag, Outcome.OK, actor, data={**facts, **data}))
+    record(AuditEntry(PLATFORM, tag, AuditOutcome.OK, actor, data={**facts, **data}))

@@ -17,15 +17,15 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from accounts.models import User
 from accounts.signin.stepup import is_fresh, keep, take, to_proof
 from accounts.staff.pages import staff_page
-from accounts.staff.roles import Duty, may
+from accounts.staff.roles import StaffPermission, may
 from keycast.audit import browser_exports, jobs, signing, triggers, verification_runs
-from keycast.audit.browsing import Sheet, browse
+from keycast.audit.browsing import AuditBrowsePage, browse
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditCheckpoint, AuditCut, AuditVerification
 from keycast.audit.publishing import waiting_since
 from keycast.audit.selectors import BadCursor
 from keycast.base.errors import KeycastError
-from keycast.console.audit.query import LogForm, chains
+from keycast.console.audit.query import AuditFilterForm, chains
 from keycast.console.audit.rows import query_of, shown
 
 SHOWN = 50
@@ -33,8 +33,8 @@ SHOWN = 50
 
 def log(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
     """The log, as its filters and cursors say: behind the list page of AuditRow."""
-    form = LogForm(request.GET)
-    sheet, problem = Sheet([]), ""
+    form = AuditFilterForm(request.GET)
+    sheet, problem = AuditBrowsePage([]), ""
     if form.is_valid():
         question = form.question()
         problem = question.problem
@@ -59,7 +59,7 @@ def log(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
         "older": query_of(request, before=sheet.older) if sheet.older else "",
         "newer": query_of(request, after=sheet.newer) if sheet.newer else "",
         "export_query": query_of(request),
-        "may_export": may(request.user, Duty.EXPORT_AUDIT),
+        "may_export": may(request.user, StaffPermission.EXPORT_AUDIT),
     }
     return TemplateResponse(request, "admin/audit/log.html", page)
 
@@ -67,7 +67,7 @@ def log(request: HttpRequest, context: dict[str, Any]) -> HttpResponse:
 AGAIN_SECONDS = 5
 
 
-@staff_page("audit/verification/", "audit_verification", Duty.VIEW_AUDIT)
+@staff_page("audit/verification/", "audit_verification", StaffPermission.VIEW_AUDIT)
 @require_safe
 def verification(request: HttpRequest) -> HttpResponse:
     """What was verified when, with what result; checkpoints, cuts and the keys that sign them."""
@@ -101,7 +101,7 @@ def verification(request: HttpRequest) -> HttpResponse:
     return answer
 
 
-@staff_page("audit/verification/start/", "audit_verify", Duty.VIEW_AUDIT)
+@staff_page("audit/verification/start/", "audit_verify", StaffPermission.VIEW_AUDIT)
 @require_POST
 def verify(request: HttpRequest) -> HttpResponse:
     """Have every chain verified from its beginning, in the background."""
@@ -116,7 +116,7 @@ def verify(request: HttpRequest) -> HttpResponse:
     return redirect("admin:audit_verification")
 
 
-class ExportForm(LogForm):
+class ExportForm(AuditFilterForm):
     """The filters, one chain, and why."""
 
     reason = forms.CharField(
@@ -128,11 +128,11 @@ class ExportForm(LogForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         chain = self.fields["chain"]
-        assert isinstance(chain, forms.ChoiceField)  # noqa: S101 -- as LogForm has it
+        assert isinstance(chain, forms.ChoiceField)  # noqa: S101 -- as AuditFilterForm has it
         chain.required, chain.choices = True, [("", "Choose one"), *chains()[1:]]
 
 
-@staff_page("audit/export/", "audit_export", Duty.EXPORT_AUDIT)
+@staff_page("audit/export/", "audit_export", StaffPermission.EXPORT_AUDIT)
 @require_http_methods(["GET", "HEAD", "POST"])
 def export(request: HttpRequest) -> HttpResponseBase:
     """Rows of one chain as a file that proves itself; the second factor is proved afresh first."""

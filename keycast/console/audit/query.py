@@ -14,9 +14,9 @@ from accounts.models import Tenant, User
 from bunker.models import Connection
 from keycast.audit.descriptions import outcome_word, sentence
 from keycast.audit.models import AuditChain
-from keycast.audit.selectors import Filters
+from keycast.audit.selectors import AuditFilters
 from keycast.audit.services import PLATFORM, chain_of
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.nostr.nip19 import Nip19Error, public_key_of
 from keys.models import PersonalKey
 
@@ -32,15 +32,15 @@ ACTOR_TYPES: Choices = [
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class AuditQuery:
     """What to show. ``problem``: why nothing can be shown, in a sentence for the person who asked."""
 
     chain: str
-    filters: Filters
+    filters: AuditFilters
     problem: str = ""
 
 
-class Moment(forms.DateTimeField):
+class UtcDateTimeField(forms.DateTimeField):
     """A time in UTC, as a browser's own control gives it."""
 
     widget = forms.DateTimeInput(attrs={"type": "datetime-local"}, format="%Y-%m-%dT%H:%M")
@@ -50,7 +50,7 @@ class Moment(forms.DateTimeField):
         return None if moment is None else moment.replace(tzinfo=datetime.UTC)
 
 
-class LogForm(forms.Form):
+class AuditFilterForm(forms.Form):
     """The filters. Every field may be left empty."""
 
     q = forms.CharField(
@@ -64,8 +64,8 @@ class LogForm(forms.Form):
     tag = forms.ChoiceField(label="What happened", required=False)
     outcome = forms.ChoiceField(label="How it ended", required=False)
     actor = forms.ChoiceField(label="By", required=False, choices=[("", "Anybody"), *ACTOR_TYPES])
-    since = Moment(label="From (UTC)", required=False)
-    until = Moment(label="Until (UTC)", required=False)
+    since = UtcDateTimeField(label="From (UTC)", required=False)
+    until = UtcDateTimeField(label="Until (UTC)", required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -74,10 +74,10 @@ class LogForm(forms.Form):
             assert isinstance(field, forms.ChoiceField)  # noqa: S101 -- as declared above
             field.choices = choices
 
-    def question(self) -> Question:
+    def question(self) -> AuditQuery:
         """What was asked, once the form is valid."""
         asked = self.cleaned_data
-        filters = Filters(
+        filters = AuditFilters(
             tags=[asked["tag"]] if asked["tag"] else [],
             outcomes=[asked["outcome"]] if asked["outcome"] else [],
             actor_type=asked["actor"],
@@ -87,11 +87,11 @@ class LogForm(forms.Form):
         term = asked["q"].strip()
         found = look_up(term) if term else {}
         if found is None:
-            return Question(asked["chain"], filters, f"There is no person, key or app “{term}”.")
+            return AuditQuery(asked["chain"], filters, f"There is no person, key or app “{term}”.")
         names = ("actor_id", "key_id", "connection_id", "request_id")
         actor, key, app, request = (found.get(name, "") for name in names)
         about = replace(filters, actor_id=actor, key_id=key, connection_id=app, request_id=request)
-        return Question(asked["chain"], about)
+        return AuditQuery(asked["chain"], about)
 
 
 def chains() -> Choices:
@@ -104,11 +104,14 @@ def chains() -> Choices:
 
 
 def tags() -> Choices:
-    return [("", "Anything"), *sorted(((tag.value, sentence(tag.value)) for tag in Tag), key=lambda choice: choice[1])]
+    return [
+        ("", "Anything"),
+        *sorted(((tag.value, sentence(tag.value)) for tag in AuditTag), key=lambda choice: choice[1]),
+    ]
 
 
 def outcomes() -> Choices:
-    return [("", "However"), *((outcome.value, outcome_word(outcome.value).capitalize()) for outcome in Outcome)]
+    return [("", "However"), *((outcome.value, outcome_word(outcome.value).capitalize()) for outcome in AuditOutcome)]
 
 
 def look_up(term: str) -> dict[str, str] | None:

@@ -10,17 +10,17 @@ from django.http import HttpRequest, QueryDict
 
 from accounts.models import Tenant
 from bunker.models import Connection
-from keycast.audit.browsing import Sheet
-from keycast.audit.selectors import Line
+from keycast.audit.browsing import AuditBrowsePage
+from keycast.audit.selectors import AuditLine
 from keycast.audit.services import PLATFORM
 from keys.models import PersonalKey
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class AuditRowDisplay:
     """One line, its row's address in the admin, and names: ``""`` where there is nothing (any more) to name."""
 
-    line: Line
+    line: AuditLine
     row_id: int
     tenant: str
     key: str
@@ -28,7 +28,7 @@ class Shown:
     reason: str
 
 
-def shown(sheet: Sheet) -> list[Shown]:
+def shown(sheet: AuditBrowsePage) -> list[AuditRowDisplay]:
     """The lines of a page with their names."""
     lines = sheet.lines
     tenants = {row.id.hex: row.name for row in Tenant.objects.filter(id__in=_ids(line.chain for line in lines))}
@@ -37,7 +37,7 @@ def shown(sheet: Sheet) -> list[Shown]:
         row.id.hex: row.name for row in Connection.objects.filter(id__in=_ids(line.connection_id for line in lines))
     }
     return [
-        Shown(
+        AuditRowDisplay(
             line,
             line.id,
             "Platform" if line.chain == PLATFORM else tenants.get(line.chain, line.chain),
@@ -49,7 +49,7 @@ def shown(sheet: Sheet) -> list[Shown]:
     ]
 
 
-def reason_of(line: Line) -> str:
+def reason_of(line: AuditLine) -> str:
     """Why, if the row says it."""
     found = line.data.get("reason", "")
     return found[:200] if isinstance(found, str) else ""

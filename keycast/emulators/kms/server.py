@@ -18,9 +18,9 @@ import google_crc32c
 import grpc
 from google.cloud.kms_v1.types import service as messages
 
-from keycast.emulators.kms.faults import Fault, Faults, Kind
-from keycast.emulators.kms.service import Refusal, Service
-from keycast.emulators.kms.store import Store
+from keycast.emulators.kms.faults import KmsFault, KmsFaultKind, KmsFaults
+from keycast.emulators.kms.service import KmsEmulatorError, KmsEmulatorService
+from keycast.emulators.kms.store import KmsEmulatorStore
 
 THREADS: Final = 192
 SERVICE: Final = "google.cloud.kms.v1.KeyManagementService"
@@ -42,10 +42,10 @@ class KmsEmulator:
     def __init__(
         self, *, host: str = "127.0.0.1", port: int = 0, path: Path | None = None, tls: TlsFiles | None = None
     ) -> None:
-        self.store = Store(path)
-        self.faults = Faults()
+        self.store = KmsEmulatorStore(path)
+        self.faults = KmsFaults()
         self.calls: dict[str, int] = {}
-        self._service = Service(self.store)
+        self._service = KmsEmulatorService(self.store)
         self._address = (host, port)
         self._tls = tls
         self._server: grpc.Server | None = None
@@ -91,13 +91,13 @@ class KmsEmulator:
     def apply(self, orders: dict[str, Any]) -> None:
         """``{"faults": [{"kind": …, …}], "pending_seconds": …}``; what is not named stays."""
         if "faults" in orders:
-            self.faults.set([Fault(**fields) for fields in orders["faults"]])
+            self.faults.set([KmsFault(**fields) for fields in orders["faults"]])
         if "pending_seconds" in orders:
             self.store.pending_seconds = float(orders["pending_seconds"])
 
     def _handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
-            SERVICE, {name: self._handler(name) for name in dir(Service) if name[0].isupper()}
+            SERVICE, {name: self._handler(name) for name in dir(KmsEmulatorService) if name[0].isupper()}
         )
 
     def _handler(self, name: str) -> grpc.RpcMethodHandler:
@@ -117,7 +117,7 @@ class KmsEmulator:
             with self.store.lock:
                 self.calls[name] = self.calls.get(name, 0) + 1
                 response = call(request)
-        except Refusal as refusal:
+        except KmsEmulatorError as refusal:
             context.abort(refusal.code, refusal.text)
         for fault in faults:
             _spoil(fault.kind, response)
@@ -142,12 +142,12 @@ def control(address: str, orders: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _strike(fault: Fault, context: grpc.ServicerContext) -> None:
-    if fault.kind is Kind.LATENCY:
+def _strike(fault: KmsFault, context: grpc.ServicerContext) -> None:
+    if fault.kind is KmsFaultKind.LATENCY:
         time.sleep(fault.seconds)
-    elif fault.kind is Kind.HANG:
+    elif fault.kind is KmsFaultKind.HANG:
         _hang(fault.seconds, context)
-    elif fault.kind in {Kind.ERROR, Kind.FLAPPING}:
+    elif fault.kind in {KmsFaultKind.ERROR, KmsFaultKind.FLAPPING}:
         context.abort(grpc.StatusCode[fault.code], f"emulated {fault.code}")
 
 
@@ -159,19 +159,19 @@ def _hang(seconds: float, context: grpc.ServicerContext) -> None:
         context.abort(grpc.StatusCode.CANCELLED, "nobody waits any more")
 
 
-def _spoil(kind: Kind, response: Any) -> None:
+def _spoil(kind: KmsFaultKind, response: Any) -> None:
     fields = type(response).pb(response).DESCRIPTOR.fields_by_name
     payload = next((name for name in ("signature", "pem", "ciphertext", "plaintext") if name in fields), "")
-    if kind is Kind.WRONG_NAME and "name" in fields:
+    if kind is KmsFaultKind.WRONG_NAME and "name" in fields:
         response.name = response.name.replace("/cryptoKeys/", "/cryptoKeys/not-", 1)
-    elif kind is Kind.WRONG_CHECKSUM and payload:
+    elif kind is KmsFaultKind.WRONG_CHECKSUM and payload:
         checksum = f"{payload}_crc32c"
         setattr(response, checksum, getattr(response, checksum) ^ 1)
-    elif kind is Kind.UNVERIFIED:
+    elif kind is KmsFaultKind.UNVERIFIED:
         for name in fields:
             if name.startswith("verified_"):
                 setattr(response, name, False)
-    elif kind is Kind.WRONG_PAYLOAD and payload:
+    elif kind is KmsFaultKind.WRONG_PAYLOAD and payload:
         _replace(response, payload)
 
 

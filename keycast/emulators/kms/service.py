@@ -22,11 +22,11 @@ from keycast.emulators.kms.store import (
     SECP256K1,
     SYMMETRIC,
     Algorithm,
-    Key,
+    KmsCryptoKey,
+    KmsCryptoKeyVersion,
+    KmsEmulatorStore,
     Purpose,
     State,
-    Store,
-    Version,
 )
 
 RING: Final = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[a-zA-Z0-9_-]{1,63}")
@@ -36,7 +36,7 @@ MAX_PAYLOAD: Final = 8192
 _CIPHERTEXT: Final = b"kms1"
 
 
-class Refusal(Exception):
+class KmsEmulatorError(Exception):
     """An answer with a status other than OK."""
 
     def __init__(self, code: grpc.StatusCode, text: str) -> None:
@@ -44,10 +44,10 @@ class Refusal(Exception):
         self.code, self.text = code, text
 
 
-class Service:
+class KmsEmulatorService:
     """One method per call, named as the protocol names it; each takes a request and gives a response or a Refusal."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: KmsEmulatorStore) -> None:
         self.store = store
 
     def CreateCryptoKey(self, request: kms_v1.CreateCryptoKeyRequest) -> kms_v1.CryptoKey:  # noqa: N802
@@ -64,7 +64,7 @@ class Service:
             _must(algorithm in {0, SYMMETRIC}, "algorithm does not fit ENCRYPT_DECRYPT")
         name = f"{request.parent}/cryptoKeys/{request.crypto_key_id}"
         if name in self.store.keys:
-            raise Refusal(grpc.StatusCode.ALREADY_EXISTS, f"CryptoKey {name} already exists.")
+            raise KmsEmulatorError(grpc.StatusCode.ALREADY_EXISTS, f"CryptoKey {name} already exists.")
         return self._key(self.store.add_key(name, wanted))
 
     def GetCryptoKey(self, request: kms_v1.GetCryptoKeyRequest) -> kms_v1.CryptoKey:  # noqa: N802
@@ -186,7 +186,7 @@ class Service:
         try:
             plaintext = AESGCM(version.symmetric_key()).decrypt(ciphertext[8:20], ciphertext[20:], data)
         except InvalidTag:
-            raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, _DECRYPTION_FAILED) from None
+            raise KmsEmulatorError(grpc.StatusCode.INVALID_ARGUMENT, _DECRYPTION_FAILED) from None
         return kms_v1.DecryptResponse(
             plaintext=plaintext,
             plaintext_crc32c=google_crc32c.value(plaintext),
@@ -194,25 +194,25 @@ class Service:
             protection_level=version.protection_level,
         )
 
-    def _find_key(self, name: str) -> Key:
+    def _find_key(self, name: str) -> KmsCryptoKey:
         found = self.store.keys.get(name)
         if found is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"CryptoKey {name} not found.")
+            raise KmsEmulatorError(grpc.StatusCode.NOT_FOUND, f"CryptoKey {name} not found.")
         return found
 
-    def _find_version(self, name: str) -> Version:
+    def _find_version(self, name: str) -> KmsCryptoKeyVersion:
         found = self.store.version(name)
         if found is None:
-            raise Refusal(grpc.StatusCode.NOT_FOUND, f"CryptoKeyVersion {name} not found.")
+            raise KmsEmulatorError(grpc.StatusCode.NOT_FOUND, f"CryptoKeyVersion {name} not found.")
         return found
 
-    def _usable(self, name: str, *states: int) -> Version:
+    def _usable(self, name: str, *states: int) -> KmsCryptoKeyVersion:
         version = self._find_version(name)
         if version.current_state() not in states:
             _not_now(version)
         return version
 
-    def _encrypting(self, name: str) -> Version:
+    def _encrypting(self, name: str) -> KmsCryptoKeyVersion:
         """The version named, or the primary one of the key named."""
         if "/cryptoKeyVersions/" not in name:
             name = self._find_key(name).primary
@@ -220,7 +220,7 @@ class Service:
         _must(version.algorithm == SYMMETRIC, "this key does not encrypt")
         return version
 
-    def _key(self, key: Key) -> kms_v1.CryptoKey:
+    def _key(self, key: KmsCryptoKey) -> kms_v1.CryptoKey:
         primary = key.versions.get(key.primary)
         return kms_v1.CryptoKey(
             name=key.name,
@@ -237,7 +237,7 @@ class Service:
 _DECRYPTION_FAILED: Final = "Decryption failed: verify that 'name' refers to the correct CryptoKey."
 
 
-def _version(version: Version) -> kms_v1.CryptoKeyVersion:
+def _version(version: KmsCryptoKeyVersion) -> kms_v1.CryptoKeyVersion:
     state = version.current_state()
     is_made = state != State.PENDING_GENERATION
     return kms_v1.CryptoKeyVersion(
@@ -253,12 +253,14 @@ def _version(version: Version) -> kms_v1.CryptoKeyVersion:
 
 def _must(condition: object, text: str) -> None:
     if not condition:
-        raise Refusal(grpc.StatusCode.INVALID_ARGUMENT, text)
+        raise KmsEmulatorError(grpc.StatusCode.INVALID_ARGUMENT, text)
 
 
-def _not_now(version: Version) -> NoReturn:
+def _not_now(version: KmsCryptoKeyVersion) -> NoReturn:
     state = State(version.current_state()).name
-    raise Refusal(grpc.StatusCode.FAILED_PRECONDITION, f"{version.name} is not enabled, current state is: {state}.")
+    raise KmsEmulatorError(
+        grpc.StatusCode.FAILED_PRECONDITION, f"{version.name} is not enabled, current state is: {state}."
+    )
 
 
 def _checksum(request: Any, field: str, data: bytes) -> bool:

@@ -32,7 +32,7 @@ DESTROY_AFTER = 30 * 24 * 3600
 
 
 @dataclass(slots=True)
-class Version:
+class KmsCryptoKeyVersion:
     """One key version; ``secret`` is DER (signing) or 32 bytes (encryption) in base64. Times are Unix seconds."""
 
     name: str
@@ -65,7 +65,7 @@ class Version:
 
 
 @dataclass(slots=True)
-class Key:
+class KmsCryptoKey:
     """One crypto key."""
 
     name: str
@@ -75,26 +75,26 @@ class Key:
     created_at: float
     labels: dict[str, str] = field(default_factory=dict)
     primary: str = ""
-    versions: dict[str, Version] = field(default_factory=dict)
+    versions: dict[str, KmsCryptoKeyVersion] = field(default_factory=dict)
 
 
-class Store:
+class KmsEmulatorStore:
     """Every key of the emulator. Callers hold ``lock`` while they look and change."""
 
     def __init__(self, path: Path | None = None) -> None:
         self.lock = threading.RLock()
-        self.keys: dict[str, Key] = {}
+        self.keys: dict[str, KmsCryptoKey] = {}
         self.pending_seconds = 0.0
         self._path = path
         if path is not None and path.exists():
             self._load(json.loads(path.read_text(encoding="utf-8")))
 
-    def add_key(self, name: str, wanted: kms_v1.CryptoKey) -> Key:
+    def add_key(self, name: str, wanted: kms_v1.CryptoKey) -> KmsCryptoKey:
         """A new key with its first version."""
         template = wanted.version_template
         algorithm = int(template.algorithm) or int(SYMMETRIC)
         level = int(template.protection_level) or int(kms_v1.ProtectionLevel.SOFTWARE)
-        key = Key(name, int(wanted.purpose), algorithm, level, time.time(), dict(wanted.labels))
+        key = KmsCryptoKey(name, int(wanted.purpose), algorithm, level, time.time(), dict(wanted.labels))
         self.keys[name] = key
         first = self.add_version(key)
         if key.purpose == Purpose.ENCRYPT_DECRYPT:
@@ -102,12 +102,12 @@ class Store:
         self.save()
         return key
 
-    def add_version(self, key: Key) -> Version:
+    def add_version(self, key: KmsCryptoKey) -> KmsCryptoKeyVersion:
         """One more version; one that signs is being generated for ``pending_seconds``."""
         name = f"{key.name}/cryptoKeyVersions/{len(key.versions) + 1}"
         is_signing = key.purpose == Purpose.ASYMMETRIC_SIGN
         now = time.time()
-        version = Version(
+        version = KmsCryptoKeyVersion(
             name=name,
             algorithm=key.algorithm,
             protection_level=key.protection_level,
@@ -120,7 +120,7 @@ class Store:
         self.save()
         return version
 
-    def version(self, name: str) -> Version | None:
+    def version(self, name: str) -> KmsCryptoKeyVersion | None:
         key = self.keys.get(name.rpartition("/cryptoKeyVersions/")[0])
         return key.versions.get(name) if key else None
 
@@ -135,8 +135,8 @@ class Store:
 
     def _load(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
-            versions = {name: Version(**fields) for name, fields in row.pop("versions").items()}
-            self.keys[row["name"]] = Key(**row, versions=versions)
+            versions = {name: KmsCryptoKeyVersion(**fields) for name, fields in row.pop("versions").items()}
+            self.keys[row["name"]] = KmsCryptoKey(**row, versions=versions)
 
 
 @lru_cache(maxsize=4096)

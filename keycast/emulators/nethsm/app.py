@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from keycast.emulators.nethsm.faults import Fault, Faults, Kind
-from keycast.emulators.nethsm.service import Answer, Refusal, Service
-from keycast.emulators.nethsm.store import Store, User, make_key
+from keycast.emulators.nethsm.faults import NetHsmFault, NetHsmFaultKind, NetHsmFaults
+from keycast.emulators.nethsm.service import EmulatorResponse, NetHsmEmulatorError, NetHsmEmulatorService
+from keycast.emulators.nethsm.store import NetHsmEmulatorStore, NetHsmEmulatorUser, make_key
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -25,7 +25,7 @@ _PEM: Final = "application/x-pem-file"
 _ROOT, _ADMIN, _OPERATOR, _EITHER, _ANY = "root", "admin", "operator", "either", "any"
 
 
-class Route(NamedTuple):
+class NetHsmRoute(NamedTuple):
     """A path, a method, the operation's name in Service, and who may ask for it."""
 
     path: re.Pattern[str]
@@ -34,8 +34,8 @@ class Route(NamedTuple):
     who: str
 
 
-def _route(path: str, method: str, operation: str, who: str) -> Route:
-    return Route(re.compile("/api/v1" + path.replace("{}", "([^/]+)")), method, operation, who)
+def _route(path: str, method: str, operation: str, who: str) -> NetHsmRoute:
+    return NetHsmRoute(re.compile("/api/v1" + path.replace("{}", "([^/]+)")), method, operation, who)
 
 
 ROUTES: Final = (
@@ -57,13 +57,13 @@ PUBLIC: Final = frozenset({"info", "health/alive", "health/ready", "health/state
 INFO: Final = {"vendor": "Keycast", "product": "NetHSM emulator (protects nothing)"}
 
 
-class App:
+class NetHsmEmulatorApp:
     """An ASGI application. ``state`` is the device's: Operational, Locked, Unprovisioned or Failed."""
 
-    def __init__(self, store: Store) -> None:
-        self.store, self.faults, self.state = store, Faults(), "Operational"
+    def __init__(self, store: NetHsmEmulatorStore) -> None:
+        self.store, self.faults, self.state = store, NetHsmFaults(), "Operational"
         self.calls: list[tuple[str, str]] = []
-        self._service = Service(store)
+        self._service = NetHsmEmulatorService(store)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -79,8 +79,8 @@ class App:
             answer = self._answer(operation, argument, who, dict(scope["headers"]), body)
             for fault in faults:
                 answer = self._spoiled(fault.kind, operation, answer)
-        except Refusal as refusal:
-            answer = Answer(refusal.status, {"message": refusal.message})
+        except NetHsmEmulatorError as refusal:
+            answer = EmulatorResponse(refusal.status, {"message": refusal.message})
         await _send(send, answer)
 
     def _find(self, path: str, method: str) -> tuple[str, str, str]:
@@ -93,37 +93,39 @@ class App:
             return path.removeprefix("/api/v1/"), "", ""
         found = [(route, match) for route in ROUTES if (match := route.path.fullmatch(path))]
         if not found:
-            raise Refusal(404, "not found")
+            raise NetHsmEmulatorError(404, "not found")
         for route, match in found:
             if route.method == method:
                 return route.operation, (match.groups() or ("",))[0], route.who
-        raise Refusal(405, "method not allowed")
+        raise NetHsmEmulatorError(405, "method not allowed")
 
-    def _answer(self, operation: str, argument: str, who: str, headers: dict[bytes, bytes], body: bytes) -> Answer:
+    def _answer(
+        self, operation: str, argument: str, who: str, headers: dict[bytes, bytes], body: bytes
+    ) -> EmulatorResponse:
         if not who:
             return self._public(operation)
         if self.state != "Operational":
-            raise Refusal(412, "Service not available")
+            raise NetHsmEmulatorError(412, "Service not available")
         user = self._authenticated(headers.get(b"authorization", b""))
         self.calls.append((operation, user.id))
         if not _may(user, who):
-            raise Refusal(403, "this role does not allow it")
+            raise NetHsmEmulatorError(403, "this role does not allow it")
         wanted = _PEM if operation == "public_key" else _JSON
         accepted = headers.get(b"accept", b"*/*").decode("latin-1")
         if wanted not in accepted and "*/*" not in accepted:
-            raise Refusal(406, "not acceptable")
-        answer: Answer = getattr(self._service, operation)(user, argument, body)
+            raise NetHsmEmulatorError(406, "not acceptable")
+        answer: EmulatorResponse = getattr(self._service, operation)(user, argument, body)
         return answer
 
-    def _public(self, operation: str) -> Answer:
+    def _public(self, operation: str) -> EmulatorResponse:
         if operation == "info":
-            return Answer(200, INFO)
+            return EmulatorResponse(200, INFO)
         if operation == "health/state":
-            return Answer(200, {"state": self.state})
+            return EmulatorResponse(200, {"state": self.state})
         is_ready = self.state == "Operational"
-        return Answer(200 if is_ready == (operation == "health/ready") else 412)
+        return EmulatorResponse(200 if is_ready == (operation == "health/ready") else 412)
 
-    def _authenticated(self, header: bytes) -> User:
+    def _authenticated(self, header: bytes) -> NetHsmEmulatorUser:
         kind, _, encoded = header.partition(b" ")
         try:
             text = base64.b64decode(encoded, validate=True).decode()
@@ -131,44 +133,44 @@ class App:
             text = ""
         name, separator, passphrase = text.partition(":")
         if kind != b"Basic" or not separator:
-            raise Refusal(401, "unauthorized")
+            raise NetHsmEmulatorError(401, "unauthorized")
         if self.store.is_throttled(name):
-            raise Refusal(429, "too many requests")
+            raise NetHsmEmulatorError(429, "too many requests")
         user = self.store.authenticate(name, passphrase)
         if user is None:
-            raise Refusal(401, "unauthorized")
+            raise NetHsmEmulatorError(401, "unauthorized")
         return user
 
-    def _spoiled(self, kind: Kind, operation: str, answer: Answer) -> Answer:
-        if kind is Kind.GARBAGE:
-            return Answer(answer.status, "{garbage")
-        if kind is Kind.WRONG_KEY and operation == "public_key":
+    def _spoiled(self, kind: NetHsmFaultKind, operation: str, answer: EmulatorResponse) -> EmulatorResponse:
+        if kind is NetHsmFaultKind.GARBAGE:
+            return EmulatorResponse(answer.status, "{garbage")
+        if kind is NetHsmFaultKind.WRONG_KEY and operation == "public_key":
             return self._other_key(answer)
-        if operation == "sign" and kind in {Kind.WRONG_SIGNATURE, Kind.SHORT_SIGNATURE}:
+        if operation == "sign" and kind in {NetHsmFaultKind.WRONG_SIGNATURE, NetHsmFaultKind.SHORT_SIGNATURE}:
             raw = bytearray(base64.b64decode(answer.body["signature"]))
             raw[-1] ^= 1
-            made = raw if kind is Kind.WRONG_SIGNATURE else raw[:-1]
-            return Answer(answer.status, {"signature": base64.b64encode(made).decode()})
+            made = raw if kind is NetHsmFaultKind.WRONG_SIGNATURE else raw[:-1]
+            return EmulatorResponse(answer.status, {"signature": base64.b64encode(made).decode()})
         return answer
 
-    def _other_key(self, answer: Answer) -> Answer:
+    def _other_key(self, answer: EmulatorResponse) -> EmulatorResponse:
         key = make_key(["BIP340_Signature"])
-        spare = Store("spare", "")
+        spare = NetHsmEmulatorStore("spare", "")
         spare.keys["", "spare"] = key
-        return Service(spare).public_key(spare.users["spare"], "spare", b"")
+        return NetHsmEmulatorService(spare).public_key(spare.users["spare"], "spare", b"")
 
 
-async def _strike(faults: list[Fault], receive: Receive, send: Send) -> bool:
+async def _strike(faults: list[NetHsmFault], receive: Receive, send: Send) -> bool:
     """Whether a fault took the answer's place."""
     for fault in faults:
-        if fault.kind is Kind.LATENCY:
+        if fault.kind is NetHsmFaultKind.LATENCY:
             if await _hung_up(receive, fault.seconds):
                 return True
-        elif fault.kind is Kind.DISCONNECT:
+        elif fault.kind is NetHsmFaultKind.DISCONNECT:
             await _break_off(send)
             return True
-        elif fault.kind is Kind.STATUS:
-            await _send(send, Answer(fault.status, {"message": "emulated"}), int(fault.seconds))
+        elif fault.kind is NetHsmFaultKind.STATUS:
+            await _send(send, EmulatorResponse(fault.status, {"message": "emulated"}), int(fault.seconds))
             return True
     return False
 
@@ -182,7 +184,7 @@ async def _hung_up(receive: Receive, seconds: float) -> bool:
     return True
 
 
-def _may(user: User, who: str) -> bool:
+def _may(user: NetHsmEmulatorUser, who: str) -> bool:
     if who == _ROOT:
         return user.role == "Administrator" and not user.namespace
     allowed = {_ADMIN: {"Administrator"}, _OPERATOR: {"Operator"}, _EITHER: {"Administrator", "Operator"}}
@@ -201,7 +203,7 @@ async def _body(receive: Receive) -> bytes | None:
             return body
 
 
-async def _send(send: Send, answer: Answer, retry_after: int = 0) -> None:
+async def _send(send: Send, answer: EmulatorResponse, retry_after: int = 0) -> None:
     is_text = isinstance(answer.body, str)
     body = b"" if answer.body is None else answer.body.encode() if is_text else msgspec.json.encode(answer.body)
     headers = [(b"content-length", str(len(body)).encode())] if answer.status != 204 else []

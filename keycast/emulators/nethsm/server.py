@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from keycast.emulators.nethsm.app import App
-from keycast.emulators.nethsm.store import Store
+from keycast.emulators.nethsm.app import NetHsmEmulatorApp
+from keycast.emulators.nethsm.store import NetHsmEmulatorStore
 
 _START_SECONDS: Final = 10.0
 
@@ -25,7 +25,7 @@ class NetHsmEmulator:
     """A NetHSM on ``host:port`` (0: any free port), from ``start`` to ``stop``. ``folder`` gets certificate and key."""
 
     def __init__(self, folder: Path, *, admin: str, passphrase: str, host: str = "127.0.0.1", port: int = 0) -> None:
-        self.app = App(Store(admin, passphrase))
+        self.app = NetHsmEmulatorApp(NetHsmEmulatorStore(admin, passphrase))
         self.ca_file = folder / "nethsm-emulator.pem"
         self._key_file = folder / "nethsm-emulator-key.pem"
         self._host, self._port = host, port

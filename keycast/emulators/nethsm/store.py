@@ -17,7 +17,7 @@ THROTTLE_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
-class User:
+class NetHsmEmulatorUser:
     """A user; ``~`` in its id separates a namespace from the name."""
 
     id: str
@@ -31,7 +31,7 @@ class User:
 
 
 @dataclass(slots=True)
-class Key:
+class NetHsmEmulatorKey:
     """A key on secp256k1, with what it may do."""
 
     mechanisms: list[str]
@@ -42,13 +42,13 @@ class Key:
     operations: int = 0
 
 
-class Store:
+class NetHsmEmulatorStore:
     """The device's content. A fresh one has a single R-Administrator."""
 
     def __init__(self, admin: str, passphrase: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.users = {admin: User(admin, "Administrator", "Administrator", passphrase)}
+        self.users = {admin: NetHsmEmulatorUser(admin, "Administrator", "Administrator", passphrase)}
         self.namespaces: set[str] = set()
-        self.keys: dict[tuple[str, str], Key] = {}
+        self.keys: dict[tuple[str, str], NetHsmEmulatorKey] = {}
         self._clock = clock
         self._failed_at: dict[str, float] = {}
 
@@ -56,7 +56,7 @@ class Store:
         """Whether this user gave wrong credentials just now."""
         return self._clock() - self._failed_at.get(user_id, float("-inf")) < THROTTLE_SECONDS
 
-    def authenticate(self, user_id: str, passphrase: str) -> User | None:
+    def authenticate(self, user_id: str, passphrase: str) -> NetHsmEmulatorUser | None:
         """The user, if the passphrase is its own."""
         found = self.users.get(user_id)
         if found is not None and hmac.compare_digest(found.passphrase.encode(), passphrase.encode()):
@@ -70,12 +70,12 @@ class Store:
         self.keys = {place: key for place, key in self.keys.items() if place[0] != namespace}
 
 
-def make_key(mechanisms: list[str]) -> Key:
+def make_key(mechanisms: list[str]) -> NetHsmEmulatorKey:
     """A fresh key."""
     keypair, secret = Keypair.generate()
     with secret:
         point = derive_private_key(int.from_bytes(secret.view(), "big"), SECP256K1()).public_key()
-    return Key(mechanisms, keypair, point)
+    return NetHsmEmulatorKey(mechanisms, keypair, point)
 
 
 def namespace_of(user_id: str) -> str:

@@ -10,9 +10,9 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from bunker.worker.leases import AnotherWorkerRuns
+from bunker.worker.leases import AnotherWorkerRunning
 from bunker.worker.runtime import BunkerWorker, default_port
-from keycast.audit.errors import DatabaseOlder
+from keycast.audit.errors import DatabaseOutdated
 from keycast.base import metrics
 from keycast.operations.startup import refuse_unsafe_start
 from keycast.operations.watchdog import watch
@@ -29,9 +29,9 @@ class Command(BaseCommand):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(serve())
-        except AnotherWorkerRuns as refusal:
+        except AnotherWorkerRunning as refusal:
             raise CommandError(str(refusal)) from None
-        except DatabaseOlder as refusal:
+        except DatabaseOutdated as refusal:
             raise CommandError(refusal.public_message) from None
 
 

@@ -7,9 +7,9 @@ from keycast.nostr.client.errors import (
     BadAnswer,
     BadBunkerUrl,
     BadClientKey,
+    BunkerRefused,
     ClientError,
     NoAnswer,
-    Refused,
     RelaysRefused,
     RelaysUnreachable,
 )
@@ -19,9 +19,9 @@ __all__ = [
     "BadBunkerUrl",
     "BadClientKey",
     "BunkerClient",
+    "BunkerRefused",
     "ClientError",
     "NoAnswer",
-    "Refused",
     "RelaysRefused",
     "RelaysUnreachable",
 ]

@@ -12,9 +12,16 @@ from typing import Any, Final, Self
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.client import identity
 from keycast.nostr.client.checks import signed_as_asked
-from keycast.nostr.client.errors import BadAnswer, BadBunkerUrl, NoAnswer, Refused, RelaysRefused, RelaysUnreachable
-from keycast.nostr.client.link import RelayLink
-from keycast.nostr.client.wire import Wire
+from keycast.nostr.client.errors import (
+    BadAnswer,
+    BadBunkerUrl,
+    BunkerRefused,
+    NoAnswer,
+    RelaysRefused,
+    RelaysUnreachable,
+)
+from keycast.nostr.client.link import ClientRelayConnection
+from keycast.nostr.client.wire import RequestCipher
 from keycast.nostr.nip01 import Event, serialize
 from keycast.nostr.uris import BunkerUri
 
@@ -24,7 +31,7 @@ APPROVAL_TIMEOUT: Final = 600.0
 
 
 @dataclass(slots=True)
-class _Question:
+class _PendingRequest:
     answer: asyncio.Future[str]
     deadline: asyncio.Timeout
 
@@ -51,17 +58,19 @@ class BunkerClient:
         except ValueError:
             raise BadBunkerUrl from None
         self.relays = list(relays or self.uri.relays)
-        self._wire = Wire(keypair or identity.fresh(), self.uri.signer_public_key)
+        self._wire = RequestCipher(keypair or identity.fresh(), self.uri.signer_public_key)
         self._timeout = timeout
         self._on_auth_url = on_auth_url
-        self._links: list[RelayLink] = []
-        self._questions: dict[str, _Question] = {}
+        self._links: list[ClientRelayConnection] = []
+        self._questions: dict[str, _PendingRequest] = {}
         self.public_key = ""
 
     async def __aenter__(self) -> Self:
         """Open the relays; at least one must take the subscription. Raises RelaysUnreachable."""
         wire = self._wire
-        self._links = [RelayLink(url, wire.subscription, self._hear, wire.authenticate) for url in self.relays]
+        self._links = [
+            ClientRelayConnection(url, wire.subscription, self._hear, wire.authenticate) for url in self.relays
+        ]
         waiting = [asyncio.create_task(link.ready.wait()) for link in self._links]
         _, late = await asyncio.wait(waiting, timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
         for task in late:
@@ -84,7 +93,7 @@ class BunkerClient:
         try:
             async with asyncio.timeout(self._timeout) as deadline:
                 answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-                self._questions[request_id] = _Question(answer, deadline)
+                self._questions[request_id] = _PendingRequest(answer, deadline)
                 either: set[asyncio.Future[Any]] = {answer, sending}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 if not answer.done():
@@ -180,6 +189,6 @@ class BunkerClient:
             if self._on_auth_url:
                 self._on_auth_url(reply.error)
         elif reply.error:
-            question.answer.set_exception(Refused(f"The bunker refused: {reply.error}"))
+            question.answer.set_exception(BunkerRefused(f"The bunker refused: {reply.error}"))
         else:
             question.answer.set_result(reply.result)

@@ -13,7 +13,7 @@ class ClientError(KeycastError):
     exit_code = 1
 
 
-class Refused(ClientError):
+class BunkerRefused(ClientError):
     """The bunker answered with an error, whose text is the bunker's own."""
 
     code = "refused"

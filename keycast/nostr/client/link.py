@@ -27,7 +27,7 @@ class _Outgoing:
     """Resolves to "" for OK true, else to the relay's reason."""
 
 
-class RelayLink:
+class ClientRelayConnection:
     """Keeps one relay connected while open, and sends again after a reconnect whatever it has not accepted yet.
 
     ``on_event`` gets each event of the subscription as JSON, unverified. ``authenticate`` makes the signed

@@ -20,7 +20,7 @@ WARM_UP = 3
 
 
 @dataclass(slots=True)
-class Measured:
+class SpeedMeasurement:
     """One run. ``latencies`` are seconds; ``answers`` are (template, answer) pairs, to be verified."""
 
     latencies: list[float] = field(default_factory=list)
@@ -42,8 +42,10 @@ async def measure(urls: Sequence[str], *, clients: int, seconds: float, patience
         sessions = [await _paired(stack, url, count, patience) for url, count in _spread(urls, clients)]
         flat = [session for group in sessions for session in group]
         public_keys = await asyncio.gather(*(session.get_public_key() for session in flat))
-        await asyncio.gather(*(_sign(session, Measured(), number) for session in flat for number in range(WARM_UP)))
-        results = [Measured() for _ in flat]
+        await asyncio.gather(
+            *(_sign(session, SpeedMeasurement(), number) for session in flat for number in range(WARM_UP))
+        )
+        results = [SpeedMeasurement() for _ in flat]
         started = time.monotonic()
         await asyncio.gather(*(_work(*pair, until=started + seconds) for pair in zip(flat, results, strict=True)))
         elapsed = time.monotonic() - started
@@ -64,14 +66,14 @@ async def _paired(stack: AsyncExitStack, url: str, count: int, patience: float) 
     return [first, *(await asyncio.gather(*(stack.enter_async_context(client) for client in more)))]
 
 
-async def _work(session: BunkerClient, result: Measured, *, until: float) -> None:
+async def _work(session: BunkerClient, result: SpeedMeasurement, *, until: float) -> None:
     number = 0
     while time.monotonic() < until:
         number += 1
         await _sign(session, result, number)
 
 
-async def _sign(session: BunkerClient, result: Measured, number: int) -> None:
+async def _sign(session: BunkerClient, result: SpeedMeasurement, number: int) -> None:
     template = {"kind": 1, "content": f"measured {number}", "tags": [], "created_at": int(time.time())}
     started = time.monotonic()
     try:
@@ -83,15 +85,15 @@ async def _sign(session: BunkerClient, result: Measured, number: int) -> None:
     result.answers.append((template, answer))
 
 
-def _verify(results: Sequence[Measured], public_keys: Sequence[str]) -> None:
+def _verify(results: Sequence[SpeedMeasurement], public_keys: Sequence[str]) -> None:
     for result, public_key in zip(results, public_keys, strict=True):
         seen = {signed_as_asked(answer, template, public_key).sig for template, answer in result.answers}
         if len(seen) != len(result.answers):
             raise BadAnswer("Two requests got one and the same signature.")
 
 
-def _figures(results: Sequence[Measured], elapsed: float) -> dict[str, Any]:
-    total = Measured(
+def _figures(results: Sequence[SpeedMeasurement], elapsed: float) -> dict[str, Any]:
+    total = SpeedMeasurement(
         latencies=[latency for result in results for latency in result.latencies],
         refusals=[text for result in results for text in result.refusals],
     )

@@ -11,13 +11,13 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip44
 from keycast.nostr.client.errors import BadBunkerUrl
 from keycast.nostr.nip01 import Event, EventError, UnsignedEvent, id_of, parse_event, serialize, verify_event
-from keycast.nostr.nip46 import KIND, Request
+from keycast.nostr.nip46 import KIND, Nip46Request
 
 AUTH_KIND: Final = 22242
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class BunkerReply:
     """What the bunker said to one request: ``error`` is set when it refused, or an address when an ``auth_url``."""
 
     request_id: str
@@ -25,7 +25,7 @@ class Reply:
     error: str
 
 
-class Wire:
+class RequestCipher:
     """Seals requests from one client key to one signer, and opens that signer's replies."""
 
     def __init__(self, keypair: Keypair, signer: str) -> None:
@@ -43,10 +43,10 @@ class Wire:
 
     def seal(self, request_id: str, method: str, params: list[str]) -> Event:
         """The signed event that carries one request."""
-        body = Request(request_id, method, params).to_text()
+        body = Nip46Request(request_id, method, params).to_text()
         return self._signed(KIND, [["p", self._signer]], nip44.encrypt(body, self._conversation))
 
-    def open(self, raw: bytes) -> Reply | None:
+    def open(self, raw: bytes) -> BunkerReply | None:
         """The reply in an event's JSON; None for anything that is not this signer's valid reply to us."""
         try:
             event = parse_event(raw)
@@ -72,14 +72,14 @@ class Wire:
         identity = id_of(draft)
         return draft.signed(identity.hex(), self._keypair.sign(identity))
 
-    def _read(self, content: str) -> Reply | None:
+    def _read(self, content: str) -> BunkerReply | None:
         try:
             body = json.loads(nip44.decrypt(content, self._conversation))
         except (nip44.Nip44Error, ValueError, RecursionError):
             return None
         match body:
             case {"id": str(request_id)}:
-                return Reply(request_id, _text(body.get("result")), _text(body.get("error")))
+                return BunkerReply(request_id, _text(body.get("result")), _text(body.get("error")))
         return None
 
 

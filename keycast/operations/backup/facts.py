@@ -6,15 +6,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from keycast.audit.restore_journal import Ending
-from keycast.audit.tags import Tag
+from keycast.audit.restore_journal import JournalEntry
+from keycast.audit.tags import AuditTag
 
 Member = tuple[str, str]
 """Tenant and user, both 32 hex digits."""
 
 
 @dataclass(slots=True)
-class Facts:
+class JournalFacts:
     """Ids (32 hex digits) by what is true of them. ``made`` maps keys that came to be to their public keys."""
 
     made: dict[str, str] = field(default_factory=dict)
@@ -35,27 +35,27 @@ class Facts:
     is_deployment_locked: bool | None = None
 
 
-def gather(endings: Iterable[Ending]) -> Facts:
+def gather(endings: Iterable[JournalEntry]) -> JournalFacts:
     """The facts, with endings in the order in which they happened."""
-    facts = Facts()
+    facts = JournalFacts()
     for ending in endings:
         _note(facts, ending)
     return facts
 
 
-def _note(facts: Facts, ending: Ending) -> None:
+def _note(facts: JournalFacts, ending: JournalEntry) -> None:
     tag = _TAGS.get(ending.tag)
-    if tag is Tag.KEY_CREATED or tag is Tag.KEY_IMPORTED:
+    if tag is AuditTag.KEY_CREATED or tag is AuditTag.KEY_IMPORTED:
         facts.made[ending.key] = ending.data.get("public_key", "")
-    elif tag is Tag.KEY_DESTROYED:
+    elif tag is AuditTag.KEY_DESTROYED:
         facts.destroyed.add(ending.key)
     elif tag in _STOPS_OF_KEYS:
         facts.stopped_keys[ending.key] = _STOPS_OF_KEYS[tag]
-    elif tag is Tag.KEY_UNLOCKED or tag is Tag.KEY_ENABLED:
+    elif tag is AuditTag.KEY_UNLOCKED or tag is AuditTag.KEY_ENABLED:
         facts.stopped_keys.pop(ending.key, None)
     elif tag in _CHANGES_OF_KEYS:
         facts.changed_keys[ending.key] = _CHANGES_OF_KEYS[tag]
-    elif tag is Tag.KEY_IDENTITY_ROTATED:
+    elif tag is AuditTag.KEY_IDENTITY_ROTATED:
         facts.replaced_keys.add(ending.key)
     elif tag in _SETS:
         of, into, out = _SETS[tag]
@@ -63,61 +63,61 @@ def _note(facts: Facts, ending: Ending) -> None:
             getattr(facts, name).add(of(ending))
         for name in out:
             getattr(facts, name).discard(of(ending))
-    elif tag is Tag.DEPLOYMENT_LOCKED or tag is Tag.DEPLOYMENT_UNLOCKED:
-        facts.is_deployment_locked = tag is Tag.DEPLOYMENT_LOCKED
+    elif tag is AuditTag.DEPLOYMENT_LOCKED or tag is AuditTag.DEPLOYMENT_UNLOCKED:
+        facts.is_deployment_locked = tag is AuditTag.DEPLOYMENT_LOCKED
 
 
-_TAGS: Final = {tag.value: tag for tag in Tag}
-_STOPS_OF_KEYS: Final[dict[Tag | None, str]] = {
-    Tag.KEY_LOCKED: "It had been locked before this backup was restored.",
-    Tag.KEY_DISABLED: "It had been disabled before this backup was restored.",
-    Tag.KEY_QUARANTINED: "It had failed its integrity check before this backup was restored.",
-    Tag.KEY_DESTRUCTION_SCHEDULED: "Its destruction had been scheduled before this backup was restored.",
-    Tag.KEY_DESTRUCTION_CANCELLED: "It had been disabled before this backup was restored.",
+_TAGS: Final = {tag.value: tag for tag in AuditTag}
+_STOPS_OF_KEYS: Final[dict[AuditTag | None, str]] = {
+    AuditTag.KEY_LOCKED: "It had been locked before this backup was restored.",
+    AuditTag.KEY_DISABLED: "It had been disabled before this backup was restored.",
+    AuditTag.KEY_QUARANTINED: "It had failed its integrity check before this backup was restored.",
+    AuditTag.KEY_DESTRUCTION_SCHEDULED: "Its destruction had been scheduled before this backup was restored.",
+    AuditTag.KEY_DESTRUCTION_CANCELLED: "It had been disabled before this backup was restored.",
 }
-_CHANGES_OF_KEYS: Final[dict[Tag | None, str]] = {
-    Tag.KEY_CONVERTED: "It had been converted to a split key; this backup holds its old form.",
-    Tag.KEY_HALVES_REFRESHED: "Its halves were refreshed after this backup, so they fit no longer.",
+_CHANGES_OF_KEYS: Final[dict[AuditTag | None, str]] = {
+    AuditTag.KEY_CONVERTED: "It had been converted to a split key; this backup holds its old form.",
+    AuditTag.KEY_HALVES_REFRESHED: "Its halves were refreshed after this backup, so they fit no longer.",
 }
-_Of = Callable[[Ending], str | Member]
+_Of = Callable[[JournalEntry], str | Member]
 
 
-def _connection(ending: Ending) -> str:
+def _connection(ending: JournalEntry) -> str:
     return ending.connection
 
 
-def _user(ending: Ending) -> str:
+def _user(ending: JournalEntry) -> str:
     return ending.data.get("user", "")
 
 
-def _member(ending: Ending) -> Member:
+def _member(ending: JournalEntry) -> Member:
     return ending.chain, ending.data.get("user", "")
 
 
-def _tenant(ending: Ending) -> str:
+def _tenant(ending: JournalEntry) -> str:
     return ending.chain
 
 
-_SETS: Final[dict[Tag | None, tuple[_Of, tuple[str, ...], tuple[str, ...]]]] = {
-    Tag.CONNECTION_BOUND: (_connection, ("bound",), ()),
-    Tag.CONNECTION_REVOKED: (_connection, ("ended",), ()),
-    Tag.CONNECTION_LOGGED_OUT: (_connection, ("ended",), ()),
-    Tag.CONNECTION_EXPIRED: (_connection, ("ended",), ()),
-    Tag.CONNECTION_LAPSED: (_connection, ("ended",), ()),
-    Tag.CONNECTION_LOCKED: (_connection, ("locked_connections",), ()),
-    Tag.CONNECTION_UNLOCKED: (_connection, (), ("locked_connections",)),
-    Tag.USER_LOCKED: (_user, ("locked_users",), ()),
-    Tag.USER_UNLOCKED: (_user, (), ("locked_users",)),
-    Tag.USER_DEACTIVATED: (_user, ("closed_users",), ()),
-    Tag.USER_REACTIVATED: (_user, (), ("closed_users",)),
-    Tag.USER_STAFF_ENDED: (_user, ("former_staff",), ()),
-    Tag.USER_MADE_STAFF: (_user, (), ("former_staff",)),
-    Tag.MEMBERSHIP_ADDED: (_member, (), ("removed_members", "suspended_members")),
-    Tag.MEMBERSHIP_SUSPENDED: (_member, ("suspended_members",), ()),
-    Tag.MEMBERSHIP_RESUMED: (_member, (), ("suspended_members",)),
-    Tag.MEMBERSHIP_REMOVED: (_member, ("removed_members",), ()),
-    Tag.TENANT_LOCKED: (_tenant, ("locked_tenants",), ()),
-    Tag.TENANT_UNLOCKED: (_tenant, (), ("locked_tenants",)),
-    Tag.TENANT_SUSPENDED: (_tenant, ("suspended_tenants",), ()),
-    Tag.TENANT_RESUMED: (_tenant, (), ("suspended_tenants", "locked_tenants")),
+_SETS: Final[dict[AuditTag | None, tuple[_Of, tuple[str, ...], tuple[str, ...]]]] = {
+    AuditTag.CONNECTION_BOUND: (_connection, ("bound",), ()),
+    AuditTag.CONNECTION_REVOKED: (_connection, ("ended",), ()),
+    AuditTag.CONNECTION_LOGGED_OUT: (_connection, ("ended",), ()),
+    AuditTag.CONNECTION_EXPIRED: (_connection, ("ended",), ()),
+    AuditTag.CONNECTION_LAPSED: (_connection, ("ended",), ()),
+    AuditTag.CONNECTION_LOCKED: (_connection, ("locked_connections",), ()),
+    AuditTag.CONNECTION_UNLOCKED: (_connection, (), ("locked_connections",)),
+    AuditTag.USER_LOCKED: (_user, ("locked_users",), ()),
+    AuditTag.USER_UNLOCKED: (_user, (), ("locked_users",)),
+    AuditTag.USER_DEACTIVATED: (_user, ("closed_users",), ()),
+    AuditTag.USER_REACTIVATED: (_user, (), ("closed_users",)),
+    AuditTag.USER_STAFF_ENDED: (_user, ("former_staff",), ()),
+    AuditTag.USER_MADE_STAFF: (_user, (), ("former_staff",)),
+    AuditTag.MEMBERSHIP_ADDED: (_member, (), ("removed_members", "suspended_members")),
+    AuditTag.MEMBERSHIP_SUSPENDED: (_member, ("suspended_members",), ()),
+    AuditTag.MEMBERSHIP_RESUMED: (_member, (), ("suspended_members",)),
+    AuditTag.MEMBERSHIP_REMOVED: (_member, ("removed_members",), ()),
+    AuditTag.TENANT_LOCKED: (_tenant, ("locked_tenants",), ()),
+    AuditTag.TENANT_UNLOCKED: (_tenant, (), ("locked_tenants",)),
+    AuditTag.TENANT_SUSPENDED: (_tenant, ("suspended_tenants",), ()),
+    AuditTag.TENANT_RESUMED: (_tenant, (), ("suspended_tenants", "locked_tenants")),
 }

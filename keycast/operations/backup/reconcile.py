@@ -24,12 +24,12 @@ from accounts.panic.services import lock_deployment
 from bunker.models import Connection, ConnectionState
 from bunker.services import lock_connection, revoke_connection
 from keycast.audit import journal_writer
-from keycast.audit.entries import Actor, Entry
-from keycast.audit.restore_journal import Ending
+from keycast.audit.entries import Actor, AuditEntry
+from keycast.audit.restore_journal import JournalEntry
 from keycast.audit.services import PLATFORM, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
-from keycast.operations.backup.facts import Facts, Member, gather
+from keycast.operations.backup.facts import JournalFacts, Member, gather
 from keys import services as keys
 from keys.models import KeyState, PersonalKey
 from keys.rotation import selectors as rotation_selectors
@@ -43,7 +43,7 @@ _LIVE: Final = (ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState
 
 
 @dataclass(slots=True)
-class Outcomes:
+class ReconcileReport:
     """What was done, by kind of thing; what the restore lost; and what could not be done, in words."""
 
     done: Counter[str] = field(default_factory=Counter)
@@ -55,9 +55,9 @@ class Outcomes:
         return {"done": dict(sorted(self.done.items())), "lost_keys": self.lost_keys, "problems": self.problems}
 
 
-def bring_up_to_date(endings: Sequence[Ending]) -> Outcomes:
+def bring_up_to_date(endings: Sequence[JournalEntry]) -> ReconcileReport:
     """Apply ``endings`` (in their order) to this database, and say so in its log. Raises AuditUnavailable."""
-    facts, outcomes = gather(endings), Outcomes()
+    facts, outcomes = gather(endings), ReconcileReport()
     with scopes_disabled(), journal_writer.restoring():
         outcomes.lost_keys = _lost_keys(facts)
         for thing, row, act in _wanted(facts):
@@ -66,22 +66,22 @@ def bring_up_to_date(endings: Sequence[Ending]) -> Outcomes:
             outcomes.done["sessions ended"] = Session.objects.all().delete()[0]
             data = {"endings": len(endings), "lost_keys": len(outcomes.lost_keys), **outcomes.done}
             if not outcomes.problems:  # else the database stays closed, and the command can be run again
-                record(Entry(PLATFORM, Tag.DATABASE_RESTORED, Outcome.OK, ACTOR, data=data))
+                record(AuditEntry(PLATFORM, AuditTag.DATABASE_RESTORED, AuditOutcome.OK, ACTOR, data=data))
     journal_writer.look_again()
     return outcomes
 
 
-def preview(endings: Sequence[Ending]) -> Outcomes:
+def preview(endings: Sequence[JournalEntry]) -> ReconcileReport:
     """What ``bring_up_to_date`` would do; changes nothing."""
     with scopes_disabled():
-        facts, outcomes = gather(endings), Outcomes()
+        facts, outcomes = gather(endings), ReconcileReport()
         outcomes.lost_keys = _lost_keys(facts)
         outcomes.done.update(thing for thing, _, _ in _wanted(facts))
         outcomes.done["sessions ended"] = Session.objects.count()
     return outcomes
 
 
-def _wanted(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _wanted(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     """What is not as the facts say: what it is called in the report, its row, and what to do with it."""
     yield from _keys(facts)
     yield from _rotations()
@@ -93,7 +93,7 @@ def _wanted(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
         yield "deployments locked", "all", lambda _: lock_deployment(actor=ACTOR, reason=BEFORE)
 
 
-def _keys(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _keys(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     for key in _rows(PersonalKey.objects.exclude(state=KeyState.DESTROYED), facts.destroyed):
         yield "keys destroyed again", key, lambda key: keys.destroy_restored_key(actor=ACTOR, key_id=key.id)
     reasons = {**facts.stopped_keys, **facts.changed_keys}
@@ -113,7 +113,7 @@ def _rotations() -> Iterator[tuple[str, Any, Any]]:
         yield "rotations cancelled", rotation, lambda row: rotations.cancel(actor=ACTOR, rotation=row)
 
 
-def _connections(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _connections(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     """Ended ones end again; every secret that waits for its use is withdrawn, for it may have been used since."""
     for connection in _rows(Connection.objects.filter(state__in=_LIVE[1:]), facts.ended):
         yield "apps ended again", connection, lambda row: revoke_connection(actor=ACTOR, connection=row, reason=BEFORE)
@@ -128,7 +128,7 @@ def _connections(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
         yield "apps locked", connection, lambda row: lock_connection(actor=ACTOR, connection=row, reason=BEFORE)
 
 
-def _people(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _people(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     for user in _rows(User.objects.filter(locked_at=None), facts.locked_users):
         yield "people locked", user, lambda row: people.lock_user(actor=ACTOR, user=row, reason=BEFORE)
     for user in _rows(User.objects.filter(is_active=True), facts.closed_users):
@@ -137,7 +137,7 @@ def _people(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
         yield "staff ended", user, lambda row: people.end_staff(actor=ACTOR, user=row, reason=BEFORE)
 
 
-def _members(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _members(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     for place in _places(facts.removed_members):
         yield (
             "members removed",
@@ -153,7 +153,7 @@ def _members(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
             )
 
 
-def _tenants(facts: Facts) -> Iterator[tuple[str, Any, Any]]:
+def _tenants(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     active = Tenant.objects.exclude(state=Tenant.State.SUSPENDED)
     for tenant in _rows(active, facts.suspended_tenants):
         yield "tenants suspended", tenant, lambda row: people.suspend_tenant(actor=ACTOR, tenant=row, reason=BEFORE)
@@ -176,7 +176,7 @@ def _places(members: Iterable[Member]) -> Iterator[Membership]:
             yield from Membership.objects.filter(tenant_id=ids[0], user_id=ids[1])
 
 
-def _lost_keys(facts: Facts) -> dict[str, str]:
+def _lost_keys(facts: JournalFacts) -> dict[str, str]:
     """Keys that came to be after the dump: what the restore lost, public key by id."""
     made = {identifier for key in facts.made if key not in facts.destroyed and (identifier := _uuid(key))}
     here = {row.id for row in _rows(PersonalKey.objects.only("id"), (identifier.hex for identifier in made))}
@@ -190,14 +190,14 @@ def _uuid(text: str) -> UUID | None:
         return None
 
 
-def _do(outcomes: Outcomes, thing: str, row: Any, act: Any) -> None:
+def _do(outcomes: ReconcileReport, thing: str, row: Any, act: Any) -> None:
     with _told(outcomes, f"{thing}: {row}"):
         act(row)
         outcomes.done[thing] += 1
 
 
 @contextmanager
-def _told(outcomes: Outcomes, what: str) -> Iterator[None]:
+def _told(outcomes: ReconcileReport, what: str) -> Iterator[None]:
     try:
         yield
     except KeycastError as error:

@@ -21,7 +21,7 @@ from keys.models import KeyState, PersonalKey
 
 
 @dataclass(slots=True)
-class Inspection:
+class RestoreInspection:
     """What was found in a restored database. ``heads`` and ``keys`` are as they were before it was brought up to date.
 
     ``keys`` has state and public key by key id; ``problems`` says what is wrong, in words.
@@ -36,11 +36,11 @@ class Inspection:
     problems: list[str] = field(default_factory=list)
 
 
-def inspect() -> Inspection:
+def inspect() -> RestoreInspection:
     """Migrate this database, verify its log, open every key, bring it up to date, and see that nothing came back."""
     call_command("migrate", verbosity=0)
     with scopes_disabled():
-        found = Inspection(heads=heads(), keys=public_keys())
+        found = RestoreInspection(heads=heads(), keys=public_keys())
         report = verify()
         found.rows = report.rows
         found.problems += [
@@ -54,7 +54,7 @@ def inspect() -> Inspection:
     return found
 
 
-def _bring(found: Inspection) -> None:
+def _bring(found: RestoreInspection) -> None:
     """Rehearse ``after_restore`` with the file of endings, if there is one."""
     file = journal_writer.endings_file()
     if file is None:
@@ -86,7 +86,7 @@ def public_keys() -> dict[str, tuple[str, str]]:
 
 
 def compare(found: dict[str, Any]) -> list[str]:
-    """What in an ``Inspection`` (as a dict) does not fit the database that serves, in words."""
+    """What in an ``RestoreInspection`` (as a dict) does not fit the database that serves, in words."""
     problems = []
     for chain, (sequence, head) in found["heads"].items():
         if sequence == 0:

@@ -13,14 +13,14 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from bunker.models import WorkerSeat
-from keycast.base.findings import Finding, Look, Report, Severity, register, registered, safely
+from keycast.base.findings import HealthFinding, HealthReport, Look, Severity, register, registered, safely
 
 __all__ = [
     "LOOKS",
     "SEAT_FRESH_MS",
-    "Finding",
+    "HealthFinding",
+    "HealthReport",
     "Look",
-    "Report",
     "Severity",
     "register",
     "registered",
@@ -32,58 +32,62 @@ SEAT_FRESH_MS = 15_000
 """A worker whose last heartbeat is older than this is not there."""
 
 
-def database() -> Finding:
+def database() -> HealthFinding:
     """The database answers."""
     try:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError as error:
-        return Finding("database", False, f"No answer ({type(error).__name__}).", "Check DATABASE_URL and the server.")
-    return Finding("database", True, f"{connection.vendor} answers.")
+        return HealthFinding(
+            "database", False, f"No answer ({type(error).__name__}).", "Check DATABASE_URL and the server."
+        )
+    return HealthFinding("database", True, f"{connection.vendor} answers.")
 
 
-def migrations() -> Finding:
+def migrations() -> HealthFinding:
     """No migration waits."""
     try:
         executor = MigrationExecutor(connection)
         waiting = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
     except DatabaseError as error:
-        return Finding("migrations", False, f"Cannot be read ({type(error).__name__}).", "See: database.")
+        return HealthFinding("migrations", False, f"Cannot be read ({type(error).__name__}).", "See: database.")
     if waiting:
-        return Finding("migrations", False, f"{waiting} migrations wait.", "Run: manage.py migrate")
-    return Finding("migrations", True, "All applied.")
+        return HealthFinding("migrations", False, f"{waiting} migrations wait.", "Run: manage.py migrate")
+    return HealthFinding("migrations", True, "All applied.")
 
 
-def cache_store() -> Finding:
+def cache_store() -> HealthFinding:
     """The cache, where sign-in's rate limits live, takes and gives."""
     token = str(time.monotonic_ns())
     try:
         cache.set("keycast:health", token, 30)
         is_ok = cache.get("keycast:health") == token
     except (DatabaseError, OSError) as error:
-        return Finding("cache", False, f"No answer ({type(error).__name__}).", CACHE_FIX)
-    return Finding("cache", is_ok, "Takes and gives." if is_ok else "Forgets what it was given.", CACHE_FIX)
+        return HealthFinding("cache", False, f"No answer ({type(error).__name__}).", CACHE_FIX)
+    return HealthFinding("cache", is_ok, "Takes and gives." if is_ok else "Forgets what it was given.", CACHE_FIX)
 
 
 CACHE_FIX = "Run: manage.py migrate (or check REDIS_URL)."
 
 
-def worker_seats() -> Finding:
+def worker_seats() -> HealthFinding:
     """At least one bunker worker is alive."""
     try:
         seats = list(WorkerSeat.objects.all())
     except DatabaseError as error:
-        return Finding("workers", False, f"Cannot be read ({type(error).__name__}).", "See: database.")
+        return HealthFinding("workers", False, f"Cannot be read ({type(error).__name__}).", "See: database.")
     now = time.time_ns() // 1_000_000
     alive = [seat for seat in seats if now - seat.seen_at <= SEAT_FRESH_MS]
     start = "the server (make run)" if settings.EMBEDDED else "manage.py bunker"
-    return Finding("workers", bool(alive), f"{len(alive)} alive of {len(seats)} known.", f"Start {start}.", tells=True)
+    return HealthFinding(
+        "workers", bool(alive), f"{len(alive)} alive of {len(seats)} known.", f"Start {start}.", tells=True
+    )
 
 
 LOOKS: tuple[Look, ...] = (database, migrations, cache_store, worker_seats)
 
 
-def report() -> Report:
+def report() -> HealthReport:
     """Look at everything: first what serving needs, then what other parts have registered."""
     found = (look() if look in LOOKS else safely(look) for look in (*LOOKS, *registered()))
-    return Report(tuple(finding for finding in found if finding is not None))
+    return HealthReport(tuple(finding for finding in found if finding is not None))

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from bunker.models import WorkerSeat
-from keycast.base.findings import Finding, Look, Severity
+from keycast.base.findings import HealthFinding, Look, Severity
 from keycast.operations import health, heartbeats
 from keycast.operations.models import JobRun, RunOutcome, Sign
 from keys.models import KeyState, PersonalKey
@@ -25,7 +25,7 @@ FAILURE_SECONDS: Final = 600
 JOBS_PAGE: Final = "admin:jobs"
 
 
-def jobs() -> Finding:
+def jobs() -> HealthFinding:
     """Background jobs run. Any job that begins or ends is a sign; one begins every minute."""
     age = heartbeats.seconds_since(heartbeats.JOBS)
     start = "Restart the server (embedded shape)" if settings.EMBEDDED else "Restart: manage.py qcluster"
@@ -35,10 +35,10 @@ def jobs() -> Finding:
     else:
         detail = f"The last sign of a job is {spoken(age)} old."
     is_ok = not heartbeats.jobs_are_silent(age)
-    return Finding("jobs", is_ok, detail, fix, Severity.WARNING, JOBS_PAGE, tells=True)
+    return HealthFinding("jobs", is_ok, detail, fix, Severity.WARNING, JOBS_PAGE, tells=True)
 
 
-def failed_jobs() -> Finding | None:
+def failed_jobs() -> HealthFinding | None:
     """The last run of each job went well."""
     later = JobRun.objects.filter(path=OuterRef("path"), outcome=RunOutcome.OK, started_at__gt=OuterRef("started_at"))
     since = timezone.now() - FAILED_LATELY
@@ -49,10 +49,10 @@ def failed_jobs() -> Finding | None:
     names = [path.rpartition(".")[2].replace("_", " ") for path in failed]
     detail = f"Failed when last run: {', '.join(names[:5])}."
     fix = "See why, and run it again once the cause is gone."
-    return Finding("failed jobs", False, detail, fix, Severity.WARNING, JOBS_PAGE)
+    return HealthFinding("failed jobs", False, detail, fix, Severity.WARNING, JOBS_PAGE)
 
 
-def pending_keys() -> Finding | None:
+def pending_keys() -> HealthFinding | None:
     """No key waits for its HSM longer than it should."""
     with scopes_disabled():
         late = PersonalKey.objects.filter(
@@ -62,26 +62,28 @@ def pending_keys() -> Finding | None:
         return None
     detail = f"{late} of all keys wait for their HSM for more than {PENDING_TOO_LONG.seconds // 60} minutes."
     fix = "Look at the HSM and at the job that finishes pending keys."
-    return Finding("pending keys", False, detail, fix, Severity.WARNING, "admin:keys_personalkey_changelist")
+    return HealthFinding("pending keys", False, detail, fix, Severity.WARNING, "admin:keys_personalkey_changelist")
 
 
-def hsm_changes() -> Finding | None:
+def hsm_changes() -> HealthFinding | None:
     """The HSM and the co-signer have heard of every change of a key."""
     late = late_in_hsm(timezone.now() - PENDING_TOO_LONG)
     if not late:
         return None
     waiting = ", ".join(f"{count} {name}" for name, count in late.items())
     fix = "Look at the HSM, the co-signer and the job that keeps up with them; what waits is tried again by itself."
-    return Finding("HSM changes", False, f"Not done yet: {waiting}.", fix, Severity.WARNING)
+    return HealthFinding("HSM changes", False, f"Not done yet: {waiting}.", fix, Severity.WARNING)
 
 
-def services() -> Finding | None:
+def services() -> HealthFinding | None:
     """Cloud KMS, NetHSM, co-signer and signer answer, as the processes that call them see it."""
     away = sorted({pulse["name"] for _, pulse in pulses() if is_away(pulse)})
     if not away:
         return None
     fix = "Run: manage.py doctor. Keys that need them cannot sign; calls are tried again by themselves."
-    return Finding("services", False, f"No good answer lately: {', '.join(away)}.", fix, Severity.WARNING, tells=True)
+    return HealthFinding(
+        "services", False, f"No good answer lately: {', '.join(away)}.", fix, Severity.WARNING, tells=True
+    )
 
 
 def is_away(pulse: dict[str, Any]) -> bool:

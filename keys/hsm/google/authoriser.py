@@ -58,9 +58,9 @@ def _verified(signature: bytes, digest: bytes, public_key: bytes) -> bytes:
     try:
         compact = ecdsa.normalise(ecdsa.parse_der(signature))
     except CryptoError as error:
-        raise calling.SuspectAnswer from error
+        raise calling.UnverifiableHsmAnswer from error
     if not ecdsa.verify(public_key, digest, compact):
-        raise calling.SuspectAnswer from ValueError("signature of another key or digest")
+        raise calling.UnverifiableHsmAnswer from ValueError("signature of another key or digest")
     return compact
 
 

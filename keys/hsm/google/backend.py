@@ -19,7 +19,7 @@ from keys.signing.factory import kek_problem
 _NO_RING: Final = "The key ring in Google Cloud KMS is not set up on this server."
 
 
-class Halves(Protocol):
+class KeySplitter(Protocol):
     """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
 
     def create(self, row: PersonalKey) -> None: ...
@@ -35,7 +35,7 @@ class GoogleBackend:
     provider = PROVIDER.name
     capabilities: Capabilities = CAPABILITIES
 
-    def __init__(self, halves: Halves | None = None) -> None:
+    def __init__(self, halves: KeySplitter | None = None) -> None:
         self._halves = halves
 
     def problem(self) -> str:
@@ -53,7 +53,7 @@ class GoogleBackend:
         provisioning.enqueue(row.id)
 
 
-def _halves() -> Halves:
+def _halves() -> KeySplitter:
     from keys.split import halves  # noqa: PLC0415
 
     return halves

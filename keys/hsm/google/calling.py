@@ -35,7 +35,7 @@ UNUSABLE: Final = frozenset({Code.FAILED_PRECONDITION, Code.NOT_FOUND})
 CallError = (GoogleAPICallError, GoogleAuthError, grpc.RpcError, TimeoutError)
 
 
-class SuspectAnswer(HsmAnswerRefused):
+class UnverifiableHsmAnswer(HsmAnswerRefused):
     """An answer that fits its checksums but not this key's stored public key: no sign of an ailing service."""
 
 
@@ -77,7 +77,7 @@ class GoogleJudge:
 
     def __call__(self, error: Exception, *, is_cut_short: bool, last: Exception | None) -> Verdict:
         if isinstance(error, HsmAnswerRefused):
-            health = Health.UNKNOWN if isinstance(error, SuspectAnswer) else Health.AILING
+            health = Health.UNKNOWN if isinstance(error, UnverifiableHsmAnswer) else Health.AILING
             return Verdict(error, health, str(error.__cause__), _PAUSE)
         code = code_of(error)
         if code in TRANSIENT:

@@ -18,7 +18,7 @@ from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import calling, clients, names, responses
 
 
-class GoogleCheckpointSigner:
+class GoogleStatementSigner:
     """A Signer (keycast.audit.signing) with one version of a KMS key. Blocks; raises keys.hsm.errors."""
 
     def __init__(self, version: str, breaker: Breaker | None = None) -> None:
@@ -31,7 +31,7 @@ class GoogleCheckpointSigner:
         self._breaker = breaker or Breaker("Cloud KMS, audit checkpoints")
 
     @classmethod
-    def from_settings(cls) -> GoogleCheckpointSigner:
+    def from_settings(cls) -> GoogleStatementSigner:
         """With the version that ``KEYCAST_AUDIT_CHECKPOINT_KMS_KEY`` names."""
         return cls(settings.AUDIT_CHECKPOINT_KMS_KEY)
 
@@ -60,7 +60,7 @@ class GoogleCheckpointSigner:
             responses.must(response.verified_digest_crc32c, "the digest's checksum was not verified")
             signature = responses.payload(response, "signature")
             if not is_signed(message, signature, public_key):
-                raise calling.SuspectAnswer from ValueError("signature of another key or digest")
+                raise calling.UnverifiableHsmAnswer from ValueError("signature of another key or digest")
             return signature
 
         return bytes(self._run("asymmetric_sign", request, checked))

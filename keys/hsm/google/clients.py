@@ -46,7 +46,7 @@ _OPTIONS: Final[list[tuple[str, Any]]] = [
 ]
 
 
-class Lane:
+class KmsLoopClient:
     """What one event loop calls Cloud KMS through."""
 
     def __init__(self, credentials: Any) -> None:
@@ -74,12 +74,12 @@ class Lane:
             self._places.release()
 
 
-_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()
+_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, KmsLoopClient] = weakref.WeakKeyDictionary()
 _blocking: list[kms_v1.KeyManagementServiceClient] = []
 _lock = threading.Lock()
 
 
-async def lane() -> Lane:
+async def lane() -> KmsLoopClient:
     """The lane of the running event loop. Raises HsmForbidden when there are no credentials."""
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)
@@ -88,7 +88,7 @@ async def lane() -> Lane:
             credentials = await asyncio.wait_for(asyncio.to_thread(_credentials), CREDENTIALS_SECONDS)
         except TimeoutError:
             raise HsmUnavailable from None
-        found = _lanes.get(loop) or _lanes.setdefault(loop, Lane(credentials))
+        found = _lanes.get(loop) or _lanes.setdefault(loop, KmsLoopClient(credentials))
     return found
 
 

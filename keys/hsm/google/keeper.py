@@ -27,8 +27,8 @@ LEVEL: Final = kms_v1.ProtectionLevel.HSM
 _ENDED: Final = frozenset({State.DESTROYED, State.DESTROY_SCHEDULED})
 
 
-class GoogleKeyKeeper:
-    """An HsmKeyKeeper (keys.hsm.protocol) for one key ring: ``projects/…/locations/…/keyRings/…``."""
+class GoogleKeyManager:
+    """An HsmKeyManager (keys.hsm.protocol) for one key ring: ``projects/…/locations/…/keyRings/…``."""
 
     def __init__(self, ring: str, breaker: Breaker | None = None) -> None:
         self._ring = ring

@@ -23,7 +23,7 @@ from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, code_of, course
-from keys.signing.kms.protocol import Wrapped
+from keys.signing.kms.protocol import WrappedDataKey
 
 T = TypeVar("T")
 State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
@@ -53,7 +53,7 @@ class GoogleKekProvider:
         """With the key that ``KEYCAST_GCP_KEK`` names."""
         return cls(settings.GCP_KEK)
 
-    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> Wrapped:
+    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         version = self.current_version(tenant_id)
         try:
             return self._encrypt(data_key, version, tenant_id, aad)
@@ -97,7 +97,7 @@ class GoogleKekProvider:
         enabled = [version.name for version in found if version.state == State.ENABLED]
         return tuple(sorted(enabled, key=lambda name: int(name.rpartition("/")[2])))
 
-    def _encrypt(self, data_key: SecretBytes, version: str, tenant_id: UUID, aad: bytes) -> Wrapped:
+    def _encrypt(self, data_key: SecretBytes, version: str, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         bound, plaintext = _bound(version, tenant_id, aad), bytes(data_key.view())
         request = kms_v1.EncryptRequest(
             name=version,
@@ -107,15 +107,15 @@ class GoogleKekProvider:
             additional_authenticated_data_crc32c=responses.checksum(bound),
         )
 
-        def checked(response: Any) -> Wrapped:
+        def checked(response: Any) -> WrappedDataKey:
             responses.about(response, version)
             is_verified = response.verified_plaintext_crc32c and response.verified_additional_authenticated_data_crc32c
             responses.must(is_verified, "a checksum was not verified")
-            return Wrapped(version, responses.payload(response, "ciphertext"))
+            return WrappedDataKey(version, responses.payload(response, "ciphertext"))
 
         return self._run("encrypt", request, checked)
 
-    def _encrypt_again(self, data_key: SecretBytes, stale: str, tenant_id: UUID, aad: bytes) -> Wrapped:
+    def _encrypt_again(self, data_key: SecretBytes, stale: str, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         version = self.current_version(tenant_id)
         try:
             if version != stale:

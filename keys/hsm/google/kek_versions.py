@@ -31,8 +31,8 @@ GENERATION_SECONDS: Final = 30.0
 _breaker: Final = Breaker("Cloud KMS, versions of the key-encryption key")
 
 
-class GoogleVersions:
-    """A VersionKeeper (keys.signing.kms.versions) over one symmetric key; a version is a full resource name."""
+class GoogleKekVersions:
+    """A KekVersionManager (keys.signing.kms.versions) over one symmetric key; a version is a full resource name."""
 
     settle_seconds = PRIMARY_KEPT_SECONDS + 5.0
 

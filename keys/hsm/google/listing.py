@@ -15,8 +15,8 @@ from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, course
-from keys.hsm.google.keeper import ALGORITHM, LEVEL, GoogleKeyKeeper, State
-from keys.hsm.inventory.listing import Held, Page, Version, VersionState
+from keys.hsm.google.keeper import ALGORITHM, LEVEL, GoogleKeyManager, State
+from keys.hsm.inventory.listing import HsmKey, HsmKeyPage, HsmKeyVersion, HsmKeyVersionState
 
 T = TypeVar("T")
 
@@ -25,36 +25,36 @@ VERSIONS: Final = 100
 """So many versions of a key are looked at; Keycast makes one, and one more at each rotation of the authoriser."""
 _OURS: Final = re.compile(r"user-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _STATES: Final = {
-    State.ENABLED: VersionState.USABLE,
-    State.DISABLED: VersionState.DISABLED,
-    State.DESTROY_SCHEDULED: VersionState.ENDING,
-    State.DESTROYED: VersionState.ENDED,
-    State.PENDING_GENERATION: VersionState.MAKING,
+    State.ENABLED: HsmKeyVersionState.USABLE,
+    State.DISABLED: HsmKeyVersionState.DISABLED,
+    State.DESTROY_SCHEDULED: HsmKeyVersionState.ENDING,
+    State.DESTROYED: HsmKeyVersionState.ENDED,
+    State.PENDING_GENERATION: HsmKeyVersionState.MAKING,
 }
 
 
-class GoogleStock:
+class GoogleKeyReader:
     """A Stock (keys.hsm.inventory.listing): ``projects/…/locations/…/keyRings/…``."""
 
     def __init__(self, ring: str, breaker: Breaker | None = None) -> None:
         self._ring = ring
         self._breaker = breaker or Breaker("Cloud KMS, inventory")
-        self._keeper = GoogleKeyKeeper(ring, self._breaker)
+        self._keeper = GoogleKeyManager(ring, self._breaker)
 
     @property
     def reads_a_minute(self) -> int:
         return int(settings.HSM_INVENTORY_READS)
 
-    def page(self, cursor: str) -> Page:
+    def page(self, cursor: str) -> HsmKeyPage:
         """A page of the ring's keys, as Cloud KMS cuts it."""
         request = kms_v1.ListCryptoKeysRequest(parent=self._ring, page_size=PAGE_SIZE, page_token=cursor)
         found = self._run("ListCryptoKeys", request, _first_page)
-        held = [Held(key.name, _is_ours(key, self._ring)) for key in found.crypto_keys]
+        held = [HsmKey(key.name, _is_ours(key, self._ring)) for key in found.crypto_keys]
         responses.must(len({key.name for key in held}) == len(held), "a key twice on one page")
         responses.must(not cursor or found.next_page_token != cursor, "the same page again")
-        return Page(held, found.next_page_token, found.total_size)
+        return HsmKeyPage(held, found.next_page_token, found.total_size)
 
-    def look(self, name: str) -> Held | None:
+    def look(self, name: str) -> HsmKey | None:
         """One key with up to VERSIONS versions. Raises HsmMisconfigured for a name that can be none in Cloud KMS."""
         if not names.is_key(name):
             raise HsmMisconfigured("This is not the name of a key in the HSM.")
@@ -65,7 +65,7 @@ class GoogleStock:
             return None
         versions = tuple(_version(version) for version in found.crypto_key_versions)
         responses.must(all(names.key_of(version.name) == name for version in versions), "versions of another key")
-        return Held(name, is_ours=True, versions=versions)
+        return HsmKey(name, is_ours=True, versions=versions)
 
     def public_key(self, version: str) -> bytes | None:
         """See keys.hsm.inventory.listing."""
@@ -94,6 +94,6 @@ def _is_ours(key: kms_v1.CryptoKey, ring: str) -> bool:
     return parent == ring and _OURS.fullmatch(key_id) is not None
 
 
-def _version(version: kms_v1.CryptoKeyVersion) -> Version:
-    state = _STATES.get(State(version.state), VersionState.BROKEN)
-    return Version(version.name, state, (version.algorithm, version.protection_level) == (ALGORITHM, LEVEL))
+def _version(version: kms_v1.CryptoKeyVersion) -> HsmKeyVersion:
+    state = _STATES.get(State(version.state), HsmKeyVersionState.BROKEN)
+    return HsmKeyVersion(version.name, state, (version.algorithm, version.protection_level) == (ALGORITHM, LEVEL))

@@ -12,12 +12,12 @@ from keys.hsm.description import CheckpointDescription, HsmDescription, KekDescr
 
 if TYPE_CHECKING:
     from keycast.audit import signing as audit_signing
-    from keys.hsm.inventory.listing import Stock
-    from keys.hsm.protocol import HsmKeyKeeper
+    from keys.hsm.inventory.listing import HsmKeyReader
+    from keys.hsm.protocol import HsmKeyManager
     from keys.lifecycle.modes import ModeBackend
     from keys.refs import Capabilities
     from keys.signing.kms.protocol import KekProvider
-    from keys.signing.kms.versions import VersionKeeper
+    from keys.signing.kms.versions import KekVersionManager
     from keys.signing.protocol import Authoriser, Signer
     from keys.signing.reports import HsmReport
 
@@ -49,16 +49,16 @@ def signer() -> Signer:
     return cosigned_signer(_authoriser())
 
 
-def _keeper() -> HsmKeyKeeper | None:
-    from keys.hsm.google.keeper import GoogleKeyKeeper
+def _keeper() -> HsmKeyManager | None:
+    from keys.hsm.google.keeper import GoogleKeyManager
 
-    return GoogleKeyKeeper(settings.GCP_KEY_RING) if settings.GCP_KEY_RING else None
+    return GoogleKeyManager(settings.GCP_KEY_RING) if settings.GCP_KEY_RING else None
 
 
-def _stock() -> Stock | None:
-    from keys.hsm.google.listing import GoogleStock
+def _stock() -> HsmKeyReader | None:
+    from keys.hsm.google.listing import GoogleKeyReader
 
-    return GoogleStock(settings.GCP_KEY_RING) if settings.GCP_KEY_RING else None
+    return GoogleKeyReader(settings.GCP_KEY_RING) if settings.GCP_KEY_RING else None
 
 
 def _inspect() -> Iterator[HsmReport]:
@@ -78,16 +78,16 @@ def kek() -> KekProvider:
     return GoogleKekProvider.from_settings()
 
 
-def _kek_versions() -> VersionKeeper:
-    from keys.hsm.google.kek_versions import GoogleVersions
+def _kek_versions() -> KekVersionManager:
+    from keys.hsm.google.kek_versions import GoogleKekVersions
 
-    return GoogleVersions(settings.GCP_KEK)
+    return GoogleKekVersions(settings.GCP_KEK)
 
 
-def checkpoints() -> audit_signing.Signer:
-    from keys.hsm.google.checkpoints import GoogleCheckpointSigner
+def checkpoints() -> audit_signing.StatementSigner:
+    from keys.hsm.google.checkpoints import GoogleStatementSigner
 
-    return GoogleCheckpointSigner.from_settings()
+    return GoogleStatementSigner.from_settings()
 
 
 PROVIDER: Final = ProviderDescription(

@@ -9,14 +9,14 @@ from enum import StrEnum
 from typing import Any, Final
 
 from keys.hsm import providers
-from keys.hsm.inventory.listing import Held, Version, VersionState
+from keys.hsm.inventory.listing import HsmKey, HsmKeyVersion, HsmKeyVersionState
 from keys.models import KeyState, PersonalKey
 
 MAKING_LONG: Final = timedelta(minutes=30)
 CLEANING_LONG: Final = timedelta(hours=1)
 
 
-class Kind(StrEnum):
+class Discrepancy(StrEnum):
     """What can be found. Those of the first group want somebody to look; the others are told and no more."""
 
     ORPHAN = "orphan"
@@ -35,37 +35,49 @@ class Kind(StrEnum):
     STILL_ENABLED = "still-enabled"
 
 
-TITLES: Final[dict[Kind, str]] = {
-    Kind.ORPHAN: "In the HSM, in no row",
-    Kind.MISSING: "In a row, not in the HSM",
-    Kind.DISABLED: "Disabled in the HSM, in use here",
-    Kind.ENDING: "Being destroyed in the HSM, kept here",
-    Kind.WRONG_KIND: "Of another algorithm or protection level",
-    Kind.WRONG_PUBLIC_KEY: "Another public key than the row has",
-    Kind.BROKEN: "Never finished in the HSM, in use here",
-    Kind.SPARE_VERSION: "A usable version that no row names",
-    Kind.MAKING_LONG: "Being created for long",
-    Kind.LEFT_OVER: "Ended here, not yet in the HSM",
-    Kind.UNSEEN: "Could not be looked into",
-    Kind.RETIRED: "In the HSM, in no row, and disabled",
-    Kind.STILL_ENABLED: "Stopped here, still enabled in the HSM",
+TITLES: Final[dict[Discrepancy, str]] = {
+    Discrepancy.ORPHAN: "In the HSM, in no row",
+    Discrepancy.MISSING: "In a row, not in the HSM",
+    Discrepancy.DISABLED: "Disabled in the HSM, in use here",
+    Discrepancy.ENDING: "Being destroyed in the HSM, kept here",
+    Discrepancy.WRONG_KIND: "Of another algorithm or protection level",
+    Discrepancy.WRONG_PUBLIC_KEY: "Another public key than the row has",
+    Discrepancy.BROKEN: "Never finished in the HSM, in use here",
+    Discrepancy.SPARE_VERSION: "A usable version that no row names",
+    Discrepancy.MAKING_LONG: "Being created for long",
+    Discrepancy.LEFT_OVER: "Ended here, not yet in the HSM",
+    Discrepancy.UNSEEN: "Could not be looked into",
+    Discrepancy.RETIRED: "In the HSM, in no row, and disabled",
+    Discrepancy.STILL_ENABLED: "Stopped here, still enabled in the HSM",
 }
-ADVICE: Final[dict[Kind, str]] = {
-    Kind.ORPHAN: "Another deployment's, or of a restored database? Else have it destroyed, or leave it with a reason.",
-    Kind.MISSING: "Nothing is signed with it. The HSM's own log says who destroyed it, or took the permission away.",
-    Kind.DISABLED: "Somebody disabled it outside Keycast. Enable the version in the HSM, or disable the key here.",
-    Kind.ENDING: "Restore the version in the HSM before it is destroyed, or schedule the key's destruction here.",
-    Kind.WRONG_KIND: "Keycast made no such key. Lock it, and find out who did.",
-    Kind.WRONG_PUBLIC_KEY: "What the HSM signs is refused. Lock it, and find out who changed the row or the HSM.",
-    Kind.BROKEN: "Nothing can be authorised with it. Rotate the HSM key, or have its owner make a new one.",
-    Kind.SPARE_VERSION: "Keycast never uses it. If no rotation is under way, destroy the version in the HSM.",
-    Kind.MAKING_LONG: "See the key's page for what it waits for.",
-    Kind.LEFT_OVER: "A job ends it; if this stays, its log says why it cannot.",
-    Kind.UNSEEN: "Nothing is said about what is in there.",
-    Kind.RETIRED: "Replaced by a rotation of HSM keys, most likely. Nothing can use it, and it costs until destroyed.",
-    Kind.STILL_ENABLED: "Keycast refuses to use it. A job disables it in the HSM as well.",
+ADVICE: Final[dict[Discrepancy, str]] = {
+    Discrepancy.ORPHAN: (
+        "Another deployment's, or of a restored database? Else have it destroyed, or leave it with a reason."
+    ),
+    Discrepancy.MISSING: (
+        "Nothing is signed with it. The HSM's own log says who destroyed it, or took the permission away."
+    ),
+    Discrepancy.DISABLED: (
+        "Somebody disabled it outside Keycast. Enable the version in the HSM, or disable the key here."
+    ),
+    Discrepancy.ENDING: (
+        "Restore the version in the HSM before it is destroyed, or schedule the key's destruction here."
+    ),
+    Discrepancy.WRONG_KIND: "Keycast made no such key. Lock it, and find out who did.",
+    Discrepancy.WRONG_PUBLIC_KEY: (
+        "What the HSM signs is refused. Lock it, and find out who changed the row or the HSM."
+    ),
+    Discrepancy.BROKEN: "Nothing can be authorised with it. Rotate the HSM key, or have its owner make a new one.",
+    Discrepancy.SPARE_VERSION: "Keycast never uses it. If no rotation is under way, destroy the version in the HSM.",
+    Discrepancy.MAKING_LONG: "See the key's page for what it waits for.",
+    Discrepancy.LEFT_OVER: "A job ends it; if this stays, its log says why it cannot.",
+    Discrepancy.UNSEEN: "Nothing is said about what is in there.",
+    Discrepancy.RETIRED: (
+        "Replaced by a rotation of HSM keys, most likely. Nothing can use it, and it costs until destroyed."
+    ),
+    Discrepancy.STILL_ENABLED: "Keycast refuses to use it. A job disables it in the HSM as well.",
 }
-WANT_A_LOOK: Final = frozenset(Kind) - {Kind.RETIRED, Kind.STILL_ENABLED}
+WANT_A_LOOK: Final = frozenset(Discrepancy) - {Discrepancy.RETIRED, Discrepancy.STILL_ENABLED}
 
 _IN_USE: Final = frozenset({KeyState.ACTIVE, KeyState.LOCKED})
 _STOPPED: Final = frozenset({KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED})
@@ -73,10 +85,10 @@ _ENDED: Final = frozenset({KeyState.FAILED, KeyState.DESTROYED})
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class InventoryFinding:
     """One difference. ``key_id`` is the row's (32 hex digits), or empty; ``name`` the HSM's name for the key."""
 
-    kind: Kind
+    kind: Discrepancy
     name: str
     key_id: str = ""
     detail: str = ""
@@ -85,56 +97,58 @@ class Finding:
         return asdict(self)
 
 
-def compare(row: PersonalKey, held: Held | None, public_key: bytes | None, now: datetime) -> Iterator[Finding]:
+def compare(
+    row: PersonalKey, held: HsmKey | None, public_key: bytes | None, now: datetime
+) -> Iterator[InventoryFinding]:
     """The differences between a row that names an HSM key and what was just seen of that key.
 
     ``public_key`` is that of the version in use; None when it was not asked for, or could not be told.
     """
 
-    def found(kind: Kind, detail: str = "") -> Finding:
-        return Finding(kind, row.kms_key_name, row.id.hex, detail)
+    def found(kind: Discrepancy, detail: str = "") -> InventoryFinding:
+        return InventoryFinding(kind, row.kms_key_name, row.id.hex, detail)
 
     if row.state == KeyState.PENDING:
         if now - row.created_at > MAKING_LONG:
-            yield found(Kind.MAKING_LONG, row.state_reason)
+            yield found(Discrepancy.MAKING_LONG, row.state_reason)
         return
     if row.state in _ENDED:
         if held and held.alive and now - row.state_changed_at > CLEANING_LONG:
-            yield found(Kind.LEFT_OVER, _list(held.alive))
+            yield found(Discrepancy.LEFT_OVER, _list(held.alive))
         return
     version = _version_in_use(row, held)
     if held is None or version is None:
-        yield found(Kind.MISSING, "" if held is None else f"The key is there; {row.kms_key_version} is not.")
+        yield found(Discrepancy.MISSING, "" if held is None else f"The key is there; {row.kms_key_version} is not.")
         return
     kind = _of_state(row, version)
     if kind:
         yield found(kind, version.name)
     if not version.is_right_kind:
-        yield found(Kind.WRONG_KIND, version.name)
+        yield found(Discrepancy.WRONG_KIND, version.name)
     if public_key is not None and not _fits(row, public_key):
-        yield found(Kind.WRONG_PUBLIC_KEY, public_key.hex())
-    spare = [each for each in held.alive if each.name != version.name and each.state is not VersionState.DISABLED]
+        yield found(Discrepancy.WRONG_PUBLIC_KEY, public_key.hex())
+    spare = [each for each in held.alive if each.name != version.name and each.state is not HsmKeyVersionState.DISABLED]
     if spare:
-        yield found(Kind.SPARE_VERSION, _list(spare))
+        yield found(Discrepancy.SPARE_VERSION, _list(spare))
 
 
-def _version_in_use(row: PersonalKey, held: Held | None) -> Version | None:
+def _version_in_use(row: PersonalKey, held: HsmKey | None) -> HsmKeyVersion | None:
     wanted = row.kms_key_version or row.kms_key_name
     return next((version for version in held.versions if version.name == wanted), None) if held else None
 
 
-def _of_state(row: PersonalKey, version: Version) -> Kind | None:
-    if version.state is VersionState.ENDED:
-        return Kind.MISSING
-    if version.state is VersionState.ENDING:
-        return Kind.ENDING
-    if version.state in {VersionState.BROKEN, VersionState.MAKING}:
-        return Kind.BROKEN
-    if version.state is VersionState.DISABLED and row.state in _IN_USE:
-        return None if row.hsm_is_disabled else Kind.DISABLED  # disabled by us: a job is about to enable it
+def _of_state(row: PersonalKey, version: HsmKeyVersion) -> Discrepancy | None:
+    if version.state is HsmKeyVersionState.ENDED:
+        return Discrepancy.MISSING
+    if version.state is HsmKeyVersionState.ENDING:
+        return Discrepancy.ENDING
+    if version.state in {HsmKeyVersionState.BROKEN, HsmKeyVersionState.MAKING}:
+        return Discrepancy.BROKEN
+    if version.state is HsmKeyVersionState.DISABLED and row.state in _IN_USE:
+        return None if row.hsm_is_disabled else Discrepancy.DISABLED  # disabled by us: a job is about to enable it
     hsm = providers.hsm_of(row.provider)  # one that cannot disable a key says nothing
     is_followed = hsm is not None and hsm.can_disable and row.state in _STOPPED
-    return Kind.STILL_ENABLED if is_followed and version.state is VersionState.USABLE else None
+    return Discrepancy.STILL_ENABLED if is_followed and version.state is HsmKeyVersionState.USABLE else None
 
 
 def _fits(row: PersonalKey, public_key: bytes) -> bool:
@@ -143,6 +157,6 @@ def _fits(row: PersonalKey, public_key: bytes) -> bool:
     return public_key.hex() == row.kms_public_key and (not is_itself or public_key[1:].hex() == row.public_key)
 
 
-def _list(versions: list[Version]) -> str:
+def _list(versions: list[HsmKeyVersion]) -> str:
     shown = ", ".join(version.name.rpartition("/")[2] for version in versions[:5])
     return shown + (f" and {len(versions) - 5} more" if len(versions) > 5 else "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from keycast.base.findings import Finding, Severity
+from keycast.base.findings import HealthFinding, Severity
 from keys.hsm.inventory import services
 from keys.models import HsmInventory, InventoryState, Provider
 
@@ -13,7 +13,7 @@ _PAGE: Final = "admin:keys_hsminventory_changelist"
 _FIX: Final = "See the newest inventory for what each finding calls for; manage.py hsm_inventory takes a new one."
 
 
-def inventories() -> Finding | None:
+def inventories() -> HealthFinding | None:
     """Every HSM that is set up was compared with the database lately, and they agree. Asks no HSM."""
     if not services.providers():
         return None
@@ -21,8 +21,8 @@ def inventories() -> Finding | None:
     if not problems:
         is_known = all(any(map(_is_done, services.latest(provider))) for provider in services.providers())
         detail = "HSMs and database were found to agree." if is_known else "Not compared yet; a job does it every day."
-        return Finding("HSM inventory", True, detail, link=_PAGE)
-    return Finding("HSM inventory", False, " ".join(problems), _FIX, Severity.WARNING, _PAGE)
+        return HealthFinding("HSM inventory", True, detail, link=_PAGE)
+    return HealthFinding("HSM inventory", False, " ".join(problems), _FIX, Severity.WARNING, _PAGE)
 
 
 def _is_done(taken: HsmInventory) -> bool:

@@ -11,7 +11,7 @@ from typing import Protocol
 from keys.hsm import providers
 
 
-class VersionState(StrEnum):
+class HsmKeyVersionState(StrEnum):
     """What can be done with a version of a key."""
 
     USABLE = "usable"
@@ -23,45 +23,45 @@ class VersionState(StrEnum):
 
 
 #: What could be used now, or again some day.
-ALIVE = frozenset({VersionState.USABLE, VersionState.DISABLED, VersionState.MAKING})
+ALIVE = frozenset({HsmKeyVersionState.USABLE, HsmKeyVersionState.DISABLED, HsmKeyVersionState.MAKING})
 
 
 @dataclass(frozen=True, slots=True)
-class Version:
+class HsmKeyVersion:
     """One version of a key in an HSM. ``is_right_kind``: algorithm and protection are what Keycast makes."""
 
     name: str
-    state: VersionState
+    state: HsmKeyVersionState
     is_right_kind: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HsmKey:
     """One key in an HSM. ``is_ours``: its name is of the kind that Keycast gives."""
 
     name: str
     is_ours: bool
-    versions: tuple[Version, ...] = ()
+    versions: tuple[HsmKeyVersion, ...] = ()
 
     @property
-    def alive(self) -> list[Version]:
+    def alive(self) -> list[HsmKeyVersion]:
         return [version for version in self.versions if version.state in ALIVE]
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HsmKeyPage:
     """Some keys by name, and where the next page begins: empty after the last. ``total`` as far as it is known.
 
     ``unseen`` says in plain words what could not be looked into.
     """
 
-    held: list[Held]
+    held: list[HsmKey]
     cursor: str
     total: int = 0
     unseen: list[str] = field(default_factory=list)
 
 
-class Stock(Protocol):
+class HsmKeyReader(Protocol):
     """One HSM. Every method raises keys.hsm.errors, and ends within some seconds."""
 
     @property
@@ -69,11 +69,11 @@ class Stock(Protocol):
         """So many calls may be made in a minute; 0: as many as it takes."""
         ...
 
-    def page(self, cursor: str) -> Page:
+    def page(self, cursor: str) -> HsmKeyPage:
         """The page that begins at ``cursor`` (empty: the first), without versions."""
         ...
 
-    def look(self, name: str) -> Held | None:
+    def look(self, name: str) -> HsmKey | None:
         """One key with its versions; None when there is none of that name."""
         ...
 
@@ -83,7 +83,7 @@ class Stock(Protocol):
 
 
 @cache
-def stocks() -> Mapping[str, Stock]:
+def stocks() -> Mapping[str, HsmKeyReader]:
     """The HSMs that the settings name, by provider."""
     found = {name: hsm.stock() for name, hsm in providers.hsms()}
     return {name: stock for name, stock in found.items() if stock}

@@ -10,9 +10,9 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.errors import InvalidTransition, KeyNotFound
 from keys.hsm import registration
@@ -50,14 +50,14 @@ def settle(provider: str, since: datetime) -> None:
 def ignore(*, actor: Actor, orphan: HsmOrphan, reason: str) -> HsmOrphan:
     """Leave it as it is, for a reason; inventories do not tell of it any more. Raises InvalidTransition."""
     row = _locked(orphan, OrphanState.OPEN)
-    return _decided(row, OrphanState.IGNORED, actor, Tag.HSM_ORPHAN_IGNORED, reason)
+    return _decided(row, OrphanState.IGNORED, actor, AuditTag.HSM_ORPHAN_IGNORED, reason)
 
 
 @transaction.atomic
 def reopen(*, actor: Actor, orphan: HsmOrphan, reason: str) -> HsmOrphan:
     """Take back what was decided, as long as nothing has been done. Raises InvalidTransition."""
     row = _locked(orphan, OrphanState.IGNORED, OrphanState.DOOMED)
-    return _decided(row, OrphanState.OPEN, actor, Tag.HSM_ORPHAN_REOPENED, reason)
+    return _decided(row, OrphanState.OPEN, actor, AuditTag.HSM_ORPHAN_REOPENED, reason)
 
 
 @transaction.atomic
@@ -67,7 +67,7 @@ def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, asked_by: str = "")
     if named([row.name]):
         raise InvalidTransition(_NAMED)
     row.problem = ""
-    return _decided(row, OrphanState.DOOMED, actor, Tag.HSM_ORPHAN_CONDEMNED, reason, asked_by=asked_by)
+    return _decided(row, OrphanState.DOOMED, actor, AuditTag.HSM_ORPHAN_CONDEMNED, reason, asked_by=asked_by)
 
 
 def destroy_condemned() -> int:
@@ -115,7 +115,7 @@ def _ended(orphan_id: UUID, versions: list[str]) -> bool:
         logger.error("an orphan was destroyed while that was taken back", extra={"orphan_id": str(orphan_id)})
     row.state, row.problem = OrphanState.DESTROYED, ""
     row.save(update_fields=["state", "problem"])
-    _note(row, Tag.HSM_ORPHAN_DESTROYED, Actor.system("jobs"), versions=len(versions))
+    _note(row, AuditTag.HSM_ORPHAN_DESTROYED, Actor.system("jobs"), versions=len(versions))
     return True
 
 
@@ -128,7 +128,7 @@ def _locked(orphan: HsmOrphan, *expected: OrphanState) -> HsmOrphan:
     return row
 
 
-def _decided(row: HsmOrphan, state: OrphanState, actor: Actor, tag: Tag, reason: str, **data: str) -> HsmOrphan:
+def _decided(row: HsmOrphan, state: OrphanState, actor: Actor, tag: AuditTag, reason: str, **data: str) -> HsmOrphan:
     row.state, row.reason = state, clean_reason(reason)
     row.decided_by, row.decided_at = actor.label[:200], timezone.now()
     row.save(update_fields=["state", "reason", "decided_by", "decided_at", "problem"])
@@ -136,6 +136,6 @@ def _decided(row: HsmOrphan, state: OrphanState, actor: Actor, tag: Tag, reason:
     return row
 
 
-def _note(row: HsmOrphan, tag: Tag, actor: Actor, **data: object) -> None:
+def _note(row: HsmOrphan, tag: AuditTag, actor: Actor, **data: object) -> None:
     told = {"provider": row.provider, "hsm_key": row.name, **data}
-    record(Entry(chain_of(None), tag, Outcome.OK, actor, data=told))
+    record(AuditEntry(chain_of(None), tag, AuditOutcome.OK, actor, data=told))

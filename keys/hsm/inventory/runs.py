@@ -23,14 +23,14 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory import orphans
-from keys.hsm.inventory.compare import WANT_A_LOOK, Finding, Kind, compare
-from keys.hsm.inventory.listing import Held, Stock, VersionState, stocks
+from keys.hsm.inventory.compare import WANT_A_LOOK, Discrepancy, InventoryFinding, compare
+from keys.hsm.inventory.listing import HsmKey, HsmKeyReader, HsmKeyVersionState, stocks
 from keys.hsm.inventory.naming import named
 from keys.models import HsmInventory, InventoryState, KeyState, PersonalKey, Succession
 
@@ -116,7 +116,7 @@ def _taken(inventory_id: UUID) -> HsmInventory | None:
     return HsmInventory.objects.get(pk=inventory_id) if free.update(lease_until=now + LEASE) else None
 
 
-def _advance(run: HsmInventory, stock: Stock) -> None:
+def _advance(run: HsmInventory, stock: HsmKeyReader) -> None:
     budget = _Budget(stock.reads_a_minute)
     while run.state == InventoryState.RUNNING and not budget.is_spent:
         if run.phase == _HSM:
@@ -125,7 +125,7 @@ def _advance(run: HsmInventory, stock: Stock) -> None:
             _next_rows(run, stock, budget)
 
 
-def _next_page(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
+def _next_page(run: HsmInventory, stock: HsmKeyReader, budget: _Budget) -> None:
     """A page of the HSM's keys. Those in no row are looked at a few at a time: ``report["left"]`` are still to do."""
     left: list[str] = run.report.get("left", [])
     if not left and not run.report.get("is_read"):
@@ -137,7 +137,7 @@ def _next_page(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
         run.report["foreign"] = [*run.report.get("foreign", []), *foreign][:FOREIGN_KEPT]
         run.report["foreign_count"] = run.report.get("foreign_count", 0) + len(foreign)
         run.report["in_hsm"] = run.report.get("in_hsm", 0) + len(page.held) - len(foreign)
-        _add(run, (Finding(Kind.UNSEEN, unseen) for unseen in page.unseen))
+        _add(run, (InventoryFinding(Discrepancy.UNSEEN, unseen) for unseen in page.unseen))
         run.cursor, run.report["is_read"] = page.cursor, not page.cursor
     now_at, run.report["left"] = left[:A_BATCH], left[A_BATCH:]
     for name in now_at:
@@ -149,17 +149,17 @@ def _next_page(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     _save(run)
 
 
-def _look_at_unnamed(run: HsmInventory, stock: Stock, name: str) -> None:
+def _look_at_unnamed(run: HsmInventory, stock: HsmKeyReader, name: str) -> None:
     held = stock.look(name)
     if held is None or not held.alive or named([name]):  # ended, or a row has come to name it
         return
     orphan = orphans.saw(run.provider, name, [version.name for version in held.alive])
     if orphan.is_undecided:
-        is_off = all(version.state is VersionState.DISABLED for version in held.alive)
-        _add(run, [Finding(Kind.RETIRED if is_off else Kind.ORPHAN, name)])
+        is_off = all(version.state is HsmKeyVersionState.DISABLED for version in held.alive)
+        _add(run, [InventoryFinding(Discrepancy.RETIRED if is_off else Discrepancy.ORPHAN, name)])
 
 
-def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
+def _next_rows(run: HsmInventory, stock: HsmKeyReader, budget: _Budget) -> None:
     rows = list(_rows(run).only(*_COLUMNS)[:A_BATCH])
     found, unseen = _look_up(stock, rows)
     budget.took(2 * len(rows))
@@ -171,7 +171,7 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
     for row in rows:
         after = again.get(row.pk)
         if row.pk in unseen:
-            _add(run, [Finding(Kind.UNSEEN, row.kms_key_name, row.pk.hex, unseen[row.pk])])
+            _add(run, [InventoryFinding(Discrepancy.UNSEEN, row.kms_key_name, row.pk.hex, unseen[row.pk])])
         elif after is not None and _is_same(row, after) and row.pk not in changing:
             _add(run, compare(row, *found[row.pk], now))
     run.done += len(rows)
@@ -183,8 +183,8 @@ def _next_rows(run: HsmInventory, stock: Stock, budget: _Budget) -> None:
 
 
 def _look_up(
-    stock: Stock, rows: list[PersonalKey]
-) -> tuple[dict[UUID, tuple[Held | None, bytes | None]], dict[UUID, str]]:
+    stock: HsmKeyReader, rows: list[PersonalKey]
+) -> tuple[dict[UUID, tuple[HsmKey | None, bytes | None]], dict[UUID, str]]:
     """What was seen of each row's key, and why one could not be seen: it is in a ring of before, say.
 
     That one key is not to be looked at is a finding; that none of them is, is raised.
@@ -200,7 +200,7 @@ def _look_up(
     return found, unseen
 
 
-def seen(stock: Stock, row: PersonalKey) -> tuple[Held | None, bytes | None]:
+def seen(stock: HsmKeyReader, row: PersonalKey) -> tuple[HsmKey | None, bytes | None]:
     """What the HSM holds of a row's key, and its public key where it can tell one. Up to two reads."""
     held = stock.look(row.kms_key_name)
     version = row.kms_key_version or row.kms_key_name
@@ -209,9 +209,9 @@ def seen(stock: Stock, row: PersonalKey) -> tuple[Held | None, bytes | None]:
     return held, stock.public_key(version)
 
 
-def _can_tell(held: Held, version: str) -> bool:
+def _can_tell(held: HsmKey, version: str) -> bool:
     """Whether the HSM can tell a public key of ours for this version."""
-    return any(v.name == version and v.is_right_kind and v.state is VersionState.USABLE for v in held.versions)
+    return any(v.name == version and v.is_right_kind and v.state is HsmKeyVersionState.USABLE for v in held.versions)
 
 
 def _rows(run: HsmInventory) -> QuerySet[PersonalKey]:
@@ -226,7 +226,7 @@ def _is_same(before: PersonalKey, after: PersonalKey) -> bool:
     return all(getattr(before, column) == getattr(after, column) for column in _COLUMNS if column != "state_reason")
 
 
-def _add(run: HsmInventory, findings: Iterable[Finding]) -> None:
+def _add(run: HsmInventory, findings: Iterable[InventoryFinding]) -> None:
     counts: dict[str, int] = run.report.setdefault("counts", {})
     kept: list[dict[str, Any]] = run.report.setdefault("findings", [])
     for finding in findings:
@@ -267,11 +267,11 @@ def _failed(run: HsmInventory, error: KeycastError) -> None:
 
 def _end(run: HsmInventory, state: InventoryState, problem: str) -> HsmInventory:
     run.state, run.problem, run.finished_at = state, problem[:200], timezone.now()
-    outcome = Outcome.OK if state == InventoryState.DONE else Outcome.FAILED
+    outcome = AuditOutcome.OK if state == InventoryState.DONE else AuditOutcome.FAILED
     data = {"provider": run.provider, "asked_by": run.asked_by, "reason": run.problem, **_numbers(run)}
     with transaction.atomic():
         run.save()
-        record(Entry(chain_of(None), Tag.HSM_INVENTORY_TAKEN, outcome, Actor.system("jobs"), data=data))
+        record(AuditEntry(chain_of(None), AuditTag.HSM_INVENTORY_TAKEN, outcome, Actor.system("jobs"), data=data))
     return run
 
 

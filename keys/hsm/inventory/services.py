@@ -13,15 +13,15 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import spend
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.hsm import providers as hsm_providers
 from keys.hsm.inventory import orphans, runs
-from keys.hsm.inventory.compare import ADVICE, TITLES, WANT_A_LOOK, Kind
+from keys.hsm.inventory.compare import ADVICE, TITLES, WANT_A_LOOK, Discrepancy
 from keys.lifecycle.text import clean_reason
 from keys.models import HsmInventory, HsmOrphan, InventoryState
 
@@ -41,7 +41,7 @@ class NoSuchHsm(KeycastError):
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class InventoryFindingGroup:
     """Findings of one kind, in words. ``count`` may be more than the ``findings`` that were kept."""
 
     kind: str
@@ -109,12 +109,12 @@ def needs_a_look(inventory: HsmInventory) -> int:
     return runs.needs_a_look(inventory)
 
 
-def groups(inventory: HsmInventory) -> list[Group]:
+def groups(inventory: HsmInventory) -> list[InventoryFindingGroup]:
     """Its findings by kind, in words."""
     counts: dict[str, int] = inventory.report.get("counts", {})
     kept: list[dict[str, Any]] = inventory.report.get("findings", [])
     return [
-        Group(
+        InventoryFindingGroup(
             kind.value,
             TITLES[kind],
             ADVICE[kind],
@@ -122,7 +122,7 @@ def groups(inventory: HsmInventory) -> list[Group]:
             kind in WANT_A_LOOK,
             [finding for finding in kept if finding["kind"] == kind],
         )
-        for kind in Kind
+        for kind in Discrepancy
         if counts.get(kind)
     ]
 
@@ -165,9 +165,9 @@ def reopen(*, actor: Actor, orphan: HsmOrphan, reason: str) -> HsmOrphan:
 
 
 @transaction.atomic
-def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, warrant: Warrant | None = None) -> HsmOrphan:
+def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, warrant: ApprovalProof | None = None) -> HsmOrphan:
     """Have a job destroy it in the HSM. Staff need two persons (``warrant``). Raises ApprovalRequired, NotPermitted."""
-    access.require_platform(actor, Duty.DESTROY)
+    access.require_platform(actor, StaffPermission.DESTROY)
     proof = spend(actor=actor, kind=DESTROY_ORPHAN, target_id=orphan.pk.hex, warrant=warrant)
     row = orphans.condemn(actor=actor, orphan=orphan, reason=reason, asked_by=proof.get("asked_by", ""))
     transaction.on_commit(_enqueue_end)

@@ -14,14 +14,14 @@ import httpx
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.config import NetHsmConfig
 
 ADMINISTRATOR: Final = "Administrator"
 OPERATOR: Final = "Operator"
 _SALT: Final = b"keycast/nethsm/passphrase/v1"
 
 
-class User(NamedTuple):
+class NetHsmUser(NamedTuple):
     """A user of the device. Its repr shows no passphrase."""
 
     name: str
@@ -36,20 +36,22 @@ class User(NamedTuple):
         return httpx.BasicAuth(self.name, self.passphrase)
 
 
-def root(config: Config) -> User:
+def root(config: NetHsmConfig) -> NetHsmUser:
     """The R-Administrator."""
-    return User(config.admin_user, ADMINISTRATOR, config.admin_password)
+    return NetHsmUser(config.admin_user, ADMINISTRATOR, config.admin_password)
 
 
-def administrator(config: Config, namespace: str) -> User:
+def administrator(config: NetHsmConfig, namespace: str) -> NetHsmUser:
     """Who makes and deletes keys in a namespace."""
-    return User(f"{namespace}~admin", ADMINISTRATOR, _passphrase(config.namespace_password, ADMINISTRATOR, namespace))
+    return NetHsmUser(
+        f"{namespace}~admin", ADMINISTRATOR, _passphrase(config.namespace_password, ADMINISTRATOR, namespace)
+    )
 
 
-def operator(config: Config, namespace: str) -> User:
+def operator(config: NetHsmConfig, namespace: str) -> NetHsmUser:
     """Who signs in a namespace."""
     name = f"{namespace}~{config.operator_user}"
-    return User(name, OPERATOR, _passphrase(config.operator_password, OPERATOR, namespace))
+    return NetHsmUser(name, OPERATOR, _passphrase(config.operator_password, OPERATOR, namespace))
 
 
 @lru_cache(4096)

@@ -14,7 +14,7 @@ from keys.errors import NoCapability
 from keys.hsm import provisioning
 from keys.hsm.calling import TOTAL_SECONDS, within
 from keys.hsm.nethsm import names
-from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.nethsm.provider import PROVIDER
 from keys.hsm.nethsm.signer import CAPABILITIES
 from keys.models import KeyState, PersonalKey
@@ -36,7 +36,7 @@ class NetHsmBackend:
     capabilities: Capabilities = CAPABILITIES
 
     def problem(self) -> str:
-        return Config.from_settings().problem()
+        return NetHsmConfig.from_settings().problem()
 
     def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
         if secret is not None:

@@ -18,9 +18,9 @@ from keys.hsm.calling import run, run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm import clients
-from keys.hsm.nethsm.access import User
+from keys.hsm.nethsm.access import NetHsmUser
 from keys.hsm.nethsm.calling import Refused, course
-from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.config import NetHsmConfig
 
 MAX_ANSWER: Final = 256 * 1024
 JSON: Final = "application/json"
@@ -28,7 +28,7 @@ PEM: Final = "application/x-pem-file"
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class NetHsmRequest:
     """``method`` of ``path`` (below ``/api/v1``) as ``user``; ``answers`` are the statuses that the caller knows.
 
     ``largest`` is how many bytes of an answer are read; one that is longer is refused.
@@ -36,13 +36,13 @@ class Call:
 
     method: str
     path: str
-    user: User | None
+    user: NetHsmUser | None
     answers: frozenset[int] = frozenset({200})
     body: Mapping[str, Any] | None = None
     accept: str = JSON
     largest: int = MAX_ANSWER
 
-    def arguments(self, config: Config, seconds: float) -> dict[str, Any]:
+    def arguments(self, config: NetHsmConfig, seconds: float) -> dict[str, Any]:
         """What httpx's ``stream`` takes."""
         found: dict[str, Any] = {
             "method": self.method,
@@ -64,7 +64,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class NetHsmResponse:
     """A status that the caller asked for, and its body."""
 
     status: int
@@ -78,14 +78,16 @@ class Answer:
             raise HsmAnswerRefused from None
 
 
-async def call(config: Config, breaker: Breaker, wanted: Call) -> Answer:
+async def call(config: NetHsmConfig, breaker: Breaker, wanted: NetHsmRequest) -> NetHsmResponse:
     """The answer, from the event loop, within 5 s. Raises keys.hsm.errors."""
     tries = course(breaker, str(wanted))
     lane = await clients.lane(config)
     return await run(tries, lambda client, seconds: _try(client, config, wanted, seconds), lane.place)
 
 
-async def _try(client: httpx.AsyncClient, config: Config, wanted: Call, seconds: float) -> Answer:
+async def _try(
+    client: httpx.AsyncClient, config: NetHsmConfig, wanted: NetHsmRequest, seconds: float
+) -> NetHsmResponse:
     body = bytearray()
     async with asyncio.timeout(seconds), client.stream(**wanted.arguments(config, seconds)) as response:
         async for part in response.aiter_raw():
@@ -93,14 +95,14 @@ async def _try(client: httpx.AsyncClient, config: Config, wanted: Call, seconds:
     return _answer(response, wanted, body)
 
 
-def call_blocking(config: Config, breaker: Breaker, wanted: Call) -> Answer:
+def call_blocking(config: NetHsmConfig, breaker: Breaker, wanted: NetHsmRequest) -> NetHsmResponse:
     """The answer, from a thread or a job, within 5 s. Raises keys.hsm.errors."""
     tries = course(breaker, str(wanted))
     client = clients.blocking_client(config)
     return run_blocking(tries, lambda seconds: _try_blocking(client, config, wanted, seconds))
 
 
-def _try_blocking(client: httpx.Client, config: Config, wanted: Call, seconds: float) -> Answer:
+def _try_blocking(client: httpx.Client, config: NetHsmConfig, wanted: NetHsmRequest, seconds: float) -> NetHsmResponse:
     until = time.monotonic() + seconds
     body = bytearray()
     with client.stream(**wanted.arguments(config, seconds)) as response:
@@ -111,11 +113,11 @@ def _try_blocking(client: httpx.Client, config: Config, wanted: Call, seconds: f
     return _answer(response, wanted, body)
 
 
-def _answer(response: httpx.Response, wanted: Call, body: bytearray) -> Answer:
+def _answer(response: httpx.Response, wanted: NetHsmRequest, body: bytearray) -> NetHsmResponse:
     # What is wrong with the device itself is never an answer.
     if response.status_code >= 500 or response.status_code not in wanted.answers:
         raise Refused(response.status_code, response.headers)
-    return Answer(response.status_code, bytes(body))
+    return NetHsmResponse(response.status_code, bytes(body))
 
 
 def _add(body: bytearray, part: bytes, largest: int) -> None:

@@ -18,7 +18,7 @@ from typing import Final
 import httpx
 
 from keys.hsm.errors import HsmMisconfigured, HsmThrottled
-from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.config import NetHsmConfig
 
 #: Of one event loop, and of all threads together: the device's handshakes are slow, its signatures one by one.
 CONNECTIONS: Final = 8
@@ -28,7 +28,7 @@ _LIMITS: Final = httpx.Limits(max_connections=CONNECTIONS, keepalive_expiry=30.0
 _HEADERS: Final = {"User-Agent": "keycast", "Accept-Encoding": "identity"}
 
 
-class Lane:
+class NetHsmLoopClient:
     """What one event loop talks to the device through: as many requests at once as it has connections."""
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -57,22 +57,22 @@ class Lane:
             self._places.release()
 
 
-_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Lane] = weakref.WeakKeyDictionary()
+_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, NetHsmLoopClient] = weakref.WeakKeyDictionary()
 _blocking: list[httpx.Client] = []
 _lock = threading.Lock()
 
 
-async def lane(config: Config) -> Lane:
+async def lane(config: NetHsmConfig) -> NetHsmLoopClient:
     """The lane of the running event loop. Raises HsmMisconfigured when the pinned certificate cannot be read."""
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)
     if found is None:
         context = await asyncio.to_thread(_context, config.ca_file)
-        found = _lanes.get(loop) or _lanes.setdefault(loop, Lane(context))
+        found = _lanes.get(loop) or _lanes.setdefault(loop, NetHsmLoopClient(context))
     return found
 
 
-def blocking_client(config: Config) -> httpx.Client:
+def blocking_client(config: NetHsmConfig) -> httpx.Client:
     """The client for jobs and threads; it is thread-safe. Raises HsmMisconfigured like ``lane``."""
     with _lock:
         if not _blocking:

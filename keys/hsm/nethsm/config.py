@@ -17,7 +17,7 @@ SHORTEST_PASSWORD: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class NetHsmConfig:
     """The settings that name the device and who Keycast is to it.
 
     ``admin_*`` is the R-Administrator; ``namespace_password`` is what the passphrases of namespaces' Administrators

@@ -10,8 +10,8 @@ from django.conf import settings
 from keys.hsm.description import HsmDescription, ProviderDescription
 
 if TYPE_CHECKING:
-    from keys.hsm.inventory.listing import Stock
-    from keys.hsm.protocol import HsmKeyKeeper
+    from keys.hsm.inventory.listing import HsmKeyReader
+    from keys.hsm.protocol import HsmKeyManager
     from keys.lifecycle.modes import ModeBackend
     from keys.refs import Capabilities
     from keys.signing.protocol import Signer
@@ -39,16 +39,16 @@ def signer() -> Signer:
     return NetHsmSigner()
 
 
-def _keeper() -> HsmKeyKeeper:
-    from keys.hsm.nethsm.keeper import NetHsmKeeper
+def _keeper() -> HsmKeyManager:
+    from keys.hsm.nethsm.keeper import NetHsmKeyManager
 
-    return NetHsmKeeper()
+    return NetHsmKeyManager()
 
 
-def _stock() -> Stock:
-    from keys.hsm.nethsm.listing import NetHsmStock
+def _stock() -> HsmKeyReader:
+    from keys.hsm.nethsm.listing import NetHsmKeyReader
 
-    return NetHsmStock()
+    return NetHsmKeyReader()
 
 
 def _inspect() -> Iterator[HsmReport]:

@@ -7,22 +7,22 @@ import binascii
 from typing import Any, Final
 
 from keys.hsm.errors import HsmAnswerRefused
-from keys.hsm.nethsm.access import User
-from keys.hsm.nethsm.calls import Answer, Call
+from keys.hsm.nethsm.access import NetHsmUser
+from keys.hsm.nethsm.calls import NetHsmRequest, NetHsmResponse
 
 _MESSAGE_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 64
 
 
-def request(user: User, key_id: str, message: bytes) -> Call:
+def request(user: NetHsmUser, key_id: str, message: bytes) -> NetHsmRequest:
     """The call that has ``message`` (32 bytes) signed."""
     if len(message) != _MESSAGE_SIZE:
         raise ValueError("an event id is 32 bytes")
     body = {"mode": "BIP340", "message": base64.b64encode(message).decode()}
-    return Call("POST", f"/keys/{key_id}/sign", user, body=body)
+    return NetHsmRequest("POST", f"/keys/{key_id}/sign", user, body=body)
 
 
-def parse(answer: Answer) -> bytes:
+def parse(answer: NetHsmResponse) -> bytes:
     """The signature (64 bytes) in an answer; not verified here. Raises HsmAnswerRefused."""
     found: Any = answer.json()
     text = found.get("signature") if isinstance(found, dict) else None

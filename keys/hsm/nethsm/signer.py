@@ -9,7 +9,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged, NoCapability
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.nethsm import access, calls, names, signatures
-from keys.hsm.nethsm.config import Config
+from keys.hsm.nethsm.config import NetHsmConfig
 from keys.refs import Capabilities, KeyRef
 
 CAPABILITIES: Final = Capabilities(
@@ -31,8 +31,8 @@ _NO_ECDH: Final = "This key is in an HSM that can sign, but cannot encrypt or de
 class NetHsmSigner:
     """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM signs. One for a process, for any event loop."""
 
-    def __init__(self, config: Config | None = None, breaker: Breaker | None = None) -> None:
-        self._config = config or Config.from_settings()
+    def __init__(self, config: NetHsmConfig | None = None, breaker: Breaker | None = None) -> None:
+        self._config = config or NetHsmConfig.from_settings()
         self.breaker = breaker or Breaker("NetHSM, signing")
 
     def capabilities(self, key: KeyRef) -> Capabilities:

@@ -17,7 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
 from keys.cosigner import audit, rescue, store
-from keys.cosigner.process import Foreign, run
+from keys.cosigner.process import SignerKekGivenError, run
 from keys.errors import KekUnavailable
 
 
@@ -49,9 +49,9 @@ class Command(BaseCommand):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve(path))
-        except store.StoreInUse:
+        except store.CosignerStoreInUse:
             raise CommandError(f"Another co-signer serves {path}.") from None
-        except (KekUnavailable, Foreign) as error:
+        except (KekUnavailable, SignerKekGivenError) as error:
             raise CommandError(str(error)) from None
 
     async def _serve(self, path: Path) -> None:
@@ -73,9 +73,9 @@ class Command(BaseCommand):
             before = rescue.replace_authoriser(path, UUID(key), bytes.fromhex(authoriser), reason)
         except (ValueError, CryptoError):
             raise CommandError("Give a key's id, and a public key of 66 hexadecimal digits.", returncode=2) from None
-        except store.StoreInUse:
+        except store.CosignerStoreInUse:
             raise CommandError("Stop the co-signer first: it serves this file.", returncode=2) from None
-        except store.Refusal as refusal:
+        except store.CosignerRefusalError as refusal:
             raise CommandError(f"The co-signer refuses: {refusal.code.value}.", returncode=2) from None
         self._say(f"{key}: {authoriser} authorises from now on, and {before.hex()} no longer.")
 

@@ -17,10 +17,10 @@ from django.db import transaction
 from accounts.models import KeyMode, Tenant, User
 from accounts.services import add_member, create_user
 from keycast.base.errors import Unavailable
-from keys.importing.batch import ACTOR, BatchImporter, LineResult, Outcome
+from keys.importing.batch import ACTOR, BatchImporter, ImportOutcome, LineResult
 from keys.importing.lines import MAX_LINE
-from keys.importing.progress import Progress
-from keys.importing.state import ImportState, OtherFile
+from keys.importing.progress import ImportProgress
+from keys.importing.state import ImportFileMismatch, ImportState
 from keys.management.commands.create_key import tenant_named
 
 EXIT_REFUSED: Final = 2
@@ -55,13 +55,13 @@ class Command(BaseCommand):
         tenant = tenant_named(options["tenant"])
         importer = BatchImporter(tenant, options["mode"], _maker(tenant, options))
         with _opened(options["file"]) as source:
-            progress = Progress(sys.stderr, _size(source))
+            progress = ImportProgress(sys.stderr, _size(source))
             try:
                 for result in _imported(source, importer, state, progress, options):
-                    if result.outcome is Outcome.REFUSED:
+                    if result.outcome is ImportOutcome.REFUSED:
                         refused.append(result)
                         self.stderr.write(f"line {result.number}: {result.message}")
-            except OtherFile:
+            except ImportFileMismatch:
                 raise CommandError("The state file belongs to another input. Remove it to begin anew.") from None
             except Unavailable as error:
                 raise CommandError(f"{error.public_message} Run it again.", returncode=EXIT_INTERRUPTED) from None
@@ -70,19 +70,19 @@ class Command(BaseCommand):
         self._report(state, refused, time.monotonic() - started, as_json=options["json"])
 
     def _report(self, state: ImportState, refused: list[LineResult], seconds: float, *, as_json: bool) -> None:
-        counts = {str(outcome): state.counts[outcome] for outcome in Outcome}
+        counts = {str(outcome): state.counts[outcome] for outcome in ImportOutcome}
         if as_json:
             errors = [{"line": item.number, "code": item.code, "message": item.message} for item in refused]
             report = {"lines": state.lines, **counts, "seconds": round(seconds, 3), "errors": errors}
             self.stdout.write(json.dumps(report))
         else:
             self.stdout.write(", ".join(f"{count} {name}" for name, count in counts.items()))
-        if counts[Outcome.REFUSED]:
+        if counts[ImportOutcome.REFUSED]:
             sys.exit(EXIT_REFUSED)
 
 
 def _imported(
-    source: BinaryIO, importer: BatchImporter, state: ImportState, progress: Progress, options: dict[str, Any]
+    source: BinaryIO, importer: BatchImporter, state: ImportState, progress: ImportProgress, options: dict[str, Any]
 ) -> Iterator[LineResult]:
     for batch in _batches(_lines(source, state, progress), options["batch"]):
         results = importer.run([(number, raw) for number, raw in batch if raw.strip()])
@@ -94,7 +94,7 @@ def _imported(
         yield from results
 
 
-def _lines(source: BinaryIO, state: ImportState, progress: Progress) -> Iterator[tuple[int, bytes]]:
+def _lines(source: BinaryIO, state: ImportState, progress: ImportProgress) -> Iterator[tuple[int, bytes]]:
     number = 0
     # A line beyond the limit comes in pieces, each refused as too long or unreadable; none fills the memory.
     while raw := source.readline(MAX_LINE + 2):
@@ -119,7 +119,7 @@ def _batches(lines: Iterable[tuple[int, bytes]], size: int) -> Iterator[Lines]:
 def _state(path: Path | None) -> ImportState:
     try:
         return ImportState() if path is None else ImportState.load(path)
-    except OtherFile:
+    except ImportFileMismatch:
         raise CommandError("The state file cannot be read.") from None
 
 

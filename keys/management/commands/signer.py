@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from keycast.base.child_processes import end_with_parent
 from keys.errors import KekUnavailable
-from keys.signing.isolated.process import Foreign, run
+from keys.signing.isolated.process import CosignerKekGivenError, run
 from keys.signing.isolated.server import SocketRefused
 
 
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve(Path(settings.SIGNER_SOCKET)))
-        except (KekUnavailable, SocketRefused, Foreign) as error:
+        except (KekUnavailable, SocketRefused, CosignerKekGivenError) as error:
             raise CommandError(str(error)) from None
 
     async def _serve(self, path: Path) -> None:

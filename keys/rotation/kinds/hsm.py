@@ -9,12 +9,12 @@ from django.db.models import Q, QuerySet
 
 from keys.errors import KeyModeUnavailable
 from keys.hsm import providers, registration
-from keys.hsm.protocol import HsmKeyKeeper
+from keys.hsm.protocol import HsmKeyManager
 from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import SuccessionStep
 from keys.rotation.errors import NothingToRotate
-from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
-from keys.rotation.scope import Scope
+from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
+from keys.rotation.scope import RotationScope
 from keys.signing.cosigning.errors import HsmKeyPending
 from keys.split import maintenance, refresh, succession
 
@@ -22,29 +22,29 @@ SETTLE_SECONDS: Final = 20.0
 PENDING_SECONDS: Final = 3.0
 
 
-class HsmKeys(RotationKind):
+class HsmKeyRotation(RotationKind):
     """Of one group with the renewal of halves: the co-signer takes one change of a key at a time."""
 
     slug, group, title, command = "kms-key", "halves", "Replace the HSM keys of split keys", "rotate_kms_key"
     batch = 1
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         if not _split(scope).exists():
             raise NothingToRotate("There is no such split key.")
         _keeper()
         return {}
 
-    def count(self, job: Job) -> int:
+    def count(self, job: RotationJob) -> int:
         return _left(job).count()
 
-    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+    def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
         """A key whose halves are still settling comes later: ``finish`` waits for it."""
         found = _left(job).exclude(pk__in=HalfRefresh.objects.values("key_id"))
         if after:
             found = found.filter(pk__gt=after)
-        return [Item(key.id.hex, key.id, key) for key in found[:limit]]
+        return [RotationItem(key.id.hex, key.id, key) for key in found[:limit]]
 
-    def rotate(self, job: Job, item: Item) -> Change | None:
+    def rotate(self, job: RotationJob, item: RotationItem) -> Change | None:
         """The HSM may take minutes for a key; the others are asked for meanwhile."""
         key: PersonalKey = item.row
         authoriser = maintenance.authoriser_of(key.provider)
@@ -54,29 +54,29 @@ class HsmKeys(RotationKind):
             return lambda: False
         return None
 
-    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+    def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         if _left(job).filter(half_refresh__isnull=False).exists():
             refresh.finish_due()
-            return Wait(SETTLE_SECONDS)
+            return RetryLater(SETTLE_SECONDS)
         if _left(job).filter(succession__step=SuccessionStep.NAMED).exists():
-            return Wait(PENDING_SECONDS)
+            return RetryLater(PENDING_SECONDS)
         minutes = int(succession.GRACE.total_seconds() // 60)
         return {"notes": [f"The old HSM keys are disabled {minutes} minutes after the switch, by a job."]}
 
 
-def _keeper() -> HsmKeyKeeper:
+def _keeper() -> HsmKeyManager:
     keeper = registration.keepers().get(providers.split_provider())
     if keeper is None:
         raise KeyModeUnavailable
     return keeper
 
 
-def _split(scope: Scope) -> QuerySet[PersonalKey]:
+def _split(scope: RotationScope) -> QuerySet[PersonalKey]:
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
     return found.exclude(cosigner="").order_by("pk")
 
 
-def _left(job: Job) -> QuerySet[PersonalKey]:
+def _left(job: RotationJob) -> QuerySet[PersonalKey]:
     """Those that have the HSM key they had when the rotation was asked for."""
     before = Q(authoriser_since__isnull=True) | Q(authoriser_since__lt=job.created_at)
     return _split(job.scope).filter(before, created_at__lt=job.created_at)

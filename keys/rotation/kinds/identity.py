@@ -14,15 +14,15 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys import access
 from keys.errors import KeyUnavailable
 from keys.lifecycle import audit, modes
 from keys.lifecycle.rows import locked_row
 from keys.models import KeyState, PersonalKey
 from keys.rotation.errors import NothingToRotate, RotationError
-from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
-from keys.rotation.scope import Scope
+from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
+from keys.rotation.scope import RotationScope
 
 _REPLACEABLE: Final = (KeyState.ACTIVE, KeyState.LOCKED, KeyState.DISABLED)
 _NEVER_CAME: Final = (KeyState.FAILED, KeyState.DESTROYED)
@@ -36,17 +36,17 @@ class SuccessorFailed(RotationError):
     public_message = "The new key could not be made. The old one is as it was; try again."
 
 
-class Identity(RotationKind):
+class IdentityRotation(RotationKind):
     """One key at a time; its owner may, and the platform."""
 
     slug, group, title, command = "identity", "identity", "Replace a key by a new one", "rotate_identity"
     scopes = frozenset({"key"})
     batch = 1
 
-    def authorise(self, actor: Actor, scope: Scope) -> None:
+    def authorise(self, actor: Actor, scope: RotationScope) -> None:
         access.require_manager(actor, _key(scope))
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         key = _key(scope)
         if key.replaced_at is not None:
             raise NothingToRotate("This key has been replaced already.")
@@ -55,17 +55,17 @@ class Identity(RotationKind):
         modes.choose(key.tenant, key.key_mode, _provider(key))
         return {}
 
-    def count(self, job: Job) -> int:
+    def count(self, job: RotationJob) -> int:
         return _left(job).count()
 
-    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+    def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
         waiting = Q(replaced_by__state=KeyState.PENDING)
         found = _left(job).exclude(waiting)
         if after:
             found = found.filter(pk__gt=after)
-        return [Item(key.id.hex, key.id, key) for key in found.select_related("replaced_by")[:limit]]
+        return [RotationItem(key.id.hex, key.id, key) for key in found.select_related("replaced_by")[:limit]]
 
-    def rotate(self, job: Job, item: Item) -> Change:
+    def rotate(self, job: RotationJob, item: RotationItem) -> Change:
         def change() -> bool:
             old = locked_row(item.row)
             if old.replaced_at is not None or old.state not in _REPLACEABLE:
@@ -82,21 +82,21 @@ class Identity(RotationKind):
 
         return change
 
-    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+    def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         old = PersonalKey.objects.select_related("replaced_by").get(job.scope.keys())
         heir = old.replaced_by
         is_coming = heir is not None and heir.state not in _NEVER_CAME
         if old.replaced_at is None and old.state in _REPLACEABLE and is_coming:
-            return Wait(POLL_SECONDS)
+            return RetryLater(POLL_SECONDS)
         return {"successor": str(old.replaced_by_id or ""), "public_key": heir.public_key if heir else ""}
 
 
-def _key(scope: Scope) -> PersonalKey:
+def _key(scope: RotationScope) -> PersonalKey:
     found: PersonalKey = PersonalKey.objects.select_related("tenant", "user", "replaced_by").get(scope.keys())
     return found
 
 
-def _left(job: Job) -> QuerySet[PersonalKey]:
+def _left(job: RotationJob) -> QuerySet[PersonalKey]:
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(job.scope.keys(), replaced_at=None)
     return found.filter(state__in=_REPLACEABLE).order_by("pk")
 
@@ -119,5 +119,5 @@ def _succeed(actor: Actor, old: PersonalKey, heir: PersonalKey) -> bool:
     old.replaced_at = timezone.now()
     old.save(update_fields=["replaced_at"])
     facts: dict[str, Any] = {"old": old.public_key, "new": heir.public_key, "successor": heir.id.hex}
-    audit.write(old, Tag.KEY_IDENTITY_ROTATED, actor, **facts)
+    audit.write(old, AuditTag.KEY_IDENTITY_ROTATED, actor, **facts)
     return True

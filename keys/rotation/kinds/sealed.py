@@ -13,9 +13,9 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from keycast.audit.entries import Entry
+from keycast.audit.entries import AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.errors import KekUnavailable, KeyMismatch
 from keys.lifecycle import audit
@@ -23,8 +23,8 @@ from keys.lifecycle.damage import record_damage
 from keys.models import PersonalKey
 from keys.rotation import crash, sealed_columns
 from keys.rotation.errors import RotationError
-from keys.rotation.protocol import Change, Item, Job, RotationKind, Wait
-from keys.rotation.scope import Scope
+from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
+from keys.rotation.scope import RotationScope
 from keys.rotation.sealed_columns import SealedRow
 from keys.signing.factory import key_maker
 from keys.signing.kms import versions
@@ -37,7 +37,7 @@ class KekNotCurrent(KekUnavailable):
     public_message = "The signer does not use the new key-encryption key yet."
 
 
-class Rewrapping(RotationKind):
+class RewrapRotation(RotationKind):
     """Seal everything under what fresh secrets are sealed with now: after a change of version, or of its keeper."""
 
     slug, group, title, command = "rewrap", "sealed", "Seal every secret under the current KEK", "rewrap_keys"
@@ -48,14 +48,14 @@ class Rewrapping(RotationKind):
         """Threads help where each secret waits for a network or another process, and only there."""
         return 1 if settings.KEK_PROVIDER == "local" and not settings.SIGNER_SOCKET else 8
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"version": sealed_columns.current().kek_version}
 
-    def count(self, job: Job) -> int:
+    def count(self, job: RotationJob) -> int:
         return sealed_columns.stale(job.scope, job.options["version"])
 
-    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
-        found: list[Item] = []
+    def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
+        found: list[RotationItem] = []
         number, _, last = after.partition(":")
         for index, shelf in enumerate(sealed_columns.shelves()):
             if index < int(number or 0):
@@ -65,12 +65,12 @@ class Rewrapping(RotationKind):
                 rows = rows.filter(pk__gt=last)
             for row in rows[: limit - len(found)]:
                 key_id = row.pk if shelf.about == "pk" else row.key_id
-                found.append(Item(f"{index}:{row.pk.hex}", key_id, (shelf, row)))
+                found.append(RotationItem(f"{index}:{row.pk.hex}", key_id, (shelf, row)))
             if len(found) >= limit:
                 break
         return found
 
-    def rotate(self, job: Job, item: Item) -> Change:
+    def rotate(self, job: RotationJob, item: RotationItem) -> Change:
         shelf, row = item.row
         old: SealedRow = shelf.take(row)
         new = key_maker().rewrap(old.sealed, old.place)
@@ -82,28 +82,28 @@ class Rewrapping(RotationKind):
                 return False
             key: PersonalKey = row if shelf.about == "pk" else row.key
             seals: dict[str, Any] = {"what": shelf.name, "from": old.sealed.kek_version, "to": new.kek_version}
-            audit.write(key, Tag.KEY_REWRAPPED, job.actor, **seals)
+            audit.write(key, AuditTag.KEY_REWRAPPED, job.actor, **seals)
             return True
 
         return change
 
-    def failed(self, job: Job, item: Item, error: KeycastError) -> None:
+    def failed(self, job: RotationJob, item: RotationItem, error: KeycastError) -> None:
         """Material of another key is an attack or a disaster: its key is set aside at once (threats K5)."""
         if isinstance(error, KeyMismatch):
             record_damage(item.key_id, error)
 
-    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+    def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         return {"version": job.options["version"]}
 
 
-class KekRotation(Rewrapping):
+class KekRotation(RewrapRotation):
     """Make a new version of the key-encryption key, then seal everything under it. The old version stays, until
     ``retire_kek``.
     """
 
     slug, title, command = "kek", "Rotate the key-encryption key", "rotate_kek"
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         """With a version to make, or, where it cannot be made from here but somebody made one, the one that is current.
 
         Raises KekUnavailable, and RotationError that says what to do by hand.
@@ -116,7 +116,7 @@ class KekRotation(Rewrapping):
             raise RotationError(problem, code="kek-not-writable")
         return {"version": version}
 
-    def prepare(self, job: Job) -> None:
+    def prepare(self, job: RotationJob) -> None:
         if job.options["version"]:
             return
         keeper = versions.keeper()
@@ -125,14 +125,14 @@ class KekRotation(Rewrapping):
         with transaction.atomic():
             job.keep(version=version, settles=keeper.settle_seconds)
             facts = {"version": version, "rotation": job.id.hex}
-            record(Entry(chain_of(None), Tag.KEK_ROTATED, Outcome.OK, job.actor, data=facts))
+            record(AuditEntry(chain_of(None), AuditTag.KEK_ROTATED, AuditOutcome.OK, job.actor, data=facts))
 
-    def finish(self, job: Job) -> Mapping[str, Any] | Wait:
+    def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         """Processes may use the old version for a little while after the switch; what they made meanwhile is found."""
         settles = float(job.options.get("settles", 0))
         if settles:
             job.keep(settles=0)
-            return Wait(settles)
+            return RetryLater(settles)
         older = sorted(set(sealed_columns.references()) - {job.options["version"]})
         notes = [f"{version} is still there: manage.py retire_kek {version}" for version in older]
         unused = [version for version in versions.keeper().others() if version not in older]

@@ -16,14 +16,14 @@ from uuid import uuid4
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys import SHARDS
 from keys.lifecycle import audit
 from keys.models import KeyState, TransportKey
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.rotation.errors import RotationError
-from keys.rotation.protocol import Change, Item, Job, RotationKind
-from keys.rotation.scope import Scope
+from keys.rotation.protocol import Change, RotationItem, RotationJob, RotationKind
+from keys.rotation.scope import RotationScope
 from keys.signing.factory import key_maker
 from keys.signing.protocol import NewKey
 
@@ -31,28 +31,28 @@ MAX_GRACE_DAYS: Final = 3650
 _KEPT: Final = (KeyState.ACTIVE, KeyState.LOCKED, KeyState.DISABLED)
 
 
-class TransportKeys(RotationKind):
+class TransportKeyRotation(RotationKind):
     """Option ``grace_days``: after so many days the apps on the old key are revoked; None: never."""
 
     slug, group, title = "transport", "transport", "Replace remote-signer keys"
     command = "rotate_transport_keys"
     concurrency = 4
 
-    def check(self, scope: Scope, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         days = options.get("grace_days")
         if days is not None and not 0 <= int(days) <= MAX_GRACE_DAYS:
             raise RotationError(f"The grace period is between 0 and {MAX_GRACE_DAYS} days.", code="grace-period")
         return {"grace_days": None if days is None else int(days)}
 
-    def count(self, job: Job) -> int:
+    def count(self, job: RotationJob) -> int:
         return _left(job).count()
 
-    def items(self, job: Job, after: str, limit: int) -> Sequence[Item]:
+    def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
         found = _left(job).filter(pk__gt=after) if after else _left(job)
-        return [Item(row.id.hex, row.key_id, row) for row in found[:limit]]
+        return [RotationItem(row.id.hex, row.key_id, row) for row in found[:limit]]
 
-    def rotate(self, job: Job, item: Item) -> Change:
-        old, fresh_id, purpose = item.row, uuid4(), Purpose.TRANSPORT_KEY
+    def rotate(self, job: RotationJob, item: RotationItem) -> Change:
+        old, fresh_id, purpose = item.row, uuid4(), SecretPurpose.TRANSPORT_KEY
         made = key_maker().generate(tenant_id=old.tenant_id, row_id=fresh_id, parent_id=old.key_id, purpose=purpose)
 
         def change() -> bool:
@@ -65,7 +65,7 @@ class TransportKeys(RotationKind):
         return change
 
 
-def _left(job: Job) -> QuerySet[TransportKey]:
+def _left(job: RotationJob) -> QuerySet[TransportKey]:
     """Current ones that are older than the rotation."""
     keys = job.scope.keys()
     found = TransportKey.objects.filter(is_current=True, retired_at=None, key__state__in=_KEPT)
@@ -90,7 +90,7 @@ def _fresh(old: TransportKey, made: NewKey, fresh_id: Any) -> TransportKey:
     )
 
 
-def _replace(old: TransportKey, fresh: TransportKey, job: Job) -> None:
+def _replace(old: TransportKey, fresh: TransportKey, job: RotationJob) -> None:
     days = job.options["grace_days"]
     until = None if days is None else timezone.now() + timedelta(days=days)
     old.is_current, old.ends_at = False, until
@@ -101,4 +101,4 @@ def _replace(old: TransportKey, fresh: TransportKey, job: Job) -> None:
         TransportKey.objects.filter(later, key_id=old.key_id, is_current=False, retired_at=None).update(ends_at=until)
     ends_at = until.isoformat() if until else ""
     facts: dict[str, Any] = {"old": old.public_key, "new": fresh.public_key, "ends_at": ends_at}
-    audit.write(old.key, Tag.TRANSPORT_KEY_ROTATED, job.actor, **facts)
+    audit.write(old.key, AuditTag.TRANSPORT_KEY_ROTATED, job.actor, **facts)

@@ -27,7 +27,7 @@ LATEST: Final = 30_000
 _TAG: Final = sha256(b"keycast/cosigner/authorisation/1").digest() * 2
 
 
-class Purpose(StrEnum):
+class AuthorisationPurpose(StrEnum):
     """What is authorised; in brackets the subject that it names."""
 
     ECDH = "ecdh"  # (the peer's x-only public key)
@@ -36,7 +36,7 @@ class Purpose(StrEnum):
     SUCCEED = "succeed"  # (``succession`` of the present and the new authoriser)
 
 
-class Grant(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+class UseAuthorisation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     """An authorisation of one use: when (Unix time in ms), a salt, and the low-S signature ``r ‖ s``."""
 
     at: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
@@ -61,7 +61,7 @@ def succession(old: bytes, new: bytes) -> bytes:
     return sha256(old + new).digest()
 
 
-def digest(purpose: Purpose, tenant_id: UUID, key_id: UUID, subject: bytes, at: int, salt: bytes) -> bytes:
+def digest(purpose: AuthorisationPurpose, tenant_id: UUID, key_id: UUID, subject: bytes, at: int, salt: bytes) -> bytes:
     """The 32 bytes that the HSM signs."""
     if len(subject) != 32 or len(salt) != 16:
         raise ValueError("an authorisation has a subject of 32 bytes and a salt of 16")

@@ -20,26 +20,26 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.signing.cosigning import address as addresses
 from keys.signing.cosigning import messages
 from keys.signing.cosigning.address import Address
-from keys.signing.cosigning.authorisation import Grant
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
 from keys.signing.cosigning.messages import (
     AnyReply,
-    AuthorisersAre,
-    Contribution,
-    Done,
+    AuthorisersReply,
+    CosignerDoneReply,
+    CosignerRefusedReply,
+    CosignerRequest,
+    EcdhReply,
     EventBody,
-    Made,
-    Prepared,
-    Refused,
-    Request,
-    Signed,
-    StateIs,
+    HalfReply,
+    KeyStateReply,
+    PartialSignatureReply,
+    PrepareRefreshReply,
 )
-from keys.signing.wire.frames import Frames
-from keys.signing.wire.lines import Failures, Lines
+from keys.signing.wire.frames import FrameProtocol
+from keys.signing.wire.lines import ConnectionErrors, RequestConnections
 
 T = TypeVar("T")
-R = TypeVar("R", bound=messages.Reply)
+R = TypeVar("R", bound=messages.CosignerReply)
 CONNECT_WITHIN: Final = 2.0
 ANSWER_WITHIN: Final = 2.0
 """Seconds."""
@@ -55,19 +55,19 @@ class CosignerClient:
 
     def __init__(self, where: Callable[[], Address] = addresses.from_settings, within: float = ANSWER_WITHIN) -> None:
         self._where, self._within = where, within
-        failures = Failures(LostReply, CosignerBusy)
-        self._lines: Lines[AnyReply] = Lines(
+        failures = ConnectionErrors(LostReply, CosignerBusy)
+        self._lines: RequestConnections[AnyReply] = RequestConnections(
             self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE, pulse_of("Co-signer")
         )
 
     async def ping(self) -> None:
         """Raises CosignerUnavailable unless the co-signer answers."""
         nobody = UUID(int=0)
-        await self._ask(messages.Ping(0, nobody.bytes, nobody.bytes), Done)
+        await self._ask(messages.PingRequest(0, nobody.bytes, nobody.bytes), CosignerDoneReply)
 
     async def create(self, tenant_id: UUID, key_id: UUID, half_a: bytes) -> bytes:
         """The public half B (33 bytes) beside this public half A (x-only, even Y). Repeatable."""
-        made = await self._ask(messages.Create(0, tenant_id.bytes, key_id.bytes, half_a), Made)
+        made = await self._ask(messages.CreateHalfRequest(0, tenant_id.bytes, key_id.bytes, half_a), HalfReply)
         return b"\x02" + made.half_b
 
     async def adopt_half(
@@ -75,28 +75,36 @@ class CosignerClient:
     ) -> bytes:
         """Hand half B of an imported key over, once; its public half (33 bytes). Repeatable."""
         secret = bytes(half_b.view())
-        request = messages.Adopt(0, tenant_id.bytes, key_id.bytes, half_a, secret, tweak, public_key)
+        request = messages.ImportHalfRequest(0, tenant_id.bytes, key_id.bytes, half_a, secret, tweak, public_key)
         try:
-            return b"\x02" + (await self._ask(request, Made)).half_b
+            return b"\x02" + (await self._ask(request, HalfReply)).half_b
         finally:
             wipe_bytes(secret)
 
     async def register_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
         """Tell the HSM's public key (33 bytes); from then on the key signs. Repeatable; never to another one."""
-        await self._ask(messages.Register(0, tenant_id.bytes, key_id.bytes, authoriser), Done)
+        await self._ask(
+            messages.RegisterAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser), CosignerDoneReply
+        )
 
     async def authorisers(self, tenant_id: UUID, key_id: UUID) -> tuple[bytes, bytes]:
         """Whose authorisations hold: the present HSM key, and the one to take its place (33 bytes, or empty)."""
-        found = await self._ask(messages.Authorisers(0, tenant_id.bytes, key_id.bytes), AuthorisersAre)
+        found = await self._ask(messages.AuthorisersRequest(0, tenant_id.bytes, key_id.bytes), AuthorisersReply)
         return found.authoriser, found.coming
 
-    async def succeed_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes, grant: Grant) -> None:
+    async def succeed_authoriser(
+        self, tenant_id: UUID, key_id: UUID, authoriser: bytes, grant: UseAuthorisation
+    ) -> None:
         """Have another HSM key's authorisations accepted too; the present one has signed the grant. Repeatable."""
-        await self._ask(messages.Succeed(0, tenant_id.bytes, key_id.bytes, authoriser, grant), Done)
+        await self._ask(
+            messages.AddAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser, grant), CosignerDoneReply
+        )
 
     async def settle_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
         """Have this one's alone accepted, of the two. Repeatable."""
-        await self._ask(messages.Settle(0, tenant_id.bytes, key_id.bytes, authoriser), Done)
+        await self._ask(
+            messages.SettleAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser), CosignerDoneReply
+        )
 
     async def sign(
         self,
@@ -110,68 +118,74 @@ class CosignerClient:
     ) -> tuple[bytes, bytes]:
         """The co-signer's public nonce (66 bytes) and partial signature (32 bytes). Raises LostReply."""
         body = EventBody.of(event)
-        request = messages.Sign(0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, authorisation, nonce_a)
-        signed = await self._ask(request, Signed)
+        request = messages.PartialSignatureRequest(
+            0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, authorisation, nonce_a
+        )
+        signed = await self._ask(request, PartialSignatureReply)
         return signed.nonce_b, signed.partial
 
-    async def ecdh(self, tenant_id: UUID, key_id: UUID, half_a: bytes, peer: bytes, grant: Grant) -> SecretBytes:
+    async def ecdh(
+        self, tenant_id: UUID, key_id: UUID, half_a: bytes, peer: bytes, grant: UseAuthorisation
+    ) -> SecretBytes:
         """The co-signer's contribution (33 bytes)."""
-        request = messages.Ecdh(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant)
-        return SecretBytes.adopt_bytes((await self._ask(request, Contribution)).point)
+        request = messages.EcdhRequest(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant)
+        return SecretBytes.adopt_bytes((await self._ask(request, EcdhReply)).point)
 
     async def prepare_refresh(
-        self, tenant_id: UUID, key_id: UUID, half_a: bytes, new_half_a: bytes, grant: Grant
+        self, tenant_id: UUID, key_id: UUID, half_a: bytes, new_half_a: bytes, grant: UseAuthorisation
     ) -> tuple[bytes, SecretBytes]:
         """The public new half B (x-only) and the co-signer's difference (32 bytes). Repeatable with a new grant."""
-        request = messages.Prepare(0, tenant_id.bytes, key_id.bytes, half_a, new_half_a, grant)
-        prepared = await self._ask(request, Prepared)
+        request = messages.PrepareRefreshRequest(0, tenant_id.bytes, key_id.bytes, half_a, new_half_a, grant)
+        prepared = await self._ask(request, PrepareRefreshReply)
         return prepared.half_b, SecretBytes.adopt_bytes(prepared.difference)
 
     async def commit_refresh(self, tenant_id: UUID, key_id: UUID, new_half_a: bytes, tweak: bytes) -> None:
         """Old and new halves sign from now on. Repeatable."""
-        await self._ask(messages.Commit(0, tenant_id.bytes, key_id.bytes, new_half_a, tweak), Done)
+        await self._ask(
+            messages.CommitRefreshRequest(0, tenant_id.bytes, key_id.bytes, new_half_a, tweak), CosignerDoneReply
+        )
 
     async def finish_refresh(self, tenant_id: UUID, key_id: UUID, new_half_a: bytes) -> None:
         """The old half B is destroyed. Repeatable."""
-        await self._ask(messages.Finish(0, tenant_id.bytes, key_id.bytes, new_half_a), Done)
+        await self._ask(messages.FinishRefreshRequest(0, tenant_id.bytes, key_id.bytes, new_half_a), CosignerDoneReply)
 
     async def state(self, tenant_id: UUID, key_id: UUID) -> str:
         """The co-signer's state of the key: ``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
-        return (await self._ask(messages.State(0, tenant_id.bytes, key_id.bytes), StateIs)).state
+        return (await self._ask(messages.KeyStateRequest(0, tenant_id.bytes, key_id.bytes), KeyStateReply)).state
 
     async def lock(self, tenant_id: UUID, key_id: UUID) -> None:
         """Refuse all use of the key until ``enable``. Repeatable."""
-        await self._ask(messages.Stop(0, tenant_id.bytes, key_id.bytes, "locked"), Done)
+        await self._ask(messages.StopKeyRequest(0, tenant_id.bytes, key_id.bytes, "locked"), CosignerDoneReply)
 
     async def disable(self, tenant_id: UUID, key_id: UUID) -> None:
         """Take the key out of use until ``enable``. Repeatable."""
-        await self._ask(messages.Stop(0, tenant_id.bytes, key_id.bytes, "disabled"), Done)
+        await self._ask(messages.StopKeyRequest(0, tenant_id.bytes, key_id.bytes, "disabled"), CosignerDoneReply)
 
-    async def enable(self, tenant_id: UUID, key_id: UUID, grant: Grant) -> None:
+    async def enable(self, tenant_id: UUID, key_id: UUID, grant: UseAuthorisation) -> None:
         """Serve the key again; needs the HSM's authorisation."""
-        await self._ask(messages.Enable(0, tenant_id.bytes, key_id.bytes, grant), Done)
+        await self._ask(messages.EnableKeyRequest(0, tenant_id.bytes, key_id.bytes, grant), CosignerDoneReply)
 
     async def forget(self, tenant_id: UUID, key_id: UUID) -> None:
         """Destroy the co-signer's halves. Repeatable."""
-        await self._ask(messages.Forget(0, tenant_id.bytes, key_id.bytes), Done)
+        await self._ask(messages.ForgetKeyRequest(0, tenant_id.bytes, key_id.bytes), CosignerDoneReply)
 
     async def withdraw(self, tenant_id: UUID, key_id: UUID, half_b: bytes) -> None:
         """Destroy this half (its public key, x-only) of a conversion that was given up, and no other. Repeatable."""
-        await self._ask(messages.Withdraw(0, tenant_id.bytes, key_id.bytes, half_b), Done)
+        await self._ask(messages.WithdrawHalfRequest(0, tenant_id.bytes, key_id.bytes, half_b), CosignerDoneReply)
 
     async def close(self) -> None:
         """End this loop's connection."""
         await self._lines.close()
 
-    async def _ask(self, request: Request, expected: type[R]) -> R:
+    async def _ask(self, request: CosignerRequest, expected: type[R]) -> R:
         reply = await self._lines.ask(lambda number: msgspec.structs.replace(request, number=number), self._within)
-        if isinstance(reply, Refused):
+        if isinstance(reply, CosignerRefusedReply):
             raise error_of(reply.code)
         if not isinstance(reply, expected):
             raise CosignerMisbehaved
         return reply
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], Frames]) -> None:
+    async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], FrameProtocol]) -> None:
         where = self._where()
         try:
             async with asyncio.timeout(CONNECT_WITHIN):

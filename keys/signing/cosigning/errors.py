@@ -6,7 +6,7 @@ from uuid import UUID
 
 from keycast.base.errors import KeycastError, Unavailable
 from keys.errors import CustodyError, InvalidOperand, KeyExists, KeyLocked, KeyUnavailable
-from keys.signing.cosigning.messages import Code
+from keys.signing.cosigning.messages import RefusalCode
 
 
 class CosignerUnavailable(Unavailable):
@@ -23,7 +23,7 @@ class CosignerBusy(CosignerUnavailable):
     public_message = "The co-signer is busy. Please try again in a moment."
 
 
-class CosignerLimit(CosignerUnavailable):
+class CosignerRateLimited(CosignerUnavailable):
     """The co-signer's own limit for this key or tenant is reached."""
 
     code = "rate-limited"
@@ -88,16 +88,16 @@ class CosignerMisbehaved(CustodyError):
 
 
 _BY_CODE: dict[str, type[KeycastError]] = {
-    Code.UNKNOWN_KEY: KeyUnavailable,
-    Code.KEY_EXISTS: KeyExists,
-    Code.KEY_LOCKED: KeyLocked,
-    Code.KEY_UNAVAILABLE: KeyUnavailable,
-    Code.STALE_HALF: StaleHalf,
-    Code.WRONG_EVENT: InvalidOperand,
-    Code.MALFORMED: InvalidOperand,
-    Code.RATE_LIMITED: CosignerLimit,
-    Code.BUSY: CosignerBusy,
-    Code.UNAVAILABLE: CosignerUnavailable,
+    RefusalCode.UNKNOWN_KEY: KeyUnavailable,
+    RefusalCode.KEY_EXISTS: KeyExists,
+    RefusalCode.KEY_LOCKED: KeyLocked,
+    RefusalCode.KEY_UNAVAILABLE: KeyUnavailable,
+    RefusalCode.STALE_HALF: StaleHalf,
+    RefusalCode.WRONG_EVENT: InvalidOperand,
+    RefusalCode.MALFORMED: InvalidOperand,
+    RefusalCode.RATE_LIMITED: CosignerRateLimited,
+    RefusalCode.BUSY: CosignerBusy,
+    RefusalCode.UNAVAILABLE: CosignerUnavailable,
 }
 
 

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from keycast.nostr.nip01 import KindNumber, Tags, Timestamp, UnsignedEvent
-from keys.signing.cosigning.authorisation import Grant
+from keys.signing.cosigning.authorisation import UseAuthorisation
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 B32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -27,7 +27,7 @@ Number = Annotated[int, Meta(ge=0, lt=2**32)]
 Hex32 = Annotated[str, Meta(min_length=64, max_length=64)]
 
 
-class Code(StrEnum):
+class RefusalCode(StrEnum):
     """Why the co-signer refuses."""
 
     MALFORMED = "malformed"
@@ -44,7 +44,7 @@ class Code(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+class _CosignerMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
@@ -52,7 +52,7 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return []
 
 
-class Request(_Message, frozen=True):
+class CosignerRequest(_CosignerMessage, frozen=True):
     """What every request begins with: its number, the tenant's and the personal key's id."""
 
     number: Number
@@ -60,7 +60,7 @@ class Request(_Message, frozen=True):
     key: Id
 
 
-class EventBody(_Message, frozen=True):
+class EventBody(_CosignerMessage, frozen=True):
     """The event to be signed, whole (NIP-01)."""
 
     pubkey: Hex32
@@ -74,17 +74,17 @@ class EventBody(_Message, frozen=True):
         return cls(event.pubkey, event.created_at, event.kind, event.tags, event.content)
 
 
-class Ping(Request, frozen=True, tag="ping"):
+class PingRequest(CosignerRequest, frozen=True, tag="ping"):
     """Are you there?"""
 
 
-class Create(Request, frozen=True, tag="create"):
+class CreateHalfRequest(CosignerRequest, frozen=True, tag="create"):
     """Draw half B beside this half A; the aggregate is the key."""
 
     half_a: B32
 
 
-class Adopt(Request, frozen=True, tag="adopt"):
+class ImportHalfRequest(CosignerRequest, frozen=True, tag="adopt"):
     """Keep this half B of an imported key."""
 
     half_a: B32
@@ -93,30 +93,30 @@ class Adopt(Request, frozen=True, tag="adopt"):
     public_key: B32
 
 
-class Register(Request, frozen=True, tag="register"):
-    """From now on sign what this ECDSA key authorises; once for a key (``Succeed`` for another one)."""
+class RegisterAuthoriserRequest(CosignerRequest, frozen=True, tag="register"):
+    """From now on sign what this ECDSA key authorises; once for a key (``AddAuthoriserRequest`` for another one)."""
 
     authoriser: B33
 
 
-class Authorisers(Request, frozen=True, tag="authorisers"):
+class AuthorisersRequest(CosignerRequest, frozen=True, tag="authorisers"):
     """Whose authorisations hold for this key?"""
 
 
-class Succeed(Request, frozen=True, tag="succeed"):
+class AddAuthoriserRequest(CosignerRequest, frozen=True, tag="succeed"):
     """Accept this ECDSA key beside the present one, which has signed for it."""
 
     authoriser: B33
-    grant: Grant
+    grant: UseAuthorisation
 
 
-class Settle(Request, frozen=True, tag="settle"):
+class SettleAuthoriserRequest(CosignerRequest, frozen=True, tag="settle"):
     """Of two authorisers, accept this one alone."""
 
     authoriser: B33
 
 
-class Sign(Request, frozen=True, tag="sign"):
+class PartialSignatureRequest(CosignerRequest, frozen=True, tag="sign"):
     """Sign this event, whose id the HSM has signed."""
 
     half_a: B32
@@ -126,120 +126,140 @@ class Sign(Request, frozen=True, tag="sign"):
     nonce_a: B66
 
 
-class Ecdh(Request, frozen=True, tag="ecdh"):
+class EcdhRequest(CosignerRequest, frozen=True, tag="ecdh"):
     """Contribute to the joint secret with this peer."""
 
     half_a: B32
     peer: B32
-    grant: Grant
+    grant: UseAuthorisation
 
 
-class Prepare(Request, frozen=True, tag="prepare"):
+class PrepareRefreshRequest(CosignerRequest, frozen=True, tag="prepare"):
     """Draw a new half B beside this new half A, and tell the difference."""
 
     half_a: B32
     new_half_a: B32
-    grant: Grant
+    grant: UseAuthorisation
 
 
-class Commit(Request, frozen=True, tag="commit"):
+class CommitRefreshRequest(CosignerRequest, frozen=True, tag="commit"):
     """Sign with the new halves too."""
 
     new_half_a: B32
     tweak: B32
 
 
-class Finish(Request, frozen=True, tag="finish"):
+class FinishRefreshRequest(CosignerRequest, frozen=True, tag="finish"):
     """Destroy the old half."""
 
     new_half_a: B32
 
 
-class State(Request, frozen=True, tag="state"):
+class KeyStateRequest(CosignerRequest, frozen=True, tag="state"):
     """In which state do you hold this key?"""
 
 
-class Stop(Request, frozen=True, tag="stop"):
+class StopKeyRequest(CosignerRequest, frozen=True, tag="stop"):
     """Refuse all use of the key: ``locked`` or ``disabled``. Needs no authorisation: stopping is safe."""
 
     state: str
 
 
-class Enable(Request, frozen=True, tag="enable"):
+class EnableKeyRequest(CosignerRequest, frozen=True, tag="enable"):
     """Serve the key again."""
 
-    grant: Grant
+    grant: UseAuthorisation
 
 
-class Forget(Request, frozen=True, tag="forget"):
+class ForgetKeyRequest(CosignerRequest, frozen=True, tag="forget"):
     """Destroy every half of this key; its id is never used again."""
 
 
-class Withdraw(Request, frozen=True, tag="withdraw"):
+class WithdrawHalfRequest(CosignerRequest, frozen=True, tag="withdraw"):
     """Destroy this half, if it is the only one of its key: a conversion was given up."""
 
     half_b: B32
 
 
-class Reply(_Message, frozen=True):
+class CosignerReply(_CosignerMessage, frozen=True):
     """What every reply begins with: the number of its request."""
 
     number: Number
 
 
-class Done(Reply, frozen=True, tag="done"):
+class CosignerDoneReply(CosignerReply, frozen=True, tag="done"):
     """It is so, and was before if this is a repetition."""
 
 
-class Refused(Reply, frozen=True, tag="refused"):
+class CosignerRefusedReply(CosignerReply, frozen=True, tag="refused"):
     """It is not done."""
 
     code: str
 
 
-class Made(Reply, frozen=True, tag="made"):
+class HalfReply(CosignerReply, frozen=True, tag="made"):
     """The half's public key (x-only; its point has an even Y)."""
 
     half_b: B32
 
 
-class StateIs(Reply, frozen=True, tag="state-is"):
+class KeyStateReply(CosignerReply, frozen=True, tag="state-is"):
     """``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
 
     state: str
 
 
-class AuthorisersAre(Reply, frozen=True, tag="authorisers-are"):
+class AuthorisersReply(CosignerReply, frozen=True, tag="authorisers-are"):
     """The present one, and one that is to take its place; empty for none."""
 
     authoriser: Point
     coming: Point
 
 
-class Signed(Reply, frozen=True, tag="signed"):
+class PartialSignatureReply(CosignerReply, frozen=True, tag="signed"):
     """The co-signer's public nonce and its partial signature."""
 
     nonce_b: B66
     partial: B32
 
 
-class Contribution(Reply, frozen=True, tag="contribution"):
+class EcdhReply(CosignerReply, frozen=True, tag="contribution"):
     """The co-signer's part of a joint secret, a compressed point."""
 
     point: B33
 
 
-class Prepared(Reply, frozen=True, tag="prepared"):
+class PrepareRefreshReply(CosignerReply, frozen=True, tag="prepared"):
     """The new half's public key, and the difference (a secret of signer A and the co-signer)."""
 
     half_b: B32
     difference: B32
 
 
-_OfLife = Ping | Create | Adopt | State | Stop | Enable | Forget | Withdraw
-_OfUse = Sign | Ecdh | Prepare | Commit | Finish
-AnyRequest = _OfLife | _OfUse | Register | Authorisers | Succeed | Settle
-AnyReply = Done | Refused | Made | StateIs | AuthorisersAre | Signed | Contribution | Prepared
+_OfLife = (
+    PingRequest
+    | CreateHalfRequest
+    | ImportHalfRequest
+    | KeyStateRequest
+    | StopKeyRequest
+    | EnableKeyRequest
+    | ForgetKeyRequest
+    | WithdrawHalfRequest
+)
+_OfUse = PartialSignatureRequest | EcdhRequest | PrepareRefreshRequest | CommitRefreshRequest | FinishRefreshRequest
+AnyRequest = (
+    _OfLife | _OfUse | RegisterAuthoriserRequest | AuthorisersRequest | AddAuthoriserRequest | SettleAuthoriserRequest
+)
+AnyReply = (
+    CosignerDoneReply
+    | CosignerRefusedReply
+    | HalfReply
+    | KeyStateReply
+    | AuthorisersReply
+    | PartialSignatureReply
+    | EcdhReply
+    | PrepareRefreshReply
+)
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_request: Final = msgspec.msgpack.Decoder(AnyRequest).decode

@@ -16,17 +16,17 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes, wipe_bytes
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, SecretRefused
-from keys.refs import Capabilities, KeyRef, Purpose, SealedSecret, TransportRef
-from keys.signing.cosigning.authorisation import Grant
+from keys.refs import Capabilities, KeyRef, SealedSecret, SecretPurpose, TransportRef
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.messages import EventBody
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.isolated import messages
 from keys.signing.isolated.client import FORGET_WITHIN, SPLIT_WITHIN, SignerClient
-from keys.signing.isolated.messages import Done, Status
+from keys.signing.isolated.messages import SignerDoneReply, StatusReply
 from keys.signing.protocol import KekState, KeyMaker, NewKey, Signer, SplitKey
 from keys.signing.transport import OpenTransportKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 
 logger = logging.getLogger(__name__)
 STATUS_WITHIN: Final = 1.0
@@ -53,13 +53,17 @@ class RemoteSigner:
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
         body = EventBody.of(event)
-        signed = await self._client.ask(lambda number: messages.Sign(number, key, body, event_id), messages.Signed)
+        signed = await self._client.ask(
+            lambda number: messages.SignEventRequest(number, key, body, event_id), messages.SignatureReply
+        )
         return signed.signature
 
     async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
         if len(text) > messages.MAX_TEXT or len(peer) > 64:
             raise InvalidOperand
-        used = await self._client.ask(lambda number: messages.UseKey(number, key, method, peer, text), messages.TextIs)
+        used = await self._client.ask(
+            lambda number: messages.CipherRequest(number, key, method, peer, text), messages.CipherReply
+        )
         return used.text
 
     def forget(self, key_id: UUID) -> None:
@@ -77,16 +81,18 @@ def tell(way: SignerClient, key_id: UUID | None) -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         try:
-            way.ask_now(lambda number: messages.Forget(number, key_id), Done, FORGET_WITHIN)
+            way.ask_now(lambda number: messages.ForgetOpenKeysRequest(number, key_id), SignerDoneReply, FORGET_WITHIN)
         except KeycastError as error:
             _not_told(error)
         return
-    task = asyncio.create_task(_quietly(way.ask(lambda number: messages.Forget(number, key_id), Done, FORGET_WITHIN)))
+    task = asyncio.create_task(
+        _quietly(way.ask(lambda number: messages.ForgetOpenKeysRequest(number, key_id), SignerDoneReply, FORGET_WITHIN))
+    )
     _told.add(task)
     task.add_done_callback(_told.discard)
 
 
-async def _quietly(telling: Coroutine[Any, Any, Done]) -> None:
+async def _quietly(telling: Coroutine[Any, Any, SignerDoneReply]) -> None:
     try:
         await telling
     except KeycastError as error:
@@ -103,17 +109,19 @@ class RemoteKeyMaker:
     def __init__(self, way: SignerClient) -> None:
         self._client = way
 
-    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: Purpose) -> NewKey:
+    def generate(self, *, tenant_id: UUID, row_id: UUID, parent_id: UUID | None, purpose: SecretPurpose) -> NewKey:
         made = self._client.ask_now(
-            lambda number: messages.Generate(number, tenant_id, row_id, parent_id, purpose), messages.NewKeyIs
+            lambda number: messages.GenerateKeyRequest(number, tenant_id, row_id, parent_id, purpose),
+            messages.NewKeyReply,
         )
         return NewKey(made.public_key, made.sealed)
 
-    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: Purpose) -> NewKey:
+    def adopt(self, secret: SecretBytes, *, tenant_id: UUID, row_id: UUID, purpose: SecretPurpose) -> NewKey:
         given = self._checked(secret)
         try:
             made = self._client.ask_now(
-                lambda number: messages.Adopt(number, given, tenant_id, row_id, purpose), messages.NewKeyIs
+                lambda number: messages.ImportKeyRequest(number, given, tenant_id, row_id, purpose),
+                messages.NewKeyReply,
             )
         finally:
             wipe_bytes(given)
@@ -127,17 +135,22 @@ class RemoteKeyMaker:
         except CryptoError:
             raise SecretRefused from None
 
-    def rewrap(self, sealed: SealedSecret, place: Place) -> SealedSecret:
-        return self._client.ask_now(lambda number: messages.Rewrap(number, sealed, place), messages.SealedIs).sealed
+    def rewrap(self, sealed: SealedSecret, place: SealingContext) -> SealedSecret:
+        return self._client.ask_now(
+            lambda number: messages.RewrapRequest(number, sealed, place), messages.SealedSecretReply
+        ).sealed
 
-    def split(self, sealed: SealedSecret, place: Place) -> SplitKey:
-        return self._client.ask_now(lambda number: messages.Split(number, sealed, place), messages.SplitIs).split
+    def split(self, sealed: SealedSecret, place: SealingContext) -> SplitKey:
+        return self._client.ask_now(
+            lambda number: messages.SplitKeyRequest(number, sealed, place), messages.SplitKeyReply
+        ).split
 
     def split_secret(self, secret: SecretBytes, *, tenant_id: UUID, key_id: UUID) -> SplitKey:
         given = self._checked(secret)
         try:
             return self._client.ask_now(
-                lambda number: messages.SplitSecret(number, given, tenant_id, key_id), messages.SplitIs
+                lambda number: messages.SplitImportedKeyRequest(number, given, tenant_id, key_id),
+                messages.SplitKeyReply,
             ).split
         finally:
             wipe_bytes(given)
@@ -145,20 +158,28 @@ class RemoteKeyMaker:
     def hand_over(self, split: SplitKey, *, tenant_id: UUID, key_id: UUID, public_key: str) -> None:
         whole = bytes.fromhex(public_key)
         self._client.ask_now(
-            lambda number: messages.HandOver(number, split, tenant_id, key_id, whole), Done, SPLIT_WITHIN
+            lambda number: messages.HandOverHalfRequest(number, split, tenant_id, key_id, whole),
+            SignerDoneReply,
+            SPLIT_WITHIN,
         )
 
     def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
-        return self._client.ask_now(lambda number: messages.DrawHalf(number, tenant_id, key_id), messages.HalfIs).half
+        return self._client.ask_now(
+            lambda number: messages.DrawHalfRequest(number, tenant_id, key_id), messages.SealedHalfReply
+        ).half
 
-    def agree(self, key: KeyRef, new: SealedHalf, grant: Grant) -> tuple[bytes, bytes]:
+    def agree(self, key: KeyRef, new: SealedHalf, grant: UseAuthorisation) -> tuple[bytes, bytes]:
         agreed = self._client.ask_now(
-            lambda number: messages.Agree(number, key, new, grant), messages.Agreed, SPLIT_WITHIN
+            lambda number: messages.AgreeRefreshRequest(number, key, new, grant),
+            messages.AgreeRefreshReply,
+            SPLIT_WITHIN,
         )
         return agreed.half_b, agreed.tweak
 
     def kek_state(self, tenant_id: UUID, provider: str = "") -> KekState:
-        found = self._client.ask_now(lambda number: messages.KekOf(number, tenant_id, provider), messages.KekIs)
+        found = self._client.ask_now(
+            lambda number: messages.KekVersionsRequest(number, tenant_id, provider), messages.KekVersionsReply
+        )
         return KekState(found.provider, found.current, found.known)
 
     def _checked(self, secret: SecretBytes) -> bytes:
@@ -167,25 +188,25 @@ class RemoteKeyMaker:
         return bytes(secret.view())
 
 
-class TransportVault(Vault[OpenTransportKey]):
+class TransportVault(OpenKeyVault[OpenTransportKey]):
     """Open remote-signer keys of this process, fetched from the signer, kept for the lease."""
 
     way: SignerClient | None = None
 
-    async def open(self, sealed: SealedSecret, place: Place) -> OpenTransportKey:
+    async def open(self, sealed: SealedSecret, place: SealingContext) -> OpenTransportKey:
         """See Vault; raises SignerUnavailable too. One question for all who wait for the same key."""
         if not self._cache.keeps:
             return await self._fetched(sealed, place)
         return await self._in_flight(lambda: self._fetched(sealed, place), sealed, place)
 
-    async def _fetched(self, sealed: SealedSecret, place: Place) -> OpenTransportKey:
+    async def _fetched(self, sealed: SealedSecret, place: SealingContext) -> OpenTransportKey:
         ticket = self._cache.ticket(place.row_id)
         if place.parent_id is None:
             raise KeyDamaged
         ref = TransportRef(place.tenant_id, place.row_id, place.parent_id, place.public_key, sealed)
         try:
             answer = await (self.way or client()).ask(
-                lambda number: messages.OpenTransport(number, ref), messages.Opened
+                lambda number: messages.OpenTransportKeyRequest(number, ref), messages.OpenedTransportKeyReply
             )
         except KeyDamaged:
             self._cache.forget(place.row_id)
@@ -194,7 +215,7 @@ class TransportVault(Vault[OpenTransportKey]):
             return self._keep(_keypair_of(secret, place), place, ticket)
 
 
-def _keypair_of(secret: SecretBytes, place: Place) -> Keypair:
+def _keypair_of(secret: SecretBytes, place: SealingContext) -> Keypair:
     """Checked here as well: the signer is believed no more than a row is."""
     try:
         keypair = Keypair.from_secret(secret)
@@ -219,17 +240,17 @@ def key_maker() -> KeyMaker:
 
 def check_personal(key: KeyRef) -> None:
     """See keys.signing.inspection."""
-    client().ask_now(lambda number: messages.CheckKey(number, key), Done)
+    client().ask_now(lambda number: messages.CheckKeyRequest(number, key), SignerDoneReply)
 
 
 def check_transport(ref: TransportRef) -> None:
     """See keys.signing.inspection."""
-    client().ask_now(lambda number: messages.CheckTransport(number, ref), Done)
+    client().ask_now(lambda number: messages.CheckTransportKeyRequest(number, ref), SignerDoneReply)
 
 
-def status(within: float = STATUS_WITHIN) -> Status:
+def status(within: float = STATUS_WITHIN) -> StatusReply:
     """The signer as it says it is. Raises SignerUnavailable."""
-    return client().ask_now(messages.StatusOf, Status, within)
+    return client().ask_now(messages.StatusRequest, StatusReply, within)
 
 
 _seen: list[tuple[float, str]] = []

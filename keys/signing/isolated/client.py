@@ -22,12 +22,12 @@ from keycast.crypto.secret import wipe_bytes
 from keys.errors import InvalidOperand
 from keys.signing.isolated import messages
 from keys.signing.isolated.errors import SignerBusy, SignerFailed, SignerUnavailable, error_of
-from keys.signing.isolated.messages import AnyReply, Refused, Reply
-from keys.signing.wire.frames import HEADER, MAX_FRAME, Frames
-from keys.signing.wire.lines import Failures, Lines
+from keys.signing.isolated.messages import AnyReply, SignerRefusedReply, SignerReply
+from keys.signing.wire.frames import HEADER, MAX_FRAME, FrameProtocol
+from keys.signing.wire.lines import ConnectionErrors, RequestConnections
 
-R = TypeVar("R", bound=Reply)
-Make = Callable[[int], messages.Request]
+R = TypeVar("R", bound=SignerReply)
+Make = Callable[[int], messages.SignerRequest]
 CONNECT_WITHIN: Final = 2.0
 WITHIN: Final = 4.7
 """Seconds for a request, connecting included."""
@@ -41,11 +41,11 @@ _KEPT: Final = 8
 _LEAST: Final = 0.5
 
 
-class _Lost(SignerUnavailable):
+class _ConnectionLost(SignerUnavailable):
     """The connection ended, or the time, after the request was sent."""
 
 
-class Grace:
+class SignerGracePeriod:
     """How long to wait for a signer that is not there: once for a while, and not again directly after that."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -69,10 +69,12 @@ class SignerClient:
 
     def __init__(self, path: Callable[[], str] = lambda: settings.SIGNER_SOCKET, at_once: int = MAX_AT_ONCE) -> None:
         self._path = path
-        self._grace = Grace()
+        self._grace = SignerGracePeriod()
         self.pulse = pulse_of("Signer process")
-        failures = Failures(_Lost, SignerBusy)
-        self._lines: Lines[AnyReply] = Lines(self._connect, _encoded, messages.decode_reply, failures, at_once)
+        failures = ConnectionErrors(_ConnectionLost, SignerBusy)
+        self._lines: RequestConnections[AnyReply] = RequestConnections(
+            self._connect, _encoded, messages.decode_reply, failures, at_once
+        )
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
         os.register_at_fork(after_in_child=self._after_fork)
@@ -86,12 +88,12 @@ class SignerClient:
         end = now() + within
         try:
             reply = await self._lines.ask(make, within, end)
-        except _Lost:
+        except _ConnectionLost:
             if end - now() < _LEAST:
                 raise self._unavailable() from None
             try:
                 reply = await self._lines.ask(make, within, end)
-            except _Lost:
+            except _ConnectionLost:
                 raise self._unavailable() from None
         self.pulse.good()
         return _checked(reply, expected)
@@ -129,7 +131,7 @@ class SignerClient:
         self.pulse.bad(SignerUnavailable.__name__)
         return SignerUnavailable()
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], Frames]) -> None:
+    async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], FrameProtocol]) -> None:
         end = loop.time() + self._grace.seconds()
         while True:
             try:
@@ -191,7 +193,7 @@ class SignerClient:
         self._close_idle()
 
 
-def _encoded(request: messages.Request) -> bytes:
+def _encoded(request: messages.SignerRequest) -> bytes:
     """Raises InvalidOperand for what the signer could not read: no text, or too much of it."""
     try:
         body = messages.encode(request)
@@ -240,7 +242,7 @@ def _exactly(connection: socket.socket, size: int, end: float) -> bytearray:
 
 
 def _checked(reply: Any, expected: type[R]) -> R:
-    if isinstance(reply, Refused):
+    if isinstance(reply, SignerRefusedReply):
         raise error_of(reply.kind, reply.code, reply.text)
     if not isinstance(reply, expected):
         raise SignerFailed

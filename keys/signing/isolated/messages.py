@@ -14,10 +14,10 @@ from msgspec import Meta
 
 from keycast.nostr.nip01 import UnsignedEvent
 from keycast.nostr.nip46 import CRYPT_METHODS
-from keys.refs import KeyRef, Purpose, SealedSecret, TransportRef
-from keys.signing.cosigning.authorisation import Grant
+from keys.refs import KeyRef, SealedSecret, SecretPurpose, TransportRef
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.messages import B32, B64, EventBody, Number
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
 
@@ -31,7 +31,7 @@ else:  # msgspec refuses any other
     Crypt = Literal[CRYPT_METHODS]
 
 
-class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+class _SignerMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
     def __repr__(self) -> str:
         return f"<{type(self).__name__}>"
 
@@ -39,17 +39,17 @@ class _Message(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fiel
         return []
 
 
-class Request(_Message, frozen=True):
+class SignerRequest(_SignerMessage, frozen=True):
     """What every request begins with."""
 
     number: Number
 
 
-class StatusOf(Request, frozen=True, tag="status"):
+class StatusRequest(SignerRequest, frozen=True, tag="status"):
     """Who are you, and can you seal and open?"""
 
 
-class Sign(Request, frozen=True, tag="sign"):
+class SignEventRequest(SignerRequest, frozen=True, tag="sign"):
     """Sign this event, which has this id."""
 
     key: KeyRef
@@ -57,7 +57,7 @@ class Sign(Request, frozen=True, tag="sign"):
     event_id: B32
 
 
-class UseKey(Request, frozen=True, tag="use"):
+class CipherRequest(SignerRequest, frozen=True, tag="use"):
     """Encrypt or decrypt for this user."""
 
     key: KeyRef
@@ -66,45 +66,45 @@ class UseKey(Request, frozen=True, tag="use"):
     text: Text
 
 
-class OpenTransport(Request, frozen=True, tag="transport"):
+class OpenTransportKeyRequest(SignerRequest, frozen=True, tag="transport"):
     """Open this remote-signer key: the one secret that leaves the signer. It signs nothing in a user's name."""
 
     ref: TransportRef
 
 
-class Generate(Request, frozen=True, tag="generate"):
+class GenerateKeyRequest(SignerRequest, frozen=True, tag="generate"):
     """Draw a key for this row."""
 
     tenant: UUID
     row: UUID
     parent: UUID | None
-    purpose: Purpose
+    purpose: SecretPurpose
 
 
-class Adopt(Request, frozen=True, tag="adopt"):
+class ImportKeyRequest(SignerRequest, frozen=True, tag="adopt"):
     """Seal this imported key."""
 
     secret: B32
     tenant: UUID
     row: UUID
-    purpose: Purpose
+    purpose: SecretPurpose
 
 
-class Rewrap(Request, frozen=True, tag="rewrap"):
+class RewrapRequest(SignerRequest, frozen=True, tag="rewrap"):
     """Seal this anew."""
 
     sealed: SealedSecret
-    place: Place
+    place: SealingContext
 
 
-class Split(Request, frozen=True, tag="split"):
+class SplitKeyRequest(SignerRequest, frozen=True, tag="split"):
     """Split a stored key."""
 
     sealed: SealedSecret
-    place: Place
+    place: SealingContext
 
 
-class SplitSecret(Request, frozen=True, tag="split-secret"):
+class SplitImportedKeyRequest(SignerRequest, frozen=True, tag="split-secret"):
     """Split an imported key."""
 
     secret: B32
@@ -112,7 +112,7 @@ class SplitSecret(Request, frozen=True, tag="split-secret"):
     key: UUID
 
 
-class HandOver(Request, frozen=True, tag="hand-over"):
+class HandOverHalfRequest(SignerRequest, frozen=True, tag="hand-over"):
     """Give half B to the co-signer."""
 
     split: SplitKey
@@ -121,57 +121,57 @@ class HandOver(Request, frozen=True, tag="hand-over"):
     public_key: B32
 
 
-class DrawHalf(Request, frozen=True, tag="draw-half"):
+class DrawHalfRequest(SignerRequest, frozen=True, tag="draw-half"):
     """Draw a half A."""
 
     tenant: UUID
     key: UUID
 
 
-class Agree(Request, frozen=True, tag="agree"):
+class AgreeRefreshRequest(SignerRequest, frozen=True, tag="agree"):
     """Agree on the co-signer's new half, and on the tweak that keeps the public key."""
 
     key: KeyRef
     new: SealedHalf
-    grant: Grant
+    grant: UseAuthorisation
 
 
-class CheckKey(Request, frozen=True, tag="check-key"):
+class CheckKeyRequest(SignerRequest, frozen=True, tag="check-key"):
     """Does this open to its public key?"""
 
     key: KeyRef
 
 
-class CheckTransport(Request, frozen=True, tag="check-transport"):
+class CheckTransportKeyRequest(SignerRequest, frozen=True, tag="check-transport"):
     """The same of a remote-signer key."""
 
     ref: TransportRef
 
 
-class Forget(Request, frozen=True, tag="forget"):
+class ForgetOpenKeysRequest(SignerRequest, frozen=True, tag="forget"):
     """Wipe what is open of this key, or of every key."""
 
     key: UUID | None
 
 
-class KekOf(Request, frozen=True, tag="kek"):
+class KekVersionsRequest(SignerRequest, frozen=True, tag="kek"):
     """Which versions are there for this tenant? An empty ``provider`` is the one that seals now."""
 
     tenant: UUID
     provider: str
 
 
-class Reply(_Message, frozen=True):
+class SignerReply(_SignerMessage, frozen=True):
     """What every reply begins with: the number of its request."""
 
     number: Number
 
 
-class Done(Reply, frozen=True, tag="done"):
+class SignerDoneReply(SignerReply, frozen=True, tag="done"):
     """It is so."""
 
 
-class Refused(Reply, frozen=True, tag="refused"):
+class SignerRefusedReply(SignerReply, frozen=True, tag="refused"):
     """It is not done: the class of the error (keys.signing.isolated.errors), its code, and its text for people."""
 
     kind: str
@@ -179,7 +179,7 @@ class Refused(Reply, frozen=True, tag="refused"):
     text: str
 
 
-class Status(Reply, frozen=True, tag="status-is"):
+class StatusReply(SignerReply, frozen=True, tag="status-is"):
     """The signer as it is. ``problem`` is empty when it can seal; ``modes`` are ``mode/provider``."""
 
     process: int
@@ -189,57 +189,57 @@ class Status(Reply, frozen=True, tag="status-is"):
     is_locked: bool
 
 
-class Signed(Reply, frozen=True, tag="signed"):
+class SignatureReply(SignerReply, frozen=True, tag="signed"):
     """A BIP-340 signature."""
 
     signature: B64
 
 
-class TextIs(Reply, frozen=True, tag="text-is"):
+class CipherReply(SignerReply, frozen=True, tag="text-is"):
     """What came of the text."""
 
     text: str
 
 
-class Opened(Reply, frozen=True, tag="opened"):
+class OpenedTransportKeyReply(SignerReply, frozen=True, tag="opened"):
     """A remote-signer key's secret."""
 
     secret: B32
 
 
-class NewKeyIs(Reply, frozen=True, tag="new-key"):
+class NewKeyReply(SignerReply, frozen=True, tag="new-key"):
     """A key's public half, and its secret half sealed."""
 
     public_key: str
     sealed: SealedSecret
 
 
-class SealedIs(Reply, frozen=True, tag="sealed"):
+class SealedSecretReply(SignerReply, frozen=True, tag="sealed"):
     """The same secret, sealed anew."""
 
     sealed: SealedSecret
 
 
-class SplitIs(Reply, frozen=True, tag="split-is"):
+class SplitKeyReply(SignerReply, frozen=True, tag="split-is"):
     """Two sealed halves."""
 
     split: SplitKey
 
 
-class HalfIs(Reply, frozen=True, tag="half-is"):
+class SealedHalfReply(SignerReply, frozen=True, tag="half-is"):
     """A sealed half A."""
 
     half: SealedHalf
 
 
-class Agreed(Reply, frozen=True, tag="agreed"):
+class AgreeRefreshReply(SignerReply, frozen=True, tag="agreed"):
     """The co-signer's new half (x-only) and the new tweak: both public."""
 
     half_b: B32
     tweak: bytes
 
 
-class KekIs(Reply, frozen=True, tag="kek-is"):
+class KekVersionsReply(SignerReply, frozen=True, tag="kek-is"):
     """The provider's name, its current version and all that it can open, oldest first."""
 
     provider: str
@@ -248,12 +248,37 @@ class KekIs(Reply, frozen=True, tag="kek-is"):
 
 
 AnyRequest = (
-    StatusOf | Sign | UseKey | OpenTransport | Generate | Adopt | Rewrap | Split | SplitSecret | HandOver | DrawHalf
-    | Agree | CheckKey | CheckTransport | Forget | KekOf
-)  # fmt: skip
+    StatusRequest
+    | SignEventRequest
+    | CipherRequest
+    | OpenTransportKeyRequest
+    | GenerateKeyRequest
+    | ImportKeyRequest
+    | RewrapRequest
+    | SplitKeyRequest
+    | SplitImportedKeyRequest
+    | HandOverHalfRequest
+    | DrawHalfRequest
+    | AgreeRefreshRequest
+    | CheckKeyRequest
+    | CheckTransportKeyRequest
+    | ForgetOpenKeysRequest
+    | KekVersionsRequest
+)
 AnyReply = (
-    Done | Refused | Status | Signed | TextIs | Opened | NewKeyIs | SealedIs | SplitIs | HalfIs | Agreed | KekIs
-)  # fmt: skip
+    SignerDoneReply
+    | SignerRefusedReply
+    | StatusReply
+    | SignatureReply
+    | CipherReply
+    | OpenedTransportKeyReply
+    | NewKeyReply
+    | SealedSecretReply
+    | SplitKeyReply
+    | SealedHalfReply
+    | AgreeRefreshReply
+    | KekVersionsReply
+)
 
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_request: Final = msgspec.msgpack.Decoder(AnyRequest).decode

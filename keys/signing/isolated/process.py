@@ -13,7 +13,7 @@ from django.conf import settings
 from keycast.base import hardening
 from keys.errors import KekUnavailable
 from keys.signing import factory
-from keys.signing.isolated.request_handler import SignerDesk, note_damage
+from keys.signing.isolated.request_handler import SignerRequestHandler, note_damage
 from keys.signing.isolated.server import SignerServer
 from keys.signing.kms import registry
 from keys.signing.service import SigningService
@@ -36,7 +36,7 @@ KEK_VARIABLES: Final = ("KEYCAST_KEK", "KEYCAST_KEK_FILE")
 _TO_BE_DROPPED: Final = ("KEYCAST_KEK", "KEYCAST_NETHSM_OPERATOR_PASSWORD")
 
 
-class Foreign(Exception):
+class CosignerKekGivenError(Exception):
     """The signer was given the co-signer's key-encryption key."""
 
 
@@ -55,14 +55,16 @@ async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> 
     """Serve until ``stop`` is set. Raises KekUnavailable, SocketRefused, Foreign."""
     is_locked = hardening.harden()
     if any(os.environ.get(name) for name in ("KEYCAST_COSIGNER_KEK", "KEYCAST_COSIGNER_KEK_FILE")):
-        raise Foreign("The signer must not have KEYCAST_COSIGNER_KEK: who holds both keys holds both halves.")
+        raise CosignerKekGivenError(
+            "The signer must not have KEYCAST_COSIGNER_KEK: who holds both keys holds both halves."
+        )
     registry.be_the_signer()
     if problem := factory.kek_problem():
         raise KekUnavailable(problem)
     hardening.drop_from_environment(_TO_BE_DROPPED)
     service = SigningService(factory.own_signers(), note_damage)
     users = frozenset(map(int, settings.SIGNER_USERS)) or frozenset({os.geteuid()})
-    desk = SignerDesk(service, factory.own_key_maker(), is_locked=is_locked)
+    desk = SignerRequestHandler(service, factory.own_key_maker(), is_locked=is_locked)
     server = SignerServer(desk, path, users)
     await server.start()
     try:

@@ -23,7 +23,7 @@ from keys.errors import InvalidOperand, KeyDamaged
 from keys.signing import factory, inspection, transport
 from keys.signing.isolated import messages
 from keys.signing.isolated.errors import SignerBusy, SignerFailed, name_of
-from keys.signing.isolated.messages import AnyReply, AnyRequest, Done, Refused
+from keys.signing.isolated.messages import AnyReply, AnyRequest, SignerDoneReply, SignerRefusedReply
 from keys.signing.kms import registry
 from keys.signing.protocol import KeyMaker
 from keys.signing.service import SigningService
@@ -34,19 +34,19 @@ logger = logging.getLogger(__name__)
 _ROOM: Final = 64
 
 
-class SignerDesk:
+class SignerRequestHandler:
     """Answers requests. Used from one event loop; what may wait for a key-encryption key goes to a thread."""
 
     def __init__(self, service: SigningService, maker: KeyMaker, *, is_locked: bool = False) -> None:
         self._service, self._maker, self._is_locked = service, maker, is_locked
         self._handlers: dict[type, Callable[[Any], Awaitable[AnyReply]]] = {
-            messages.StatusOf: self._status,
-            messages.Sign: self._sign,
-            messages.UseKey: self._use,
-            messages.OpenTransport: self._open_transport,
-            messages.Forget: self._forget,
-            messages.CheckKey: self._check_key,
-            messages.CheckTransport: self._check_transport,
+            messages.StatusRequest: self._status,
+            messages.SignEventRequest: self._sign,
+            messages.CipherRequest: self._use,
+            messages.OpenTransportKeyRequest: self._open_transport,
+            messages.ForgetOpenKeysRequest: self._forget,
+            messages.CheckKeyRequest: self._check_key,
+            messages.CheckTransportKeyRequest: self._check_transport,
             **{kind: partial(self._make, work) for kind, work in _MAKING.items()},
         }
 
@@ -60,50 +60,50 @@ class SignerDesk:
             logger.error("a request failed", extra={"error": type(error).__name__, "asked": type(request).__name__})
             return refusal(request.number, SignerFailed())
 
-    async def _status(self, request: messages.StatusOf) -> AnyReply:
+    async def _status(self, request: messages.StatusRequest) -> AnyReply:
         modes = tuple("/".join(served) for served in self._service.served)
-        return messages.Status(
+        return messages.StatusReply(
             request.number, os.getpid(), factory.kek_problem(), settings.KEK_PROVIDER, modes, self._is_locked
         )
 
-    async def _sign(self, request: messages.Sign) -> AnyReply:
+    async def _sign(self, request: messages.SignEventRequest) -> AnyReply:
         _require_sound(request.key.public_key)
         signed = await self._service.sign_event(request.key, messages.event_of(request.event))
         if signed.id != request.event_id.hex():
             raise InvalidOperand
-        return messages.Signed(request.number, bytes.fromhex(signed.sig))
+        return messages.SignatureReply(request.number, bytes.fromhex(signed.sig))
 
-    async def _use(self, request: messages.UseKey) -> AnyReply:
+    async def _use(self, request: messages.CipherRequest) -> AnyReply:
         _require_sound(request.key.public_key)
         text = await self._service.crypt(request.key, request.method, request.peer, request.text)
         if len(text) > MAX_FRAME - _ROOM:
             raise InvalidOperand
-        return messages.TextIs(request.number, text)
+        return messages.CipherReply(request.number, text)
 
-    async def _open_transport(self, request: messages.OpenTransport) -> AnyReply:
+    async def _open_transport(self, request: messages.OpenTransportKeyRequest) -> AnyReply:
         _require_sound(request.ref.public_key)
         sealed, place = request.ref.sealed, transport.place(request.ref)
         provider = registry.provider(sealed.provider)
         opening = partial(opened, sealed, place, provider)
         with await asyncio.to_thread(opening) if provider.blocking else opening() as secret:
-            return messages.Opened(request.number, bytes(secret.view()))
+            return messages.OpenedTransportKeyReply(request.number, bytes(secret.view()))
 
-    async def _forget(self, request: messages.Forget) -> AnyReply:
+    async def _forget(self, request: messages.ForgetOpenKeysRequest) -> AnyReply:
         if request.key is None:
             self._service.forget_all()
         else:
             self._service.forget(request.key)
-        return Done(request.number)
+        return SignerDoneReply(request.number)
 
-    async def _check_key(self, request: messages.CheckKey) -> AnyReply:
+    async def _check_key(self, request: messages.CheckKeyRequest) -> AnyReply:
         _require_sound(request.key.public_key)
         await asyncio.to_thread(inspection.check_personal, request.key)
-        return Done(request.number)
+        return SignerDoneReply(request.number)
 
-    async def _check_transport(self, request: messages.CheckTransport) -> AnyReply:
+    async def _check_transport(self, request: messages.CheckTransportKeyRequest) -> AnyReply:
         _require_sound(request.ref.public_key)
         await asyncio.to_thread(inspection.check_transport, request.ref)
-        return Done(request.number)
+        return SignerDoneReply(request.number)
 
     async def _make(self, work: Callable[[KeyMaker, Any], AnyReply], request: Any) -> AnyReply:
         try:
@@ -113,12 +113,12 @@ class SignerDesk:
                 wipe_bytes(secret)
 
 
-def refusal(number: int, error: KeycastError) -> Refused:
+def refusal(number: int, error: KeycastError) -> SignerRefusedReply:
     """An error as it crosses the socket."""
-    return Refused(number, name_of(error), error.code, error.public_message)
+    return SignerRefusedReply(number, name_of(error), error.code, error.public_message)
 
 
-def busy(number: int) -> Refused:
+def busy(number: int) -> SignerRefusedReply:
     """One request too many."""
     return refusal(number, SignerBusy())
 
@@ -133,58 +133,60 @@ def _require_sound(public_key: str) -> None:
         raise KeyDamaged
 
 
-def _generate(maker: KeyMaker, asked: messages.Generate) -> AnyReply:
+def _generate(maker: KeyMaker, asked: messages.GenerateKeyRequest) -> AnyReply:
     made = maker.generate(tenant_id=asked.tenant, row_id=asked.row, parent_id=asked.parent, purpose=asked.purpose)
-    return messages.NewKeyIs(asked.number, made.public_key, made.sealed)
+    return messages.NewKeyReply(asked.number, made.public_key, made.sealed)
 
 
-def _adopt(maker: KeyMaker, asked: messages.Adopt) -> AnyReply:
+def _adopt(maker: KeyMaker, asked: messages.ImportKeyRequest) -> AnyReply:
     with SecretBytes(asked.secret) as secret:
         made = maker.adopt(secret, tenant_id=asked.tenant, row_id=asked.row, purpose=asked.purpose)
-    return messages.NewKeyIs(asked.number, made.public_key, made.sealed)
+    return messages.NewKeyReply(asked.number, made.public_key, made.sealed)
 
 
-def _rewrap(maker: KeyMaker, asked: messages.Rewrap) -> AnyReply:
-    return messages.SealedIs(asked.number, maker.rewrap(asked.sealed, asked.place))
+def _rewrap(maker: KeyMaker, asked: messages.RewrapRequest) -> AnyReply:
+    return messages.SealedSecretReply(asked.number, maker.rewrap(asked.sealed, asked.place))
 
 
-def _split(maker: KeyMaker, asked: messages.Split) -> AnyReply:
-    return messages.SplitIs(asked.number, maker.split(asked.sealed, asked.place))
+def _split(maker: KeyMaker, asked: messages.SplitKeyRequest) -> AnyReply:
+    return messages.SplitKeyReply(asked.number, maker.split(asked.sealed, asked.place))
 
 
-def _split_secret(maker: KeyMaker, asked: messages.SplitSecret) -> AnyReply:
+def _split_secret(maker: KeyMaker, asked: messages.SplitImportedKeyRequest) -> AnyReply:
     with SecretBytes(asked.secret) as secret:
-        return messages.SplitIs(asked.number, maker.split_secret(secret, tenant_id=asked.tenant, key_id=asked.key))
+        return messages.SplitKeyReply(
+            asked.number, maker.split_secret(secret, tenant_id=asked.tenant, key_id=asked.key)
+        )
 
 
-def _hand_over(maker: KeyMaker, asked: messages.HandOver) -> AnyReply:
+def _hand_over(maker: KeyMaker, asked: messages.HandOverHalfRequest) -> AnyReply:
     maker.hand_over(asked.split, tenant_id=asked.tenant, key_id=asked.key, public_key=asked.public_key.hex())
-    return Done(asked.number)
+    return SignerDoneReply(asked.number)
 
 
-def _draw_half(maker: KeyMaker, asked: messages.DrawHalf) -> AnyReply:
-    return messages.HalfIs(asked.number, maker.draw_half(tenant_id=asked.tenant, key_id=asked.key))
+def _draw_half(maker: KeyMaker, asked: messages.DrawHalfRequest) -> AnyReply:
+    return messages.SealedHalfReply(asked.number, maker.draw_half(tenant_id=asked.tenant, key_id=asked.key))
 
 
-def _agree(maker: KeyMaker, asked: messages.Agree) -> AnyReply:
+def _agree(maker: KeyMaker, asked: messages.AgreeRefreshRequest) -> AnyReply:
     _require_sound(asked.key.public_key)
     half_b, tweak = maker.agree(asked.key, asked.new, asked.grant)
-    return messages.Agreed(asked.number, half_b, tweak)
+    return messages.AgreeRefreshReply(asked.number, half_b, tweak)
 
 
-def _kek(maker: KeyMaker, asked: messages.KekOf) -> AnyReply:
+def _kek(maker: KeyMaker, asked: messages.KekVersionsRequest) -> AnyReply:
     found = maker.kek_state(asked.tenant, asked.provider)
-    return messages.KekIs(asked.number, found.provider, found.current, found.known)
+    return messages.KekVersionsReply(asked.number, found.provider, found.current, found.known)
 
 
 _MAKING: Final[dict[type, Callable[[KeyMaker, Any], AnyReply]]] = {
-    messages.Generate: _generate,
-    messages.Adopt: _adopt,
-    messages.Rewrap: _rewrap,
-    messages.Split: _split,
-    messages.SplitSecret: _split_secret,
-    messages.HandOver: _hand_over,
-    messages.DrawHalf: _draw_half,
-    messages.Agree: _agree,
-    messages.KekOf: _kek,
+    messages.GenerateKeyRequest: _generate,
+    messages.ImportKeyRequest: _adopt,
+    messages.RewrapRequest: _rewrap,
+    messages.SplitKeyRequest: _split,
+    messages.SplitImportedKeyRequest: _split_secret,
+    messages.HandOverHalfRequest: _hand_over,
+    messages.DrawHalfRequest: _draw_half,
+    messages.AgreeRefreshRequest: _agree,
+    messages.KekVersionsRequest: _kek,
 }

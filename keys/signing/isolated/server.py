@@ -13,7 +13,7 @@ from typing import Any, Final
 from keycast.crypto.secret import wipe_bytes
 from keys.signing.isolated import messages
 from keys.signing.isolated.messages import AnyRequest
-from keys.signing.isolated.request_handler import SignerDesk, busy
+from keys.signing.isolated.request_handler import SignerRequestHandler, busy
 from keys.signing.wire import sockets
 from keys.signing.wire.server import FrameServer
 
@@ -32,7 +32,7 @@ class SocketRefused(Exception):
 class SignerServer(FrameServer[AnyRequest]):
     """Serves the desk at ``path`` to the user ids ``users``."""
 
-    def __init__(self, desk: SignerDesk, path: Path, users: frozenset[int]) -> None:
+    def __init__(self, desk: SignerRequestHandler, path: Path, users: frozenset[int]) -> None:
         super().__init__(what="the signer", decode=messages.decode_request, encode=messages.encode)
         self._desk, self._path, self._users = desk, path, users
         self.at_once = MAX_AT_ONCE
@@ -68,7 +68,7 @@ class SignerServer(FrameServer[AnyRequest]):
 
     def sent(self, reply: Any) -> None:
         """No copy of an opened remote-signer key stays here."""
-        if isinstance(reply, messages.Opened):
+        if isinstance(reply, messages.OpenedTransportKeyReply):
             wipe_bytes(reply.secret)
 
     def busy(self, number: int) -> Any:

@@ -24,8 +24,8 @@ _BY_HAND: Final = (
 )
 
 
-class FileVersions:
-    """A VersionKeeper (keys.signing.kms.versions). ``path`` is None where the keys come from an environment
+class FileKekVersions:
+    """A KekVersionManager (keys.signing.kms.versions). ``path`` is None where the keys come from an environment
     variable."""
 
     settle_seconds = 0.0
@@ -34,7 +34,7 @@ class FileVersions:
         self._path = path
 
     @classmethod
-    def from_settings(cls) -> FileVersions:
+    def from_settings(cls) -> FileKekVersions:
         """As keys.signing.kms.local reads it."""
         return cls(key_file())
 

@@ -17,7 +17,7 @@ from keycast.crypto import aead
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.signing.kms import keyfile
-from keys.signing.kms.protocol import Wrapped
+from keys.signing.kms.protocol import WrappedDataKey
 
 _SUBKEY_INFO: Final = b"keycast/key-encryption-key/1\x00"
 _SUBKEYS_KEPT: Final = 256
@@ -55,9 +55,9 @@ class LocalKekProvider:
         """From one key file; ``strict_mode`` demands that only its owner can read it."""
         return cls(lambda: keyfile.read(path, strict_mode=strict_mode), lambda: _file_revision(path))
 
-    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> Wrapped:
+    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         version = self.current_version(tenant_id)
-        return Wrapped(version, aead.seal(self._subkey(version, tenant_id), data_key, _bound(version, aad)))
+        return WrappedDataKey(version, aead.seal(self._subkey(version, tenant_id), data_key, _bound(version, aad)))
 
     def unwrap(self, blob: bytes, *, kek_version: str, tenant_id: UUID, aad: bytes) -> SecretBytes:
         subkey = self._subkey(kek_version, tenant_id)

@@ -8,7 +8,7 @@ from uuid import UUID
 from keycast.crypto.secret import SecretBytes
 
 
-class Wrapped(NamedTuple):
+class WrappedDataKey(NamedTuple):
     """A data key under a key-encryption key: which version, and the opaque ciphertext."""
 
     kek_version: str
@@ -26,7 +26,7 @@ class KekProvider(Protocol):
     name: str
     blocking: bool
 
-    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> Wrapped:
+    def wrap(self, data_key: SecretBytes, *, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         """Wrap under the current version."""
         ...
 

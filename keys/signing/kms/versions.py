@@ -9,10 +9,10 @@ from typing import Final, Protocol
 from django.conf import settings
 
 from keys.errors import ProviderNotConfigured
-from keys.signing.kms.file_versions import FileVersions
+from keys.signing.kms.file_versions import FileKekVersions
 
 
-class VersionKeeper(Protocol):
+class KekVersionManager(Protocol):
     """Where new secrets' key-encryption key lives (``KEYCAST_KEK_PROVIDER``)."""
 
     settle_seconds: float
@@ -51,12 +51,12 @@ class VersionKeeper(Protocol):
         ...
 
 
-def keeper() -> VersionKeeper:
+def keeper() -> KekVersionManager:
     """The keeper of the versions that fresh secrets are sealed under. Raises ProviderNotConfigured."""
     return keeper_of(settings.KEK_PROVIDER)
 
 
-def register(provider: str, make: Callable[[], VersionKeeper], owns: Callable[[str], bool]) -> None:
+def register(provider: str, make: Callable[[], KekVersionManager], owns: Callable[[str], bool]) -> None:
     """Make the keeper of a provider known; ``owns`` says whether a version is one of its, by the version's name."""
     _keepers[provider] = make
     _owns[provider] = owns
@@ -67,7 +67,7 @@ def known() -> tuple[str, ...]:
     return tuple(_keepers)
 
 
-def keeper_of(provider: str) -> VersionKeeper:
+def keeper_of(provider: str) -> KekVersionManager:
     """By the provider's name. Raises ProviderNotConfigured."""
     if provider not in _keepers:
         raise ProviderNotConfigured
@@ -80,5 +80,5 @@ def provider_of(version: str) -> str:
 
 
 LOCAL: Final = "local"
-_keepers: dict[str, Callable[[], VersionKeeper]] = {LOCAL: FileVersions.from_settings}
+_keepers: dict[str, Callable[[], KekVersionManager]] = {LOCAL: FileKekVersions.from_settings}
 _owns: dict[str, Callable[[str], bool]] = {}

@@ -19,13 +19,15 @@ _FIRST_BUFFER: Final = 32 * 1024
 _LOOK_AGAIN: Final = 0.02
 
 
-class Frames(asyncio.BufferedProtocol):
+class FrameProtocol(asyncio.BufferedProtocol):
     """Calls ``on_frame`` for each whole frame and ``on_end`` once. A frame too long ends the connection.
 
     ``on_frame`` gets bytes of its own, to be wiped by it where they are secret.
     """
 
-    def __init__(self, on_frame: Callable[[Frames, bytes], None], on_end: Callable[[Frames], None]) -> None:
+    def __init__(
+        self, on_frame: Callable[[FrameProtocol, bytes], None], on_end: Callable[[FrameProtocol], None]
+    ) -> None:
         self._on_frame, self._on_end = on_frame, on_end
         self._buffer = bytearray(_FIRST_BUFFER)
         self._filled = 0

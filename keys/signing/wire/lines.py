@@ -12,39 +12,39 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 import msgspec
 
 from keycast.base.errors import KeycastError
-from keycast.base.service_status import Pulse
+from keycast.base.service_status import ServiceStatus
 from keycast.crypto.secret import wipe_bytes
-from keys.signing.wire.frames import Frames
+from keys.signing.wire.frames import FrameProtocol
 
 MAX_NUMBER: Final = 2**32
 
 
-class Numbered(Protocol):
+class NumberedMessage(Protocol):
     """A message: its ``number`` says which request a reply is for."""
 
     @property
     def number(self) -> int: ...
 
 
-A = TypeVar("A", bound=Numbered)
-Open = Callable[[asyncio.AbstractEventLoop, Callable[[], Frames]], Awaitable[None]]
+A = TypeVar("A", bound=NumberedMessage)
+Open = Callable[[asyncio.AbstractEventLoop, Callable[[], FrameProtocol]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Failures:
+class ConnectionErrors:
     """What is raised: the connection or the time ended after the request was sent; too many requests wait already."""
 
     lost: Callable[[], Exception]
     busy: Callable[[], Exception]
 
 
-class _Line(Generic[A]):
+class _RequestConnection(Generic[A]):
     """One connection and who waits on it."""
 
     def __init__(self, decode: Callable[[bytes], A], lost: Callable[[], Exception]) -> None:
         self._decode, self._lost = decode, lost
         self.waiting: dict[int, asyncio.Future[A]] = {}
-        self.frames = Frames(self._take, self._end)
+        self.frames = FrameProtocol(self._take, self._end)
         self.is_open = True
         self._next = 0
 
@@ -52,7 +52,7 @@ class _Line(Generic[A]):
         self._next = (self._next + 1) % MAX_NUMBER
         return self._next
 
-    def _take(self, _: Frames, frame: bytes) -> None:
+    def _take(self, _: FrameProtocol, frame: bytes) -> None:
         try:
             reply = self._decode(frame)
         except (msgspec.MsgspecError, RecursionError):
@@ -64,7 +64,7 @@ class _Line(Generic[A]):
         if future is not None and not future.done():
             future.set_result(reply)
 
-    def _end(self, _: Frames) -> None:
+    def _end(self, _: FrameProtocol) -> None:
         self.is_open = False
         waiting, self.waiting = self.waiting, {}
         for future in waiting.values():
@@ -72,7 +72,7 @@ class _Line(Generic[A]):
                 future.set_exception(self._lost())
 
 
-class Lines(Generic[A]):
+class RequestConnections(Generic[A]):
     """One line for each event loop. ``open_line`` connects, within a time of its own, or raises.
 
     ``encode`` and ``decode`` turn messages into frames and back.
@@ -83,13 +83,15 @@ class Lines(Generic[A]):
         open_line: Open,
         encode: Callable[[Any], bytes],
         decode: Callable[[bytes], A],
-        failures: Failures,
+        failures: ConnectionErrors,
         at_once: int,
-        pulse: Pulse | None = None,
+        pulse: ServiceStatus | None = None,
     ) -> None:
         self._open_line, self._encode, self._decode = open_line, encode, decode
         self._failures, self._at_once, self._pulse = failures, at_once, pulse
-        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Line[A]] = weakref.WeakKeyDictionary()
+        self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _RequestConnection[A]] = (
+            weakref.WeakKeyDictionary()
+        )
         self._opening: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = weakref.WeakKeyDictionary()
 
     async def ask(self, request: Callable[[int], Any], within: float, until: float = math.inf) -> A:
@@ -131,11 +133,11 @@ class Lines(Generic[A]):
         if line is not None:
             line.frames.abort()
 
-    async def _opened(self, loop: asyncio.AbstractEventLoop) -> _Line[A]:
+    async def _opened(self, loop: asyncio.AbstractEventLoop) -> _RequestConnection[A]:
         async with self._opening.setdefault(loop, asyncio.Lock()):
             line = self._lines.get(loop)
             if line is None or not line.is_open:
-                made = line = _Line(self._decode, self._failures.lost)
+                made = line = _RequestConnection(self._decode, self._failures.lost)
                 try:
                     await self._open_line(loop, lambda: made.frames)
                 except KeycastError as failure:

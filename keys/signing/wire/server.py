@@ -10,10 +10,10 @@ from typing import Any, Final, Generic, TypeVar, cast
 import msgspec
 
 from keycast.crypto.secret import wipe_bytes
-from keys.signing.wire.frames import Frames
-from keys.signing.wire.lines import Numbered
+from keys.signing.wire.frames import FrameProtocol
+from keys.signing.wire.lines import NumberedMessage
 
-Q = TypeVar("Q", bound=Numbered)
+Q = TypeVar("Q", bound=NumberedMessage)
 logger = logging.getLogger(__name__)
 MAX_CONNECTIONS: Final = 64
 MAX_AT_ONCE: Final = 256
@@ -26,8 +26,8 @@ class FrameServer(Generic[Q]):
 
     def __init__(self, *, what: str, decode: Callable[[bytes], Q], encode: Callable[[Any], bytes]) -> None:
         self._what, self._decode, self._encode = what, decode, encode
-        self._connections: dict[Frames, str] = {}
-        self._tasks: dict[Frames, set[asyncio.Task[None]]] = {}
+        self._connections: dict[FrameProtocol, str] = {}
+        self._tasks: dict[FrameProtocol, set[asyncio.Task[None]]] = {}
         self._server: asyncio.Server | None = None
         self.at_once = MAX_AT_ONCE
 
@@ -46,7 +46,7 @@ class FrameServer(Generic[Q]):
     def sent(self, reply: Any) -> None:
         """A reply was encoded and is on its way: whatever is secret in it can be wiped."""
 
-    def new_connection(self) -> Frames:
+    def new_connection(self) -> FrameProtocol:
         """What a listening server makes of each connection."""
         return _Served(self)
 
@@ -68,7 +68,7 @@ class FrameServer(Generic[Q]):
     def connections(self) -> int:
         return len(self._connections)
 
-    def admit(self, connection: Frames, transport: asyncio.Transport) -> bool:
+    def admit(self, connection: FrameProtocol, transport: asyncio.Transport) -> bool:
         """Whether the other end may talk to us at all."""
         name = self.name_of(transport)
         if not name or len(self._connections) >= MAX_CONNECTIONS:
@@ -77,7 +77,7 @@ class FrameServer(Generic[Q]):
         self._connections[connection], self._tasks[connection] = name, set()
         return True
 
-    def take(self, connection: Frames, frame: bytes) -> None:
+    def take(self, connection: FrameProtocol, frame: bytes) -> None:
         """One frame came. What is no request ends the connection: both ends are ours."""
         if connection not in self._connections:
             return
@@ -97,18 +97,18 @@ class FrameServer(Generic[Q]):
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    def end(self, connection: Frames) -> None:
+    def end(self, connection: FrameProtocol) -> None:
         """The connection is gone; what was begun for it is finished all the same."""
         self._connections.pop(connection, None)
         self._tasks.pop(connection, None)
 
-    async def _answer(self, connection: Frames, request: Q) -> None:
+    async def _answer(self, connection: FrameProtocol, request: Q) -> None:
         reply = await self.answer(request, self._connections.get(connection, ""))
         connection.send(self._encode(reply))
         self.sent(reply)
 
 
-class _Served(Frames):
+class _Served(FrameProtocol):
     def __init__(self, server: FrameServer[Any]) -> None:
         super().__init__(server.take, server.end)
         self._server = server

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, cast
 _CREDENTIALS: Final = struct.Struct("3i")
 
 
-class Peer(NamedTuple):
+class PeerProcess(NamedTuple):
     """The process at the other end, as the kernel knows it."""
 
     process: int
@@ -41,13 +41,13 @@ def remove(path: Path) -> None:
             path.unlink()
 
 
-def peer_of(transport: asyncio.BaseTransport) -> Peer:
+def peer_of(transport: asyncio.BaseTransport) -> PeerProcess:
     """Who is at the other end of a Unix socket."""
     return credentials(cast("socket.socket", transport.get_extra_info("socket")))
 
 
-def credentials(connected: socket.socket) -> Peer:
+def credentials(connected: socket.socket) -> PeerProcess:
     """The same of a socket."""
     raw = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     process, user, _ = _CREDENTIALS.unpack(raw)
-    return Peer(process, user)
+    return PeerProcess(process, user)

@@ -7,12 +7,12 @@ import logging
 from django.db import transaction
 
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys.cosigner import crash
 from keys.hsm import registration
 from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
-from keys.hsm.protocol import HsmKeyKeeper
+from keys.hsm.protocol import HsmKeyManager
 from keys.hsm.providers import split_provider
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
@@ -44,7 +44,7 @@ def clean(going: Conversion) -> bool:
     return True
 
 
-def keeper_of(provider: str) -> HsmKeyKeeper:
+def keeper_of(provider: str) -> HsmKeyManager:
     """Who makes and ends HSM keys. Raises HsmMisconfigured where the provider's settings were taken away."""
     keeper = registration.keepers().get(provider)
     if keeper is None:
@@ -66,4 +66,4 @@ def _forget(going: Conversion, versions: int) -> None:
             now.delete()
         if versions:
             system = Actor.system("jobs")
-            audit.write(row, Tag.HSM_KEY_DESTROYED, system, hsm_key=now.kms_key_name, versions=versions)
+            audit.write(row, AuditTag.HSM_KEY_DESTROYED, system, hsm_key=now.kms_key_name, versions=versions)

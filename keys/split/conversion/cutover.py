@@ -6,7 +6,7 @@ from django.db import transaction
 
 from accounts.models import KeyMode
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.cosigner import crash
 from keys.hsm.providers import split_provider
 from keys.lifecycle import audit
@@ -47,7 +47,7 @@ def switch(going: Conversion) -> bool:
         forget_after_commit(row.id)
         audit.write(
             row,
-            Tag.KEY_CONVERTED,
+            AuditTag.KEY_CONVERTED,
             Actor.system("jobs"),
             asked_by=now.asked_by,
             before=f"encrypted:{before}",

@@ -6,9 +6,9 @@ from django.db import transaction
 from django_scopes import scopes_disabled
 
 from accounts.models import KeyMode
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys import access
 from keys.errors import ConversionUnderWay, KeyDamaged, NoCapability, NotConverting
 from keys.hsm.providers import new_key_name, split_provider
@@ -48,7 +48,7 @@ def begin(*, actor: Actor, key: PersonalKey) -> Conversion:
         # Its owner has read why it failed, or begins again in spite of it; there is one conversion for a key.
         Conversion.objects.filter(key=row, step=ConversionStep.FAILED).delete()
         going = _stored(actor, row, split)
-        audit.write(row, Tag.KEY_CONVERSION_BEGUN, actor, hsm_key=going.kms_key_name)
+        audit.write(row, AuditTag.KEY_CONVERSION_BEGUN, actor, hsm_key=going.kms_key_name)
         wakeup.soon(row.id)
     return going
 
@@ -60,7 +60,7 @@ def give_up(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
     """
     with scopes_disabled(), transaction.atomic():
         row = locked_row(key)
-        access.require_manager(actor, row, Duty.CONVERT)
+        access.require_manager(actor, row, StaffPermission.CONVERT)
         going = Conversion.objects.select_for_update().filter(key=row).first()
         if going is None:
             raise NotConverting
@@ -70,10 +70,12 @@ def give_up(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
             end(row, going, actor, reason)
 
 
-def end(row: PersonalKey, going: Conversion, actor: Actor, reason: str, outcome: Outcome = Outcome.OK) -> None:
+def end(
+    row: PersonalKey, going: Conversion, actor: Actor, reason: str, outcome: AuditOutcome = AuditOutcome.OK
+) -> None:
     """Stop a conversion inside the caller's transaction, with both rows locked: its halves are wiped."""
     wipe(going, reason)
-    audit.write(row, Tag.KEY_CONVERSION_ENDED, actor, outcome, reason=reason[:200], hsm_key=going.kms_key_name)
+    audit.write(row, AuditTag.KEY_CONVERSION_ENDED, actor, outcome, reason=reason[:200], hsm_key=going.kms_key_name)
     wakeup.soon(row.id)
 
 
@@ -85,7 +87,7 @@ def _looked_at(actor: Actor, key: PersonalKey) -> tuple[PersonalKey, Conversion 
 
 
 def _require(actor: Actor, row: PersonalKey) -> None:
-    access.require_manager(actor, row, Duty.CONVERT)
+    access.require_manager(actor, row, StaffPermission.CONVERT)
     if row.key_mode != KeyMode.ENCRYPTED:
         raise NoCapability(_ONE_WAY)
     require_active(row.state)

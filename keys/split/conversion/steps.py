@@ -16,7 +16,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant
 from accounts.panic.selectors import deployment_lock
 from keycast.audit.entries import Actor
-from keycast.audit.tags import Outcome
+from keycast.audit.tags import AuditOutcome
 from keycast.base.errors import KeycastError
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import crash
@@ -175,7 +175,7 @@ def _give_up(going: Conversion, reason: str) -> None:
         row = locked_row(going.key)
         now = Conversion.objects.select_for_update().filter(pk=going.pk).first()
         if now is not None and now.step not in {ConversionStep.CANCELLED, ConversionStep.FAILED}:
-            services.end(row, now, _ACTOR, reason, Outcome.FAILED)
+            services.end(row, now, _ACTOR, reason, AuditOutcome.FAILED)
 
 
 def _split_of(going: Conversion) -> SplitKey:

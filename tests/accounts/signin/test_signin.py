@@ -15,7 +15,7 @@ from accounts.models import Membership, Tenant, User
 from accounts.selectors import membership_of
 from accounts.services import change_tenant, create_user, deactivate_user, invite, suspend_member
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from tests.accounts.conftest import ACTOR, PASSWORD, MakeMember
 
 pytestmark = pytest.mark.django_db
@@ -344,9 +344,9 @@ def test_sign_ins_are_written_to_the_tenants_chain_without_what_was_typed(
     browser.post("/account/logout/")
     rows = AuditRow.objects.filter(chain=news.id.hex, tag__startswith="accounts:session").order_by("id")
     assert [(row.tag, row.outcome) for row in rows][-3:] == [
-        (Tag.SIGN_IN_FAILED, "denied"),
-        (Tag.SIGNED_IN, "ok"),
-        (Tag.SIGNED_OUT, "ok"),
+        (AuditTag.SIGN_IN_FAILED, "denied"),
+        (AuditTag.SIGNED_IN, "ok"),
+        (AuditTag.SIGNED_OUT, "ok"),
     ]
     assert rows.last().actor_id == alice.id.hex  # type: ignore[union-attr]
     everything = " ".join(f"{row.data} {row.actor_label}" for row in rows)

@@ -16,7 +16,7 @@ from accounts.services import lock_user, suspend_tenant
 from bunker import services
 from bunker.models import Connection, Request
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys import services as key_services
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, Home, make_home, unscoped
@@ -59,8 +59,8 @@ async def test_a_kind_outside_the_policy_is_refused_with_a_reason_and_a_row(work
     client = await connected(worker, home, "social")
     answer = await client.sign("profile", kind=0)
     assert "kind 0" in answer["error"]
-    denied = await sync_to_async(rows)(tag=Tag.SIGN_EVENT)
-    assert [row.outcome for row in denied] == [Outcome.DENIED]
+    denied = await sync_to_async(rows)(tag=AuditTag.SIGN_EVENT)
+    assert [row.outcome for row in denied] == [AuditOutcome.DENIED]
     assert json.loads(denied[0].data)["kind"] == 0
 
 
@@ -131,7 +131,7 @@ async def test_ten_uses_are_ten_whatever_arrives_at_once(worker: Running, home: 
         worker[1].send(client.compose("sign_event", [json.dumps(template)], f"n{number}")[1])
     answers = [await client.next() for _ in range(50)]
     assert sum("error" not in answer for answer in answers) == 10
-    assert len(await sync_to_async(rows)(tag=Tag.SIGN_EVENT, outcome=Outcome.OK)) == 10
+    assert len(await sync_to_async(rows)(tag=AuditTag.SIGN_EVENT, outcome=AuditOutcome.OK)) == 10
     assert (await connection_of(home, client)).use_count == 10
 
 
@@ -177,7 +177,7 @@ async def test_refusals_beyond_the_bound_are_said_but_not_written(worker: Runnin
         )
     answers = [await client.next() for _ in range(130)]
     assert all("error" in answer for answer in answers)
-    assert 100 <= len(await sync_to_async(rows)(tag=Tag.SIGN_EVENT)) <= 110
+    assert 100 <= len(await sync_to_async(rows)(tag=AuditTag.SIGN_EVENT)) <= 110
 
 
 async def test_a_result_that_no_relay_takes_becomes_an_error(worker: Running, home: Home) -> None:

@@ -8,7 +8,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from keycast.audit.services import verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.bunker.hostile.conftest import World, audit_rows
 
 
@@ -52,8 +52,8 @@ async def test_every_hostile_row_ends_as_it_says(hostile: World) -> None:
     client = hostile.clients[hostile.vectors["pubkeys"]["client"]]
     assert (await client.ask("ping"))["result"] == "pong"
 
-    rows = await sync_to_async(audit_rows)(tag=Tag.SIGN_EVENT)
-    intents = [row for row in rows if row.outcome == Outcome.INTENT]
-    done = [row for row in rows if row.outcome == Outcome.OK]
+    rows = await sync_to_async(audit_rows)(tag=AuditTag.SIGN_EVENT)
+    intents = [row for row in rows if row.outcome == AuditOutcome.INTENT]
+    done = [row for row in rows if row.outcome == AuditOutcome.OK]
     assert len(intents) == len(done) == signed_by_cases
     assert (await sync_to_async(verify)()).is_intact

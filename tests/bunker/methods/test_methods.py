@@ -8,9 +8,18 @@ from typing import Any
 
 import pytest
 
-from bunker.methods import METHODS, Answer, BadParameters, KeyUse, Subject, UnknownMethod, Verb, prepare
+from bunker.methods import (
+    METHODS,
+    BadParameters,
+    ConnectionMethod,
+    InfoMethod,
+    KeyMethod,
+    RequestContext,
+    UnknownMethod,
+    prepare,
+)
 from keycast.audit.tags import of_method
-from keycast.nostr.nip46 import Method
+from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
 
 USER = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
@@ -19,14 +28,14 @@ CLIENT = "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9"
 NOTE = {"kind": 1, "content": "hello", "tags": [], "created_at": 1}
 
 
-def subject(**changes: Any) -> Subject:
+def subject(**changes: Any) -> RequestContext:
     key = KeyRef(uuid.uuid4(), uuid.uuid4(), USER, "encrypted", "local")
     given = {"transport_id": uuid.uuid4(), "signer_public_key": SIGNER, "connection_id": uuid.uuid4()} | changes
-    return Subject(key, CLIENT, **given)
+    return RequestContext(key, CLIENT, **given)
 
 
 def test_every_method_of_the_specification_is_there_and_no_other() -> None:
-    assert set(METHODS) == {method.value for method in Method}
+    assert set(METHODS) == {method.value for method in Nip46Method}
     for name in METHODS:
         assert of_method(name).value == f"bunker:{name}:request"
 
@@ -55,7 +64,7 @@ def test_sign_event_refuses_what_is_no_template_of_this_user(template: str) -> N
 
 def test_sign_event_asks_the_policy_about_the_event_that_it_would_sign() -> None:
     operation = prepare("sign_event", [json.dumps({**NOTE, "pubkey": USER})], subject(uses=7))
-    assert isinstance(operation, KeyUse)
+    assert isinstance(operation, KeyMethod)
     assert (operation.call.kind, operation.call.content, operation.call.uses) == (1, "hello", 7)
     assert operation.facts == {"kind": 1, "size": 5}
 
@@ -65,22 +74,22 @@ def test_connect_refuses_another_signers_key_and_takes_missing_parameters_as_emp
         prepare("connect", [USER, "secret"], subject())
     with pytest.raises(BadParameters):
         prepare("connect", [], subject())
-    assert isinstance(prepare("connect", [SIGNER], subject()), Verb)
+    assert isinstance(prepare("connect", [SIGNER], subject()), ConnectionMethod)
 
 
 def test_switch_relays_answers_null_as_a_string_unless_something_changes() -> None:
     here = ("wss://a.example", "wss://b.example")
     for offered in (None, lambda: None, lambda: list(here)):
         operation = prepare("switch_relays", [], subject(relays=here, offered_relays=offered))
-        assert isinstance(operation, Answer)
+        assert isinstance(operation, InfoMethod)
         assert operation.result == "null"
     changed = prepare("switch_relays", [], subject(relays=here, offered_relays=lambda: [here[1]]))
-    assert isinstance(changed, Answer)
+    assert isinstance(changed, InfoMethod)
     assert json.loads(changed.result) == [here[1]]
 
 
 def test_ping_and_get_public_key_answer_at_once() -> None:
     ping, who = prepare("ping", ["x"], subject()), prepare("get_public_key", [], subject())
-    assert isinstance(ping, Answer)
-    assert isinstance(who, Answer)
+    assert isinstance(ping, InfoMethod)
+    assert isinstance(who, InfoMethod)
     assert (ping.result, who.result) == ("pong", USER)

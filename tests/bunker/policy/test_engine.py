@@ -6,21 +6,31 @@ from typing import Any
 
 import pytest
 
-from bunker.policy import SENSITIVE_KINDS, TEMPLATES, Allow, Ask, Call, Decision, Deny, PolicyError, compile_policy
+from bunker.policy import (
+    SENSITIVE_KINDS,
+    TEMPLATES,
+    Allow,
+    Ask,
+    Decision,
+    Deny,
+    PolicyError,
+    RequestedUse,
+    compile_policy,
+)
 
 ME = "aa" * 32
 OTHER = "bb" * 32
 
 
-def sign(kind: int, **fields: Any) -> Call:
-    return Call(method="sign_event", self_public_key=ME, kind=kind, **fields)
+def sign(kind: int, **fields: Any) -> RequestedUse:
+    return RequestedUse(method="sign_event", self_public_key=ME, kind=kind, **fields)
 
 
-def talk(method: str, peer: str = OTHER) -> Call:
-    return Call(method=method, self_public_key=ME, peer=peer)
+def talk(method: str, peer: str = OTHER) -> RequestedUse:
+    return RequestedUse(method=method, self_public_key=ME, peer=peer)
 
 
-def decide(call: Call, *rules: dict[str, Any], requested: str = "", **limits: int) -> Decision:
+def decide(call: RequestedUse, *rules: dict[str, Any], requested: str = "", **limits: int) -> Decision:
     return compile_policy({"version": 1, "rules": list(rules), "limits": limits}, requested).decide(call)
 
 
@@ -40,7 +50,7 @@ def test_an_unparsable_policy_never_compiles() -> None:
 
 def test_an_unknown_method_is_denied_even_under_full() -> None:
     policy = compile_policy(TEMPLATES["full"].document)
-    assert isinstance(policy.decide(Call(method="export_key", self_public_key=ME)), Deny)
+    assert isinstance(policy.decide(RequestedUse(method="export_key", self_public_key=ME)), Deny)
 
 
 def test_remote_signing_messages_are_never_signed() -> None:
@@ -134,7 +144,7 @@ def test_equal_policies_share_one_object() -> None:
 
 
 def test_every_refusal_has_a_sentence() -> None:
-    for call in (sign(1), sign(24133), talk("nip04_decrypt"), Call(method="x" * 500, self_public_key=ME)):
+    for call in (sign(1), sign(24133), talk("nip04_decrypt"), RequestedUse(method="x" * 500, self_public_key=ME)):
         decision = decide(call)
         assert isinstance(decision, Deny)
         assert decision.reason.endswith(".")

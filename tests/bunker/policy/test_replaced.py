@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bunker.policy import TEMPLATES, Allow, Call, Deny, compile_policy
+from bunker.policy import TEMPLATES, Allow, Deny, RequestedUse, compile_policy
 
 ME, PEER = "aa" * 32, "bb" * 32
 OPEN = {
@@ -23,13 +23,13 @@ OPEN = {
 
 @pytest.mark.parametrize("kind", [1, 3, 5, 7, 13, 1059, 30023])
 def test_it_signs_nothing_that_speaks(kind: int) -> None:
-    call = Call("sign_event", ME, kind=kind)
+    call = RequestedUse("sign_event", ME, kind=kind)
     assert isinstance(compile_policy(OPEN, is_replaced=True).decide(call), Deny)
 
 
 @pytest.mark.parametrize("method", ["nip04_encrypt", "nip44_encrypt"])
 def test_it_encrypts_nothing(method: str) -> None:
-    denied = compile_policy(OPEN, is_replaced=True).decide(Call(method, ME, peer=PEER))
+    denied = compile_policy(OPEN, is_replaced=True).decide(RequestedUse(method, ME, peer=PEER))
     assert isinstance(denied, Deny)
     assert "replaced" in denied.reason
 
@@ -37,18 +37,20 @@ def test_it_encrypts_nothing(method: str) -> None:
 def test_it_grants_nothing_that_the_app_was_not_granted() -> None:
     reading = TEMPLATES["read-only"].document
     for kind in (0, 22242):
-        assert isinstance(compile_policy(reading, is_replaced=True).decide(Call("sign_event", ME, kind=kind)), Deny)
+        assert isinstance(
+            compile_policy(reading, is_replaced=True).decide(RequestedUse("sign_event", ME, kind=kind)), Deny
+        )
 
 
 @pytest.mark.parametrize("method", ["nip04_decrypt", "nip44_decrypt"])
 def test_it_reads(method: str) -> None:
-    assert isinstance(compile_policy(OPEN, is_replaced=True).decide(Call(method, ME, peer=PEER)), Allow)
+    assert isinstance(compile_policy(OPEN, is_replaced=True).decide(RequestedUse(method, ME, peer=PEER)), Allow)
 
 
 @pytest.mark.parametrize("kind", [0, 22242])
 def test_it_tells_where_its_owner_went_and_signs_in_to_relays(kind: int) -> None:
-    assert isinstance(compile_policy(OPEN, is_replaced=True).decide(Call("sign_event", ME, kind=kind)), Allow)
+    assert isinstance(compile_policy(OPEN, is_replaced=True).decide(RequestedUse("sign_event", ME, kind=kind)), Allow)
 
 
 def test_a_key_in_use_is_not_bound_by_this() -> None:
-    assert isinstance(compile_policy(OPEN).decide(Call("sign_event", ME, kind=1)), Allow)
+    assert isinstance(compile_policy(OPEN).decide(RequestedUse("sign_event", ME, kind=1)), Allow)

@@ -17,7 +17,7 @@ from bunker.relays import pool as pool_module
 from bunker.relays.event_checks import Intake
 from bunker.relays.limits import IntakeLimits, OutboundLimits
 from bunker.relays.pool import RelayPool
-from bunker.relays.ssrf_guard import Guard, GuardPolicy
+from bunker.relays.ssrf_guard import OutboundPolicy, SsrfGuard
 from keycast.nostr.nip01 import Event
 from tests.bunker.relays.support import SIGNER, Served, Sink, eventually
 
@@ -98,7 +98,7 @@ async def pool(
     """A running pool that may connect to loopback."""
     before, pool_module.TICK_SECONDS = pool_module.TICK_SECONDS, tick
     door = Intake(Served(), IntakeLimits(**(intake or {})))
-    guard = Guard(GuardPolicy(private_hosts=frozenset({"127.0.0.1"})))
+    guard = SsrfGuard(OutboundPolicy(private_hosts=frozenset({"127.0.0.1"})))
     outbound = RelayPool(door, guard=guard, limits=limits, authenticator=authenticator)
     sink = Sink()
     outbound.attach(sink)

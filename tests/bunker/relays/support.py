@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from bunker.relays.consumer import RelayConsumer
 from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub
-from bunker.relays.interfaces import Drop
+from bunker.relays.interfaces import DropReason
 from bunker.relays.limits import BuiltInLimits, IntakeLimits
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
@@ -78,11 +78,11 @@ class Served:
 class Sink:
     """Takes what a worker would take, and answers as told."""
 
-    verdict: Drop | None = None
+    verdict: DropReason | None = None
     taken: list[tuple[Event, bytes, str]] = field(default_factory=list)
     on_receive: Callable[[Event], None] | None = None
 
-    def receive(self, event: Event, raw: bytes, relay: str) -> Drop | None:
+    def receive(self, event: Event, raw: bytes, relay: str) -> DropReason | None:
         if self.verdict is None:
             self.taken.append((event, raw, relay))
             if self.on_receive is not None:

@@ -11,10 +11,10 @@ import pytest
 from channels.layers import InMemoryChannelLayer
 
 from bunker.relays import bridge
-from bunker.relays.bridge import REQUESTS, Outflow, WebBridge, WorkerBridge
+from bunker.relays.bridge import REQUESTS, GroupSendQueue, WebBridge, WorkerBridge
 from bunker.relays.hub import RelayHub
-from bunker.relays.interfaces import Drop
-from bunker.relays.unserved import Patience
+from bunker.relays.interfaces import DropReason
+from bunker.relays.unserved import RetryQueue
 from keycast.nostr.nip01 import Event, serialize
 from tests.bunker.relays.support import CLIENT, TENANT, Out, Served, Sink, eventually, make_hub, reply, signed
 from tests.bunker.relays.test_session import Peer
@@ -80,7 +80,7 @@ async def test_what_the_store_loses_is_counted_and_the_next_event_passes(layer: 
 
 async def test_a_full_queue_refuses(layer: Layer, monkeypatch: Any) -> None:
     monkeypatch.setattr(bridge, "MOST_QUEUED", 2)
-    out = Outflow("group", layer)
+    out = GroupSendQueue("group", layer)
     assert [out.put(b"x") for _ in range(3)] == [True, True, False]
     assert out.lost == 1
 
@@ -112,7 +112,7 @@ async def test_a_request_crosses_to_the_worker_and_the_reply_back_to_every_web_p
 
 
 async def test_every_worker_hears_of_a_request_and_the_one_with_the_lease_takes_it(layer: Layer) -> None:
-    mine, theirs = Sink(), Sink(Drop.NOT_READY)
+    mine, theirs = Sink(), Sink(DropReason.NOT_READY)
     async with web(layer) as hub, worker(layer, mine), worker(layer, theirs):
         Peer(hub).publish(signed())
         await eventually(lambda: mine.taken)
@@ -120,7 +120,7 @@ async def test_every_worker_hears_of_a_request_and_the_one_with_the_lease_takes_
 
 
 async def test_a_lease_that_moves_finds_the_request_waiting(layer: Layer) -> None:
-    sink = Sink(Drop.NOT_READY)
+    sink = Sink(DropReason.NOT_READY)
     async with web(layer) as hub, worker(layer, sink) as side:
         side._patience._pauses = (0.05, 0.05)
         Peer(hub).publish(signed())
@@ -167,7 +167,7 @@ async def test_a_web_process_without_bridge_keeps_requests_until_there_is_one(la
 
 
 async def test_batches_are_bounded_in_number_and_bytes(layer: Layer) -> None:
-    out = Outflow("group", layer)
+    out = GroupSendQueue("group", layer)
     for _ in range(150):
         out.put(b"x")
     out.put(b"y" * bridge.BATCH_BYTES)
@@ -183,23 +183,23 @@ class TestPatience:
     def offered(self) -> list[Event]:
         return []
 
-    def make(self, verdicts: list[Drop | None], offered: list[Event], given_up: list[Event]) -> Patience:
-        def offer(event: Event, raw: bytes) -> Drop | None:
+    def make(self, verdicts: list[DropReason | None], offered: list[Event], given_up: list[Event]) -> RetryQueue:
+        def offer(event: Event, raw: bytes) -> DropReason | None:
             offered.append(event)
             return verdicts.pop(0)
 
-        return Patience(offer, given_up.append, 2, (0.01, 0.01))
+        return RetryQueue(offer, given_up.append, 2, (0.01, 0.01))
 
     async def test_it_gives_up_after_the_last_pause(self, offered: list[Event]) -> None:
         given_up: list[Event] = []
-        patience, event = self.make([Drop.NOT_READY] * 2, offered, given_up), signed()
+        patience, event = self.make([DropReason.NOT_READY] * 2, offered, given_up), signed()
         patience.keep(event, b"")
         await eventually(lambda: given_up == [event])
         assert len(offered) == 2
         assert len(patience) == 0
 
     async def test_it_stops_when_the_event_is_taken_or_refused(self, offered: list[Event]) -> None:
-        patience = self.make([Drop.BUSY], offered, [])
+        patience = self.make([DropReason.BUSY], offered, [])
         patience.keep(signed(), b"")
         await eventually(lambda: offered)
         await asyncio.sleep(0.03)
@@ -214,7 +214,7 @@ class TestPatience:
 
 
 async def test_the_hub_is_patient_too() -> None:
-    sink = Sink(Drop.NOT_READY)
+    sink = Sink(DropReason.NOT_READY)
     hub = make_hub(sink)
     hub._patience._pauses = (0.02,)
     request = signed()
@@ -222,7 +222,7 @@ async def test_the_hub_is_patient_too() -> None:
     sink.verdict = None
     await eventually(lambda: sink.taken)
     lost = signed(content="lost")
-    sink.verdict = Drop.NOT_READY
+    sink.verdict = DropReason.NOT_READY
     peer = Peer(hub)
     peer.publish(lost)
     await eventually(lambda: peer.publish(lost)[0][3] == "")

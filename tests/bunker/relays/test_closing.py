@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from bunker.relays.consumer import POLICY_VIOLATION, Service
+from bunker.relays.consumer import POLICY_VIOLATION, RelayConnection
 from bunker.relays.hub import RelayHub
 from tests.bunker.relays.support import CLIENT, DIRECT, OTHER_TENANT, PLAIN, TENANT, Out, Sink, client, make_hub, served
 
@@ -57,7 +57,7 @@ async def test_a_session_that_ended_before_its_service_began_is_closed_all_the_s
     session = hub.open(OTHER_TENANT, "127.0.0.1", Out())
     assert session is not None
     hub.set_closed(OTHER_TENANT, is_closed=True)
-    service = Service(hub, session, never, never)
+    service = RelayConnection(hub, session, never, never)
     assert service._code == POLICY_VIOLATION
     service.handle(b'["REQ","x",{"#p":["%b"]}]' % ME.encode())
     assert not session.subscriptions

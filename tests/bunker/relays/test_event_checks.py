@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from bunker.relays.event_checks import Intake, Lane, NobodyServed, claimed_id
-from bunker.relays.interfaces import Drop
+from bunker.relays.event_checks import Intake, IntakeSource, NoServedKeys, claimed_id
+from bunker.relays.interfaces import DropReason
 from bunker.relays.limits import IntakeLimits
 from keycast.base.seen_ids import SeenIds
 from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize
@@ -37,35 +37,37 @@ def intake() -> Intake:
 
 
 @pytest.fixture
-def lane(intake: Intake) -> Lane:
+def lane(intake: Intake) -> IntakeSource:
     return intake.lane("wss://relay.example.com")
 
 
-def outcome(intake: Intake, lane: Lane, event: Event | bytes) -> Drop | None:
+def outcome(intake: Intake, lane: IntakeSource, event: Event | bytes) -> DropReason | None:
     raw = event if isinstance(event, bytes) else serialize(event)
     return intake.admit(raw, lane)[1]
 
 
-def test_it_drops_an_event_that_is_too_large_before_parsing(intake: Intake, lane: Lane, monkeypatch: Any) -> None:
+def test_it_drops_an_event_that_is_too_large_before_parsing(
+    intake: Intake, lane: IntakeSource, monkeypatch: Any
+) -> None:
     monkeypatch.setattr("bunker.relays.event_checks.parse_event", lambda raw: pytest.fail("parsed"))
-    assert outcome(intake, lane, b"x" * (intake.limits.frame_bytes + 1)) is Drop.TOO_LARGE
+    assert outcome(intake, lane, b"x" * (intake.limits.frame_bytes + 1)) is DropReason.TOO_LARGE
 
 
 @pytest.mark.parametrize(
     "raw",
     [b"", b"{}", b"[]", b"null", b"[" * 20_000, b'{"id":NaN}', b"\xff\xfe", b'{"id":"\xed\xa0\x80"}', b"1" * 5000],
 )
-def test_it_drops_what_is_not_an_event(intake: Intake, lane: Lane, raw: bytes) -> None:
-    assert outcome(intake, lane, raw) is Drop.MALFORMED
+def test_it_drops_what_is_not_an_event(intake: Intake, lane: IntakeSource, raw: bytes) -> None:
+    assert outcome(intake, lane, raw) is DropReason.MALFORMED
 
 
-def test_it_drops_an_event_with_a_key_twice(intake: Intake, lane: Lane) -> None:
+def test_it_drops_an_event_with_a_key_twice(intake: Intake, lane: IntakeSource) -> None:
     raw = serialize(signed(at=NOW))
-    assert outcome(intake, lane, raw.replace(b'"kind":24133', b'"kind":24133,"kind":24133')) is Drop.MALFORMED
+    assert outcome(intake, lane, raw.replace(b'"kind":24133', b'"kind":24133,"kind":24133')) is DropReason.MALFORMED
 
 
-def test_it_drops_another_kind(intake: Intake, lane: Lane) -> None:
-    assert outcome(intake, lane, signed(kind=1, at=NOW)) is Drop.WRONG_KIND
+def test_it_drops_another_kind(intake: Intake, lane: IntakeSource) -> None:
+    assert outcome(intake, lane, signed(kind=1, at=NOW)) is DropReason.WRONG_KIND
 
 
 @pytest.mark.parametrize(
@@ -78,94 +80,100 @@ def test_it_drops_another_kind(intake: Intake, lane: Lane) -> None:
         [["p", SIGNER.public_key_hex], ["p"]],
     ],
 )
-def test_it_drops_an_event_without_exactly_one_recipient(intake: Intake, lane: Lane, tags: list[list[str]]) -> None:
-    assert outcome(intake, lane, signed(tags=tags, at=NOW)) is Drop.WRONG_RECIPIENT
+def test_it_drops_an_event_without_exactly_one_recipient(
+    intake: Intake, lane: IntakeSource, tags: list[list[str]]
+) -> None:
+    assert outcome(intake, lane, signed(tags=tags, at=NOW)) is DropReason.WRONG_RECIPIENT
 
 
 @pytest.mark.parametrize("recipient", [STRANGER.public_key_hex, SIGNER.public_key_hex.upper(), "", "p" * 64])
-def test_it_drops_an_event_for_a_key_that_is_not_served(intake: Intake, lane: Lane, recipient: str) -> None:
-    assert outcome(intake, lane, signed(to=recipient, at=NOW)) is Drop.NOT_SERVED
+def test_it_drops_an_event_for_a_key_that_is_not_served(intake: Intake, lane: IntakeSource, recipient: str) -> None:
+    assert outcome(intake, lane, signed(to=recipient, at=NOW)) is DropReason.NOT_SERVED
 
 
 def test_it_drops_everything_while_nobody_is_served() -> None:
-    intake = Intake(NobodyServed(), now=lambda: NOW)
-    assert outcome(intake, intake.lane("r"), signed(at=NOW)) is Drop.NOT_SERVED
+    intake = Intake(NoServedKeys(), now=lambda: NOW)
+    assert outcome(intake, intake.lane("r"), signed(at=NOW)) is DropReason.NOT_SERVED
 
 
-def test_it_drops_an_event_for_a_signer_of_another_tenant(intake: Intake, lane: Lane) -> None:
-    scoped = Lane("built-in", lane.budget, OTHER_TENANT, takes_replies=True)
-    assert outcome(intake, scoped, signed(at=NOW)) is Drop.NOT_SERVED
-    assert outcome(intake, Lane("built-in", lane.budget, TENANT), signed(at=NOW)) is None
+def test_it_drops_an_event_for_a_signer_of_another_tenant(intake: Intake, lane: IntakeSource) -> None:
+    scoped = IntakeSource("built-in", lane.budget, OTHER_TENANT, takes_replies=True)
+    assert outcome(intake, scoped, signed(at=NOW)) is DropReason.NOT_SERVED
+    assert outcome(intake, IntakeSource("built-in", lane.budget, TENANT), signed(at=NOW)) is None
 
 
-def test_it_drops_our_own_replies_that_an_outbound_relay_echoes(intake: Intake, lane: Lane) -> None:
-    assert outcome(intake, lane, reply(at=NOW)) is Drop.NOT_SERVED
+def test_it_drops_our_own_replies_that_an_outbound_relay_echoes(intake: Intake, lane: IntakeSource) -> None:
+    assert outcome(intake, lane, reply(at=NOW)) is DropReason.NOT_SERVED
 
 
-def test_it_drops_an_event_for_a_key_that_this_relay_was_not_asked_about(intake: Intake, lane: Lane) -> None:
+def test_it_drops_an_event_for_a_key_that_this_relay_was_not_asked_about(intake: Intake, lane: IntakeSource) -> None:
     lane.wanted = {SIGNER.public_key_hex}
-    assert outcome(intake, lane, signed(to=OTHER_SIGNER, at=NOW)) is Drop.UNASKED
+    assert outcome(intake, lane, signed(to=OTHER_SIGNER, at=NOW)) is DropReason.UNASKED
 
 
 @pytest.mark.parametrize("age", [301, 86_400, -301, -3600, pytest.param(NOW - 2**53 + 1, id="far future")])
-def test_it_drops_an_event_that_is_not_of_the_present(intake: Intake, lane: Lane, age: float) -> None:
-    assert outcome(intake, lane, signed(at=NOW - age)) is Drop.STALE
+def test_it_drops_an_event_that_is_not_of_the_present(intake: Intake, lane: IntakeSource, age: float) -> None:
+    assert outcome(intake, lane, signed(at=NOW - age)) is DropReason.STALE
 
 
 @pytest.mark.parametrize("age", [0, 60, -60, 299, -299])
-def test_it_takes_an_event_that_is_a_little_off(intake: Intake, lane: Lane, age: float) -> None:
+def test_it_takes_an_event_that_is_a_little_off(intake: Intake, lane: IntakeSource, age: float) -> None:
     assert outcome(intake, lane, signed(at=NOW - age)) is None
 
 
 @pytest.mark.compliance(spec="NIP-40", section="Relay Behavior", requirement="expired events are not processed")
 @pytest.mark.parametrize("expiration", [pytest.param(str(int(NOW) - 1), id="just-now"), "0", "soon", ""])
-def test_it_drops_an_expired_event(intake: Intake, lane: Lane, expiration: str) -> None:
+def test_it_drops_an_expired_event(intake: Intake, lane: IntakeSource, expiration: str) -> None:
     tags = [["p", SIGNER.public_key_hex], ["expiration", expiration]]
-    assert outcome(intake, lane, signed(tags=tags, at=NOW)) is Drop.EXPIRED
+    assert outcome(intake, lane, signed(tags=tags, at=NOW)) is DropReason.EXPIRED
 
 
-def test_it_drops_an_event_whose_content_was_changed(intake: Intake, lane: Lane) -> None:
-    assert outcome(intake, lane, msgspec.structs.replace(signed(at=NOW), content="other")) is Drop.BAD_ID
+def test_it_drops_an_event_whose_content_was_changed(intake: Intake, lane: IntakeSource) -> None:
+    assert outcome(intake, lane, msgspec.structs.replace(signed(at=NOW), content="other")) is DropReason.BAD_ID
 
 
-def test_it_drops_an_event_with_a_claimed_author(intake: Intake, lane: Lane) -> None:
+def test_it_drops_an_event_with_a_claimed_author(intake: Intake, lane: IntakeSource) -> None:
     true = signed(at=NOW)
     forged = UnsignedEvent(STRANGER.public_key_hex, true.created_at, true.kind, true.tags, true.content)
     event = Event(id_of(forged).hex(), forged.pubkey, forged.created_at, 24133, forged.tags, forged.content, true.sig)
-    assert outcome(intake, lane, event) is Drop.BAD_SIGNATURE
+    assert outcome(intake, lane, event) is DropReason.BAD_SIGNATURE
 
 
 @pytest.mark.compliance(spec="NIP-01", section="Events and signatures", requirement="ids are 64 lower-case hex digits")
-def test_it_drops_an_id_in_capitals(intake: Intake, lane: Lane) -> None:
+def test_it_drops_an_id_in_capitals(intake: Intake, lane: IntakeSource) -> None:
     true = signed(at=NOW)
-    assert outcome(intake, lane, msgspec.structs.replace(true, id=true.id.upper())) is Drop.MALFORMED
+    assert outcome(intake, lane, msgspec.structs.replace(true, id=true.id.upper())) is DropReason.MALFORMED
 
 
-def test_a_forged_copy_that_comes_first_does_not_block_the_true_event(intake: Intake, lane: Lane) -> None:
+def test_a_forged_copy_that_comes_first_does_not_block_the_true_event(intake: Intake, lane: IntakeSource) -> None:
     true, sink = signed(at=NOW), Sink()
     for forged in (msgspec.structs.replace(true, content="x"), msgspec.structs.replace(true, sig="0" * 128)):
-        assert outcome(intake, lane, forged) in {Drop.BAD_ID, Drop.BAD_SIGNATURE}
+        assert outcome(intake, lane, forged) in {DropReason.BAD_ID, DropReason.BAD_SIGNATURE}
     event, reason = intake.admit(serialize(true), lane)
     assert (event, reason) == (true, None)
     assert intake.hand_over(true, serialize(true), lane, sink) is None
     assert sink.ids == [true.id]
 
 
-def test_it_drops_an_event_that_was_handed_over_whatever_relay_brings_it_again(intake: Intake, lane: Lane) -> None:
+def test_it_drops_an_event_that_was_handed_over_whatever_relay_brings_it_again(
+    intake: Intake, lane: IntakeSource
+) -> None:
     event, sink = signed(at=NOW), Sink()
     assert outcome(intake, lane, event) is None
     intake.hand_over(event, serialize(event), lane, sink)
-    assert outcome(intake, intake.lane("wss://other.example.com"), event) is Drop.DUPLICATE
+    assert outcome(intake, intake.lane("wss://other.example.com"), event) is DropReason.DUPLICATE
 
 
-@pytest.mark.parametrize("verdict", [Drop.BUSY, Drop.RATE_LIMITED])
-def test_an_event_that_the_worker_could_not_take_may_come_again(intake: Intake, lane: Lane, verdict: Drop) -> None:
+@pytest.mark.parametrize("verdict", [DropReason.BUSY, DropReason.RATE_LIMITED])
+def test_an_event_that_the_worker_could_not_take_may_come_again(
+    intake: Intake, lane: IntakeSource, verdict: DropReason
+) -> None:
     event = signed(at=NOW)
     assert intake.hand_over(event, serialize(event), lane, Sink(verdict)) is verdict
     assert outcome(intake, lane, event) is None
 
 
-def test_an_event_that_could_not_be_claimed_may_come_again(intake: Intake, lane: Lane) -> None:
+def test_an_event_that_could_not_be_claimed_may_come_again(intake: Intake, lane: IntakeSource) -> None:
     event = signed(at=NOW)
     intake.hand_over(event, serialize(event), lane, Sink())
     intake.forget(event.id)
@@ -178,7 +186,7 @@ def test_one_relays_flood_leaves_the_others_their_budget() -> None:
     intake = Intake(Served(), limits, now=lambda: NOW, clock=clock)
     loud, quiet = intake.lane("loud"), intake.lane("quiet")
     found = [outcome(intake, loud, signed(content=str(number), at=NOW)) for number in range(20)]
-    assert found == [None] * 3 + [Drop.OVER_BUDGET] * 17
+    assert found == [None] * 3 + [DropReason.OVER_BUDGET] * 17
     assert outcome(intake, quiet, signed(at=NOW)) is None
     clock.now += 1
     assert outcome(intake, loud, signed(content="later", at=NOW)) is None
@@ -187,7 +195,7 @@ def test_one_relays_flood_leaves_the_others_their_budget() -> None:
 def test_all_relays_together_stay_within_the_common_budget() -> None:
     intake = Intake(Served(), IntakeLimits(verifications=2, relay_verifications=2), now=lambda: NOW, clock=Clock())
     found = [outcome(intake, intake.lane(str(number)), signed(content=str(number), at=NOW)) for number in range(4)]
-    assert found == [None, None, Drop.OVER_BUDGET, Drop.OVER_BUDGET]
+    assert found == [None, None, DropReason.OVER_BUDGET, DropReason.OVER_BUDGET]
 
 
 def test_what_is_refused_cheaply_costs_no_budget() -> None:
@@ -199,7 +207,7 @@ def test_what_is_refused_cheaply_costs_no_budget() -> None:
     assert outcome(intake, lane, signed(at=NOW)) is None
 
 
-def test_it_verifies_an_event_once(intake: Intake, lane: Lane, monkeypatch: Any) -> None:
+def test_it_verifies_an_event_once(intake: Intake, lane: IntakeSource, monkeypatch: Any) -> None:
     calls = []
     monkeypatch.setattr("bunker.relays.event_checks.schnorr.verify", lambda *parts: calls.append(parts) or True)
     event, sink = signed(at=NOW), Sink()
@@ -209,7 +217,7 @@ def test_it_verifies_an_event_once(intake: Intake, lane: Lane, monkeypatch: Any)
     assert len(calls) == len(sink.taken) == 1
 
 
-def test_it_counts_drops_by_relay_and_reason_and_forgets_a_relay(intake: Intake, lane: Lane) -> None:
+def test_it_counts_drops_by_relay_and_reason_and_forgets_a_relay(intake: Intake, lane: IntakeSource) -> None:
     for event in (signed(at=NOW - 999), signed(at=NOW - 999), signed(kind=1, at=NOW), signed(at=NOW)):
         outcome(intake, lane, event)
     assert intake.counters.drops_of(lane.relay) == {"stale": 2, "wrong-kind": 1}
@@ -240,7 +248,7 @@ def test_it_finds_the_id_a_malformed_event_claims() -> None:
     assert claimed_id(b'{"id":"' + b"A" * 64 + b'"}') is None
 
 
-def test_the_author_is_only_trusted_after_verification(intake: Intake, lane: Lane) -> None:
+def test_the_author_is_only_trusted_after_verification(intake: Intake, lane: IntakeSource) -> None:
     """A budget per claimed author would let anybody starve a victim: there is none."""
     victim = signed(CLIENT, at=NOW)
     for number in range(50):

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from bunker.relays.interfaces import Drop, PublishState, RelayStatus
+from bunker.relays.interfaces import DropReason, PublishState, RelayStatus
 from keycast.nostr.nip01 import serialize
 from tests.bunker.relays.double import QUICK, Double, pool
 from tests.bunker.relays.support import OTHER_SIGNER, SIGNER, STRANGER, eventually, reply, signed
@@ -41,27 +41,27 @@ STALE = frame(signed(at=1_000_000))
 FORGED = frame(msgspec.structs.replace(signed(), content="changed"))
 
 UNASKED = {
-    "a subscription never opened": (frame(signed(), "other"), Drop.UNASKED),
-    "a kind not asked for": (frame(signed(kind=1)), Drop.WRONG_KIND),
-    "a key not asked for": (frame(signed(to=OTHER_SIGNER)), Drop.UNASKED),
-    "a stranger's key": (frame(signed(to=STRANGER)), Drop.UNASKED),
-    "two recipients": (frame(signed(tags=[["p", SIGNER.public_key_hex]] * 2)), Drop.WRONG_RECIPIENT),
-    "a forged event": (FORGED, Drop.BAD_ID),
-    "what is not JSON": ("x" * 100, Drop.MALFORMED),
-    "what is no message": ("{}", Drop.MALFORMED),
-    "deep nesting": ("[" * 20_000, Drop.MALFORMED),
-    "an unknown message": ('["HELLO"]', Drop.UNASKED),
-    "an OK for nothing": ('["OK","' + "f" * 64 + '",true,""]', Drop.UNASKED),
-    "an OK with the wrong types": ('["OK",1,"true"]', Drop.MALFORMED),
-    "an EOSE for nothing": ('["EOSE","other"]', Drop.UNASKED),
-    "a CLOSED for nothing": ('["CLOSED","other","x"]', Drop.UNASKED),
-    "binary frames": (b"\x00\x01", Drop.MALFORMED),
+    "a subscription never opened": (frame(signed(), "other"), DropReason.UNASKED),
+    "a kind not asked for": (frame(signed(kind=1)), DropReason.WRONG_KIND),
+    "a key not asked for": (frame(signed(to=OTHER_SIGNER)), DropReason.UNASKED),
+    "a stranger's key": (frame(signed(to=STRANGER)), DropReason.UNASKED),
+    "two recipients": (frame(signed(tags=[["p", SIGNER.public_key_hex]] * 2)), DropReason.WRONG_RECIPIENT),
+    "a forged event": (FORGED, DropReason.BAD_ID),
+    "what is not JSON": ("x" * 100, DropReason.MALFORMED),
+    "what is no message": ("{}", DropReason.MALFORMED),
+    "deep nesting": ("[" * 20_000, DropReason.MALFORMED),
+    "an unknown message": ('["HELLO"]', DropReason.UNASKED),
+    "an OK for nothing": ('["OK","' + "f" * 64 + '",true,""]', DropReason.UNASKED),
+    "an OK with the wrong types": ('["OK",1,"true"]', DropReason.MALFORMED),
+    "an EOSE for nothing": ('["EOSE","other"]', DropReason.UNASKED),
+    "a CLOSED for nothing": ('["CLOSED","other","x"]', DropReason.UNASKED),
+    "binary frames": (b"\x00\x01", DropReason.MALFORMED),
 }
 
 
 @pytest.mark.parametrize(("text", "reason"), UNASKED.values(), ids=UNASKED.keys())
 async def test_a_relay_that_sends_what_nobody_asked_for_is_counted_then_dropped(
-    text: str | bytes, reason: Drop
+    text: str | bytes, reason: DropReason
 ) -> None:
     async def flood(connection: ServerConnection) -> None:
         await connection.recv()
@@ -93,7 +93,7 @@ async def test_a_relay_that_ignores_the_p_of_live_events_is_borne() -> None:
         await relay.send(signed())
         await eventually(lambda: home.sink.taken)
         assert len(relay.connections) == 1
-        assert home.row(relay).drops == {Drop.UNASKED.value: 600}
+        assert home.row(relay).drops == {DropReason.UNASKED.value: 600}
 
 
 async def test_a_little_misbehaviour_is_forgiven() -> None:
@@ -318,4 +318,4 @@ async def test_a_relays_verifications_are_bounded_apart_from_the_others() -> Non
             await bad.send(signed(content=f"bad {number}"))
         await good.send(signed(content="good"))
         await eventually(lambda: "good" in [event.content for event, _, _ in home.sink.taken])
-        await eventually(lambda: home.row(bad).drops.get(Drop.OVER_BUDGET.value, 0) >= 20)
+        await eventually(lambda: home.row(bad).drops.get(DropReason.OVER_BUDGET.value, 0) >= 20)

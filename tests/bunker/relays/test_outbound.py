@@ -13,7 +13,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.http11 import Request, Response
 
-from bunker.relays.interfaces import Drop, Publication, PublishState, RelayStatus
+from bunker.relays.interfaces import DropReason, Publication, PublishState, RelayStatus
 from bunker.relays.limits import OutboundLimits
 from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize, verify_event
 from tests.bunker.relays.double import QUICK, Double, pool
@@ -242,7 +242,7 @@ async def test_an_ok_for_another_id_is_not_taken_for_ours() -> None:
         home.want(relay)
         await home.live(relay)
         publication, settled = publish(home, reply(), relay)
-        await eventually(lambda: home.row(relay).drops.get(Drop.UNASKED.value))
+        await eventually(lambda: home.row(relay).drops.get(DropReason.UNASKED.value))
         assert publication.is_pending
         assert settled == []
 

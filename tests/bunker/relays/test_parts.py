@@ -9,11 +9,11 @@ import pytest
 
 from bunker.relays.budget import BucketMap, TokenBucket
 from bunker.relays.filters import parse_filter
-from bunker.relays.health_score import Vitals
+from bunker.relays.health_score import RelayMeasurements
 from bunker.relays.limits import BuiltInLimits
 from bunker.relays.outbox import Outbox
 from bunker.relays.pending import shortened
-from bunker.relays.reply_cache import Memory
+from bunker.relays.reply_cache import RecentEvents
 from keycast.nostr.nip01 import serialize
 from tests.bunker.relays.support import CLIENT, Clock, reply
 
@@ -62,7 +62,7 @@ def test_buckets_by_name_are_bounded_and_the_busy_ones_stay() -> None:
 
 
 def test_the_memory_is_bounded_by_bytes() -> None:
-    memory = Memory(60, 1_000, 3_500, Clock())
+    memory = RecentEvents(60, 1_000, 3_500, Clock())
     for number in range(10):
         event = reply(content=f"{number}" + "x" * 600)
         memory.add(event, CLIENT.public_key_hex, serialize(event))
@@ -114,7 +114,7 @@ async def test_an_outbox_that_overflows_keeps_nothing(frames: int, size: int) ->
 def test_a_score_prefers_what_works_and_answers_fast() -> None:
     from bunker.relays.interfaces import RelayStatus
 
-    good, slow, bad = Vitals(), Vitals(), Vitals()
+    good, slow, bad = RelayMeasurements(), RelayMeasurements(), RelayMeasurements()
     for vitals in (good, slow, bad):
         vitals.status = RelayStatus.LIVE
     for _ in range(10):

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from bunker.relays.hub import RelayHub
-from bunker.relays.interfaces import Drop
-from bunker.relays.session import OK_TEXT, Session
+from bunker.relays.interfaces import DropReason
+from bunker.relays.session import OK_TEXT, RelaySession
 from keycast.nostr.nip01 import Event, serialize
 from tests.bunker.relays.support import (
     CLIENT,
@@ -37,7 +37,7 @@ class Peer:
         self.out = Out()
         session = hub.open(scope, address, self.out)
         assert session is not None
-        self.session: Session = session
+        self.session: RelaySession = session
 
     def say(self, *parts: Any) -> list[Any]:
         return self.text(json.dumps(parts).encode())
@@ -160,9 +160,9 @@ async def test_an_event_followed_by_more_is_refused(peer: Peer, sink: Sink) -> N
     assert not sink.taken
 
 
-@pytest.mark.parametrize("verdict", [Drop.BUSY, Drop.RATE_LIMITED])
+@pytest.mark.parametrize("verdict", [DropReason.BUSY, DropReason.RATE_LIMITED])
 async def test_an_event_that_the_worker_cannot_take_is_refused_and_may_come_again(
-    peer: Peer, sink: Sink, verdict: Drop
+    peer: Peer, sink: Sink, verdict: DropReason
 ) -> None:
     event = signed()
     sink.verdict = verdict
@@ -509,5 +509,5 @@ async def test_authentication_is_declined(peer: Peer) -> None:
 
 def test_every_drop_has_an_answer_for_the_sender() -> None:
     prefixes = {text.partition(":")[0] for _, text in OK_TEXT.values()}
-    assert set(OK_TEXT) == set(Drop)
+    assert set(OK_TEXT) == set(DropReason)
     assert prefixes <= {"invalid", "blocked", "duplicate", "rate-limited", "error", "restricted"}

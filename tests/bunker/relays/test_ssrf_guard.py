@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bunker.relays import ssrf_guard as guard_module
-from bunker.relays.ssrf_guard import Guard, GuardPolicy, RelayRefused, check_url, is_public
+from bunker.relays.ssrf_guard import OutboundPolicy, RelayRefused, SsrfGuard, check_url, is_public
 from tests import vectors
 
 PUBLIC = "93.184.215.14"
@@ -44,8 +44,8 @@ class Network:
             raise ConnectionRefusedError(f"{address} refused, which nobody may read")
         return Opened()
 
-    def guard(self, **policy: Any) -> Guard:
-        return Guard(GuardPolicy(**policy), self.resolve, self.connect)
+    def guard(self, **policy: Any) -> SsrfGuard:
+        return SsrfGuard(OutboundPolicy(**policy), self.resolve, self.connect)
 
 
 @pytest.mark.parametrize(
@@ -171,12 +171,12 @@ async def test_addresses_are_tried_in_turn_but_not_without_end() -> None:
 )
 def test_clear_text_and_other_ports_need_the_operators_word(url: str) -> None:
     with pytest.raises(RelayRefused):
-        check_url(url, GuardPolicy())
-    assert check_url(url, GuardPolicy(operator_urls=frozenset({url}))).host == "relay.example.com"
+        check_url(url, OutboundPolicy())
+    assert check_url(url, OutboundPolicy(operator_urls=frozenset({url}))).host == "relay.example.com"
 
 
 def test_a_port_can_be_allowed() -> None:
-    assert check_url("wss://relay.example.com:8443", GuardPolicy(ports=frozenset({443, 8443}))).port == 8443
+    assert check_url("wss://relay.example.com:8443", OutboundPolicy(ports=frozenset({443, 8443}))).port == 8443
 
 
 @pytest.mark.parametrize("allowed", ["127.0.0.1", "127.0.0.1:7777"])
@@ -213,7 +213,7 @@ def test_the_policy_is_read_from_settings(settings: Any) -> None:
     settings.RELAY_ALLOWED_PRIVATE_HOSTS = [" Relay.Local:7777 "]
     settings.OUTBOUND_RELAYS = ["wss://Relay.Example.com:8443/"]
     settings.RELAY_ALLOWED_PORTS = ["4443"]
-    policy = GuardPolicy.from_settings()
+    policy = OutboundPolicy.from_settings()
     assert policy.private_hosts == {"relay.local:7777"}
     assert policy.operator_urls == {"wss://relay.example.com:8443"}
     assert policy.ports == {443, 4443}

@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from bunker.errors import PairingClosed, PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
-from bunker.services import Bound, bind_connection, lapse_unused_secrets, revoke_connection
+from bunker.services import PairedConnection, bind_connection, lapse_unused_secrets, revoke_connection
 from bunker.services.pairing import read_metadata
 from keycast.audit.models import AuditRow
 from tests.bunker.services.conftest import House, secret_of
@@ -18,7 +18,7 @@ from tests.bunker.services.conftest import House, secret_of
 CLIENT, RIVAL = "11" * 32, "22" * 32
 
 
-def bind(house: House, secret: str, client: str = CLIENT, **more: str) -> Bound:
+def bind(house: House, secret: str, client: str = CLIENT, **more: str) -> PairedConnection:
     transport = house.key.transport_keys.get()
     return bind_connection(transport_id=transport.id, client_public_key=client, secret=secret, **more)
 
@@ -118,7 +118,7 @@ def test_the_right_secret_binds_exactly_one_client(house: House) -> None:
     issued = house.issue()
     bound = bind(house, secret_of(issued), requested_permissions="sign_event:1", metadata='{"name":"<b>App</b>"}')
     connection = Connection.objects.get()
-    assert bound == Bound(issued.connection.id, is_new=True)
+    assert bound == PairedConnection(issued.connection.id, is_new=True)
     assert (connection.state, connection.client_public_key) == (ConnectionState.ACTIVE, CLIENT)
     assert connection.client_metadata == {"name": "<b>App</b>"}
     assert connection.requested_permissions == "sign_event:1"
@@ -129,14 +129,14 @@ def test_the_same_client_is_confirmed_with_its_used_secret_and_nothing_changes(h
     issued = house.issue()
     bind(house, secret_of(issued))
     again = bind(house, secret_of(issued), requested_permissions="sign_event", metadata='{"name":"Other"}')
-    assert again == Bound(issued.connection.id, is_new=False)
+    assert again == PairedConnection(issued.connection.id, is_new=False)
     assert Connection.objects.get().requested_permissions == ""
 
 
 def test_a_newer_url_replaces_the_clients_older_grant(house: House) -> None:
     first, second = house.issue(), house.issue(policy_slug="full")
     bind(house, secret_of(first))
-    assert bind(house, secret_of(second)) == Bound(second.connection.id, is_new=True)
+    assert bind(house, secret_of(second)) == PairedConnection(second.connection.id, is_new=True)
     assert Connection.objects.get(id=first.connection.id).state == ConnectionState.REVOKED
 
 

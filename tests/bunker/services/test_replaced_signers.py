@@ -8,7 +8,7 @@ import pytest
 from django.utils import timezone
 
 from bunker.models import Change, Connection, ConnectionState
-from bunker.policy import Allow, Call, Decision, Deny
+from bunker.policy import Allow, Decision, Deny, RequestedUse
 from bunker.services import bind_connection
 from bunker.services.transports import retire_transports
 from bunker.worker.loader import load
@@ -17,7 +17,7 @@ from keycast.nostr.uris import BunkerUri
 from keys.models import KeyState, PersonalKey, RotationState, TransportKey
 from keys.rotation import runner, services
 from keys.rotation.errors import RotationError
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.services import create_key
 from tests.bunker.services.conftest import COMMAND, House, secret_of
 
@@ -33,7 +33,9 @@ def bound(house: House, client: str = CLIENT) -> Connection:
 
 
 def rotate(house: House, grace_days: int | None = None) -> None:
-    started = services.start(actor=COMMAND, kind="transport", scope=Scope.of_key(house.key), grace_days=grace_days)
+    started = services.start(
+        actor=COMMAND, kind="transport", scope=RotationScope.of_key(house.key), grace_days=grace_days
+    )
     assert runner.step(started.id).state == RotationState.DONE
 
 
@@ -133,7 +135,7 @@ def test_a_grace_period_holds_for_those_replaced_before_too(house: House) -> Non
 
 def test_every_key_of_a_tenant_gets_one(house: House) -> None:
     create_key(actor=COMMAND, tenant=house.tenant, user=house.other, name="Bob")
-    started = services.start(actor=COMMAND, kind="transport", scope=Scope.of_tenant(house.tenant))
+    started = services.start(actor=COMMAND, kind="transport", scope=RotationScope.of_tenant(house.tenant))
     row = runner.step(started.id)
     assert (row.state, row.done, row.total) == (RotationState.DONE, 2, 2)
     assert TransportKey.objects.filter(is_current=True).count() == 2
@@ -142,7 +144,7 @@ def test_every_key_of_a_tenant_gets_one(house: House) -> None:
 
 def test_the_workers_let_the_apps_of_a_replaced_key_read_alone(house: House) -> None:
     app = bound(house)
-    note = Call("sign_event", house.key.public_key or "", kind=1)
+    note = RequestedUse("sign_event", house.key.public_key or "", kind=1)
 
     def decision() -> Decision:
         policy = load().signers[app.transport.public_key].clients[CLIENT].policy
@@ -151,7 +153,7 @@ def test_the_workers_let_the_apps_of_a_replaced_key_read_alone(house: House) -> 
 
     assert isinstance(decision(), Allow)
     changes = Change.objects.count()
-    started = services.start(actor=house.actor, kind="identity", scope=Scope.of_key(house.key))
+    started = services.start(actor=house.actor, kind="identity", scope=RotationScope.of_key(house.key))
     assert runner.step(started.id).state == RotationState.DONE
     assert isinstance(decision(), Deny)
     assert Change.objects.count() > changes, "running workers hear of it"

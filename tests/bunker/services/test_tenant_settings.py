@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from accounts.errors import Invalid
+from accounts.errors import InvalidValue
 from accounts.quotas import Quota, QuotaReached, used
 from accounts.services import change_tenant, set_quotas
 from bunker.errors import PolicyNotOffered
@@ -51,7 +51,7 @@ def test_the_first_policy_is_the_tenants_if_it_offers_it(house: House) -> None:
     change_tenant(actor=COMMAND, tenant=house.tenant, default_policy="messaging")
     house.tenant.refresh_from_db()
     assert default_policy_of(house.tenant) == "messaging"
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         change_tenant(actor=COMMAND, tenant=house.tenant, policies=["read-only"])
 
 
@@ -88,7 +88,7 @@ def test_the_tenants_relays_stand_between_the_built_in_one_and_the_deployments(
     "url", ["", "x", "wss://10.0.0.1", "ws://r.example.org", "wss://r.example.org:99", "wss://[::1]"]
 )
 def test_a_relay_that_could_never_be_connected_to_is_refused(house: House, url: str) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         checked_relays([url])
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         change_tenant(actor=COMMAND, tenant=house.tenant, relays=[url])

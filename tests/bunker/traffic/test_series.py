@@ -10,7 +10,7 @@ import pytest
 from bunker.models import TrafficHour, TrafficMinute
 from bunker.traffic.counts import COLUMNS, EVERYONE, REFUSED, SIGNED
 from bunker.traffic.rollup import HOURS_KEPT, MINUTES_KEPT, forget, roll_up
-from bunker.traffic.series import SPANS, Series, series, span_of
+from bunker.traffic.series import SPANS, TrafficSeries, series, span_of
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def minute(ago: int, *, worker: str = "a", tenant: uuid.UUID = EVERYONE, **numbe
     TrafficMinute.objects.create(minute=NOW_MINUTE - ago, worker=worker, tenant_id=tenant, **numbers)
 
 
-def signed(found: Series) -> list[int]:
+def signed(found: TrafficSeries) -> list[int]:
     return [slot.outcome(SIGNED) for slot in found.slots]
 
 

@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from accounts.models import TenantDay
 from accounts.services import set_quotas
-from bunker.worker.daily_quota import Days
+from bunker.worker.daily_quota import DailyQuota
 from bunker.worker.records import TenantRecord
 from keycast.audit.models import AuditRow
 from tests.bunker.conftest import Running, connected
@@ -46,7 +46,7 @@ def record(limit: int | None = 2) -> TenantRecord:
 
 def test_nothing_is_left_when_all_is_taken_until_the_next_day() -> None:
     clock, tenant = Clock(), record(2)
-    days = Days(lambda: [tenant], directly, clock)
+    days = DailyQuota(lambda: [tenant], directly, clock)
     assert [days.take(tenant) for _ in range(3)] == [True, True, False]
     clock.now += DAY
     assert days.take(tenant)
@@ -54,7 +54,7 @@ def test_nothing_is_left_when_all_is_taken_until_the_next_day() -> None:
 
 def test_what_was_not_signed_is_given_back() -> None:
     tenant = record(1)
-    days = Days(lambda: [tenant], directly, Clock())
+    days = DailyQuota(lambda: [tenant], directly, Clock())
     assert days.take(tenant)
     days.settle(tenant, is_signed=False)
     assert days.take(tenant)
@@ -63,7 +63,7 @@ def test_what_was_not_signed_is_given_back() -> None:
 
 
 def test_no_bound_bounds_nothing_and_none_at_all_allows_nothing() -> None:
-    days = Days(list, directly, Clock())
+    days = DailyQuota(list, directly, Clock())
     free, barred = record(None), record(0)
     assert all(days.take(free) for _ in range(1000))
     assert not days.take(barred)
@@ -79,7 +79,7 @@ async def test_what_the_database_would_not_take_is_written_later(transactional_d
             raise OperationalError
         return await directly(work)
 
-    days = Days(lambda: [tenant], execute)
+    days = DailyQuota(lambda: [tenant], execute)
     assert days.take(tenant)
     days.settle(tenant, is_signed=True)
     with pytest.raises(OperationalError):
@@ -93,7 +93,7 @@ async def test_what_the_database_would_not_take_is_written_later(transactional_d
 async def test_two_workers_share_a_day(transactional_db: None) -> None:
     home = await sync_to_async(make_home)()
     here, there = (TenantRecord(home.tenant.id, home.tenant.id.hex, None, 3) for _ in range(2))
-    one, two = Days(lambda: [here], directly), Days(lambda: [there], directly)
+    one, two = DailyQuota(lambda: [here], directly), DailyQuota(lambda: [there], directly)
     for days, tenant in ((one, here), (two, there)):
         assert days.take(tenant)
         days.settle(tenant, is_signed=True)

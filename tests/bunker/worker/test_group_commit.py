@@ -15,26 +15,26 @@ from django.db import OperationalError, connection
 
 from bunker.models import Request, ShardLease
 from bunker.worker import group_commit as batch_module
-from bunker.worker.commit_jobs import FENCED, STORED, Claim, Finish, Known, Note
+from bunker.worker.commit_jobs import FENCED, STORED, AlreadyClaimed, AuditWrite, ClaimWrite, ReplyWrite
 from bunker.worker.group_commit import BatchWriter
 from bunker.worker.leases import beat, take_seat
 from bunker.worker.sql import FinishRow, RequestRow
-from bunker.worker.stats import Stats
-from keycast.audit.entries import Actor, Entry
+from bunker.worker.stats import WorkerStats
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import Unavailable
 
 TENANT = uuid.uuid4().hex
 ME = "w" * 16
 
 
-def entry(outcome: Outcome = Outcome.INTENT) -> Entry:
-    return Entry(TENANT, Tag.SIGN_EVENT, outcome, Actor.client("c" * 64), request_id="e" * 64)
+def entry(outcome: AuditOutcome = AuditOutcome.INTENT) -> AuditEntry:
+    return AuditEntry(TENANT, AuditTag.SIGN_EVENT, outcome, Actor.client("c" * 64), request_id="e" * 64)
 
 
-def claim(fence: int, event_id: str = "", request_id: str = "", **changes: Any) -> Claim:
+def claim(fence: int, event_id: str = "", request_id: str = "", **changes: Any) -> ClaimWrite:
     row = RequestRow(
         event_id=event_id or os.urandom(32).hex(),
         tenant_id=TENANT,
@@ -52,7 +52,7 @@ def claim(fence: int, event_id: str = "", request_id: str = "", **changes: Any) 
         claimed_at=1,
         expires_at=2**50,
     )
-    return Claim(row._replace(**changes), (entry(),), None)
+    return ClaimWrite(row._replace(**changes), (entry(),), None)
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def fence(transactional_db: None) -> int:
 
 @pytest.fixture
 async def writer(fence: int) -> AsyncIterator[BatchWriter]:
-    writer = BatchWriter(ME, Stats())
+    writer = BatchWriter(ME, WorkerStats())
     writer.start()
     yield writer
     await writer.stop()
@@ -104,8 +104,8 @@ async def test_an_event_is_claimed_once_and_its_request_id_too(writer: BatchWrit
         *map(writer.submit, [first, claim(fence, "a" * 64), claim(fence, "b" * 64, "r"), claim(fence)])
     )
     assert outcomes[0] is STORED
-    assert isinstance(outcomes[1], Known)
-    assert isinstance(outcomes[2], Known)
+    assert isinstance(outcomes[1], AlreadyClaimed)
+    assert isinstance(outcomes[2], AlreadyClaimed)
     assert outcomes[2].event_id == "a" * 64
     assert outcomes[3] is STORED
     assert await AuditRow.objects.acount() == 2
@@ -116,8 +116,11 @@ async def test_a_worker_that_lost_its_shard_can_neither_claim_nor_finish(writer:
     assert await writer.submit(held) is STORED
     await ShardLease.objects.filter(shard=0).aupdate(owner="another", fence=fence + 1)
     assert await writer.submit(claim(fence)) is FENCED
-    assert await writer.submit(Finish(FinishRow("a" * 64, fence, "answered", "x"), 0, (entry(Outcome.OK),))) is FENCED
-    assert await writer.submit(Note((entry(),), 0, fence)) is FENCED
+    assert (
+        await writer.submit(ReplyWrite(FinishRow("a" * 64, fence, "answered", "x"), 0, (entry(AuditOutcome.OK),)))
+        is FENCED
+    )
+    assert await writer.submit(AuditWrite((entry(),), 0, fence)) is FENCED
     assert await AuditRow.objects.acount() == 1
     assert (await Request.objects.aget()).reply == ""
 
@@ -125,8 +128,8 @@ async def test_a_worker_that_lost_its_shard_can_neither_claim_nor_finish(writer:
 async def test_a_result_is_stored_once(writer: BatchWriter, fence: int) -> None:
     await writer.submit(claim(fence, "a" * 64))
     finish = FinishRow("a" * 64, fence, "answered", "x")
-    assert await writer.submit(Finish(finish, 0, (entry(Outcome.OK),))) is STORED
-    assert await writer.submit(Finish(finish, 0, (entry(Outcome.OK),))) is FENCED
+    assert await writer.submit(ReplyWrite(finish, 0, (entry(AuditOutcome.OK),))) is STORED
+    assert await writer.submit(ReplyWrite(finish, 0, (entry(AuditOutcome.OK),))) is FENCED
     assert await AuditRow.objects.acount() == 2
 
 
@@ -139,7 +142,7 @@ async def test_one_row_that_cannot_be_stored_does_not_spoil_the_others(writer: B
 
 
 async def test_a_full_queue_says_no_at_once(fence: int) -> None:
-    writer = BatchWriter(ME, Stats(), capacity=0)
+    writer = BatchWriter(ME, WorkerStats(), capacity=0)
     writer.start()
     with pytest.raises(Unavailable):
         await writer.submit(claim(fence))

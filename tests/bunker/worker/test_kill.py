@@ -21,7 +21,7 @@ from django.db import connection
 from bunker.models import ConnectionState, Request, RequestState
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base import crash
 from keycast.nostr.nip01 import parse_event, verify_event
 from tests.bunker.support import Client, FakePort, Home, issue, unscoped
@@ -188,8 +188,8 @@ async def _kill_and_restart(zygote: Zygote, step: str, raw: bytes, client: Clien
 def _check_rows(event_id: str, step: str) -> None:
     row = Request.objects.get(event_id=event_id)
     assert row.state in {RequestState.PUBLISHED, RequestState.ANSWERED}
-    rows = AuditRow.objects.filter(request_id=event_id, tag=Tag.SIGN_EVENT).order_by("id")
+    rows = AuditRow.objects.filter(request_id=event_id, tag=AuditTag.SIGN_EVENT).order_by("id")
     outcomes = list(rows.values_list("outcome", flat=True))
-    once = [Outcome.INTENT, Outcome.OK]
-    again = [Outcome.INTENT, Outcome.UNKNOWN, Outcome.INTENT, Outcome.OK]
+    once = [AuditOutcome.INTENT, AuditOutcome.OK]
+    again = [AuditOutcome.INTENT, AuditOutcome.UNKNOWN, AuditOutcome.INTENT, AuditOutcome.OK]
     assert outcomes == (again if step in INTERRUPTED else once), step

@@ -8,7 +8,7 @@ import pytest
 
 from bunker.models import ShardLease, WorkerSeat
 from bunker.worker import leases
-from bunker.worker.leases import AnotherWorkerRuns, Holding, beat, give_back, leave, now_ms, take_seat
+from bunker.worker.leases import AnotherWorkerRunning, HeldLeases, beat, give_back, leave, now_ms, take_seat
 from keys import SHARDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -29,7 +29,7 @@ def test_a_second_worker_is_refused_while_the_first_one_lives(monkeypatch: pytes
         ShardLease.objects.update(expires_at=now_ms() + leases.TTL_MS)
 
     monkeypatch.setattr(leases.time, "sleep", beats_on)
-    with pytest.raises(AnotherWorkerRuns, match="process 1 on elsewhere"):
+    with pytest.raises(AnotherWorkerRunning, match="process 1 on elsewhere"):
         take_seat(B, exclusive=True)
     assert not WorkerSeat.objects.filter(id=B).exists()
 
@@ -78,7 +78,7 @@ def test_a_lease_that_ran_out_goes_to_whoever_lives() -> None:
 
 
 def test_a_worker_stops_by_its_own_clock_before_its_lease_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    holding = Holding()
+    holding = HeldLeases()
     now = 1000.0
     monkeypatch.setattr(leases.time, "monotonic", lambda: now)
     holding.renew({3: 7}, now)

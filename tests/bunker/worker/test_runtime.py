@@ -15,7 +15,7 @@ from django.db import connection
 from bunker import services
 from bunker.models import Request, RequestState, ShardLease, WorkerSeat
 from bunker.worker import leases
-from bunker.worker.leases import AnotherWorkerRuns
+from bunker.worker.leases import AnotherWorkerRunning
 from bunker.worker.runtime import BunkerWorker
 from keycast.audit.models import AuditRow
 from keycast.base.metrics import BUNKER_REQUESTS
@@ -27,7 +27,7 @@ from tests.bunker.support import ACTOR, Client, FakePool, FakePort, Home, unscop
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="several workers are fine on PostgreSQL")
 async def test_a_second_worker_is_refused_on_sqlite(worker: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "_has_died", lambda seat: False)
-    with pytest.raises(AnotherWorkerRuns):
+    with pytest.raises(AnotherWorkerRunning):
         await BunkerWorker(port=FakePort(), pool=FakePool()).run(asyncio.Event())
     assert worker[0].holding.shards()
 
@@ -107,9 +107,9 @@ async def test_without_the_database_nothing_is_signed_and_the_client_hears_it(
 
 
 async def test_a_client_above_its_rate_is_told_to_slow_down(start_worker: Callable[..., Any], home: Home) -> None:
-    from bunker.worker.admission import GateLimits
+    from bunker.worker.admission import AdmissionLimits
 
-    async with start_worker(limits=GateLimits(client_rate=1, client_burst=5)) as running:
+    async with start_worker(limits=AdmissionLimits(client_rate=1, client_burst=5)) as running:
         client = await connected(running, home)
         for number in range(12):
             running[1].send(client.compose("ping", [], f"p{number}")[1])

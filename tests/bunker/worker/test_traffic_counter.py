@@ -13,7 +13,7 @@ from django.db import OperationalError
 from bunker.models import TrafficMinute, WorkerSeat
 from bunker.traffic.counts import COLUMNS, EVERYONE, OTHER, REFUSED, SIGNED, USED
 from bunker.worker import traffic_counter as module
-from bunker.worker.traffic_counter import Tally, TallyWriter
+from bunker.worker.traffic_counter import TrafficCounter, TrafficCounterWriter
 from tests.bunker.conftest import connected
 from tests.bunker.support import Home
 
@@ -29,14 +29,14 @@ async def directly(work: Callable[[], Any]) -> Any:
 
 
 def test_an_idle_minute_leaves_nothing() -> None:
-    tally = Tally(now=60)
+    tally = TrafficCounter(now=60)
     tally.turn(now=200)
     assert not tally.closed
     assert tally.unwritten() == []
 
 
 def test_requests_are_counted_by_tenant_and_for_all() -> None:
-    tally = Tally(now=60)
+    tally = TrafficCounter(now=60)
     tally.count(A, SIGNED, 0.0019)
     tally.count(A, REFUSED)
     tally.count(B, USED, 99.0)
@@ -50,14 +50,14 @@ def test_requests_are_counted_by_tenant_and_for_all() -> None:
 
 @pytest.mark.parametrize(("seconds", "bucket"), [(0.0, "ms_1"), (0.001, "ms_1"), (0.0011, "ms_2"), (5.0001, "ms_more")])
 def test_a_bound_belongs_to_its_bucket(seconds: float, bucket: str) -> None:
-    tally = Tally(now=60)
+    tally = TrafficCounter(now=60)
     tally.count(A, SIGNED, seconds)
     tally.turn(now=60, is_last=True)
     assert bucket in columns(tally.closed[0].everyone)
 
 
 def test_while_the_database_is_away_memory_stays_bounded() -> None:
-    tally = Tally(now=0)
+    tally = TrafficCounter(now=0)
     for minute in range(1, 500):
         tally.count(A, OTHER)
         tally.turn(now=minute * 60)
@@ -66,7 +66,7 @@ def test_while_the_database_is_away_memory_stays_bounded() -> None:
 
 @pytest.mark.django_db(transaction=True)
 async def test_what_could_not_be_written_is_written_later_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tally = Tally(now=60)
+    tally = TrafficCounter(now=60)
     tally.count(A, SIGNED, 0.001)
     tally.count(B, SIGNED, 0.001)
     tally.turn(now=120)
@@ -79,7 +79,7 @@ async def test_what_could_not_be_written_is_written_later_and_once(monkeypatch: 
             raise OperationalError("gone")
         return await directly(work)
 
-    writer = TallyWriter("w", tally, failing)
+    writer = TrafficCounterWriter("w", tally, failing)
     await writer.write()
     assert len(tally.closed) == 1
     await writer.write()
@@ -91,13 +91,13 @@ async def test_what_could_not_be_written_is_written_later_and_once(monkeypatch: 
 @pytest.mark.django_db(transaction=True)
 async def test_a_database_that_hangs_does_not_keep_a_worker_from_ending(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "STOPPING_SECONDS", 0.05)
-    tally = Tally(now=60)
+    tally = TrafficCounter(now=60)
     tally.count(A, SIGNED)
 
     async def hanging(work: Callable[[], Any]) -> Any:
         await asyncio.Event().wait()
 
-    await TallyWriter("w", tally, hanging).finish()
+    await TrafficCounterWriter("w", tally, hanging).finish()
     assert len(tally.closed) == 1
 
 

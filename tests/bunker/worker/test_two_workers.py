@@ -12,7 +12,7 @@ from django.db import OperationalError
 
 from bunker.worker import leases
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.nostr.nip01 import Event
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import Client, FakePort, Home
@@ -52,7 +52,7 @@ async def test_each_request_is_answered_once_and_a_sleeper_not_at_all(several: A
                 await asyncio.sleep(0.05)
             assert owner[0].holding.fence_to_finish(home.transport.shard) == 0
             await _ask_both(first, second, client)
-    signed = AuditRow.objects.filter(tag=Tag.SIGN_EVENT, outcome=Outcome.OK)
+    signed = AuditRow.objects.filter(tag=AuditTag.SIGN_EVENT, outcome=AuditOutcome.OK)
     assert await signed.acount() == 2
 
 

@@ -17,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from keycast.nostr.client.bunker import BunkerClient
-from keycast.nostr.client.errors import Refused
+from keycast.nostr.client.errors import BunkerRefused
 from tests.e2e.browser.authenticator import unused_code
 from tests.e2e.browser.conftest import DESKTOP, PHONE, Watched
 from tests.e2e.browser.test_admin import fits
@@ -86,7 +86,7 @@ class App:
                 note: dict[str, Any] = {"kind": 1, "content": str(number), "tags": [], "created_at": int(time.time())}
                 try:
                     await client.sign_event(note)
-                except Refused as refused:
+                except BunkerRefused as refused:
                     self.refusal = str(refused)
                     return
                 self.signed_at.append(asked)

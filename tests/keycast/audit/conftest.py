@@ -11,24 +11,24 @@ from django.db import connection
 from pytest_django import Settings
 
 from keycast.audit import signing, triggers
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditCheckpoint
 from keycast.audit.services import append
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 KEY = "ed25519:" + base64.b64encode(bytes(range(32))).decode()
 OTHER_KEY = "ed25519:" + base64.b64encode(bytes(range(1, 33))).decode()
 
 
 @pytest.fixture
-def signer(settings: Settings, tmp_path: Path) -> Iterator[signing.Signer]:
+def signer(settings: Settings, tmp_path: Path) -> Iterator[signing.StatementSigner]:
     """This process signs checkpoints, and carries them to ``outside.jsonl``."""
     settings.AUDIT_CHECKPOINT_KEY = KEY
     settings.AUDIT_CHECKPOINT_FILE = str(tmp_path / "outside.jsonl")
     settings.AUDIT_CHECKPOINT_ROWS = 5
     settings.AUDIT_CHECKPOINT_SECONDS = 0
     signing.current.cache_clear()
-    yield signing.LocalSigner.from_text(KEY)
+    yield signing.LocalStatementSigner.from_text(KEY)
     signing.current.cache_clear()
 
 
@@ -40,7 +40,7 @@ def outside(tmp_path: Path) -> Path:
 def write(count: int, chain: str = "platform", **fields: object) -> None:
     """Append rows as the server does."""
     made = [
-        Entry(chain, Tag.KEY_CREATED, Outcome.OK, Actor.system("test"), data={"n": number}, **fields)  # type: ignore[arg-type]
+        AuditEntry(chain, AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test"), data={"n": number}, **fields)  # type: ignore[arg-type]
         for number in range(count)
     ]
     with connection.cursor() as cursor:

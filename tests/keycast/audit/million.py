@@ -72,36 +72,36 @@ def fill(connection: Any, rows: int = ROWS) -> None:
 
 def questions() -> dict[str, dict[str, Any]]:
     """What is asked of the log, by name: arguments of keycast.audit.browsing.browse."""
-    from keycast.audit.selectors import Filters
+    from keycast.audit.selectors import AuditFilters
 
     chain, other, key, person = f"{1:032x}", f"{2:032x}", f"{7:032x}", f"{150:032x}"
     middle = datetime.datetime.fromtimestamp(START + ROWS // PER_SECOND // 2, datetime.UTC)
     hour = datetime.timedelta(hours=1)
-    rare = Filters(
+    rare = AuditFilters(
         tags=["keys:key:destroyed"], outcomes=["failed"], actor_type="user", since=middle, until=middle + hour
     )
-    asked: dict[str, tuple[str, Filters]] = {
-        "everything": ("", Filters()),
-        "one tenant": (chain, Filters()),
-        "refused": ("", Filters(outcomes=["denied"])),
-        "refused, one tenant": (chain, Filters(outcomes=["denied"])),
-        "a tag": ("", Filters(tags=["accounts:session:signed-in"])),
-        "a tag that never occurs": ("", Filters(tags=["keys:key:destroyed"])),
-        "a tag that never occurs, one tenant": (chain, Filters(tags=["keys:key:destroyed"])),
-        "kind of actor": ("", Filters(actor_type="staff")),
-        "a person": ("", Filters(actor_id=person)),
-        "a person, refused": ("", Filters(actor_id=person, outcomes=["denied"])),
-        "an app's public key": ("", Filters(actor_id=f"{7:064x}")),
-        "an event id that is not there": ("", Filters(request_id="f" * 64)),
-        "a key": ("", Filters(key_id=key)),
-        "a key, refused": ("", Filters(key_id=key, outcomes=["denied"])),
-        "a key that another tenant asks for": (other, Filters(key_id=key)),
-        "a key's intents": ("", Filters(key_id=key, outcomes=["intent"])),
-        "a key and its app": ("", Filters(key_id=key, connection_id=key)),
-        "an hour in the middle": ("", Filters(since=middle, until=middle + hour)),
-        "an hour of one tenant": (chain, Filters(since=middle, until=middle + hour)),
-        "until a moment, refused": ("", Filters(until=middle, outcomes=["denied"])),
-        "an hour of a key": ("", Filters(key_id=key, since=middle, until=middle + hour)),
+    asked: dict[str, tuple[str, AuditFilters]] = {
+        "everything": ("", AuditFilters()),
+        "one tenant": (chain, AuditFilters()),
+        "refused": ("", AuditFilters(outcomes=["denied"])),
+        "refused, one tenant": (chain, AuditFilters(outcomes=["denied"])),
+        "a tag": ("", AuditFilters(tags=["accounts:session:signed-in"])),
+        "a tag that never occurs": ("", AuditFilters(tags=["keys:key:destroyed"])),
+        "a tag that never occurs, one tenant": (chain, AuditFilters(tags=["keys:key:destroyed"])),
+        "kind of actor": ("", AuditFilters(actor_type="staff")),
+        "a person": ("", AuditFilters(actor_id=person)),
+        "a person, refused": ("", AuditFilters(actor_id=person, outcomes=["denied"])),
+        "an app's public key": ("", AuditFilters(actor_id=f"{7:064x}")),
+        "an event id that is not there": ("", AuditFilters(request_id="f" * 64)),
+        "a key": ("", AuditFilters(key_id=key)),
+        "a key, refused": ("", AuditFilters(key_id=key, outcomes=["denied"])),
+        "a key that another tenant asks for": (other, AuditFilters(key_id=key)),
+        "a key's intents": ("", AuditFilters(key_id=key, outcomes=["intent"])),
+        "a key and its app": ("", AuditFilters(key_id=key, connection_id=key)),
+        "an hour in the middle": ("", AuditFilters(since=middle, until=middle + hour)),
+        "an hour of one tenant": (chain, AuditFilters(since=middle, until=middle + hour)),
+        "until a moment, refused": ("", AuditFilters(until=middle, outcomes=["denied"])),
+        "an hour of a key": ("", AuditFilters(key_id=key, since=middle, until=middle + hour)),
         "all at once": (chain, rare),
     }
     return {name: {"chain": chain, "filters": filters} for name, (chain, filters) in asked.items()}

@@ -11,26 +11,28 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from keycast.audit import browsing
-from keycast.audit.browsing import Sheet, browse
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.browsing import AuditBrowsePage, browse
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.positions import ends, first_since
-from keycast.audit.selectors import BadCursor, Filters
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.selectors import AuditFilters, BadCursor
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.keycast.audit.test_selectors import APP, KEY, MINE, THEIRS, entry, moment, write
 
 pytestmark = pytest.mark.django_db
 PERSON = "e" * 32
 
 
-def shown(sheet: Sheet) -> list[int]:
+def shown(sheet: AuditBrowsePage) -> list[int]:
     return [line.data["n"] for line in sheet.lines]
 
 
-def by_person(n: int, **fields: Any) -> Entry:
-    return Entry(MINE, Tag.KEY_RENAMED, Outcome.OK, Actor("user", PERSON, "ada"), data={"n": n}, **fields)
+def by_person(n: int, **fields: Any) -> AuditEntry:
+    return AuditEntry(
+        MINE, AuditTag.KEY_RENAMED, AuditOutcome.OK, Actor("user", PERSON, "ada"), data={"n": n}, **fields
+    )
 
 
-def walk(filters: Filters, chain: str = MINE, limit: int = 3) -> tuple[list[int], list[int]]:
+def walk(filters: AuditFilters, chain: str = MINE, limit: int = 3) -> tuple[list[int], list[int]]:
     """Everything, once by going back page by page, once by coming forward again from the end."""
     seen, sheet = [], browse(filters=filters, chain=chain, limit=limit)
     assert sheet.newer == ""
@@ -49,20 +51,30 @@ def walk(filters: Filters, chain: str = MINE, limit: int = 3) -> tuple[list[int]
 @pytest.mark.parametrize("direction", ["before", "after"])
 def test_a_cursor_that_was_never_given_out_is_refused(cursor: str, direction: str) -> None:
     with pytest.raises(BadCursor):
-        browse(filters=Filters(), chain=MINE, **{direction: cursor})
+        browse(filters=AuditFilters(), chain=MINE, **{direction: cursor})
 
 
 @pytest.mark.parametrize("cursor", ["", "1", "5", "999"])
 def test_no_cursor_and_no_filter_leads_into_another_chain(cursor: str) -> None:
     write(*[entry(THEIRS, data={"n": n}, key_id=KEY, connection_id=APP) for n in range(9)])
-    for filters in (Filters(), Filters(key_id=KEY), Filters(connection_id=APP), Filters(actor_id="f" * 64)):
+    for filters in (
+        AuditFilters(),
+        AuditFilters(key_id=KEY),
+        AuditFilters(connection_id=APP),
+        AuditFilters(actor_id="f" * 64),
+    ):
         assert browse(filters=filters, chain=MINE, before=cursor).lines == []
         assert browse(filters=filters, chain=MINE, after=cursor).lines == []
 
 
 def test_an_empty_log_is_an_empty_page() -> None:
-    for filters in (Filters(), Filters(since=moment(5)), Filters(until=moment(5)), Filters(key_id=KEY)):
-        assert browse(filters=filters) == Sheet([])
+    for filters in (
+        AuditFilters(),
+        AuditFilters(since=moment(5)),
+        AuditFilters(until=moment(5)),
+        AuditFilters(key_id=KEY),
+    ):
+        assert browse(filters=filters) == AuditBrowsePage([])
 
 
 @pytest.mark.parametrize("window", [2, 4, 1000])
@@ -77,8 +89,8 @@ def test_every_row_is_found_once_both_ways_by_every_filter(
     wanted: dict[str, list[int]] = {name: [] for name in ("key", "app", "person", "denied", "tag", "client", "all")}
     for step in range(12):
         n = next(numbers)
-        outcome = Outcome.DENIED if step % 3 == 0 else Outcome.OK
-        tag = Tag.PING if step % 5 == 0 else Tag.SIGN_EVENT
+        outcome = AuditOutcome.DENIED if step % 3 == 0 else AuditOutcome.OK
+        tag = AuditTag.PING if step % 5 == 0 else AuditTag.SIGN_EVENT
         write(entry(data={"n": n}, key_id=KEY, connection_id=APP, request_id="e" * 64, outcome=outcome, tag=tag))
         for name, fits in (("key", True), ("app", True), ("client", True), ("denied", step % 3 == 0)):
             wanted[name] += [n] if fits else []
@@ -89,13 +101,13 @@ def test_every_row_is_found_once_both_ways_by_every_filter(
         wanted["person"].append(m)
         wanted["all"] += [n, m]
     for name, filters in {
-        "key": Filters(key_id=KEY),
-        "app": Filters(key_id=KEY, connection_id=APP),
-        "person": Filters(actor_id=PERSON),
-        "denied": Filters(outcomes=[Outcome.DENIED]),
-        "tag": Filters(tags=[Tag.PING]),
-        "client": Filters(actor_id="f" * 64),
-        "all": Filters(),
+        "key": AuditFilters(key_id=KEY),
+        "app": AuditFilters(key_id=KEY, connection_id=APP),
+        "person": AuditFilters(actor_id=PERSON),
+        "denied": AuditFilters(outcomes=[AuditOutcome.DENIED]),
+        "tag": AuditFilters(tags=[AuditTag.PING]),
+        "client": AuditFilters(actor_id="f" * 64),
+        "all": AuditFilters(),
     }.items():
         back, forward = walk(filters, limit=limit)
         assert back == forward == wanted[name][::-1], name
@@ -103,18 +115,18 @@ def test_every_row_is_found_once_both_ways_by_every_filter(
 
 def test_a_page_says_when_it_looked_through_a_stretch_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(browsing, "CHAIN_WINDOW", 4)
-    write(entry(data={"n": 0}, outcome=Outcome.DENIED), at=1_000)
+    write(entry(data={"n": 0}, outcome=AuditOutcome.DENIED), at=1_000)
     write(*[entry(data={"n": n}) for n in range(1, 7)], at=2_000)
-    sheet = browse(filters=Filters(outcomes=[Outcome.DENIED]), chain=MINE)
+    sheet = browse(filters=AuditFilters(outcomes=[AuditOutcome.DENIED]), chain=MINE)
     assert (sheet.lines, sheet.is_partial, sheet.looked_back_to) == ([], True, moment(2_000))
-    further = browse(filters=Filters(outcomes=[Outcome.DENIED]), chain=MINE, before=sheet.older)
+    further = browse(filters=AuditFilters(outcomes=[AuditOutcome.DENIED]), chain=MINE, before=sheet.older)
     assert (shown(further), further.is_partial, further.older) == ([0], False, "")
 
 
 def test_a_keys_begun_requests_are_found_although_the_index_has_none() -> None:
-    write(entry(data={"n": 1}, key_id=KEY, outcome=Outcome.INTENT), entry(data={"n": 2}, key_id=KEY))
-    assert shown(browse(filters=Filters(key_id=KEY, outcomes=[Outcome.INTENT]), chain=MINE)) == [1]
-    assert shown(browse(filters=Filters(key_id=KEY), chain=MINE)) == [2]
+    write(entry(data={"n": 1}, key_id=KEY, outcome=AuditOutcome.INTENT), entry(data={"n": 2}, key_id=KEY))
+    assert shown(browse(filters=AuditFilters(key_id=KEY, outcomes=[AuditOutcome.INTENT]), chain=MINE)) == [1]
+    assert shown(browse(filters=AuditFilters(key_id=KEY), chain=MINE)) == [2]
 
 
 @pytest.mark.parametrize("chain", [MINE, ""])
@@ -122,7 +134,7 @@ def test_a_time_range_is_found_in_the_same_few_queries(chain: str) -> None:
     for minute in range(40):
         write(entry(data={"n": minute}), at=1_000_000 + 60 * minute)
     for since, until in ((0, 40), (7, 9), (39, 40), (0, 1), (12, 12)):
-        filters = Filters(since=moment(1_000_000 + 60 * since), until=moment(1_000_000 + 60 * until))
+        filters = AuditFilters(since=moment(1_000_000 + 60 * since), until=moment(1_000_000 + 60 * until))
         with CaptureQueriesContext(connection) as queries:
             sheet = browse(filters=filters, chain=chain)
         assert shown(sheet) == list(range(until - 1, since - 1, -1))
@@ -142,4 +154,4 @@ def test_a_moment_is_found_by_bisection(rows: int) -> None:
 
 def test_times_are_utc() -> None:
     write(entry(data={"n": 1}), at=0)
-    assert browse(filters=Filters(), chain=MINE).lines[0].at == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    assert browse(filters=AuditFilters(), chain=MINE).lines[0].at == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)

@@ -65,7 +65,7 @@ def replace_chain() -> None:
 
 def replace_chain_and_sign_it_with_another_key() -> None:
     replace_chain()
-    checkpoints.make_all("platform", signing.LocalSigner.from_text(OTHER_KEY))
+    checkpoints.make_all("platform", signing.LocalStatementSigner.from_text(OTHER_KEY))
 
 
 def cut_and_write_on() -> None:
@@ -88,12 +88,12 @@ def test_a_key_that_is_none_is_refused_without_being_repeated(text: str) -> None
     from django.core.exceptions import ImproperlyConfigured
 
     with pytest.raises(ImproperlyConfigured) as refusal:
-        signing.LocalSigner.from_text(text)
+        signing.LocalStatementSigner.from_text(text)
     assert text not in str(refusal.value)
 
 
 @pytest.mark.parametrize("change", ["data = '{}'", "hash = previous_hash", "previous_hash = hash"])
-def test_a_changed_row_is_never_signed(signer: signing.Signer, change: str) -> None:
+def test_a_changed_row_is_never_signed(signer: signing.StatementSigner, change: str) -> None:
     write(7)
     tamper(f"UPDATE audit_auditrow SET {change} WHERE sequence = 4")
     with pytest.raises(ChainBroken) as refusal:
@@ -102,14 +102,14 @@ def test_a_changed_row_is_never_signed(signer: signing.Signer, change: str) -> N
     assert sizes() == []
 
 
-def test_a_missing_row_is_never_signed_over(signer: signing.Signer) -> None:
+def test_a_missing_row_is_never_signed_over(signer: signing.StatementSigner) -> None:
     write(7)
     tamper("DELETE FROM audit_auditrow WHERE sequence = 5")
     with pytest.raises(ChainBroken):
         checkpoints.make("platform", signer)
 
 
-def test_a_broken_chain_keeps_no_other_from_its_checkpoint(signer: signing.Signer) -> None:
+def test_a_broken_chain_keeps_no_other_from_its_checkpoint(signer: signing.StatementSigner) -> None:
     write(2, "a" * 32)
     write(2)
     tamper(f"UPDATE audit_auditrow SET data = '{{}}' WHERE chain = '{'a' * 32}'")
@@ -119,7 +119,7 @@ def test_a_broken_chain_keeps_no_other_from_its_checkpoint(signer: signing.Signe
     assert sizes() == [2]
 
 
-def test_checkpoints_follow_each_other_and_grow_with_the_chain(signer: signing.Signer) -> None:
+def test_checkpoints_follow_each_other_and_grow_with_the_chain(signer: signing.StatementSigner) -> None:
     write(12)
     assert checkpoints.make_due() == (3, [])
     assert sizes() == [5, 10, 12]
@@ -130,7 +130,7 @@ def test_checkpoints_follow_each_other_and_grow_with_the_chain(signer: signing.S
     assert verify("platform").checkpoints == 3
 
 
-def test_a_few_new_rows_wait_for_the_interval_many_do_not(signer: signing.Signer, settings: Settings) -> None:
+def test_a_few_new_rows_wait_for_the_interval_many_do_not(signer: signing.StatementSigner, settings: Settings) -> None:
     settings.AUDIT_CHECKPOINT_SECONDS = 600
     write(1)
     checkpoints.make_due()
@@ -144,7 +144,9 @@ def test_a_few_new_rows_wait_for_the_interval_many_do_not(signer: signing.Signer
     assert sizes() == [1, 5, 10]
 
 
-def test_two_who_make_the_same_checkpoint_make_one(signer: signing.Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_who_make_the_same_checkpoint_make_one(
+    signer: signing.StatementSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(3)
     store = checkpoints._store
 
@@ -169,7 +171,7 @@ def test_two_who_make_the_same_checkpoint_make_one(signer: signing.Signer, monke
     ],
 )
 def test_the_database_refuses_to_change_what_was_signed(
-    statement: str, signer: signing.Signer, settings: Settings
+    statement: str, signer: signing.StatementSigner, settings: Settings
 ) -> None:
     from tests.keycast.audit.test_cutting import cut_now
 
@@ -186,7 +188,7 @@ def test_the_database_refuses_to_change_what_was_signed(
 
 
 def test_the_file_gets_each_checkpoint_once_and_a_proof_that_it_only_grew(
-    signer: signing.Signer, outside: Path
+    signer: signing.StatementSigner, outside: Path
 ) -> None:
     write(12)
     jobs.sign_checkpoints()
@@ -198,7 +200,9 @@ def test_the_file_gets_each_checkpoint_once_and_a_proof_that_it_only_grew(
     assert command("verify_audit", "--checkpoints", str(outside))[0] == 0
 
 
-def test_a_file_that_takes_nothing_loses_nothing(signer: signing.Signer, settings: Settings, outside: Path) -> None:
+def test_a_file_that_takes_nothing_loses_nothing(
+    signer: signing.StatementSigner, settings: Settings, outside: Path
+) -> None:
     write(12)
     settings.AUDIT_CHECKPOINT_FILE = "/dev/full"
     jobs.sign_checkpoints()
@@ -210,14 +214,14 @@ def test_a_file_that_takes_nothing_loses_nothing(signer: signing.Signer, setting
     assert len(list(publishing.read_lines(outside))) == 3
 
 
-def test_a_line_that_a_crash_cut_short_spoils_no_other(signer: signing.Signer, outside: Path) -> None:
+def test_a_line_that_a_crash_cut_short_spoils_no_other(signer: signing.StatementSigner, outside: Path) -> None:
     write(5)
     outside.write_text('{"checkpoint": {"cha')
     jobs.sign_checkpoints()
     assert [line["checkpoint"]["size"] for line in publishing.read_lines(outside)] == [5]
 
 
-def test_the_log_carries_them_too(signer: signing.Signer, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_carries_them_too(signer: signing.StatementSigner, caplog: pytest.LogCaptureFixture) -> None:
     write(5)
     with caplog.at_level("INFO"):
         jobs.sign_checkpoints()
@@ -241,7 +245,7 @@ FORGERIES: dict[str, tuple[Callable[[], None], list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_the_file_shows_what_is_right_in_itself(forgery: str, signer: signing.Signer, outside: Path) -> None:
+def test_the_file_shows_what_is_right_in_itself(forgery: str, signer: signing.StatementSigner, outside: Path) -> None:
     act, inside, with_file = FORGERIES[forgery]
     write(12)
     jobs.sign_checkpoints()
@@ -251,7 +255,7 @@ def test_the_file_shows_what_is_right_in_itself(forgery: str, signer: signing.Si
     assert faults("--checkpoints", str(outside)) == with_file
 
 
-def test_an_older_database_is_named(signer: signing.Signer, outside: Path) -> None:
+def test_an_older_database_is_named(signer: signing.StatementSigner, outside: Path) -> None:
     """The restore of a dump: everything is as it once was, checkpoints included."""
     write(7)
     jobs.sign_checkpoints()
@@ -274,7 +278,7 @@ def test_an_older_database_is_named(signer: signing.Signer, outside: Path) -> No
     ],
 )
 def test_a_checkpoint_that_was_forged_or_removed_is_named(
-    statement: str, problem: str, signer: signing.Signer, outside: Path
+    statement: str, problem: str, signer: signing.StatementSigner, outside: Path
 ) -> None:
     write(12)
     jobs.sign_checkpoints()
@@ -282,18 +286,20 @@ def test_a_checkpoint_that_was_forged_or_removed_is_named(
     assert faults() == [problem]
 
 
-def test_a_file_signed_by_a_strangers_key_is_believed_in_nothing(signer: signing.Signer, outside: Path) -> None:
+def test_a_file_signed_by_a_strangers_key_is_believed_in_nothing(
+    signer: signing.StatementSigner, outside: Path
+) -> None:
     write(5)
     jobs.sign_checkpoints()
     found = published_statements.read(
-        publishing.read_lines(outside), Keyring([signing.LocalSigner.from_text(OTHER_KEY).public_key])
+        publishing.read_lines(outside), Keyring([signing.LocalStatementSigner.from_text(OTHER_KEY).public_key])
     )
     assert found.chains == {}
     assert "not trusted" in found.doubts[0].detail
 
 
 @pytest.mark.parametrize("field", ["chain", "number", "size", "root", "head", "previous", "at", "key", "signature"])
-def test_every_field_of_a_line_is_signed(field: str, signer: signing.Signer, outside: Path) -> None:
+def test_every_field_of_a_line_is_signed(field: str, signer: signing.StatementSigner, outside: Path) -> None:
     write(5)
     jobs.sign_checkpoints()
     (line,) = publishing.read_lines(outside)
@@ -304,7 +310,7 @@ def test_every_field_of_a_line_is_signed(field: str, signer: signing.Signer, out
     assert len(found.doubts) == 1
 
 
-def test_a_line_left_out_of_the_file_is_missed(signer: signing.Signer, outside: Path) -> None:
+def test_a_line_left_out_of_the_file_is_missed(signer: signing.StatementSigner, outside: Path) -> None:
     write(12)
     jobs.sign_checkpoints()
     first, _, third = publishing.read_lines(outside)
@@ -313,14 +319,14 @@ def test_a_line_left_out_of_the_file_is_missed(signer: signing.Signer, outside: 
 
 
 @pytest.mark.parametrize("text", ["", "[]\n", '"x"\n', '{"checkpoint": 3}\n', '{"checkpoint": {"chain": "x"}}\n'])
-def test_a_file_of_anything_else_is_no_proof(text: str, signer: signing.Signer, outside: Path) -> None:
+def test_a_file_of_anything_else_is_no_proof(text: str, signer: signing.StatementSigner, outside: Path) -> None:
     outside.write_text(text)
     found = published_statements.read(publishing.read_lines(outside), Keyring([signer.public_key]))
     assert found.count == 0
 
 
 def test_a_public_key_can_be_given_where_the_server_has_none(
-    signer: signing.Signer, outside: Path, settings: Settings
+    signer: signing.StatementSigner, outside: Path, settings: Settings
 ) -> None:
     write(5)
     jobs.sign_checkpoints()
@@ -337,12 +343,12 @@ def test_a_fresh_key_is_kept_from_others_and_never_overwritten(tmp_path: Path) -
     text = command("generate_checkpoint_key", "--path", str(path))[1]
     assert os.stat(path).st_mode & 0o777 == 0o600
     assert path.read_text().strip().removeprefix("ed25519:") not in text
-    signing.LocalSigner.from_text(path.read_text())
+    signing.LocalStatementSigner.from_text(path.read_text())
     with pytest.raises(CommandError):
         command("generate_checkpoint_key", "--path", str(path))
 
 
-def test_a_row_costs_no_statement_more(signer: signing.Signer) -> None:
+def test_a_row_costs_no_statement_more(signer: signing.StatementSigner) -> None:
     """Checkpoints are a job's business: the hot path has the statements that it had."""
     from django.test.utils import CaptureQueriesContext
 

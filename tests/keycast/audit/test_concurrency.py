@@ -12,10 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from django.db import connection, transaction
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import append, verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.paths import ROOT
 
 CHAINS = ["a" * 32, "b" * 32, "c" * 32]
@@ -24,8 +24,8 @@ WRITERS, ROUNDS = 6, 12
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def entries(chains: list[str], writer: str) -> list[Entry]:
-    return [Entry(chain, Tag.KEY_CREATED, Outcome.OK, Actor.system(writer)) for chain in chains]
+def entries(chains: list[str], writer: str) -> list[AuditEntry]:
+    return [AuditEntry(chain, AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system(writer)) for chain in chains]
 
 
 def write_rounds(writer: int, rounds: int = ROUNDS) -> None:

@@ -18,7 +18,7 @@ from keycast.audit.entries import Actor
 from keycast.audit.errors import ChainBroken, NoCheckpointKey, RetentionTooShort
 from keycast.audit.models import AuditCut, AuditRow
 from keycast.audit.services import verify
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from tests.keycast.audit.conftest import OTHER_KEY, tamper, write
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +26,7 @@ ACTOR = Actor.command("test")
 LATER = 40 * 24 * 3600
 
 
-def later(settings: Settings) -> cutting.Plan:
+def later(settings: Settings) -> cutting.CutPlan:
     settings.AUDIT_RETENTION_DAYS = 30
     found = cutting.plan("platform", time.time() + LATER)
     assert found is not None
@@ -42,26 +42,26 @@ def numbers() -> list[int]:
     return list(AuditRow.objects.filter(chain="platform").order_by("sequence").values_list("sequence", flat=True))
 
 
-def test_nothing_is_cut_unless_it_is_asked_for(signer: signing.Signer) -> None:
+def test_nothing_is_cut_unless_it_is_asked_for(signer: signing.StatementSigner) -> None:
     write(12)
     jobs.sign_checkpoints()
     assert cutting.plan("platform", time.time() + 1000 * LATER) is None
 
 
-def test_young_rows_stay(signer: signing.Signer, settings: Settings) -> None:
+def test_young_rows_stay(signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     settings.AUDIT_RETENTION_DAYS = 30
     assert cutting.plan("platform") is None
 
 
-def test_rows_that_no_checkpoint_covers_stay(signer: signing.Signer, settings: Settings) -> None:
+def test_rows_that_no_checkpoint_covers_stay(signer: signing.StatementSigner, settings: Settings) -> None:
     settings.AUDIT_RETENTION_DAYS = 30
     write(12)
     assert cutting.plan("platform", time.time() + LATER) is None
 
 
-def test_without_a_key_nothing_is_cut(signer: signing.Signer, settings: Settings) -> None:
+def test_without_a_key_nothing_is_cut(signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     with pytest.raises(NoCheckpointKey):
@@ -69,7 +69,7 @@ def test_without_a_key_nothing_is_cut(signer: signing.Signer, settings: Settings
     assert len(numbers()) == 12
 
 
-def test_a_chain_that_is_broken_is_kept_as_evidence(signer: signing.Signer, settings: Settings) -> None:
+def test_a_chain_that_is_broken_is_kept_as_evidence(signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     tamper("UPDATE audit_auditrow SET data = '{}' WHERE sequence = 3")
@@ -79,7 +79,7 @@ def test_a_chain_that_is_broken_is_kept_as_evidence(signer: signing.Signer, sett
 
 
 def test_a_cut_that_cannot_be_carried_outside_removes_nothing(
-    signer: signing.Signer, settings: Settings, outside: Path
+    signer: signing.StatementSigner, settings: Settings, outside: Path
 ) -> None:
     write(12)
     jobs.sign_checkpoints()
@@ -92,7 +92,7 @@ def test_a_cut_that_cannot_be_carried_outside_removes_nothing(
 
 
 @pytest.mark.parametrize("statement", ["DELETE FROM audit_auditrow", "DELETE FROM audit_auditrow WHERE sequence = 13"])
-def test_above_a_cut_no_row_can_be_deleted(statement: str, signer: signing.Signer, settings: Settings) -> None:
+def test_above_a_cut_no_row_can_be_deleted(statement: str, signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     cut_now(settings)
@@ -102,14 +102,14 @@ def test_above_a_cut_no_row_can_be_deleted(statement: str, signer: signing.Signe
 
 
 def test_what_a_cut_leaves_is_intact_and_says_who_and_why(
-    signer: signing.Signer, settings: Settings, outside: Path
+    signer: signing.StatementSigner, settings: Settings, outside: Path
 ) -> None:
     write(12)
     jobs.sign_checkpoints()
     cut = cut_now(settings)
     assert (cut.first, cut.through, cut.count, cut.actor, cut.reason) == (1, 12, 12, "manage.py test", "a test")
     assert numbers() == [13]
-    assert AuditRow.objects.get(sequence=13).tag == Tag.AUDIT_CUT
+    assert AuditRow.objects.get(sequence=13).tag == AuditTag.AUDIT_CUT
     write(4)
     checkpoints.make_all("platform", signer)
     jobs.sign_checkpoints()
@@ -122,7 +122,7 @@ def test_what_a_cut_leaves_is_intact_and_says_who_and_why(
     assert "intact" in out.getvalue()
 
 
-def test_one_cut_follows_another(signer: signing.Signer, settings: Settings) -> None:
+def test_one_cut_follows_another(signer: signing.StatementSigner, settings: Settings) -> None:
     for _ in range(3):
         write(6)
         checkpoints.make_all("platform", signer)
@@ -131,16 +131,16 @@ def test_one_cut_follows_another(signer: signing.Signer, settings: Settings) -> 
     assert verify("platform").is_intact
 
 
-def test_a_cut_that_somebody_else_signed_is_named(signer: signing.Signer, settings: Settings) -> None:
+def test_a_cut_that_somebody_else_signed_is_named(signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     wanted = later(settings)
-    cutting._sign(ACTOR, wanted, "covering up", signing.LocalSigner.from_text(OTHER_KEY))
+    cutting._sign(ACTOR, wanted, "covering up", signing.LocalStatementSigner.from_text(OTHER_KEY))
     AuditRow.objects.filter(sequence__lte=12)._raw_delete("default")
     assert [fault.problem for fault in verify("platform").faults] == ["cut-forged"]
 
 
-def test_a_cut_that_was_changed_is_named(signer: signing.Signer, settings: Settings) -> None:
+def test_a_cut_that_was_changed_is_named(signer: signing.StatementSigner, settings: Settings) -> None:
     write(10)
     jobs.sign_checkpoints()
     cut_now(settings)
@@ -150,7 +150,7 @@ def test_a_cut_that_was_changed_is_named(signer: signing.Signer, settings: Setti
     assert [fault.problem for fault in verify("platform").faults] == ["cut-forged"]
 
 
-def test_a_kill_between_signing_and_removing_costs_nothing(signer: signing.Signer, settings: Settings) -> None:
+def test_a_kill_between_signing_and_removing_costs_nothing(signer: signing.StatementSigner, settings: Settings) -> None:
     write(12)
     jobs.sign_checkpoints()
     cutting._sign(ACTOR, later(settings), "retention", signer)
@@ -162,7 +162,9 @@ def test_a_kill_between_signing_and_removing_costs_nothing(signer: signing.Signe
     assert verify("platform").is_intact
 
 
-def test_a_dry_run_removes_nothing(signer: signing.Signer, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dry_run_removes_nothing(
+    signer: signing.StatementSigner, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(12)
     jobs.sign_checkpoints()
     settings.AUDIT_RETENTION_DAYS = 30
@@ -188,4 +190,4 @@ def test_a_tenant_may_keep_rows_longer_never_shorter(settings: Settings) -> None
     call_command("cut_audit", "--chain", "a" * 32, "--set-days", "90", stdout=io.StringIO())
     assert cutting.days_of("a" * 32) == 90
     assert cutting.days_of("platform") == 30
-    assert AuditRow.objects.get().tag == Tag.AUDIT_RETENTION_CHANGED
+    assert AuditRow.objects.get().tag == AuditTag.AUDIT_RETENTION_CHANGED

@@ -20,16 +20,16 @@ from pytest_django import Settings
 
 from keycast.audit import checkpoints, exporting, jobs, signing
 from keycast.audit.models import AuditRow
-from keycast.audit.offline import ExportError, Findings, check
-from keycast.audit.selectors import Filters
+from keycast.audit.offline import ExportError, ExportSummary, check
+from keycast.audit.selectors import AuditFilters
 from keycast.audit.statements import Keyring
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.keycast.audit.conftest import KEY, OTHER_KEY, tamper, write
 from tests.keycast.audit.test_cutting import cut_now
 from tests.paths import ROOT
 
 pytestmark = pytest.mark.django_db
-PUBLIC = base64.b64encode(signing.LocalSigner.from_text(KEY).public_key).decode()
+PUBLIC = base64.b64encode(signing.LocalStatementSigner.from_text(KEY).public_key).decode()
 APP = "d" * 32
 
 
@@ -39,14 +39,14 @@ def populate() -> None:
         write(1, connection_id=APP if number % 3 == 0 else "", request_id=["", "Zoë \u2028", '"\\\n\t\x7f'][number % 3])
 
 
-def export(filters: Filters | None = None) -> list[bytes]:
-    found = filters or Filters()
+def export(filters: AuditFilters | None = None) -> list[bytes]:
+    found = filters or AuditFilters()
     lines = exporting.lines("platform", found, exporting.range_of("platform", found))
     return [line.encode() for line in lines]
 
 
-def checked(lines: list[bytes]) -> Findings:
-    return check(lines, Keyring([signing.LocalSigner.from_text(KEY).public_key]))
+def checked(lines: list[bytes]) -> ExportSummary:
+    return check(lines, Keyring([signing.LocalStatementSigner.from_text(KEY).public_key]))
 
 
 def sealed(lines: list[dict[str, Any]]) -> list[bytes]:
@@ -100,7 +100,7 @@ FORGERIES: dict[str, Forgery] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_an_export_that_was_changed_is_refused(forgery: str, signer: signing.Signer) -> None:
+def test_an_export_that_was_changed_is_refused(forgery: str, signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     lines = [json.loads(line) for line in export()]
@@ -111,14 +111,14 @@ def test_an_export_that_was_changed_is_refused(forgery: str, signer: signing.Sig
 
 
 @pytest.mark.parametrize("cut", [1, 2, 9])
-def test_an_export_that_was_cut_short_is_refused(cut: int, signer: signing.Signer) -> None:
+def test_an_export_that_was_cut_short_is_refused(cut: int, signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     with pytest.raises(ExportError, match="stops"):
         checked(export()[:-cut])
 
 
-def test_an_export_with_something_behind_its_end_is_refused(signer: signing.Signer) -> None:
+def test_an_export_with_something_behind_its_end_is_refused(signer: signing.StatementSigner) -> None:
     populate()
     with pytest.raises(ExportError, match="follows"):
         checked([*export(), b"{}\n"])
@@ -130,20 +130,20 @@ def test_what_is_no_export_is_refused(raw: bytes) -> None:
         checked([raw])
 
 
-def test_a_strangers_key_proves_nothing(signer: signing.Signer) -> None:
+def test_a_strangers_key_proves_nothing(signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     with pytest.raises(ExportError, match="not trusted"):
-        check(export(), Keyring([signing.LocalSigner.from_text(OTHER_KEY).public_key]))
+        check(export(), Keyring([signing.LocalStatementSigner.from_text(OTHER_KEY).public_key]))
 
 
-def test_rows_that_no_checkpoint_covers_are_counted(signer: signing.Signer) -> None:
+def test_rows_that_no_checkpoint_covers_are_counted(signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     write(4)
     found = checked(export())
     assert (found.rows, found.unsigned) == (27, 4)
-    assert checked(export(Filters(connection_id=APP))).unsigned == 0
+    assert checked(export(AuditFilters(connection_id=APP))).unsigned == 0
 
 
 def test_without_any_checkpoint_nothing_is_proven(settings: Settings) -> None:
@@ -153,7 +153,7 @@ def test_without_any_checkpoint_nothing_is_proven(settings: Settings) -> None:
     assert checked(export()).unsigned == 23
 
 
-def test_a_whole_chain_is_proven_without_a_gap(signer: signing.Signer) -> None:
+def test_a_whole_chain_is_proven_without_a_gap(signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     found = checked(export())
@@ -163,14 +163,14 @@ def test_a_whole_chain_is_proven_without_a_gap(signer: signing.Signer) -> None:
 @pytest.mark.parametrize(
     "filters",
     [
-        Filters(connection_id=APP),
-        Filters(outcomes=[Outcome.OK], connection_id=APP),
-        Filters(tags=[Tag.KEY_CREATED]),
-        Filters(tags=[Tag.KEY_DESTROYED]),
-        Filters(actor_id="test"),
+        AuditFilters(connection_id=APP),
+        AuditFilters(outcomes=[AuditOutcome.OK], connection_id=APP),
+        AuditFilters(tags=[AuditTag.KEY_CREATED]),
+        AuditFilters(tags=[AuditTag.KEY_DESTROYED]),
+        AuditFilters(actor_id="test"),
     ],
 )
-def test_chosen_rows_are_proven_one_by_one(filters: Filters, signer: signing.Signer) -> None:
+def test_chosen_rows_are_proven_one_by_one(filters: AuditFilters, signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     found = checked(export(filters))
@@ -179,16 +179,16 @@ def test_chosen_rows_are_proven_one_by_one(filters: Filters, signer: signing.Sig
     assert not found.is_complete
 
 
-def test_a_part_of_a_chain_is_proven(signer: signing.Signer) -> None:
+def test_a_part_of_a_chain_is_proven(signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     for first, last in ((1, 3), (4, 12), (7, 7), (23, 23), (6, 10)):
-        lines = exporting.lines("platform", Filters(), exporting.Range(first, last))
+        lines = exporting.lines("platform", AuditFilters(), exporting.ExportRange(first, last))
         found = checked([line.encode() for line in lines])
         assert (found.rows, found.first, found.last, found.unsigned) == (last - first + 1, first, last, 0)
 
 
-def test_rows_behind_a_cut_are_proven_still(signer: signing.Signer, settings: Settings) -> None:
+def test_rows_behind_a_cut_are_proven_still(signer: signing.StatementSigner, settings: Settings) -> None:
     populate()
     jobs.sign_checkpoints()
     cut_now(settings)
@@ -198,7 +198,7 @@ def test_rows_behind_a_cut_are_proven_still(signer: signing.Signer, settings: Se
     assert (found.first, found.unsigned) == (24, 0)
 
 
-def test_a_database_that_was_tampered_with_exports_what_fails(signer: signing.Signer) -> None:
+def test_a_database_that_was_tampered_with_exports_what_fails(signer: signing.StatementSigner) -> None:
     populate()
     jobs.sign_checkpoints()
     tamper("UPDATE audit_auditrow SET actor_label = 'x' WHERE sequence = 8")
@@ -207,7 +207,7 @@ def test_a_database_that_was_tampered_with_exports_what_fails(signer: signing.Si
 
 
 def test_an_export_takes_few_queries_and_reads_page_by_page(
-    signer: signing.Signer, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
+    signer: signing.StatementSigner, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
 ) -> None:
     populate()
     jobs.sign_checkpoints()
@@ -228,7 +228,7 @@ def run(*arguments: str) -> tuple[int, str]:
 
 
 @pytest.fixture
-def exported(signer: signing.Signer, tmp_path: Path) -> Path:
+def exported(signer: signing.StatementSigner, tmp_path: Path) -> Path:
     populate()
     path = tmp_path / "export.jsonl"
     assert run("export_audit", "--platform", "--output", str(path), "--reason", "a test")[0] == 0
@@ -243,7 +243,7 @@ def test_the_command_never_overwrites_and_refuses_strangers(exported: Path) -> N
 
 
 def test_taking_the_log_out_is_recorded_in_it(exported: Path) -> None:
-    row = AuditRow.objects.get(tag=Tag.AUDIT_EXPORTED)
+    row = AuditRow.objects.get(tag=AuditTag.AUDIT_EXPORTED)
     assert "a test" in row.data
     assert oct(exported.stat().st_mode)[-3:] == "600"
 

@@ -10,12 +10,12 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import DatabaseError, connection, transaction
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.services import append
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
-ENTRY = Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test"))
+ENTRY = AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test"))
 
 
 def grants(role: str) -> str:

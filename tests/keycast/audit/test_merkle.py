@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from keycast.audit.merkle import EMPTY, Frontier, Stretch, is_consistent, is_included
+from keycast.audit.merkle import EMPTY, Frontier, PartialTree, is_consistent, is_included
 
 ROWS = [hashlib.sha256(bytes([number])).digest() for number in range(40)]
 
@@ -48,7 +48,7 @@ def test_every_growing_tree_has_the_root_of_the_definition(size: int) -> None:
 def test_a_proof_of_inclusion_holds_for_its_leaf_tree_and_place_alone(size: int) -> None:
     root = defined(ROWS[:size])
     for before in {0, size // 3, size // 2, size - 1}:
-        stretch = Stretch(frontier(before), ROWS[before:size])
+        stretch = PartialTree(frontier(before), ROWS[before:size])
         for index in range(before, size):
             path = stretch.inclusion(index)
             assert is_included(ROWS[index], index, size, path, root)
@@ -59,7 +59,7 @@ def test_a_proof_of_inclusion_holds_for_its_leaf_tree_and_place_alone(size: int)
 
 
 def test_what_lies_before_a_stretch_cannot_be_proven_from_it() -> None:
-    stretch = Stretch(frontier(5), ROWS[5:9])
+    stretch = PartialTree(frontier(5), ROWS[5:9])
     for index in (4, 9, -1):
         with pytest.raises(ValueError, match="leaf"):
             stretch.inclusion(index)
@@ -69,7 +69,7 @@ def test_what_lies_before_a_stretch_cannot_be_proven_from_it() -> None:
 def test_a_proof_of_consistency_holds_for_beginnings_alone(size: int) -> None:
     new = (size, defined(ROWS[:size]))
     for before in range(size + 1):
-        path = Stretch(frontier(before), ROWS[before:size]).consistency()
+        path = PartialTree(frontier(before), ROWS[before:size]).consistency()
         assert is_consistent((before, defined(ROWS[:before])), new, path)
         if 0 < before < size:
             assert not is_consistent((before, defined(ROWS[1 : before + 1])), new, path)

@@ -13,12 +13,12 @@ from django.test.utils import CaptureQueriesContext
 
 from keycast.audit import writer
 from keycast.audit.descriptions import outcome_word, sentence
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.selectors import (
+    AuditFilters,
+    AuditPage,
     BadCursor,
-    Filters,
-    Page,
     life_of_key,
     page,
     page_of_all_chains,
@@ -26,7 +26,7 @@ from keycast.audit.selectors import (
     page_of_person,
 )
 from keycast.audit.services import append
-from keycast.audit.tags import Outcome, Tag, of_method
+from keycast.audit.tags import AuditOutcome, AuditTag, of_method
 
 pytestmark = pytest.mark.django_db
 MINE, THEIRS = "a" * 32, "b" * 32
@@ -34,13 +34,15 @@ KEY, APP = "c" * 32, "d" * 32
 CLIENT = Actor.client("f" * 64, "An app")
 
 
-def write(*entries: Entry, at: int = 1_764_000_000) -> None:
+def write(*entries: AuditEntry, at: int = 1_764_000_000) -> None:
     with mock.patch.object(writer.time, "time_ns", return_value=at * 10**9), connection.cursor() as cursor:
         append(cursor, entries)
 
 
-def entry(chain: str = MINE, tag: Tag = Tag.SIGN_EVENT, outcome: Outcome = Outcome.OK, **fields: object) -> Entry:
-    return Entry(chain, tag, outcome, CLIENT, **fields)  # type: ignore[arg-type]
+def entry(
+    chain: str = MINE, tag: AuditTag = AuditTag.SIGN_EVENT, outcome: AuditOutcome = AuditOutcome.OK, **fields: object
+) -> AuditEntry:
+    return AuditEntry(chain, tag, outcome, CLIENT, **fields)  # type: ignore[arg-type]
 
 
 def numbers(**arguments: object) -> list[int]:
@@ -72,7 +74,7 @@ def test_another_tenants_rows_are_never_found() -> None:
 def test_pages_follow_each_other_without_gap_or_overlap(kind: str) -> None:
     for second in range(3):  # several rows share a moment
         write(*[entry(data={"n": 5 * second + n}, key_id=KEY) for n in range(5)], at=1_764_000_000 + second)
-    ask: dict[str, Callable[[str], Page]] = {
+    ask: dict[str, Callable[[str], AuditPage]] = {
         "chain": lambda cursor: page(chain=MINE, cursor=cursor, limit=2),
         "key": lambda cursor: page_of_key(chain=MINE, key_id=KEY, cursor=cursor, limit=2),
         "all": lambda cursor: page_of_all_chains(cursor=cursor, limit=2),
@@ -97,13 +99,13 @@ def test_a_page_is_one_query_and_bounded() -> None:
     assert len(queries) == 2
 
 
-def shown(found: Page) -> list[int]:
+def shown(found: AuditPage) -> list[int]:
     return [line.data["n"] for line in found.lines]
 
 
 def test_a_keys_page_has_its_results_and_changes_without_intents() -> None:
-    write(entry(data={"n": 1}, key_id=KEY, tag=Tag.KEY_CREATED))
-    write(entry(data={"n": 2}, key_id=KEY, connection_id=APP, request_id="e" * 64, outcome=Outcome.INTENT))
+    write(entry(data={"n": 1}, key_id=KEY, tag=AuditTag.KEY_CREATED))
+    write(entry(data={"n": 2}, key_id=KEY, connection_id=APP, request_id="e" * 64, outcome=AuditOutcome.INTENT))
     write(entry(data={"n": 3}, key_id=KEY, connection_id=APP, request_id="e" * 64))
     write(entry(data={"n": 4}, key_id="0" * 32))
     assert shown(page_of_key(chain=MINE, key_id=KEY)) == [3, 1]
@@ -121,14 +123,14 @@ def moment(second: int) -> datetime.datetime:
 
 def test_filters_narrow_by_tag_outcome_actor_request_and_time() -> None:
     write(entry(data={"n": 1}), at=100)
-    write(entry(data={"n": 2}, outcome=Outcome.DENIED), at=200)
-    write(entry(data={"n": 3}, tag=Tag.PING, request_id="e" * 64), at=300)
-    assert numbers(filters=Filters(tags=[Tag.PING])) == [3]
-    assert numbers(filters=Filters(outcomes=[Outcome.DENIED, Outcome.FAILED])) == [2]
-    assert numbers(filters=Filters(actor_id="f" * 64)) == [3, 2, 1]
-    assert numbers(filters=Filters(actor_id="0" * 64)) == []
-    assert numbers(filters=Filters(request_id="e" * 64)) == [3]
-    assert numbers(filters=Filters(since=moment(200), until=moment(300))) == [2]
+    write(entry(data={"n": 2}, outcome=AuditOutcome.DENIED), at=200)
+    write(entry(data={"n": 3}, tag=AuditTag.PING, request_id="e" * 64), at=300)
+    assert numbers(filters=AuditFilters(tags=[AuditTag.PING])) == [3]
+    assert numbers(filters=AuditFilters(outcomes=[AuditOutcome.DENIED, AuditOutcome.FAILED])) == [2]
+    assert numbers(filters=AuditFilters(actor_id="f" * 64)) == [3, 2, 1]
+    assert numbers(filters=AuditFilters(actor_id="0" * 64)) == []
+    assert numbers(filters=AuditFilters(request_id="e" * 64)) == [3]
+    assert numbers(filters=AuditFilters(since=moment(200), until=moment(300))) == [2]
 
 
 def test_a_time_range_is_found_in_a_long_chain_even_if_the_clock_was_set_back_in_it() -> None:
@@ -137,14 +139,14 @@ def test_a_time_range_is_found_in_a_long_chain_even_if_the_clock_was_set_back_in
         write(entry(data={"n": hour}), at=hour * 3600 + 1_000_000)
     for since in hours:
         for until in hours:
-            filters = Filters(since=moment(since * 3600 + 1_000_000), until=moment(until * 3600 + 1_000_000))
+            filters = AuditFilters(since=moment(since * 3600 + 1_000_000), until=moment(until * 3600 + 1_000_000))
             assert numbers(filters=filters) == [hour for hour in reversed(hours) if since <= hour < until]
 
 
 @pytest.mark.parametrize(
     "rows",
     [
-        AuditRow.objects.filter(chain=MINE, key_id=KEY).exclude(outcome=Outcome.INTENT).order_by("-id"),
+        AuditRow.objects.filter(chain=MINE, key_id=KEY).exclude(outcome=AuditOutcome.INTENT).order_by("-id"),
         AuditRow.objects.filter(chain=MINE, actor_id=KEY, request_id="").order_by("-id"),
         AuditRow.objects.filter(chain=MINE, sequence__lt=9).order_by("-sequence"),
     ],
@@ -158,9 +160,11 @@ def test_every_page_has_an_index_on_sqlite(rows: QuerySet[AuditRow]) -> None:
 
 
 def test_the_life_of_a_key_leaves_its_use_out_and_has_an_index() -> None:
-    write(entry(tag=Tag.KEY_CREATED, key_id=KEY), entry(key_id=KEY, request_id="e" * 64), entry(THEIRS, key_id=KEY))
+    write(
+        entry(tag=AuditTag.KEY_CREATED, key_id=KEY), entry(key_id=KEY, request_id="e" * 64), entry(THEIRS, key_id=KEY)
+    )
     with CaptureQueriesContext(connection) as captured:
-        assert [line.tag for line in life_of_key(chain=MINE, key_id=KEY).lines] == [Tag.KEY_CREATED]
+        assert [line.tag for line in life_of_key(chain=MINE, key_id=KEY).lines] == [AuditTag.KEY_CREATED]
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")
@@ -182,19 +186,19 @@ def test_staff_read_all_chains_newest_first() -> None:
     assert [line.chain for line in page_of_all_chains(cursor=first.next_cursor).lines] == [MINE]
 
 
-@pytest.mark.parametrize("tag", Tag)
-def test_every_tag_fits_its_column_and_has_a_sentence(tag: Tag) -> None:
+@pytest.mark.parametrize("tag", AuditTag)
+def test_every_tag_fits_its_column_and_has_a_sentence(tag: AuditTag) -> None:
     assert len(tag) <= 48
     assert sentence(tag) != tag
 
 
-@pytest.mark.parametrize("outcome", Outcome)
-def test_every_outcome_has_its_word(outcome: Outcome) -> None:
+@pytest.mark.parametrize("outcome", AuditOutcome)
+def test_every_outcome_has_its_word(outcome: AuditOutcome) -> None:
     assert outcome_word(outcome)
 
 
 def test_unknown_tags_and_methods_stand_for_themselves() -> None:
     assert sentence("newer:thing:done") == "newer:thing:done"
     assert outcome_word("newer") == "newer"
-    assert of_method("nip44_decrypt") is Tag.NIP44_DECRYPT
-    assert of_method("format_disk") is Tag.UNKNOWN_METHOD
+    assert of_method("nip44_decrypt") is AuditTag.NIP44_DECRYPT
+    assert of_method("format_disk") is AuditTag.UNKNOWN_METHOD

@@ -7,10 +7,10 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
 from keycast.audit import triggers
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 FORBIDDEN = [
     "UPDATE audit_auditrow SET actor_label = 'somebody else'",
@@ -41,7 +41,7 @@ def written() -> tuple[object, ...]:
 @pytest.mark.parametrize("statement", range(len(FORBIDDEN) + 3))
 def test_history_cannot_be_changed(statement: int) -> None:
     for _ in range(2):
-        record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
+        record(AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test")))
     before = written()
     statements = FORBIDDEN_ON[connection.vendor]
     sql = statements[min(statement, len(statements) - 1)]
@@ -63,7 +63,7 @@ def test_every_trigger_is_missed_when_it_is_gone_or_switched_off() -> None:
 
 @pytest.mark.django_db
 def test_the_orm_cannot_change_history_either() -> None:
-    record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
+    record(AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test")))
     with pytest.raises(DatabaseError), transaction.atomic():
         AuditRow.objects.all().delete()
     with pytest.raises(DatabaseError), transaction.atomic():
@@ -82,4 +82,4 @@ def test_the_suite_can_flush_and_the_triggers_are_back_afterwards() -> None:
 
 @transaction.atomic
 def record_one() -> None:
-    record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
+    record(AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test")))

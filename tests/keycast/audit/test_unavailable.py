@@ -16,16 +16,16 @@ from pytest_django import Settings
 
 from keycast.audit import checkpoints, jobs, signing, verification_runs
 from keycast.audit import health as audit_log
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditCheckpoint, AuditRow, AuditVerification
 from keycast.audit.services import record, verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.keycast.audit.conftest import write
 from tests.keycast.audit.test_grants import grants
 from tests.paths import ROOT
 
-ENTRY = Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test"))
+ENTRY = AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test"))
 
 FULL_DISK = """
     import resource, signal
@@ -121,7 +121,9 @@ def test_a_full_disk_is_seen_before_it_is_met(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.django_db
-def test_a_late_checkpoint_is_told_and_stops_nothing(signer: signing.Signer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_late_checkpoint_is_told_and_stops_nothing(
+    signer: signing.StatementSigner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(3)
     found = audit_log.checkpoints_are_made()
     assert found is not None
@@ -139,7 +141,7 @@ def test_a_late_checkpoint_is_told_and_stops_nothing(signer: signing.Signer, mon
 
 @pytest.mark.django_db
 def test_a_file_that_takes_nothing_is_told(
-    signer: signing.Signer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    signer: signing.StatementSigner, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.AUDIT_CHECKPOINT_FILE = "/dev/full"
     write(3)

@@ -16,11 +16,11 @@ from django.db import connection
 from accounts.models import Tenant
 from keycast.audit import triggers, verification, writer
 from keycast.audit.chain import genesis, row_hash
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.reading import BODY
 from keycast.audit.services import append, chain_of, verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 pytestmark = pytest.mark.django_db
 ROWS = "audit_auditrow WHERE chain = 'platform' AND sequence"
@@ -34,7 +34,8 @@ def _small_pages() -> Iterator[None]:
 
 def write(count: int, chain: str = "platform") -> None:
     entries = [
-        Entry(chain, Tag.KEY_CREATED, Outcome.OK, Actor.system("test"), data={"n": number}) for number in range(count)
+        AuditEntry(chain, AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test"), data={"n": number})
+        for number in range(count)
     ]
     with connection.cursor() as cursor:
         append(cursor, entries)

@@ -12,17 +12,19 @@ from django.db.transaction import TransactionManagementError
 
 from keycast.audit import writer
 from keycast.audit.chain import genesis
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditChain, AuditRow
 from keycast.audit.services import append, chain_of, record, verify
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 
 ACTOR = Actor.system("test")
 
 
-def entry(chain: str = "platform", **fields: object) -> Entry:
-    return Entry(**{"chain": chain, "tag": Tag.KEY_CREATED, "outcome": Outcome.OK, "actor": ACTOR, **fields})  # type: ignore[arg-type]
+def entry(chain: str = "platform", **fields: object) -> AuditEntry:
+    return AuditEntry(
+        **{"chain": chain, "tag": AuditTag.KEY_CREATED, "outcome": AuditOutcome.OK, "actor": ACTOR, **fields}
+    )  # type: ignore[arg-type]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -92,8 +94,8 @@ def test_a_row_keeps_who_did_it_and_what_it_concerned() -> None:
     record(
         entry(
             chain_of(tenant),
-            tag=Tag.SIGN_EVENT,
-            outcome=Outcome.INTENT,
+            tag=AuditTag.SIGN_EVENT,
+            outcome=AuditOutcome.INTENT,
             actor=Actor.client("f" * 64, "An app"),
             key_id=key.hex,
             connection_id="c" * 32,

@@ -12,7 +12,7 @@ from keycast.base import service_status
 from keycast.base.service_status import pulse_of
 from keys.hsm.circuit_breaker import FAILURES, Breaker
 from keys.signing.cosigning.errors import CosignerUnavailable
-from keys.signing.wire.lines import Failures, Lines
+from keys.signing.wire.lines import ConnectionErrors, RequestConnections
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +51,10 @@ async def test_a_line_that_cannot_be_opened_is_a_failure_by_its_class_alone() ->
     async def refuse(loop: asyncio.AbstractEventLoop, frames: Callable[[], Any]) -> None:
         raise CosignerUnavailable("at /run/secret.sock")
 
-    failures = Failures(CosignerUnavailable, CosignerUnavailable)
-    lines: Lines[Any] = Lines(refuse, lambda message: b"", lambda frame: None, failures, 1, pulse_of("Co-signer"))
+    failures = ConnectionErrors(CosignerUnavailable, CosignerUnavailable)
+    lines: RequestConnections[Any] = RequestConnections(
+        refuse, lambda message: b"", lambda frame: None, failures, 1, pulse_of("Co-signer")
+    )
     with pytest.raises(CosignerUnavailable):
         await lines.ask(lambda number: None, 1.0)
     assert told("Co-signer")["error"] == "CosignerUnavailable"

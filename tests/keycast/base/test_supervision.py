@@ -13,7 +13,7 @@ from pytest_django import Settings
 
 from keycast.base import supervision
 from keycast.base.child_processes import ChildEnded, run_command
-from keycast.base.supervision import Service, Supervisor, pause_after
+from keycast.base.supervision import SupervisedService, Supervisor, pause_after
 from keycast.lifespan import Lifespan
 
 
@@ -37,7 +37,7 @@ async def test_a_service_that_fails_is_started_again() -> None:
             raise OSError("no")
         await stop.wait()
 
-    service = Service("flaky", fail_twice)
+    service = SupervisedService("flaky", fail_twice)
     supervisor = Supervisor([service])
     supervisor.start()
     await until(lambda: len(starts) == 3)
@@ -53,7 +53,7 @@ async def test_a_service_that_returns_unasked_counts_as_failed() -> None:
     async def give_up(stop: asyncio.Event) -> None:
         starts.append(1)
 
-    supervisor = Supervisor([Service("lazy", give_up)])
+    supervisor = Supervisor([SupervisedService("lazy", give_up)])
     supervisor.start()
     await until(lambda: len(starts) >= 2)
     await supervisor.stop()
@@ -69,7 +69,7 @@ async def test_the_failure_of_one_leaves_the_other_alone() -> None:
     async def broken(stop: asyncio.Event) -> None:
         raise ValueError("x")
 
-    supervisor = Supervisor([Service("steady", steady), Service("broken", broken)])
+    supervisor = Supervisor([SupervisedService("steady", steady), SupervisedService("broken", broken)])
     supervisor.start()
     await asyncio.sleep(0.05)
     assert ended == []
@@ -87,7 +87,7 @@ async def test_a_service_that_ignores_the_stop_is_cancelled_after_its_grace() ->
             cancelled.append(True)
             raise
 
-    supervisor = Supervisor([Service("deaf", deaf)], grace=0.05)
+    supervisor = Supervisor([SupervisedService("deaf", deaf)], grace=0.05)
     supervisor.start()
     await asyncio.sleep(0.01)
     async with asyncio.timeout(3):
@@ -115,7 +115,7 @@ async def test_the_lifespan_starts_and_stops_the_services() -> None:
     async def send(message: dict[str, str]) -> None:
         sent.append(message["type"])
 
-    task = asyncio.create_task(Lifespan([Service("one", service)])({"type": "lifespan"}, inbox.get, send))
+    task = asyncio.create_task(Lifespan([SupervisedService("one", service)])({"type": "lifespan"}, inbox.get, send))
     await inbox.put({"type": "lifespan.startup"})
     await until(lambda: ran == ["started"])
     await inbox.put({"type": "lifespan.shutdown"})

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 
-from keycast.base.versions import BOUNDS, Bound, as_numbers, outside, problems
+from keycast.base.versions import BOUNDS, VersionRange, as_numbers, outside, problems
 
 
 def test_what_is_installed_is_within_bounds() -> None:
@@ -18,7 +18,7 @@ def test_what_is_installed_is_within_bounds() -> None:
     [("1.9", True), ("1.10", False), ("1.10.1", False), ("2", True), ("2.0rc1", True), ("1.10rc1", False)],
 )
 def test_versions_compare_as_numbers(installed: str, is_outside: bool) -> None:
-    bound = Bound("thing", "1.10", "why", below="2")
+    bound = VersionRange("thing", "1.10", "why", below="2")
     assert bool(outside(bound, lambda _: installed)) is is_outside
 
 
@@ -27,8 +27,8 @@ def missing(_: str) -> str:
 
 
 def test_a_missing_library_is_outside_unless_optional() -> None:
-    assert outside(Bound("thing", "1", "why"), missing)
-    assert outside(Bound("thing", "1", "why", optional=True), missing) is None
+    assert outside(VersionRange("thing", "1", "why"), missing)
+    assert outside(VersionRange("thing", "1", "why", optional=True), missing) is None
 
 
 def test_redis_8_is_refused() -> None:

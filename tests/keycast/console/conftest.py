@@ -17,9 +17,9 @@ from pytest_django import Settings
 
 from accounts.models import Approval, Membership, Tenant, TenantDomain, User
 from bunker.models import Connection, ShardLease, WorkerSeat
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import HsmInventory, HsmOrphan, PersonalKey, Rotation, TransportKey
 from tests.keycast.audit.conftest import signer  # noqa: F401  (a fixture)
 
@@ -96,10 +96,10 @@ def make_world() -> World:
         bound_at=timezone.now(),
     )
     record(
-        Entry(
+        AuditEntry(
             chain_of(tenant.id),
-            Tag.KEY_CREATED,
-            Outcome.DENIED,
+            AuditTag.KEY_CREATED,
+            AuditOutcome.DENIED,
             Actor.user(member),
             key_id=key.id.hex,
             request_id=EVENT_ID,

@@ -17,17 +17,17 @@ from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
 from accounts.models import SupportView, User
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from tests.keycast.console.conftest import World
 
-SITE: dict[str, Duty | None] = {
+SITE: dict[str, StaffPermission | None] = {
     "index": None,
     "login": None,
     "logout": None,
     "password_change": None,
     "password_change_done": None,
     "jsi18n": None,
-    "autocomplete": Duty.VIEW,
+    "autocomplete": StaffPermission.VIEW,
 }
 """Django's own pages beside those of models; None: for all staff, whatever their role."""
 
@@ -43,7 +43,7 @@ class AdminPage:
 
     name: str
     address: str
-    duties: frozenset[Duty]
+    duties: frozenset[StaffPermission]
     is_form: bool = False
 
 
@@ -66,9 +66,9 @@ def unclassified() -> list[str]:
     return sorted(str(p.name) for p in patterns() if p.name not in known and not _duty_of(p))
 
 
-def _duty_of(pattern: URLPattern) -> Duty | None:
+def _duty_of(pattern: URLPattern) -> StaffPermission | None:
     found = getattr(pattern.callback, "duty", None)
-    return found if isinstance(found, Duty) else None
+    return found if isinstance(found, StaffPermission) else None
 
 
 def _models() -> list[Any]:
@@ -108,7 +108,7 @@ def _site_pages() -> Iterator[AdminPage]:
         yield AdminPage("app_list", reverse("admin:app_list", args=[label]), duties)
 
 
-def _view_duty(label: str) -> Duty:
+def _view_duty(label: str) -> StaffPermission:
     return min(model_admin.view_duty for model, model_admin in _registry() if model._meta.app_label == label)
 
 

@@ -10,7 +10,7 @@ from django.test import Client
 from accounts.models import Approval, StaffRole, Tenant, User
 from bunker.models import Connection
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from tests.keycast.console.conftest import World, prove_again, signed_in, staff
 
 APPROVALS = "/admin/accounts/approval/"
@@ -141,7 +141,7 @@ def test_another_officer_approves_and_it_happens_in_both_names(
     answer = officer_client.post(deciding(row, "approve"), {"reason": "seen"}, follow=True).content.decode()
     assert "Done: approve" in answer
     assert Tenant.objects.get().state == Tenant.State.SUSPENDED
-    written = AuditRow.objects.get(tag=Tag.TENANT_SUSPENDED)
+    written = AuditRow.objects.get(tag=AuditTag.TENANT_SUSPENDED)
     assert (written.actor_type, written.actor_id) == ("staff", officer.pk.hex)
     assert operator.email in written.data
 

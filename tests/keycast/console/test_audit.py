@@ -13,12 +13,12 @@ from pytest_django import Settings
 
 from accounts.models import StaffRole, User
 from keycast.audit import exporting, jobs, signing, verification, verification_runs
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow, AuditVerification
 from keycast.audit.offline import check
 from keycast.audit.services import chain_of, record
 from keycast.audit.statements import Keyring
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.keycast.audit.conftest import KEY, tamper
 from tests.keycast.console.conftest import World, prove_again, signed_in, staff
 
@@ -27,10 +27,14 @@ START, EXPORT = "/admin/audit/verification/start/", "/admin/audit/export/"
 
 
 @transaction.atomic
-def note(world: World, count: int, tag: Tag = Tag.KEY_RENAMED) -> None:
+def note(world: World, count: int, tag: AuditTag = AuditTag.KEY_RENAMED) -> None:
     for number in range(count):
         actor = Actor.user(world.member)
-        record(Entry(chain_of(world.tenant.id), tag, Outcome.OK, actor, key_id=world.key.id.hex, data={"n": number}))
+        record(
+            AuditEntry(
+                chain_of(world.tenant.id), tag, AuditOutcome.OK, actor, key_id=world.key.id.hex, data={"n": number}
+            )
+        )
 
 
 @pytest.fixture
@@ -60,13 +64,15 @@ def test_a_page_costs_the_same_number_of_queries_however_many_rows(
     auditor_client: Client, world: World, django_assert_max_num_queries: Any
 ) -> None:
     note(world, 60)
-    for query in ({}, {"chain": world.tenant.id.hex}, {"q": world.key.id.hex}, {"tag": Tag.KEY_DESTROYED}):
+    for query in ({}, {"chain": world.tenant.id.hex}, {"q": world.key.id.hex}, {"tag": AuditTag.KEY_DESTROYED}):
         with django_assert_max_num_queries(20):
             assert auditor_client.get(LOG, query).status_code == 200
 
 
 def test_what_people_and_apps_say_of_themselves_is_escaped(auditor_client: Client, world: World) -> None:
-    entry = Entry("platform", Tag.KEY_LOCKED, Outcome.OK, Actor.client("a" * 64, "<b>x"), data={"reason": "<script>"})
+    entry = AuditEntry(
+        "platform", AuditTag.KEY_LOCKED, AuditOutcome.OK, Actor.client("a" * 64, "<b>x"), data={"reason": "<script>"}
+    )
     with transaction.atomic():
         record(entry)
     text = auditor_client.get(LOG).content.decode()
@@ -98,7 +104,7 @@ def test_a_verification_goes_on_in_the_background_and_ends_with_its_age(auditor_
     answer = auditor_client.get(VERIFICATION)
     assert "Intact" in answer.content.decode()
     assert "Refresh" not in answer
-    assert AuditRow.objects.get(tag=Tag.AUDIT_VERIFIED).chain == "platform"
+    assert AuditRow.objects.get(tag=AuditTag.AUDIT_VERIFIED).chain == "platform"
 
 
 def test_a_broken_row_is_named(auditor_client: Client, world: World) -> None:
@@ -112,7 +118,7 @@ def test_a_broken_row_is_named(auditor_client: Client, world: World) -> None:
 
 
 def test_a_run_is_carried_on_where_its_process_was_killed(
-    world: World, monkeypatch: pytest.MonkeyPatch, signer: signing.Signer
+    world: World, monkeypatch: pytest.MonkeyPatch, signer: signing.StatementSigner
 ) -> None:
     note(world, 30)
     jobs.sign_checkpoints()
@@ -144,7 +150,7 @@ def test_a_run_that_somebody_carries_on_is_left_to_them(world: World) -> None:
     assert verification_runs.stalled() == []
 
 
-def test_the_daily_one_begins_behind_what_was_verified(world: World, signer: signing.Signer) -> None:
+def test_the_daily_one_begins_behind_what_was_verified(world: World, signer: signing.StatementSigner) -> None:
     note(world, 20)
     jobs.sign_checkpoints()
     first = jobs.verify_daily()
@@ -175,7 +181,7 @@ def test_operators_and_support_take_nothing_out(world: World) -> None:
     for role in (StaffRole.OPERATOR, StaffRole.SUPPORT):
         client = signed_in(staff(f"{role}@platform.test", role=role))
         assert client.post(EXPORT, form(world)).status_code == 403
-    assert not AuditRow.objects.filter(tag=Tag.AUDIT_EXPORTED).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.AUDIT_EXPORTED).exists()
 
 
 @pytest.mark.parametrize("missing", ["chain", "reason"])
@@ -183,7 +189,7 @@ def test_without_a_chain_or_a_reason_nothing_is_taken_out(missing: str, auditor_
     prove_again(auditor_client)
     answer = auditor_client.post(EXPORT, form(world, **{missing: ""}))
     assert "This field is required" in answer.content.decode()
-    assert not AuditRow.objects.filter(tag=Tag.AUDIT_EXPORTED).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.AUDIT_EXPORTED).exists()
 
 
 def test_the_second_factor_is_asked_for_afresh(auditor_client: Client, world: World) -> None:
@@ -192,7 +198,7 @@ def test_the_second_factor_is_asked_for_afresh(auditor_client: Client, world: Wo
     assert "reauthenticate" in answer["Location"]
     kept = auditor_client.get(EXPORT).content.decode()
     assert "a subpoena" in kept
-    assert not AuditRow.objects.filter(tag=Tag.AUDIT_EXPORTED).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.AUDIT_EXPORTED).exists()
 
 
 def test_too_much_at_once_is_refused_in_words(auditor_client: Client, world: World, settings: Settings) -> None:
@@ -203,16 +209,16 @@ def test_too_much_at_once_is_refused_in_words(auditor_client: Client, world: Wor
 
 
 def test_what_is_taken_out_proves_itself_and_is_recorded_with_its_reason(
-    auditor_client: Client, world: World, signer: signing.Signer
+    auditor_client: Client, world: World, signer: signing.StatementSigner
 ) -> None:
     note(world, 12)
     prove_again(auditor_client)
     answer = auditor_client.post(EXPORT, form(world))
     assert answer["Content-Disposition"].startswith('attachment; filename="audit-')
     lines = b"".join(answer).splitlines(keepends=True)
-    found = check(lines, Keyring([signing.LocalSigner.from_text(KEY).public_key]))
+    found = check(lines, Keyring([signing.LocalStatementSigner.from_text(KEY).public_key]))
     assert (found.chain, found.rows, found.unsigned) == (world.tenant.id.hex, 13, 0)
-    row = AuditRow.objects.get(tag=Tag.AUDIT_EXPORTED)
+    row = AuditRow.objects.get(tag=AuditTag.AUDIT_EXPORTED)
     assert (row.chain, row.actor_type, json.loads(row.data)["reason"]) == (world.tenant.id.hex, "staff", "a subpoena")
 
 
@@ -220,8 +226,10 @@ async def test_a_download_is_streamed_from_an_asynchronous_server_too(world: Wor
     from django.test import AsyncRequestFactory
 
     from keycast.audit import browser_exports
-    from keycast.audit.selectors import Filters
+    from keycast.audit.selectors import AuditFilters
 
-    found = browser_exports.response(AsyncRequestFactory().get("/"), "x", "platform", Filters(), exporting.Range(1, 0))
+    found = browser_exports.response(
+        AsyncRequestFactory().get("/"), "x", "platform", AuditFilters(), exporting.ExportRange(1, 0)
+    )
     assert found.is_async
     assert b"keycast.audit.export.1" in b"".join([part async for part in found])

@@ -13,7 +13,7 @@ from accounts.models import Approval, User
 from accounts.staff.approvals.errors import ApprovalRequired
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.hsm.inventory import health, services
 from keys.models import HsmInventory, HsmOrphan
 from tests.keycast.console.conftest import World, prove_again
@@ -96,7 +96,7 @@ def test_an_orphan_is_left_for_a_reason_or_given_up_by_two(
     officer_client.post(f"/admin/accounts/approval/{request.pk}/do/approve/", {"reason": "agreed"})
     orphan.refresh_from_db()
     assert orphan.state == "doomed"
-    told = AuditRow.objects.get(tag=Tag.HSM_ORPHAN_CONDEMNED)
+    told = AuditRow.objects.get(tag=AuditTag.HSM_ORPHAN_CONDEMNED)
     assert "operator@platform.test" in told.data
 
 

@@ -9,7 +9,7 @@ from django.test import Client
 
 from accounts.models import Approval, User
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.models import Conversion, KeyState, PersonalKey
 from tests.keycast.console.conftest import World, prove_again, signed_in, staff
 from tests.keycast.console.test_keys import page_of, split_key
@@ -26,11 +26,11 @@ def test_several_keys_are_locked_each_with_a_row_and_a_result(operator_client: C
     second = split_key(world, state="locked")
     asked = operator_client.post(KEYS, ticked(world.key, second, index="0")).content.decode()
     assert 'name="confirmed"' in asked
-    assert not AuditRow.objects.filter(tag=Tag.KEY_LOCKED).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.KEY_LOCKED).exists()
     page = operator_client.post(KEYS, ticked(world.key, second, confirmed="yes", reason="a drill")).content.decode()
     assert "Locked." in page
     assert "A key that is locked does not allow this." in page
-    row = AuditRow.objects.get(tag=Tag.KEY_LOCKED)
+    row = AuditRow.objects.get(tag=AuditTag.KEY_LOCKED)
     assert (row.key_id, "a drill" in row.data) == (world.key.id.hex, True)
 
 
@@ -49,7 +49,7 @@ def test_everything_that_matches_cannot_be_selected_at_once(operator_client: Cli
     operator_client.post(KEYS, ticked(world.key, confirmed="yes", reason="x", select_across="1"))
     other.refresh_from_db()
     assert other.state == KeyState.ACTIVE
-    assert AuditRow.objects.filter(tag=Tag.KEY_LOCKED).count() == 1
+    assert AuditRow.objects.filter(tag=AuditTag.KEY_LOCKED).count() == 1
 
 
 # --- verbs ---
@@ -73,7 +73,7 @@ def test_destruction_is_asked_for_and_a_second_officer_decides(
     officer_client.post(f"/admin/accounts/approval/{request.pk}/do/approve/", {"reason": "agreed"}, follow=True)
     world.key.refresh_from_db()
     assert world.key.state == KeyState.DESTRUCTION_SCHEDULED
-    told = AuditRow.objects.get(tag=Tag.KEY_DESTRUCTION_SCHEDULED)
+    told = AuditRow.objects.get(tag=AuditTag.KEY_DESTRUCTION_SCHEDULED)
     assert "gone for good" in told.data
     assert operator.email in told.data
     assert "asked for by operator@platform.test" in page_of(operator_client, world.key)
@@ -83,12 +83,12 @@ def test_destruction_and_conversion_want_a_fresh_second_factor(operator_client: 
     for verb in ("destroy", "convert"):
         operator_client.post(f"{KEYS}{world.key.pk}/do/{verb}/", {"reason": "x"})
     assert not Approval.objects.filter(kind="destroy-key").exists()
-    assert not AuditRow.objects.filter(tag=Tag.KEY_CONVERSION_BEGUN).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.KEY_CONVERSION_BEGUN).exists()
 
 
 def test_a_damaged_key_fails_its_check_and_the_page_says_so(operator_client: Client, world: World) -> None:
     assert "What is stored does not open" in do(operator_client, world.key, "check")
-    row = AuditRow.objects.get(tag=Tag.KEY_CHECKED)
+    row = AuditRow.objects.get(tag=AuditTag.KEY_CHECKED)
     assert row.outcome == "failed"
     world.key.refresh_from_db()
     assert world.key.state == KeyState.ACTIVE

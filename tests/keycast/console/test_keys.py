@@ -11,10 +11,10 @@ from django.test import Client
 from django.utils import timezone
 
 from accounts.models import Tenant, User
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import KeyState, PersonalKey
 from tests.keycast.console.conftest import SEALED, World
 from tests.keycast.console.test_pages import KEYS, found
@@ -142,17 +142,17 @@ def test_a_list_says_when_an_app_last_used_a_key(operator_client: Client, world:
 # --- one key ---
 
 
-def live(key: PersonalKey, tag: Tag, outcome: Outcome = Outcome.OK, **fields: Any) -> None:
+def live(key: PersonalKey, tag: AuditTag, outcome: AuditOutcome = AuditOutcome.OK, **fields: Any) -> None:
     data = {name: fields.pop(name) for name in ("reason", "due") if name in fields}
     actor = fields.pop("actor", Actor.system("jobs"))
-    record(Entry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data, **fields))
+    record(AuditEntry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data, **fields))
 
 
 def test_the_life_of_a_key_says_who_and_why_and_leaves_out_its_use(operator_client: Client, world: World) -> None:
     officer = User.objects.create_user("officer@platform.test", "x")
-    live(world.key, Tag.KEY_LOCKED, actor=Actor.staff(officer), reason="lost <phone>")
+    live(world.key, AuditTag.KEY_LOCKED, actor=Actor.staff(officer), reason="lost <phone>")
     for number in range(5):
-        live(world.key, Tag.SIGN_EVENT, request_id=f"{number:064x}")
+        live(world.key, AuditTag.SIGN_EVENT, request_id=f"{number:064x}")
     page = page_of(operator_client, world.key)
     assert "Key locked" in page
     assert "officer@platform.test (platform staff)" in page
@@ -162,17 +162,21 @@ def test_the_life_of_a_key_says_who_and_why_and_leaves_out_its_use(operator_clie
 
 def test_the_life_of_another_tenants_key_is_not_told(operator_client: Client, world: World) -> None:
     other = Tenant.objects.create(slug="other", name="Other")
-    record(Entry(chain_of(other.id), Tag.KEY_LOCKED, Outcome.OK, Actor.system("jobs"), key_id=world.key.id.hex))
+    record(
+        AuditEntry(
+            chain_of(other.id), AuditTag.KEY_LOCKED, AuditOutcome.OK, Actor.system("jobs"), key_id=world.key.id.hex
+        )
+    )
     assert "Key locked" not in page_of(operator_client, world.key)
 
 
 def test_a_long_life_is_shown_in_pages(operator_client: Client, world: World) -> None:
     for number in range(45):
-        live(world.key, Tag.KEY_RENAMED, reason=f"number {number};")
+        live(world.key, AuditTag.KEY_RENAMED, reason=f"number {number};")
     first = page_of(operator_client, world.key)
     assert "number 44;" in first
     assert "number 24;" not in first
-    older = AuditRow.objects.filter(tag=Tag.KEY_RENAMED).order_by("-id")[19].pk
+    older = AuditRow.objects.filter(tag=AuditTag.KEY_RENAMED).order_by("-id")[19].pk
     assert f"?life={older}#life" in first
     second = page_of(operator_client, world.key, life=str(older))
     assert "number 24;" in second
@@ -184,8 +188,8 @@ def test_a_page_costs_the_same_however_much_happened(
     operator_client: Client, world: World, django_assert_max_num_queries: Any
 ) -> None:
     for number in range(60):
-        live(world.key, Tag.KEY_RENAMED)
-        live(world.key, Tag.SIGN_EVENT, request_id=f"{number:064x}")
+        live(world.key, AuditTag.KEY_RENAMED)
+        live(world.key, AuditTag.SIGN_EVENT, request_id=f"{number:064x}")
     with django_assert_max_num_queries(24):
         page_of(operator_client, world.key)
 

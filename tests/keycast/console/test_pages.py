@@ -10,10 +10,10 @@ from django.test import Client
 
 from accounts.staff.model_admin import BoundedPaginator
 from bunker.models import Connection, WorkerSeat
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.services import chain_of, record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.operations import jobs
 from keys.models import PersonalKey
 from tests.keycast.console.conftest import CLIENT, EVENT_ID, NPUB, PUBLIC_KEY, World, prove_again, staff
@@ -49,7 +49,7 @@ def test_a_key_is_found_by_its_id_and_an_app_by_its_public_key(operator_client: 
 
 
 def test_the_log_is_searched_by_event_id_npub_key_id_and_person(operator_client: Client, world: World) -> None:
-    deed = Entry(chain_of(world.tenant.id), Tag.KEY_RENAMED, Outcome.OK, Actor.user(world.member))
+    deed = AuditEntry(chain_of(world.tenant.id), AuditTag.KEY_RENAMED, AuditOutcome.OK, Actor.user(world.member))
     with transaction.atomic():
         record(deed)
     for query in (EVENT_ID, NPUB, world.key.id.hex, str(world.key.id), world.member.id.hex, "MEMBER@news.test"):
@@ -77,9 +77,9 @@ def test_the_log_is_narrowed_by_chain_tag_outcome_and_actor(operator_client: Cli
     def count(**query: str) -> int:
         return audit_rows(operator_client, **query)
 
-    assert count(chain=world.tenant.id.hex, tag=Tag.KEY_CREATED, outcome="denied", actor="user") == 1
+    assert count(chain=world.tenant.id.hex, tag=AuditTag.KEY_CREATED, outcome="denied", actor="user") == 1
     assert count(chain="ab" * 16) == count(outcome="failed") == 0
-    assert count(actor="client") == count(tag=Tag.KEY_EXPORTED) == 0
+    assert count(actor="client") == count(tag=AuditTag.KEY_EXPORTED) == 0
 
 
 def test_lists_cost_the_same_number_of_queries_however_long_they_are(
@@ -162,7 +162,7 @@ def test_revoking_ends_the_connection_and_writes_who_and_why(
     operator_client.post(revoke, {"reason": "lost phone"})
     connection = Connection.objects.get()
     assert connection.state == "revoked"
-    row = AuditRow.objects.get(tag=Tag.CONNECTION_REVOKED)
+    row = AuditRow.objects.get(tag=AuditTag.CONNECTION_REVOKED)
     assert (row.actor_type, row.actor_id) == ("staff", operator.id.hex)
     assert "lost phone" in row.data
 
@@ -182,15 +182,15 @@ def test_a_refusal_of_the_service_is_shown(operator_client: Client, world: World
 @pytest.mark.parametrize(
     ("address", "tag"),
     [
-        ("/admin/accounts/user/{member}/do/lock/", Tag.USER_LOCKED),
-        ("/admin/accounts/user/{member}/do/deactivate/", Tag.USER_DEACTIVATED),
-        ("/admin/keys/personalkey/{key}/do/lock/", Tag.KEY_LOCKED),
-        ("/admin/keys/personalkey/{key}/do/disable/", Tag.KEY_DISABLED),
-        ("/admin/bunker/connection/{connection}/do/lock/", Tag.CONNECTION_LOCKED),
+        ("/admin/accounts/user/{member}/do/lock/", AuditTag.USER_LOCKED),
+        ("/admin/accounts/user/{member}/do/deactivate/", AuditTag.USER_DEACTIVATED),
+        ("/admin/keys/personalkey/{key}/do/lock/", AuditTag.KEY_LOCKED),
+        ("/admin/keys/personalkey/{key}/do/disable/", AuditTag.KEY_DISABLED),
+        ("/admin/bunker/connection/{connection}/do/lock/", AuditTag.CONNECTION_LOCKED),
     ],
 )
 def test_every_verb_ends_in_the_log_with_its_reason(
-    operator_client: Client, world: World, address: str, tag: Tag
+    operator_client: Client, world: World, address: str, tag: AuditTag
 ) -> None:
     ids = {name: getattr(world, name).pk for name in ("tenant", "member", "key", "connection")}
     prove_again(operator_client)

@@ -9,10 +9,10 @@ from django.test import Client
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keys.models import Rotation
 from keys.rotation import services
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from tests.keycast.console.conftest import World, prove_again
 
 ROTATIONS = "/admin/keys/rotation/"
@@ -56,7 +56,7 @@ def test_it_begins_with_a_reason_and_a_second_one_is_refused(operator_client: Cl
     operator_client.post(f"{START}?tenant={world.tenant.slug}", {"reason": "a leak"})
     rotation = Rotation.objects.get()
     assert rotation.scope == f"tenant:{world.tenant.id.hex}"
-    row = AuditRow.objects.filter(tag=Tag.ROTATION_STARTED).get()
+    row = AuditRow.objects.filter(tag=AuditTag.ROTATION_STARTED).get()
     assert (row.actor_type, "a leak" in row.data) == ("staff", True)
     page = operator_client.post(START, {"reason": "again"}, follow=True).content.decode()
     assert "is already running" in page
@@ -94,5 +94,5 @@ def test_its_page_tells_pace_rest_and_failures(operator_client: Client, world: W
 
 
 def test_one_of_a_key_leads_to_it(operator_client: Client, world: World) -> None:
-    services.start(actor=COMMAND, kind="transport", scope=Scope.of_key(world.key))
+    services.start(actor=COMMAND, kind="transport", scope=RotationScope.of_key(world.key))
     assert f"/admin/keys/personalkey/{world.key.pk.hex}/change/" in operator_client.get(ROTATIONS).content.decode()

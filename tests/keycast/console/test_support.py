@@ -14,7 +14,7 @@ from accounts.models import Membership, Role, StaffRole, SupportView, Tenant, Te
 from accounts.support.services import close_view, open_view, view_in_force
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError, NotFound, NotPermitted
 from tests.keycast.console.conftest import NPUB, World, signed_in, staff
 
@@ -51,7 +51,7 @@ def test_nothing_is_seen_without_a_reason(reason: str, client: Client, world: Wo
     answer = look(client, "news", reason)
     assert answer.status_code == 200
     assert not SupportView.objects.exists()
-    assert not AuditRow.objects.filter(tag=Tag.STAFF_VIEWED_TENANT).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.STAFF_VIEWED_TENANT).exists()
 
 
 def test_auditors_open_none(world: World) -> None:
@@ -146,14 +146,14 @@ def test_a_view_costs_a_fixed_number_of_queries(
 
 def test_it_is_in_the_tenants_log_and_the_platforms_with_its_reason(helper: User, client: Client, world: World) -> None:
     look(client, "member@news.test")
-    rows = AuditRow.objects.filter(tag=Tag.STAFF_VIEWED_TENANT)
+    rows = AuditRow.objects.filter(tag=AuditTag.STAFF_VIEWED_TENANT)
     assert {row.chain for row in rows} == {"platform", world.tenant.pk.hex}
     for row in rows:
         assert (row.actor_type, row.actor_id) == ("staff", helper.pk.hex)
         assert "ticket 4711" in row.data
         assert world.member.pk.hex in row.data
     close_view(actor=Actor.staff(helper), view=SupportView.objects.get())
-    assert AuditRow.objects.filter(tag=Tag.SUPPORT_VIEW_CLOSED).count() == 2
+    assert AuditRow.objects.filter(tag=AuditTag.SUPPORT_VIEW_CLOSED).count() == 2
 
 
 def portal(user: User, tenant: Tenant) -> str:

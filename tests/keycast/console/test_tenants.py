@@ -9,7 +9,7 @@ from django.core import mail
 from django.test import Client
 from django.urls import reverse
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.hosts import BadHost
 from accounts.models import Invitation, StaffRole, Tenant, TenantDomain, User
 from accounts.services import found_tenant, set_quotas, vouch_for_domain
@@ -142,7 +142,7 @@ def test_the_verbs_refuse_what_cannot_be(world: World) -> None:
     command = Actor.command("tenant")
     with pytest.raises(TypeError):
         set_quotas(actor=command, tenant=world.tenant, relics=1)
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         set_quotas(actor=command, tenant=world.tenant, keys=-1)
     with pytest.raises(BadHost):
         vouch_for_domain(actor=command, tenant=world.tenant, host="a b")

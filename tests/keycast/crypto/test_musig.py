@@ -10,7 +10,7 @@ import pytest
 
 from keycast.crypto import musig, schnorr
 from keycast.crypto.errors import CryptoError, SecretWiped, SignatureSelfCheckFailed
-from keycast.crypto.musig import KeyAggregate, NonceSpent, Session
+from keycast.crypto.musig import KeyAggregate, MusigSession, NonceSpent
 from keycast.crypto.points import public_point
 from keycast.crypto.schnorr import Keypair
 
@@ -27,7 +27,7 @@ class Pair:
     def begin(self, message=MESSAGE):
         nonce_a, public_a = musig.make_nonce(self.a, self.whole, message)
         nonce_b, public_b = musig.make_nonce(self.b, self.whole, message)
-        return nonce_a, nonce_b, Session(self.whole, public_a, public_b, message)
+        return nonce_a, nonce_b, MusigSession(self.whole, public_a, public_b, message)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_nonce_is_spent_even_when_signing_fails(pair):
 
 def test_a_nonce_does_not_sign_another_message_and_is_gone_after_the_attempt(pair):
     nonce, _, session = pair.begin()
-    other = Session(pair.whole, session.nonces["A"], session.nonces["B"], bytes(32))
+    other = MusigSession(pair.whole, session.nonces["A"], session.nonces["B"], bytes(32))
     for attempt in (other, session):
         with pytest.raises(NonceSpent):
             musig.partial_sign(nonce, attempt)
@@ -86,7 +86,7 @@ def test_a_nonce_does_not_sign_under_another_aggregate(pair):
     nonce, _, session = pair.begin()
     tweaked = KeyAggregate(pair.whole.keys["A"], pair.whole.keys["B"], b"\x01" * 32)
     with pytest.raises(NonceSpent):
-        musig.partial_sign(nonce, Session(tweaked, session.nonces["A"], session.nonces["B"], MESSAGE))
+        musig.partial_sign(nonce, MusigSession(tweaked, session.nonces["A"], session.nonces["B"], MESSAGE))
 
 
 def test_a_nonce_does_not_sign_in_a_session_that_it_is_no_part_of(pair):
@@ -144,13 +144,13 @@ def test_only_digests_are_signed(pair, message):
 def test_what_is_no_public_nonce_makes_no_session(pair, nonce):
     _, public = musig.make_nonce(pair.a, pair.whole, MESSAGE)
     with pytest.raises(CryptoError):
-        Session(pair.whole, public, nonce, MESSAGE)
+        MusigSession(pair.whole, public, nonce, MESSAGE)
 
 
 def test_a_nonce_sent_back_as_ones_own_makes_no_session(pair):
     _, public = musig.make_nonce(pair.a, pair.whole, MESSAGE)
     with pytest.raises(CryptoError):
-        Session(pair.whole, public, public, MESSAGE)
+        MusigSession(pair.whole, public, public, MESSAGE)
 
 
 @pytest.mark.parametrize("tweak", [b"", bytes(32), musig.ORDER.to_bytes(32, "big"), b"\xff" * 32, bytes(31)])

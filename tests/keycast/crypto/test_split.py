@@ -9,7 +9,7 @@ import pytest
 from keycast.crypto import musig, schnorr, split
 from keycast.crypto.ecdh import shared_x
 from keycast.crypto.errors import CryptoError
-from keycast.crypto.musig import ORDER, KeyAggregate, Session
+from keycast.crypto.musig import ORDER, KeyAggregate, MusigSession
 from keycast.crypto.points import even_half, public_point
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
@@ -51,7 +51,7 @@ def halves_with(odd_aggregate, odd_whole, tweak):
 def signed(first, second, aggregate):
     nonce_a, public_a = musig.make_nonce(first, aggregate, MESSAGE)
     nonce_b, public_b = musig.make_nonce(second, aggregate, MESSAGE)
-    session = Session(aggregate, public_a, public_b, MESSAGE)
+    session = MusigSession(aggregate, public_a, public_b, MESSAGE)
     return musig.combine(session, musig.partial_sign(nonce_a, session), musig.partial_sign(nonce_b, session))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import socket
 
-from keycast.demo.environment import Surroundings, free_port, write_private
+from keycast.demo.environment import DemoEnvironment, free_port, write_private
 
 
 def test_a_taken_port_is_not_taken_twice():
@@ -20,13 +20,13 @@ def test_settings_of_the_shell_do_not_leak_in(tmp_path, monkeypatch):
     monkeypatch.setenv("DATABASE_URL", "postgres://production/keys")
     monkeypatch.setenv("KEYCAST_KEK", "1:secret")
     monkeypatch.setenv("KEYCAST_TRUSTED_PROXIES", "3")
-    environment = Surroundings.prepare(tmp_path / "var", 8000).environment()
+    environment = DemoEnvironment.prepare(tmp_path / "var", 8000).environment()
     assert environment["DATABASE_URL"] == f"sqlite:///{tmp_path / 'var' / 'keycast.sqlite3'}"
     assert not {"KEYCAST_KEK", "KEYCAST_TRUSTED_PROXIES"} & set(environment)
 
 
 def test_the_secrets_are_the_owners_alone(tmp_path):
-    Surroundings.prepare(tmp_path / "var", 8000)
+    DemoEnvironment.prepare(tmp_path / "var", 8000)
     assert (tmp_path / "var").stat().st_mode & 0o777 == 0o700
     assert (tmp_path / "var" / "demo.env").stat().st_mode & 0o777 == 0o600
 
@@ -40,14 +40,14 @@ def test_a_file_that_others_could_read_is_replaced_by_one_that_they_cannot(tmp_p
 
 
 def test_secrets_are_not_shown(tmp_path):
-    prepared = Surroundings.prepare(tmp_path, 8000)
+    prepared = DemoEnvironment.prepare(tmp_path, 8000)
     assert not any(secret in repr(prepared) for secret in prepared.secrets.values())
 
 
 def test_a_second_start_keeps_the_secrets_and_may_change_the_port(tmp_path):
     folder = tmp_path / "a folder"
-    first = Surroundings.prepare(folder, 8000)
-    second = Surroundings.prepare(folder, 8001)
+    first = DemoEnvironment.prepare(folder, 8000)
+    second = DemoEnvironment.prepare(folder, 8001)
     assert first.secrets == second.secrets
     words = shlex.split((folder / "demo.env").read_text(), comments=True)
     assert "KEYCAST_PUBLIC_PORT=8001" in words

@@ -13,11 +13,11 @@ from keycast.nostr.nip46 import (
     MAX_PERMISSIONS,
     MAX_REQUEST_ID,
     METHODS,
-    Permission,
+    Nip46Request,
+    Nip46Response,
     PermissionsError,
-    Request,
+    RequestedPermission,
     RequestError,
-    Response,
     format_permissions,
     parse_permissions,
     parse_request,
@@ -115,7 +115,7 @@ def test_no_text_makes_parsing_raise_anything_else(text):
     st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=100), max_size=MAX_PARAMS),
 )
 def test_a_request_survives_the_wire(request_id, method, params):
-    request = Request(request_id, method, params)
+    request = Nip46Request(request_id, method, params)
     assert parse_request(request.to_text()) == request
     assert parse_request(json.dumps(json.loads(request.to_text()), indent=1)) == request
 
@@ -144,26 +144,26 @@ def test_the_methods_are_those_of_the_specification():
 
 def test_an_empty_result_or_error_is_refused():
     with pytest.raises(ValueError, match="never empty"):
-        Response.ok("a", "")
+        Nip46Response.ok("a", "")
     with pytest.raises(ValueError, match="never empty"):
-        Response.failed("a", "")
+        Nip46Response.failed("a", "")
 
 
 @pytest.mark.compliance(
     spec=SPEC, section="Response Events", requirement="result is a string, error a string or absent"
 )
 def test_a_response_has_the_members_that_it_needs():
-    assert json.loads(Response.ok("a", "pong").to_text()) == {"id": "a", "result": "pong"}
-    assert json.loads(Response.failed("a", "no").to_text()) == {"id": "a", "result": "", "error": "no"}
-    challenge = Response.auth_url("a", "https://x.example/")
+    assert json.loads(Nip46Response.ok("a", "pong").to_text()) == {"id": "a", "result": "pong"}
+    assert json.loads(Nip46Response.failed("a", "no").to_text()) == {"id": "a", "result": "", "error": "no"}
+    challenge = Nip46Response.auth_url("a", "https://x.example/")
     assert json.loads(challenge.to_text()) == {"id": "a", "result": "auth_url", "error": "https://x.example/"}
-    for response in (Response.ok("a", "pong"), Response.failed("a", "no"), challenge):
+    for response in (Nip46Response.ok("a", "pong"), Nip46Response.failed("a", "no"), challenge):
         assert parse_response(response.to_text()) == response
-    assert parse_response('{"id":"a","result":"","error":null}') == Response("a", "", None)
+    assert parse_response('{"id":"a","result":"","error":null}') == Nip46Response("a", "", None)
 
 
 def test_messages_do_not_show_themselves():
-    for message in (Request("a", "connect", ["canary"]), Response.ok("a", "canary")):
+    for message in (Nip46Request("a", "connect", ["canary"]), Nip46Response.ok("a", "canary")):
         assert "canary" not in repr(message)
 
 
@@ -207,11 +207,11 @@ def test_no_text_makes_permissions_raise_anything_else(text):
 def test_permissions_parse_and_print():
     parsed = parse_permissions("nip44_encrypt,sign_event:4, sign_event:0,sign_event,later_method,nip44_encrypt,")
     assert parsed == (
-        Permission("nip44_encrypt"),
-        Permission("sign_event", 4),
-        Permission("sign_event", 0),
-        Permission("sign_event"),
-        Permission("later_method"),
+        RequestedPermission("nip44_encrypt"),
+        RequestedPermission("sign_event", 4),
+        RequestedPermission("sign_event", 0),
+        RequestedPermission("sign_event"),
+        RequestedPermission("later_method"),
     )
     assert format_permissions(parsed) == "nip44_encrypt,sign_event:4,sign_event:0,sign_event,later_method"
     assert parse_permissions("") == ()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keycast.nostr.strict import QuietStruct, is_unambiguous
+from keycast.nostr.strict import RedactedStruct, is_unambiguous
 from keycast.nostr.types import is_hex
 
 
@@ -116,7 +116,7 @@ def test_lower_case_hex_is_hex():
 
 
 def test_a_quiet_struct_shows_no_member():
-    class Words(QuietStruct, frozen=True):
+    class Words(RedactedStruct, frozen=True):
         text: str
 
     words = Words("canary")

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keycast.crypto.schnorr import Keypair
-from keycast.nostr.nip46 import Permission
+from keycast.nostr.nip46 import RequestedPermission
 from keycast.nostr.uris import (
     MAX_NAME,
     MAX_RELAYS,
@@ -194,7 +194,7 @@ def test_a_nostrconnect_uri_parses():
     assert uri.client_public_key == KEY
     assert uri.relays == ("wss://relay.example.com", "wss://two.example")
     assert uri.secret == "0s8j2djs"
-    assert uri.permissions == (Permission("nip44_encrypt"), Permission("sign_event", 13))
+    assert uri.permissions == (RequestedPermission("nip44_encrypt"), RequestedPermission("sign_event", 13))
     assert (uri.name, uri.url, uri.image) == ("My Client", "https://a.example/", "https://a.example/i.png")
     assert NostrConnectUri.parse(uri.format()) == uri
 

@@ -8,21 +8,21 @@ import pytest
 from django.template.loader import render_to_string
 
 from bunker.traffic.counts import COLUMNS
-from bunker.traffic.series import SPANS, Series, Slot
+from bunker.traffic.series import SPANS, TimeSlot, TrafficSeries
 from keycast.operations.charts import BOTTOM, LEFT, RIGHT, TOP, Chart, charts, milliseconds, nice_ticks, short
 
 HOUR, DAY, WEEK = SPANS
 BEGINNING = 29_400_000 * 60
 
 
-def series(span_number: int = 0, **slots: dict[str, int]) -> Series:
+def series(span_number: int = 0, **slots: dict[str, int]) -> TrafficSeries:
     """A series whose slots are given by ``s`` and their place."""
     span = SPANS[span_number]
     numbers = {int(name[1:]): values for name, values in slots.items()}
-    return Series(
+    return TrafficSeries(
         span,
         [
-            Slot(BEGINNING + place * span.minutes * 60, [numbers.get(place, {}).get(name, 0) for name in COLUMNS])
+            TimeSlot(BEGINNING + place * span.minutes * 60, [numbers.get(place, {}).get(name, 0) for name in COLUMNS])
             for place in range(span.steps)
         ],
     )

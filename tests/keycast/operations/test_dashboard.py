@@ -18,7 +18,7 @@ from bunker.models import TrafficMinute, WorkerSeat
 from bunker.traffic.counts import COLUMNS, EVERYONE
 from keycast.console import overview
 from keycast.operations import components, health, heartbeats, jobs
-from keycast.operations.health import Finding, Report, Severity
+from keycast.operations.health import HealthFinding, HealthReport, Severity
 from keycast.operations.models import Sign
 from keys.models import PersonalKey
 from tests.keycast.console.conftest import World, signed_in, staff
@@ -117,12 +117,12 @@ def test_the_worst_comes_first_and_says_what_to_do_and_where(
     operator_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = (
-        Finding("note", False, "A note.", "Read it.", Severity.NOTE),
-        Finding("worst", False, "It burns.", "Run.", Severity.CRITICAL, "admin:jobs"),
-        Finding("fine", True, "Fine."),
-        Finding("middle", False, "It smells.", "Sniff.", Severity.WARNING, "admin:no-such-page"),
+        HealthFinding("note", False, "A note.", "Read it.", Severity.NOTE),
+        HealthFinding("worst", False, "It burns.", "Run.", Severity.CRITICAL, "admin:jobs"),
+        HealthFinding("fine", True, "Fine."),
+        HealthFinding("middle", False, "It smells.", "Sniff.", Severity.WARNING, "admin:no-such-page"),
     )
-    monkeypatch.setattr(health, "report", lambda: Report(found))
+    monkeypatch.setattr(health, "report", lambda: HealthReport(found))
     page = operator_client.get(LIVE).content.decode()
     assert page.index("It burns.") < page.index("It smells.") < page.index("A note.")
     assert 'href="/admin/jobs/"' in page
@@ -158,7 +158,7 @@ def add_key(world: World, tenant: Tenant, mark: str) -> None:
 # --- health of parts ---
 
 
-def part(name: str) -> components.Part:
+def part(name: str) -> components.ComponentStatus:
     with scopes_disabled():
         return next(found for found in overview.collect()["parts"] if found.name == name)
 

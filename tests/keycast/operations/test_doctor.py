@@ -17,9 +17,9 @@ from pytest_django import Settings
 
 from accounts.models import User
 from bunker.models import ShardLease, WorkerSeat
-from keycast.audit.verification import Fault, Report
+from keycast.audit.verification import ChainFault, VerificationReport
 from keycast.operations import doctor, health, jobs
-from keycast.operations.health import Finding
+from keycast.operations.health import HealthFinding
 from keys import SHARDS
 
 pytestmark = pytest.mark.django_db
@@ -28,7 +28,7 @@ FOR_TESTS = {"durability"} if connection.vendor == "postgresql" else set()
 """PostgreSQL is usually run without fsync for tests, and the doctor is right to complain."""
 
 
-def examine() -> dict[str, Finding]:
+def examine() -> dict[str, HealthFinding]:
     return {finding.name: finding for finding in doctor.examine()}
 
 
@@ -90,7 +90,7 @@ def test_a_key_that_does_not_open_is_found(development_key: Any) -> None:
 
 @pytest.mark.usefixtures("healthy")
 def test_a_broken_audit_log_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = Report(1, 5, [Fault("platform", 3, "hash", "")])
+    broken = VerificationReport(1, 5, [ChainFault("platform", 3, "hash", "")])
     monkeypatch.setattr(doctor, "verify", lambda: broken)
     assert not examine()["audit log"].is_ok
 
@@ -127,7 +127,7 @@ def test_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_look_that_the_database_stops_is_a_finding() -> None:
-    def look() -> Finding:
+    def look() -> HealthFinding:
         raise DatabaseError("secret details")
 
     finding = health.safely(look)

@@ -14,7 +14,7 @@ from django_q.signing import SignedPackage
 from accounts.models import StaffRole
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 from keycast.operations import heartbeats, job_control, jobs
 from keycast.operations.models import JobRun, Sign
@@ -69,7 +69,7 @@ def test_running_a_job_puts_it_into_the_queue_and_says_who_and_why(operator_clie
     assert "Put into the queue: forget old requests" in page
     task = SignedPackage.loads(OrmQ.objects.get().payload)
     assert (task["func"], task["args"], task["kwargs"]) == (PATH, (), {})
-    row = AuditRow.objects.get(tag=Tag.JOB_RUN)
+    row = AuditRow.objects.get(tag=AuditTag.JOB_RUN)
     assert row.actor_id == operator.id.hex
     assert "cause is gone" in row.data
 

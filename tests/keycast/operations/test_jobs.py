@@ -9,9 +9,9 @@ import pytest
 from django.core.cache import cache
 from django_q.models import Schedule
 
-from keycast.audit.entries import Actor, Entry
+from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import record
-from keycast.audit.tags import Outcome, Tag
+from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.operations import jobs
 from tests.keycast.audit.conftest import tamper
 
@@ -59,9 +59,9 @@ def test_a_heartbeat_is_seen() -> None:
 
 
 def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixture) -> None:
-    record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test")))
+    record(AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test")))
     assert jobs.verify_audit_log() is True
-    record(Entry("platform", Tag.KEY_LOCKED, Outcome.OK, Actor.system("test")))
+    record(AuditEntry("platform", AuditTag.KEY_LOCKED, AuditOutcome.OK, Actor.system("test")))
     tamper("UPDATE audit_auditrow SET data = '[]' WHERE sequence = 2")  # since the last look; older rows wait a week
     assert jobs.verify_audit_log() is False
     last = jobs.last_verification()

@@ -17,7 +17,7 @@ from django_q.tasks import async_task
 from pytest_django import Settings
 
 from keycast.base import child_processes
-from keycast.base.supervision import Service, Supervisor
+from keycast.base.supervision import SupervisedService, Supervisor
 from keycast.lifespan import run_jobs
 from keycast.operations import heartbeats
 from keycast.operations.health import processes
@@ -70,7 +70,7 @@ async def jobs_run(
     monkeypatch.setenv("DATABASE_URL", database_url())
     monkeypatch.setenv("DJANGO_SETTINGS_MODULE", "keycast.settings")
     monkeypatch.setattr(child_processes, "STOP_WITHIN", 1.0)
-    supervisor = Supervisor([Service("jobs", run_jobs)])
+    supervisor = Supervisor([SupervisedService("jobs", run_jobs)])
     supervisor.start()
     feeder = asyncio.create_task(feed())
     try:

@@ -21,7 +21,7 @@ from accounts.models import StaffRole, User
 from keycast.base import metrics
 from keycast.base.child_processes import run_command
 from keycast.operations import health, heartbeats, incidents, jobs, watchdog
-from keycast.operations.health import Finding, Severity, processes
+from keycast.operations.health import HealthFinding, Severity, processes
 from keycast.operations.models import Incident, JobRun, Sign
 from tests.keycast.console.conftest import staff
 
@@ -49,11 +49,11 @@ def silent_for(seconds: float) -> None:
     Sign.objects.filter(name=heartbeats.JOBS).update(at=int((time.time() - seconds) * 1000))
 
 
-def finding(name: str = "jobs", *, is_ok: bool = False, tells: bool = True) -> Finding:
-    return Finding(name, is_ok, "Silent.", "Start it.", Severity.WARNING, "", tells)
+def finding(name: str = "jobs", *, is_ok: bool = False, tells: bool = True) -> HealthFinding:
+    return HealthFinding(name, is_ok, "Silent.", "Start it.", Severity.WARNING, "", tells)
 
 
-def follow(findings: list[Finding]) -> None:
+def follow(findings: list[HealthFinding]) -> None:
     """What comes of one look."""
     incidents.follow(findings)
     incidents.tell(findings)
@@ -77,7 +77,7 @@ def test_a_job_at_work_for_as_long_as_it_may_is_no_finding(settings: Settings) -
 def test_silent_jobs_are_told_by_readiness_but_take_no_process_out(client: Any) -> None:
     answer = client.get("/readyz").json()
     assert answer["checks"]["jobs"]["ok"] is False
-    report = health.Report((finding(), Finding("database", True, "")))
+    report = health.HealthReport((finding(), HealthFinding("database", True, "")))
     assert report.is_ready
 
 
@@ -250,7 +250,7 @@ async def test_a_mail_server_that_says_nothing_stops_no_look(
     await sync_to_async(silent_for)(settings.JOBS_SILENT_SECONDS + 60)
     stop, looks, look_around = asyncio.Event(), [], watchdog.look_around
 
-    def look(**options: Any) -> health.Report:
+    def look(**options: Any) -> health.HealthReport:
         looks.append(1)
         if len(looks) == 5:
             stop.set()
@@ -292,7 +292,7 @@ async def test_a_silent_cluster_is_noticed_and_its_process_ended(settings: Setti
     settings.JOBS_SILENT_SECONDS = 1
     await sync_to_async(silent_for)(3600)
     stop = asyncio.Event()
-    with pytest.raises(watchdog.ClusterSilent):
+    with pytest.raises(watchdog.JobClusterSilent):
         await asyncio.wait_for(run_command(stop, "shell", "-c", "import time; time.sleep(600)", watch=end_at_once), 60)
 
 

@@ -19,7 +19,7 @@ from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning.client import blocking
 from keys.signing.half import OpenHalf
 from keys.signing.kms import registry
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 from keys.split import halves
 from tests.keys.cosigner.support import FakeHsm, note
 
@@ -65,7 +65,7 @@ def again(row):
 
 
 def signer_of(hsm, client):
-    vault = Vault(
+    vault = OpenKeyVault(
         lambda keypair, tenant: OpenHalf(keypair, tenant, 16), registry.provider, LeasedCache(lambda: 60.0, 100)
     )
     return CosignedSigner(vault, {"google": hsm}, client)

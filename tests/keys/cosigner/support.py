@@ -20,19 +20,19 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import records
 from keys.cosigner.server import CosignerServer
-from keys.cosigner.service import Cosigner, Limits
-from keys.cosigner.store import Store
+from keys.cosigner.service import Cosigner, CosignerLimits
+from keys.cosigner.store import CosignerStore
 from keys.refs import HsmRef, KeyRef, SealedSecret
 from keys.signing.cache import LeasedCache
 from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.address import Address
-from keys.signing.cosigning.authorisation import Grant
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient
 from keys.signing.half import OpenHalf, seal_half
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
-from keys.signing.vault import Vault
+from keys.signing.vault import OpenKeyVault
 from tests.paths import ROOT
 
 KEK_A = b"a-1:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
@@ -72,7 +72,7 @@ class Bench:
 
     def __init__(self, folder, lease=60.0, limits=None, address=None, client_address=None):
         self.folder, self.lease = folder, lease
-        self.limits = limits or Limits((10_000, 10_000), (10_000, 10_000))
+        self.limits = limits or CosignerLimits((10_000, 10_000), (10_000, 10_000))
         self.address = address or Address(path=folder / "b.sock")
         self.hsm = FakeHsm()
         self.client = CosignerClient(lambda: client_address or self.address)
@@ -81,8 +81,8 @@ class Bench:
 
     async def start(self):
         kek = CosignerKek(lambda: KEK_B)
-        self.store = Store(self.folder / "b.sqlite3")
-        self.vault_b = Vault(
+        self.store = CosignerStore(self.folder / "b.sqlite3")
+        self.vault_b = OpenKeyVault(
             lambda keypair, tenant: OpenKey(keypair, tenant, 0), lambda _: kek, LeasedCache(lambda: self.lease, 100)
         )
         self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits)
@@ -99,7 +99,7 @@ class Bench:
 
     def new_signer(self, client=None):
         self.kek = kek_a()
-        vault = Vault(
+        vault = OpenKeyVault(
             lambda keypair, tenant: OpenHalf(keypair, tenant, 16),
             lambda _: self.kek,
             LeasedCache(lambda: self.lease, 100),
@@ -145,7 +145,7 @@ def grant(hsm, key, purpose, subject, at=None, *, of=None):
     now, salt = authorisation.fresh()
     at, named = now if at is None else at, of or key
     digest = authorisation.digest(purpose, named.tenant_id, named.key_id, subject, at, salt)
-    return Grant(at, salt, hsm.sign(key.hsm.key_name, digest))
+    return UseAuthorisation(at, salt, hsm.sign(key.hsm.key_name, digest))
 
 
 class Process:

@@ -14,7 +14,7 @@ from keycast.nostr.nip01 import id_of
 from keys.cosigner import store
 from keys.errors import InvalidOperand, KeyExists
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerBusy, CosignerRefused
 from tests.keys.cosigner.support import FakeHsm, Process, grant, half_a, make_key, note
@@ -34,7 +34,7 @@ def present(key):
 
 def permit(bench, key, new, **changes):
     old = changes.pop("old", present(key))
-    return grant(bench.hsm, key, Purpose.SUCCEED, authorisation.succession(old, new), **changes)
+    return grant(bench.hsm, key, AuthorisationPurpose.SUCCEED, authorisation.succession(old, new), **changes)
 
 
 async def signs_by(bench, key, name, content):
@@ -65,8 +65,8 @@ async def test_a_successor_needs_the_present_keys_signature_over_exactly_this_ch
         permit(bench, key, new, old=present(other)),
         permit(bench, key, new, of=other),
         permit(bench, key, new, at=0),
-        grant(bench.hsm, key, Purpose.REFRESH, authorisation.succession(present(key), new)),
-        grant(self_made, key, Purpose.SUCCEED, authorisation.succession(present(key), new)),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, authorisation.succession(present(key), new)),
+        grant(self_made, key, AuthorisationPurpose.SUCCEED, authorisation.succession(present(key), new)),
     ]
     for wrong in forged:
         with pytest.raises(CosignerRefused):
@@ -117,13 +117,15 @@ async def test_one_change_of_a_key_at_a_time(bench):
     new, half = successor(bench), even_half()[0].public_key
     await bench.client.succeed_authoriser(*of(key), new, permit(bench, key, new))
     with pytest.raises(CosignerBusy):
-        refreshing = grant(bench.hsm, key, Purpose.REFRESH, half)
+        refreshing = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, half)
         await bench.client.prepare_refresh(*of(key), half_a(key), half, refreshing)
     with pytest.raises(CosignerBusy):
         third = successor(bench, "third")
         await bench.client.succeed_authoriser(*of(key), third, permit(bench, key, third))
     await bench.client.settle_authoriser(*of(key), present(key))
-    await bench.client.prepare_refresh(*of(key), half_a(key), half, grant(bench.hsm, key, Purpose.REFRESH, half))
+    await bench.client.prepare_refresh(
+        *of(key), half_a(key), half, grant(bench.hsm, key, AuthorisationPurpose.REFRESH, half)
+    )
     with pytest.raises(CosignerBusy):
         await bench.client.succeed_authoriser(*of(key), new, permit(bench, key, new))
 

@@ -11,7 +11,7 @@ from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import id_of
 from keys.errors import InvalidOperand, KeyLocked, KeyUnavailable
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import Grant, Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.errors import CosignerRefused
 from tests.keys.cosigner.support import Bench, grant, half_a, note
 
@@ -30,15 +30,15 @@ async def test_an_authorisation_of_anything_else_is_refused(bench, peer):
     at, salt = authorisation.fresh()
     now = authorisation.now()
     wrong = [
-        Grant(at, salt, bytes(64)),
-        Grant(at, salt, bench.hsm.sign(key.hsm.key_name, id_of(note(key)))),
-        grant(bench.hsm, key, Purpose.REFRESH, peer.public_key),
-        grant(bench.hsm, key, Purpose.ENABLE, peer.public_key),
-        grant(bench.hsm, key, Purpose.ECDH, Keypair.generate()[0].public_key),
-        grant(bench.hsm, key, Purpose.ECDH, peer.public_key, of=other),
-        grant(bench.hsm, other, Purpose.ECDH, peer.public_key, of=key),
-        grant(bench.hsm, key, Purpose.ECDH, peer.public_key, at=now - authorisation.EARLIEST - 1000),
-        grant(bench.hsm, key, Purpose.ECDH, peer.public_key, at=now + authorisation.LATEST + 1000),
+        UseAuthorisation(at, salt, bytes(64)),
+        UseAuthorisation(at, salt, bench.hsm.sign(key.hsm.key_name, id_of(note(key)))),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, peer.public_key),
+        grant(bench.hsm, key, AuthorisationPurpose.ENABLE, peer.public_key),
+        grant(bench.hsm, key, AuthorisationPurpose.ECDH, Keypair.generate()[0].public_key),
+        grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key, of=other),
+        grant(bench.hsm, other, AuthorisationPurpose.ECDH, peer.public_key, of=key),
+        grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key, at=now - authorisation.EARLIEST - 1000),
+        grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key, at=now + authorisation.LATEST + 1000),
     ]
     for permit in wrong:
         with pytest.raises(CosignerRefused):
@@ -47,7 +47,7 @@ async def test_an_authorisation_of_anything_else_is_refused(bench, peer):
 
 async def test_an_authorisation_holds_once_also_when_many_come_at_once(bench, peer):
     key = await bench.key()
-    permit = grant(bench.hsm, key, Purpose.ECDH, peer.public_key)
+    permit = grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key)
     answers = await asyncio.gather(*(ask(bench, key, peer, permit) for _ in range(8)), return_exceptions=True)
     assert sum(isinstance(answer, CosignerRefused) for answer in answers) == 7
 
@@ -55,7 +55,7 @@ async def test_an_authorisation_holds_once_also_when_many_come_at_once(bench, pe
 async def test_an_authorisation_holds_once_over_a_restart(tmp_path, peer):
     bench = await Bench(tmp_path).start()
     key = await bench.key()
-    permit = grant(bench.hsm, key, Purpose.ECDH, peer.public_key)
+    permit = grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key)
     await ask(bench, key, peer, permit)
     await bench.stop()
     await bench.start()
@@ -66,7 +66,7 @@ async def test_an_authorisation_holds_once_over_a_restart(tmp_path, peer):
 
 async def test_another_tenant_and_a_locked_key_get_nothing(bench, peer):
     key, other = await bench.key(), await bench.key()
-    permit = grant(bench.hsm, key, Purpose.ECDH, peer.public_key)
+    permit = grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer.public_key)
     with pytest.raises(KeyUnavailable):
         await bench.client.ecdh(other.tenant_id, key.key_id, half_a(key), peer.public_key, permit)
     await bench.client.lock(key.tenant_id, key.key_id)

@@ -10,8 +10,8 @@ import pytest
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import id_of
 from keys.cosigner import audit, store
-from keys.cosigner.store import Refusal, Store, StoreInUse
-from keys.signing.cosigning.messages import Code
+from keys.cosigner.store import CosignerRefusalError, CosignerStore, CosignerStoreInUse
+from keys.signing.cosigning.messages import RefusalCode
 from tests.keys.cosigner.support import note
 
 
@@ -51,30 +51,34 @@ async def test_rows_are_neither_changed_nor_removed(log):
     ],
 )
 async def test_the_first_fault_is_named(log, statement, fault):
-    assert audit.verify(log) == audit.Finding(5)
+    assert audit.verify(log) == audit.CosignerAuditReport(5)
     without_triggers(log)
     log.execute(statement)
     assert fault in audit.verify(log).fault
 
 
 async def test_one_process_serves_a_database(bench):
-    with pytest.raises(StoreInUse):
-        Store(bench.folder / "b.sqlite3")
+    with pytest.raises(CosignerStoreInUse):
+        CosignerStore(bench.folder / "b.sqlite3")
 
 
 async def test_work_that_refuses_undoes_only_itself(tmp_path):
-    kept = Store(tmp_path / "c.sqlite3")
+    kept = CosignerStore(tmp_path / "c.sqlite3")
 
     def refuse(writing):
         writing.execute("INSERT INTO cosigner_used VALUES (x'01', 1)")
-        raise Refusal(Code.REPLAYED)
+        raise CosignerRefusalError(RefusalCode.REPLAYED)
 
     def work(writing):
         writing.execute("INSERT INTO cosigner_used VALUES (x'02', 1)")
 
     try:
         results = await asyncio.gather(*map(kept.write, (work, refuse, refuse)), return_exceptions=True)
-        assert [type(result).__name__ for result in results] == ["NoneType", "Refusal", "Refusal"]
+        assert [type(result).__name__ for result in results] == [
+            "NoneType",
+            "CosignerRefusalError",
+            "CosignerRefusalError",
+        ]
         rows = await kept.write(lambda writing: writing.execute("SELECT digest FROM cosigner_used").fetchall())
         assert rows == [(b"\x02",)]
     finally:

@@ -26,7 +26,7 @@ from keycast.nostr.nip01 import id_of
 from keys.errors import InvalidOperand, KeyLocked
 from keys.lifecycle.rows import key_ref
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
-from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable, StaleHalf
 from keys.signing.half import seal_half
@@ -92,11 +92,11 @@ async def test_without_the_hsm_no_new_half_is_prepared(bench):
     key, other = await bench.key(), await bench.key()
     new = even_half()[0].public_key
     wrong = [
-        grant(bench.hsm, key, Purpose.REFRESH, even_half()[0].public_key),
-        grant(bench.hsm, key, Purpose.ECDH, new),
-        grant(bench.hsm, key, Purpose.REFRESH, new, of=other),
-        grant(bench.hsm, other, Purpose.REFRESH, new, of=key),
-        grant(bench.hsm, key, Purpose.REFRESH, new, at=0),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, even_half()[0].public_key),
+        grant(bench.hsm, key, AuthorisationPurpose.ECDH, new),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new, of=other),
+        grant(bench.hsm, other, AuthorisationPurpose.REFRESH, new, of=key),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new, at=0),
     ]
     for forged in wrong:
         with pytest.raises(CosignerRefused):
@@ -109,7 +109,7 @@ async def test_a_difference_is_never_told_twice_for_one_new_half_under_two_names
     told = []
     for _ in range(2):
         new = even_half()[0].public_key
-        permit = grant(bench.hsm, key, Purpose.REFRESH, new)
+        permit = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new)
         told.append(await bench.client.prepare_refresh(key.tenant_id, key.key_id, half_a(key), new, permit))
     assert told[0][0] != told[1][0]
 
@@ -117,7 +117,7 @@ async def test_a_difference_is_never_told_twice_for_one_new_half_under_two_names
 async def test_a_prepared_half_neither_signs_nor_replaces_anything(bench):
     key, new = await bench.key(), even_half()[0].public_key
     ids = key.tenant_id, key.key_id
-    permit = grant(bench.hsm, key, Purpose.REFRESH, new)
+    permit = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new)
     await bench.client.prepare_refresh(*ids, half_a(key), new, permit)
     with pytest.raises(CosignerRefused):  # the same authorisation again
         await bench.client.prepare_refresh(*ids, half_a(key), new, permit)
@@ -127,7 +127,7 @@ async def test_a_prepared_half_neither_signs_nor_replaces_anything(bench):
         await bench.client.commit_refresh(*ids, new, b"\x01" * 32)
     peer = Keypair.generate()[0].public_key
     with pytest.raises(StaleHalf):
-        await bench.client.ecdh(*ids, new, peer, grant(bench.hsm, key, Purpose.ECDH, peer))
+        await bench.client.ecdh(*ids, new, peer, grant(bench.hsm, key, AuthorisationPurpose.ECDH, peer))
 
 
 def test_a_stranger_refreshes_nothing(people, process, hsm):
@@ -305,7 +305,7 @@ async def refreshed(bench, key):
     """What keys.split.refresh does, without a database: the key with its new halves, in use on both sides."""
     keypair, secret = even_half()
     ids = key.tenant_id, key.key_id
-    permit = grant(bench.hsm, key, Purpose.REFRESH, keypair.public_key)
+    permit = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, keypair.public_key)
     half_b, difference_b = await bench.client.prepare_refresh(*ids, half_a(key), keypair.public_key, permit)
     opened = await bench.signer._open(key)
     untweaked = KeyAggregate(b"\x02" + keypair.public_key, b"\x02" + half_b)

@@ -8,7 +8,7 @@ from keys.hsm.registration import keepers
 from keys.models import HalfRefresh, Rotation, RotationState
 from keys.rotation import runner, services
 from keys.rotation.errors import NothingToRotate
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.split import refresh
 from tests.keys.cosigner.rows import again
 from tests.keys.cosigner.test_with_google import SYSTEM, made, signed
@@ -44,7 +44,7 @@ def test_each_key_gets_fresh_halves_once(deployment):
 
 def test_one_whose_old_halves_are_still_there_is_waited_for(deployment, monkeypatch):
     row = made(deployment)
-    rotate(Scope.of_key(row))
+    rotate(RotationScope.of_key(row))
     first = again(row).cosigner
     waiting = rotate()
     assert (waiting.state, waiting.problem) == (RotationState.RUNNING, "settling")

@@ -14,14 +14,14 @@ from keycast.crypto.musig import ORDER
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import id_of
-from keys.cosigner.service import Limits
+from keys.cosigner.service import CosignerLimits
 from keys.errors import InvalidOperand, KeyExists, KeyLocked, KeyMismatch, KeyUnavailable
 from keys.signing.cosigning import messages
-from keys.signing.cosigning.authorisation import Purpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import (
-    CosignerLimit,
     CosignerMisbehaved,
+    CosignerRateLimited,
     CosignerRefused,
     CosignerUnavailable,
     StaleHalf,
@@ -82,7 +82,7 @@ async def test_another_tenant_signs_nothing(bench):
 
 async def test_an_authorisation_of_another_purpose_signs_nothing(bench):
     key = await bench.key()
-    ecdh = grant(bench.hsm, key, Purpose.ECDH, Keypair.generate()[0].public_key)
+    ecdh = grant(bench.hsm, key, AuthorisationPurpose.ECDH, Keypair.generate()[0].public_key)
     with pytest.raises(CosignerRefused):
         await ask(bench, key, authorisation=ecdh.signature)
 
@@ -134,10 +134,10 @@ async def test_a_locked_key_signs_nothing_until_the_hsm_enables_it(bench):
     await bench.client.lock(key.tenant_id, key.key_id)
     with pytest.raises(KeyLocked):
         await ask(bench, key)
-    forged = grant(bench.hsm, key, Purpose.REFRESH, bytes.fromhex(key.public_key))
+    forged = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, bytes.fromhex(key.public_key))
     with pytest.raises(CosignerRefused):
         await bench.client.enable(key.tenant_id, key.key_id, forged)
-    enable = grant(bench.hsm, key, Purpose.ENABLE, bytes.fromhex(key.public_key))
+    enable = grant(bench.hsm, key, AuthorisationPurpose.ENABLE, bytes.fromhex(key.public_key))
     await bench.client.enable(key.tenant_id, key.key_id, enable)
     await ask(bench, key)
     await bench.client.disable(key.tenant_id, key.key_id)
@@ -204,20 +204,23 @@ async def test_one_request_with_one_nonce_twice_gets_two_different_nonces_of_the
 
 async def test_nothing_that_the_co_signer_can_be_asked_answers_with_a_half(bench):
     """Replies hold nonces, partial signatures, points of others, differences with a fresh half, and public keys."""
-    fields = {reply.__struct_fields__ for reply in (messages.Made, messages.Signed, messages.Prepared)}
+    fields = {
+        reply.__struct_fields__
+        for reply in (messages.HalfReply, messages.PartialSignatureReply, messages.PrepareRefreshReply)
+    }
     assert fields == {("number", "half_b"), ("number", "nonce_b", "partial"), ("number", "half_b", "difference")}
 
 
 async def test_a_limit_of_its_own_holds_for_each_key_and_tenant(tmp_path):
-    bench = await Bench(tmp_path, limits=Limits((0.001, 6), (0.001, 9))).start()
+    bench = await Bench(tmp_path, limits=CosignerLimits((0.001, 6), (0.001, 9))).start()
     try:
         tenant_id = uuid4()
         key, other = [await bench.key(tenant_id=tenant_id) for _ in range(2)]
         for _ in range(4):
             await ask(bench, key)
-        with pytest.raises(CosignerLimit):
+        with pytest.raises(CosignerRateLimited):
             await ask(bench, key)
-        with pytest.raises(CosignerLimit):
+        with pytest.raises(CosignerRateLimited):
             await ask(bench, other)
         await bench.key()
     finally:

@@ -20,7 +20,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip19, nip49
 from keys import services
 from keys.importing import progress
-from keys.importing.state import ImportState, OtherFile
+from keys.importing.state import ImportFileMismatch, ImportState
 from keys.models import PersonalKey
 from keys.signing.kms import registry
 from tests.keys.conftest import make_tenant, make_user
@@ -225,7 +225,7 @@ class TestState:
         path = tmp_path / "state"
         for text in ("", "{}", '{"lines": "x", "sha256": "", "counts": {}}', "[]"):
             path.write_text(text)
-            with pytest.raises(OtherFile):
+            with pytest.raises(ImportFileMismatch):
                 ImportState.load(path)
 
     def test_it_holds_no_secret(self, run, user, tmp_path):
@@ -273,7 +273,7 @@ def test_progress_tells_rate_and_remaining_time(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     stream = io.StringIO()
-    shown = progress.Progress(stream, 1000)
+    shown = progress.ImportProgress(stream, 1000)
     shown.passed(500)
     now[0] = 10.0
     shown.advance(50, 250)

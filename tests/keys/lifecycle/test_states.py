@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keys.errors import InvalidTransition, KeyLocked, KeyUnavailable
-from keys.lifecycle.states import TRANSITIONS, Step, after, allows, require_active
+from keys.lifecycle.states import TRANSITIONS, KeyTransition, after, allows, require_active
 from keys.models import KeyState
 
 P, A, L, D, S, X, F = (
@@ -18,16 +18,16 @@ P, A, L, D, S, X, F = (
     KeyState.FAILED,
 )
 STEPS = (
-    Step.FINISH,
-    Step.FAIL,
-    Step.LOCK,
-    Step.UNLOCK,
-    Step.DISABLE,
-    Step.ENABLE,
-    Step.SCHEDULE_DESTRUCTION,
-    Step.CANCEL_DESTRUCTION,
-    Step.DESTROY,
-    Step.REMOVE,
+    KeyTransition.FINISH,
+    KeyTransition.FAIL,
+    KeyTransition.LOCK,
+    KeyTransition.UNLOCK,
+    KeyTransition.DISABLE,
+    KeyTransition.ENABLE,
+    KeyTransition.SCHEDULE_DESTRUCTION,
+    KeyTransition.CANCEL_DESTRUCTION,
+    KeyTransition.DESTROY,
+    KeyTransition.REMOVE,
 )
 #      finish fail  lock  unlock disable enable schedule cancel destroy remove
 TABLE = {
@@ -44,7 +44,7 @@ CASES = [(state, step, result) for state, row in TABLE.items() for step, result 
 
 def test_the_table_names_every_state_and_every_step():
     assert set(TABLE) == set(KeyState)
-    assert set(STEPS) == set(Step)
+    assert set(STEPS) == set(KeyTransition)
     assert len(TRANSITIONS) == sum(result is not None for *_, result in CASES)
 
 

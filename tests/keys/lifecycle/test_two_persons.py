@@ -13,10 +13,10 @@ from accounts.models import StaffRole, User
 from accounts.services import create_user
 from accounts.staff.approvals.errors import ApprovalRequired
 from accounts.staff.approvals.services import approve, ask
-from accounts.staff.roles import MATRIX, Duty
+from accounts.staff.roles import MATRIX, StaffPermission
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from keys.errors import InvalidTransition, KeyNotFound
 from keys.models import KeyState, PersonalKey
@@ -56,7 +56,7 @@ def state_of(key: PersonalKey) -> str:
 def test_no_role_destroys_a_key_alone(role: StaffRole, key: PersonalKey) -> None:
     with pytest.raises(NotPermitted) as refusal:
         schedule_destruction(actor=Actor.staff(colleague("one", role)), key=key, reason="x")
-    if role in MATRIX[Duty.DESTROY]:
+    if role in MATRIX[StaffPermission.DESTROY]:
         assert isinstance(refusal.value, ApprovalRequired)
     assert state_of(key) == KeyState.ACTIVE
 
@@ -79,7 +79,7 @@ def test_one_asks_another_approves_and_the_key_stops(key: PersonalKey, operator:
     assert "npub1" in request.description
     approve(actor=Actor.staff(officer), approval=request, reason="seen it")
     assert state_of(key) == KeyState.DESTRUCTION_SCHEDULED
-    row = AuditRow.objects.get(tag=Tag.KEY_DESTRUCTION_SCHEDULED)
+    row = AuditRow.objects.get(tag=AuditTag.KEY_DESTRUCTION_SCHEDULED)
     assert (row.actor_type, row.actor_id) == ("staff", officer.pk.hex)
     for text in (operator.email, "court order", request.pk.hex):
         assert text in row.data

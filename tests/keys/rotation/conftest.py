@@ -8,7 +8,7 @@ from django.db.models import Q
 from keycast.audit.entries import Actor
 from keys.models import PersonalKey
 from keys.rotation import registry
-from keys.rotation.protocol import Item, RotationKind
+from keys.rotation.protocol import RotationItem, RotationKind
 from keys.signing.kms import keyfile
 from keys.signing.kms import registry as providers
 from tests.keys.conftest import make_key
@@ -33,7 +33,7 @@ class Renaming(RotationKind):
 
     def items(self, job, after, limit):
         found = self._left(job).filter(pk__gt=after) if after else self._left(job)
-        return [Item(key.id.hex, key.id, key) for key in found[:limit]]
+        return [RotationItem(key.id.hex, key.id, key) for key in found[:limit]]
 
     def rotate(self, job, item):
         self.on_rotate(item)

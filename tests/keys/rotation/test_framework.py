@@ -16,8 +16,8 @@ from keys import jobs
 from keys.errors import KeyDamaged
 from keys.models import PersonalKey, Rotation, RotationState
 from keys.rotation import health, lease, runner, selectors, services
-from keys.rotation.errors import KeyRotationRunning, LostLease, NothingToRotate, RotationNotFound, WrongScope
-from keys.rotation.scope import Scope
+from keys.rotation.errors import KeyRotationRunning, NothingToRotate, RotationLeaseLost, RotationNotFound, WrongScope
+from keys.rotation.scope import RotationScope
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.rotation.conftest import OPERATOR
 
@@ -44,13 +44,13 @@ def test_a_scope_that_does_not_exist_is_refused(renaming, db, scope):
 
 
 def test_a_second_one_is_refused_wherever_their_scopes_overlap(renaming, keys, tenant):
-    key, other = Scope.of_key(keys[0]), Scope.of_key(keys[1])
+    key, other = RotationScope.of_key(keys[0]), RotationScope.of_key(keys[1])
     for first, second in (
         ("all", "all"),
-        ("all", Scope.of_tenant(tenant)),
+        ("all", RotationScope.of_tenant(tenant)),
         (key, "all"),
-        (Scope.of_tenant(tenant), key),
-        (key, Scope.of_tenant(tenant)),
+        (RotationScope.of_tenant(tenant), key),
+        (key, RotationScope.of_tenant(tenant)),
         (key, key),
     ):
         running = begin(first)
@@ -60,7 +60,7 @@ def test_a_second_one_is_refused_wherever_their_scopes_overlap(renaming, keys, t
         services.cancel(actor=OPERATOR, rotation=running)
     begin(key)
     begin(other)
-    begin(Scope.of_tenant(make_tenant()))
+    begin(RotationScope.of_tenant(make_tenant()))
 
 
 def test_a_dry_run_changes_nothing_and_is_recorded(renaming, keys):
@@ -87,7 +87,7 @@ def test_it_changes_everything_once_and_reports(renaming, keys):
 
 
 def test_it_stays_within_its_scope(renaming, keys):
-    runner.step(begin(Scope.of_key(keys[2])).id)
+    runner.step(begin(RotationScope.of_key(keys[2])).id)
     assert names() == ["new", "old 0", "old 1", "old 3", "old 4"]
 
 
@@ -163,7 +163,7 @@ def test_a_lost_lease_holds_nothing(renaming, keys):
     assert lease.take(rotation.id) is None
     Rotation.objects.update(lease_until=0)
     assert lease.take(rotation.id) is not None
-    with pytest.raises(LostLease):
+    with pytest.raises(RotationLeaseLost):
         held.hold()
 
 

@@ -16,13 +16,13 @@ from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, Rotation, RotationState
 from keys.rotation import runner, services
 from keys.rotation.errors import NothingToRotate, WrongScope
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from tests.keys.conftest import make_user
 from tests.keys.rotation.conftest import OPERATOR
 
 
 def rotate(key, actor=OPERATOR):
-    return runner.step(services.start(actor=actor, kind="identity", scope=Scope.of_key(key)).id)
+    return runner.step(services.start(actor=actor, kind="identity", scope=RotationScope.of_key(key)).id)
 
 
 def again(key):
@@ -62,7 +62,7 @@ def test_its_owner_gets_a_new_key_of_the_same_kind_and_the_old_one_stays(key, us
 
 
 def test_a_dry_run_makes_no_key(key):
-    services.start(actor=OPERATOR, kind="identity", scope=Scope.of_key(key), dry_run=True)
+    services.start(actor=OPERATOR, kind="identity", scope=RotationScope.of_key(key), dry_run=True)
     assert again(key).replaced_by is None
 
 
@@ -105,7 +105,7 @@ def test_a_successor_that_fails_leaves_the_old_one_as_it_was(key, monkeypatch):
         return again(made)
 
     monkeypatch.setattr(key_services, "create_key", failing)
-    started = services.start(actor=OPERATOR, kind="identity", scope=Scope.of_key(key))
+    started = services.start(actor=OPERATOR, kind="identity", scope=RotationScope.of_key(key))
     rotation = runner.step(started.id)
     assert rotation.state == RotationState.FAILED
     assert rotation.report["failures"][0]["code"] == "successor-failed"

@@ -10,9 +10,9 @@ import pytest
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyDamaged, KeyMismatch
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing import envelope
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.key_maker import LocalKeyMaker
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.vault import unlock
@@ -27,11 +27,11 @@ def maker_with(text):
     return LocalKeyMaker(lambda: provider, lambda name: provider)
 
 
-@pytest.fixture(params=list(Purpose))
+@pytest.fixture(params=list(SecretPurpose))
 def stored(request):
     """The maker before the rotation's, a place and what is sealed for it, for each kind of secret."""
     keypair, secret = Keypair.generate()
-    place = Place(uuid.uuid4(), uuid.uuid4(), keypair.public_key_hex, request.param, uuid.uuid4())
+    place = SealingContext(uuid.uuid4(), uuid.uuid4(), keypair.public_key_hex, request.param, uuid.uuid4())
     return place, envelope.seal(secret, place, LocalKekProvider(lambda: OLD)), secret
 
 

@@ -17,7 +17,7 @@ from keys.models import PersonalKey, RotationState, TransportKey
 from keys.rotation import retiring, runner, sealed_columns, services
 from keys.rotation.errors import KeyRotationRunning, RotationError
 from keys.rotation.retiring import KekInUse
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from keys.signing import envelope
 from keys.signing.kms import file_versions, keyfile, registry
 from tests.keys.conftest import make_key, make_tenant, make_user
@@ -51,7 +51,7 @@ def test_a_file_that_cannot_be_written_is_refused_with_what_to_do(some_keys, kek
 
 
 def test_what_an_operator_added_by_hand_is_used(some_keys, kek_file, monkeypatch):
-    monkeypatch.setattr(file_versions.FileVersions, "problem", lambda self: "read-only")
+    monkeypatch.setattr(file_versions.FileKekVersions, "problem", lambda self: "read-only")
     keyfile.add_version(kek_file, "by-hand")
     assert rotate().state == RotationState.DONE
     assert sealed_under() == {"by-hand": 6}
@@ -90,13 +90,13 @@ def test_a_second_rotation_makes_a_third_version(some_keys, kek_file):
 def test_a_tenant_alone_leaves_the_others_where_they_are(some_keys, kek_file, tenant):
     elsewhere = make_tenant()
     make_key(make_user(elsewhere), elsewhere)
-    rotate(scope=Scope.of_tenant(tenant))
+    rotate(scope=RotationScope.of_tenant(tenant))
     assert sealed_under() == {"first": 2, versions(kek_file)[-1]: 6}
 
 
 def test_rewrapping_makes_no_version(some_keys, kek_file):
     keyfile.add_version(kek_file, "second")
-    rotation = rotate("rewrap", Scope.of_key(some_keys[0]))
+    rotation = rotate("rewrap", RotationScope.of_key(some_keys[0]))
     assert (rotation.state, rotation.done) == (RotationState.DONE, 2)
     assert sealed_under() == {"first": 4, "second": 2}
     rotate("rewrap")
@@ -105,14 +105,14 @@ def test_rewrapping_makes_no_version(some_keys, kek_file):
 
 
 def test_only_one_of_the_two_runs_at_a_time(some_keys, kek_file, tenant):
-    services.start(actor=OPERATOR, kind="kek", scope=Scope.of_key(some_keys[0]))
+    services.start(actor=OPERATOR, kind="kek", scope=RotationScope.of_key(some_keys[0]))
     with pytest.raises(KeyRotationRunning):
-        services.start(actor=OPERATOR, kind="rewrap", scope=Scope.of_tenant(tenant))
+        services.start(actor=OPERATOR, kind="rewrap", scope=RotationScope.of_tenant(tenant))
 
 
 def test_a_row_that_changed_meanwhile_is_left_alone_and_looked_at_again(some_keys, kek_file, monkeypatch):
     keyfile.add_version(kek_file, "second")
-    store, raced = sealed_columns.Shelf.store, []
+    store, raced = sealed_columns.SealedColumn.store, []
 
     def slower_than_somebody(self, old, new):
         if not raced:
@@ -121,7 +121,7 @@ def test_a_row_that_changed_meanwhile_is_left_alone_and_looked_at_again(some_key
             assert store(self, old, again)
         return store(self, old, new)
 
-    monkeypatch.setattr(sealed_columns.Shelf, "store", slower_than_somebody)
+    monkeypatch.setattr(sealed_columns.SealedColumn, "store", slower_than_somebody)
     rotation = rotate("rewrap")
     assert (rotation.state, rotation.done) == (RotationState.DONE, 5)
     assert opening_versions(kek_file) == {1: 6}
@@ -166,7 +166,7 @@ def test_a_key_encryption_key_that_is_away_is_waited_for(some_keys, kek_file):
 def test_a_version_in_use_is_not_retired(some_keys, kek_file):
     with pytest.raises(KekInUse):
         retiring.retire_kek(actor=OPERATOR, version="first")
-    rotate(scope=Scope.of_key(some_keys[0]))
+    rotate(scope=RotationScope.of_key(some_keys[0]))
     with pytest.raises(KekInUse) as refused:
         retiring.retire_kek(actor=OPERATOR, version="first")
     assert "2 personal keys, 2 remote-signer keys" in refused.value.public_message

@@ -21,7 +21,7 @@ from django.core.management import call_command  # noqa: E402
 from django.core.management.base import CommandError  # noqa: E402
 
 from keys.rotation import crash  # noqa: E402
-from keys.rotation.kinds.sealed import Rewrapping  # noqa: E402
+from keys.rotation.kinds.sealed import RewrapRotation  # noqa: E402
 
 
 def _stand_alone() -> None:
@@ -35,7 +35,7 @@ def _stand_alone() -> None:
 def _child(step: str, command: list[str]) -> int:
     _stand_alone()
     crash.arm("" if step == "-" else step)
-    Rewrapping.batch = 1
+    RewrapRotation.batch = 1
     try:
         call_command(*command)
     except SystemExit as ended:

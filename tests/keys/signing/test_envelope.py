@@ -10,9 +10,9 @@ import pytest
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable, KeyDamaged, KeyMismatch
-from keys.refs import Purpose, SealedSecret
+from keys.refs import SealedSecret, SecretPurpose
 from keys.signing import envelope
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.vault import unlock
 from tests.keys.signing.kms.test_keyfile import line
@@ -23,7 +23,7 @@ class Sealed:
 
     def __init__(self, provider):
         self.keypair, self.secret = Keypair.generate()
-        self.place = Place(uuid.uuid4(), uuid.uuid4(), self.keypair.public_key_hex, Purpose.PERSONAL_KEY)
+        self.place = SealingContext(uuid.uuid4(), uuid.uuid4(), self.keypair.public_key_hex, SecretPurpose.PERSONAL_KEY)
         self.sealed = envelope.seal(self.secret, self.place, provider)
 
 
@@ -49,8 +49,8 @@ OTHER_KEY = Keypair.generate()[0].public_key_hex
         {"tenant_id": uuid.uuid4()},
         {"row_id": uuid.uuid4()},
         {"public_key": OTHER_KEY},
-        {"purpose": Purpose.TRANSPORT_KEY},
-        {"purpose": Purpose.SIGNER_HALF},
+        {"purpose": SecretPurpose.TRANSPORT_KEY},
+        {"purpose": SecretPurpose.SIGNER_HALF},
         {"parent_id": uuid.uuid4()},
     ],
 )
@@ -120,7 +120,7 @@ def test_a_secret_of_zero_is_damage(subject, provider):
 
 def test_a_secret_that_opens_to_another_public_key_is_a_mismatch(provider):
     """Only who holds the key-encryption key could make such a row; it is caught all the same (K5)."""
-    place = Place(uuid.uuid4(), uuid.uuid4(), OTHER_KEY, Purpose.PERSONAL_KEY)
+    place = SealingContext(uuid.uuid4(), uuid.uuid4(), OTHER_KEY, SecretPurpose.PERSONAL_KEY)
     with pytest.raises(KeyMismatch):
         unlock(envelope.seal(Keypair.generate()[1], place, provider), place, provider)
 

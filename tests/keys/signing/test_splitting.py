@@ -11,11 +11,11 @@ from django.test import override_settings
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.schnorr import Keypair
 from keys.errors import KeyDamaged, KeyMismatch
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing import envelope
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerUnavailable
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import parting_place_of, place_of
 from keys.signing.key_maker import LocalKeyMaker
 from keys.signing.kms.local import LocalKekProvider
@@ -30,7 +30,7 @@ MAKER = LocalKeyMaker(lambda: KEK, lambda name: KEK)
 @pytest.fixture
 def whole():
     keypair, secret = Keypair.generate()
-    place = Place(uuid.uuid4(), uuid.uuid4(), keypair.public_key_hex, Purpose.PERSONAL_KEY)
+    place = SealingContext(uuid.uuid4(), uuid.uuid4(), keypair.public_key_hex, SecretPurpose.PERSONAL_KEY)
     return place, envelope.seal(secret, place, KEK)
 
 

@@ -103,7 +103,7 @@ async def test_conversation_keys_are_bounded_and_the_least_recently_used_one_goe
 
 
 async def test_the_process_keeps_a_bounded_number_of_conversation_keys(service, transport_ref, monkeypatch):
-    budget = opened_key.ConversationBudget(2)
+    budget = opened_key.ConversationKeyBudget(2)
     monkeypatch.setattr(opened_key, "BUDGET", budget)
     transport = await service.open(transport_ref)
     for _ in range(4):

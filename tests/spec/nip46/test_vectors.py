@@ -10,7 +10,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.nip01 import EventError, parse_event, parse_template, single_tag_value, verify_event
 from keycast.nostr.nip44 import Nip44Error, conversation_key, decrypt, encrypt
-from keycast.nostr.nip46 import KIND, METHODS, RequestError, Response, parse_request, parse_response
+from keycast.nostr.nip46 import KIND, METHODS, Nip46Response, RequestError, parse_request, parse_response
 from keycast.nostr.uris import MAX_RELAY_URL, NostrConnectUri, UriError, normalize_relay_url
 from tests.vectors import load_or_skip, rows
 
@@ -72,7 +72,7 @@ def test_a_request_of_the_conversation_is_read(row):
 @pytest.mark.parametrize("row", rows(FLOW, lambda file: file["flow"], name))
 def test_a_response_of_the_conversation_is_written(row):
     expected = row["expected_response"]
-    response = Response.ok(expected["id"], expected["result"] or "anything")
+    response = Nip46Response.ok(expected["id"], expected["result"] or "anything")
     signer, client = keypair(FLOW, "signer"), keypair(FLOW, "client")
     payload = encrypt(response.to_text(), conversation_key(signer, client.public_key))
     text = decrypt(payload, conversation_key(client, signer.public_key))

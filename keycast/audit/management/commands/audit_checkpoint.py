@@ -47,7 +47,7 @@ class Command(BaseCommand):
         if broken:
             raise SystemExit(1)
 
-    def _make(self, signer: signing.Signer) -> tuple[int, list[ChainBroken]]:
+    def _make(self, signer: signing.StatementSigner) -> tuple[int, list[ChainBroken]]:
         made, broken = 0, []
         for name in AuditChain.objects.values_list("name", flat=True):
             try:

@@ -59,7 +59,7 @@ class Command(BaseCommand):
             cutting.cut(actor=ACTOR, wanted=wanted, reason=options["reason"], signer=signing.current())
         self._tell(name, wanted, left, options)
 
-    def _tell(self, name: str, wanted: cutting.Plan | None, left: int, options: dict[str, Any]) -> None:
+    def _tell(self, name: str, wanted: cutting.CutPlan | None, left: int, options: dict[str, Any]) -> None:
         span = [wanted.first, wanted.through] if wanted else None
         if options["json"]:
             said = {"chain": name, "rows": span, "dry_run": options["dry_run"], "left_from_before": left}

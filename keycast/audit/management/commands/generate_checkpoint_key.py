@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from keycast.audit.signing import PREFIX, SEED_SIZE, LocalSigner
+from keycast.audit.signing import PREFIX, SEED_SIZE, LocalStatementSigner
 
 
 class Command(BaseCommand):
@@ -39,5 +39,5 @@ class Command(BaseCommand):
             file.write(text + "\n")
             file.flush()
             os.fsync(file.fileno())
-        public_key = base64.b64encode(LocalSigner.from_text(text).public_key).decode()
+        public_key = base64.b64encode(LocalStatementSigner.from_text(text).public_key).decode()
         self.stdout.write(f"Wrote {path}; use it by KEYCAST_AUDIT_CHECKPOINT_KEY_FILE. Its public key:\n{public_key}")

@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from keycast.base.child_processes import end_with_parent
-from keycast.emulators.kms.faults import Fault, Kind
+from keycast.emulators.kms.faults import KmsFault, KmsFaultKind
 from keycast.emulators.kms.server import KmsEmulator
 
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         emulator = KmsEmulator(host=options["host"], port=options["port"], path=options["file"])
         emulator.store.pending_seconds = options["pending"]
         if options["latency"]:
-            emulator.faults.set([Fault(Kind.LATENCY, seconds=options["latency"])])
+            emulator.faults.set([KmsFault(KmsFaultKind.LATENCY, seconds=options["latency"])])
         try:
             emulator.start()
         except (OSError, RuntimeError):

@@ -10,7 +10,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from keycast.emulators.nethsm.faults import Fault, Kind
+from keycast.emulators.nethsm.faults import NetHsmFault, NetHsmFaultKind
 from keycast.emulators.nethsm.server import NetHsmEmulator
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
             port=options["port"],
         )
         if options["latency"]:
-            emulator.app.faults.set(Fault(Kind.LATENCY, seconds=options["latency"]))
+            emulator.app.faults.set(NetHsmFault(NetHsmFaultKind.LATENCY, seconds=options["latency"]))
         try:
             emulator.start()
         except OSError:

@@ -13,8 +13,8 @@ from django.db.models import Max
 
 from keycast.audit import journal_writer
 from keycast.audit.models import AuditRow
-from keycast.audit.restore_journal import Ending, EndingsFile, lost_on
-from keycast.operations.backup.reconcile import Outcomes, bring_up_to_date, preview
+from keycast.audit.restore_journal import JournalEntry, RestoreJournal, lost_on
+from keycast.operations.backup.reconcile import ReconcileReport, bring_up_to_date, preview
 
 DONE, PROBLEMS, USAGE = 0, 1, 2
 FRESH_SECONDS: Final = 300
@@ -56,7 +56,7 @@ class Command(BaseCommand):
             _carry_on(paths)
             self._wait(newest, options["no_wait"])
 
-    def _tell(self, outcomes: Outcomes, *, is_json: bool, is_dry: bool) -> None:
+    def _tell(self, outcomes: ReconcileReport, *, is_json: bool, is_dry: bool) -> None:
         if is_json:
             self.stdout.write(json.dumps({"dry_run": is_dry, **outcomes.as_dict()}))
             return
@@ -74,18 +74,18 @@ class Command(BaseCommand):
             time.sleep(left)
 
 
-def _read(paths: list[str]) -> list[Ending]:
+def _read(paths: list[str]) -> list[JournalEntry]:
     """All files together, what the database knows left out, in the order of time. Raises CommandError."""
-    endings: dict[tuple[str, int, str], Ending] = {}
+    endings: dict[tuple[str, int, str], JournalEntry] = {}
     for path in paths:
         if not Path(path).is_file():
             raise CommandError(f"There is no file {path}.", returncode=USAGE)
-        for ending in lost_on(EndingsFile(path).read()):
+        for ending in lost_on(RestoreJournal(path).read()):
             endings[ending.chain, ending.sequence, ending.hash] = ending
     return sorted(endings.values(), key=lambda ending: (ending.at, ending.chain, ending.sequence))
 
 
-def _newest(endings: list[Ending]) -> float:
+def _newest(endings: list[JournalEntry]) -> float:
     """When this deployment last did something that we know of, in Unix seconds."""
     in_log = AuditRow.objects.aggregate(newest=Max("id"))["newest"]
     row = AuditRow.objects.filter(id=in_log).only("at").first()
@@ -95,4 +95,4 @@ def _newest(endings: list[Ending]) -> float:
 def _carry_on(paths: list[str]) -> None:
     """Have every file know of the restore, also those of other machines that were named."""
     for path in {*paths, settings.ENDINGS_FILE} - {""}:
-        journal_writer.catch_up(EndingsFile(path))
+        journal_writer.catch_up(RestoreJournal(path))

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from keycast.operations.health import Finding
+from keycast.operations.health import HealthFinding
 
 
 class Command(BaseCommand):
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         if not is_healthy:
             raise SystemExit(1)
 
-    def _say(self, finding: Finding) -> None:
+    def _say(self, finding: HealthFinding) -> None:
         mark = self.style.SUCCESS("ok  ") if finding.is_ok else self.style.ERROR("FAIL")
         self.stdout.write(f"{mark}  {finding.name:<12} {finding.detail}")
         if not finding.is_ok and finding.fix:

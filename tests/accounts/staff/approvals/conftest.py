@@ -12,9 +12,9 @@ from accounts.errors import Conflict
 from accounts.models import StaffRole, Tenant, User
 from accounts.services import create_user
 from accounts.staff.approvals import kinds
-from accounts.staff.approvals.kinds import ApprovalKind, Warrant
+from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof
 from accounts.staff.approvals.services import spend
-from accounts.staff.roles import Duty
+from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotFound
 
@@ -25,10 +25,10 @@ COMMAND = Actor.command("tests")
 class Deed:
     """Stands for something that needs two persons: it spends its warrant, and can be made to refuse."""
 
-    done: list[Warrant] = field(default_factory=list)
+    done: list[ApprovalProof] = field(default_factory=list)
     refuses: bool = False
 
-    def run(self, warrant: Warrant) -> str:
+    def run(self, warrant: ApprovalProof) -> str:
         if self.refuses:
             raise Conflict("Its state has changed.")
         spend(
@@ -50,7 +50,7 @@ class Deed:
 @pytest.fixture
 def deed() -> Iterator[Deed]:
     made = Deed()
-    kinds.register(ApprovalKind("test-deed", "Do it", made.run, made.describe, Duty.LOCK))
+    kinds.register(ApprovalKind("test-deed", "Do it", made.run, made.describe, StaffPermission.LOCK))
     yield made
     del kinds._KINDS["test-deed"]
 

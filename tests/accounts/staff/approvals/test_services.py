@@ -13,14 +13,14 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from accounts.errors import Conflict, Invalid
+from accounts.errors import Conflict, InvalidValue
 from accounts.models import Approval, StaffRole, User
-from accounts.staff.approvals.errors import ApprovalRequired, AskedAlready, Decided, OwnRequest
-from accounts.staff.approvals.kinds import Warrant
+from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
+from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import approve, ask, deny, expire, fingerprint, spend, withdraw
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 from tests.accounts.staff.approvals.conftest import COMMAND, Deed, colleague
 
@@ -53,7 +53,7 @@ def test_a_member_of_staff_as_a_user_of_the_portal_does_not_ask(operator: User, 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "two\nlines", "\u202ereversed"])
 def test_a_request_needs_a_reason_in_one_line(reason: str, operator: User, deed: Deed) -> None:
-    with pytest.raises(Invalid):
+    with pytest.raises(InvalidValue):
         ask(actor=Actor.staff(operator), kind="test-deed", target_id="a1", reason=reason)
 
 
@@ -67,7 +67,7 @@ def test_what_is_not_there_cannot_be_asked_for(operator: User, deed: Deed) -> No
 def test_the_same_is_not_asked_for_twice_at_a_time(operator: User, officer: User, deed: Deed) -> None:
     first = asked(operator)
     for person in (operator, officer):
-        with pytest.raises(AskedAlready):
+        with pytest.raises(AlreadyRequested):
             asked(person)
     asked(operator, "other")
     asked(operator, how="softly")
@@ -85,7 +85,7 @@ def test_an_overdue_request_is_not_in_the_way_of_a_new_one(operator: User, deed:
 
 def test_a_request_is_in_the_log_with_its_reason(operator: User, deed: Deed) -> None:
     row = asked(operator)
-    written = AuditRow.objects.get(tag=Tag.APPROVAL_ASKED)
+    written = AuditRow.objects.get(tag=AuditTag.APPROVAL_ASKED)
     assert (written.chain, written.actor_type, written.actor_id) == ("platform", "staff", operator.id.hex)
     for text in ("lost laptop", "Do it to a1", row.id.hex):
         assert text in written.data
@@ -97,7 +97,7 @@ def test_a_request_is_in_the_log_with_its_reason(operator: User, deed: Deed) -> 
 def test_nobody_approves_or_denies_their_own_request(officer: User, deed: Deed) -> None:
     row = asked(officer)
     for verb in (approve, deny):
-        with pytest.raises(OwnRequest):
+        with pytest.raises(OwnApprovalRequest):
             verb(actor=Actor.staff(officer), approval=row, reason="me")
     assert not deed.done
 
@@ -143,7 +143,7 @@ def test_the_first_decision_stands(
 ) -> None:
     row = asked(operator)
     first(actor=Actor.staff(officer), approval=row, reason="one")
-    with pytest.raises(Decided, match=r"officer@platform\.test") as refusal:
+    with pytest.raises(AlreadyDecided, match=r"officer@platform\.test") as refusal:
         then(actor=Actor.staff(second), approval=row, reason="two")
     assert refusal.value.http_status == 409
     row.refresh_from_db()
@@ -155,7 +155,7 @@ def test_after_its_time_a_request_is_closed(operator: User, officer: User, deed:
     row = asked(operator)
     Approval.objects.update(expires_at=timezone.now())
     for verb, person in ((approve, officer), (deny, officer), (withdraw, operator)):
-        with pytest.raises(Decided, match="expired"):
+        with pytest.raises(AlreadyDecided, match="expired"):
             verb(actor=Actor.staff(person), approval=row, reason="late")
     assert not deed.done
 
@@ -165,7 +165,7 @@ def test_only_who_asked_withdraws(operator: User, officer: User, deed: Deed) -> 
     with pytest.raises(NotPermitted):
         withdraw(actor=Actor.staff(officer), approval=row)
     withdraw(actor=Actor.staff(operator), approval=row)
-    with pytest.raises(Decided):
+    with pytest.raises(AlreadyDecided):
         approve(actor=Actor.staff(officer), approval=row, reason="x")
     assert not deed.done
 
@@ -176,7 +176,7 @@ def test_what_the_deed_refuses_is_told_and_leaves_the_request_open(operator: Use
         approve(actor=Actor.staff(officer), approval=row, reason="yes")
     row.refresh_from_db()
     assert (row.state, row.decided_by, row.used_at) == ("open", None, None)
-    assert not AuditRow.objects.filter(tag=Tag.APPROVAL_GRANTED).exists()
+    assert not AuditRow.objects.filter(tag=AuditTag.APPROVAL_GRANTED).exists()
     deed.refuses = False
     assert approve(actor=Actor.staff(officer), approval=row, reason="yes") == "done"
 
@@ -190,7 +190,7 @@ def test_an_approved_deed_is_done_once_in_both_names(operator: User, officer: Us
     row.refresh_from_db()
     assert (row.state, row.decided_by, row.decision_reason) == ("approved", officer, "checked")
     assert row.used_at is not None
-    written = AuditRow.objects.get(tag=Tag.APPROVAL_GRANTED)
+    written = AuditRow.objects.get(tag=AuditTag.APPROVAL_GRANTED)
     assert written.actor_id == officer.id.hex
     assert operator.email in written.data
 
@@ -204,7 +204,7 @@ def test_of_two_tabs_one_decides(operator: User, officer: User, second: User, de
         try:
             verb(actor=Actor.staff(person), approval=row, reason="now")
             ends.append("decided")
-        except Decided:
+        except AlreadyDecided:
             ends.append("late")
         finally:
             connection.close()
@@ -222,7 +222,7 @@ def test_of_two_tabs_one_decides(operator: User, officer: User, second: User, de
 # --- warrants ---
 
 
-def warrant_of(row: Approval, decider: User, **changes: object) -> Warrant:
+def warrant_of(row: Approval, decider: User, **changes: object) -> ApprovalProof:
     facts = {
         "approval_id": row.pk,
         "actor": Actor.staff(decider),
@@ -232,10 +232,10 @@ def warrant_of(row: Approval, decider: User, **changes: object) -> Warrant:
         "reason": row.reason,
         "parameters": row.parameters,
     }
-    return Warrant(**{**facts, **changes})  # type: ignore[arg-type]
+    return ApprovalProof(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def use(warrant: Warrant | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
+def use(warrant: ApprovalProof | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
     return spend(actor=actor, kind="test-deed", target_id=target, parameters=parameters, warrant=warrant)
 
 
@@ -319,7 +319,7 @@ def test_the_job_closes_what_is_overdue_and_nothing_else(operator: User, deed: D
     old.refresh_from_db()
     new.refresh_from_db()
     assert (old.state, new.state) == ("expired", "open")
-    assert AuditRow.objects.get(tag=Tag.APPROVAL_EXPIRED).actor_type == "system"
+    assert AuditRow.objects.get(tag=AuditTag.APPROVAL_EXPIRED).actor_type == "system"
 
 
 def test_those_who_may_decide_get_a_mail_that_leads_to_the_platforms_host(

@@ -11,8 +11,8 @@ from keycast.nostr.client import (
     BadAnswer,
     BadBunkerUrl,
     BunkerClient,
+    BunkerRefused,
     NoAnswer,
-    Refused,
     RelaysRefused,
     RelaysUnreachable,
     identity,
@@ -44,7 +44,7 @@ async def test_silence_ends_in_a_plain_error(bunker):
 async def test_the_bunkers_own_words_are_passed_on(bunker):
     bunker.script["sign_event"] = lambda params: {"error": "kind 1 is not in this app's policy"}
     async with BunkerClient(bunker.bunker_url()) as client:
-        with pytest.raises(Refused, match="kind 1 is not in this app's policy"):
+        with pytest.raises(BunkerRefused, match="kind 1 is not in this app's policy"):
             await client.sign_event(NOTE)
 
 

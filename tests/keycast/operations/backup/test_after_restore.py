@@ -17,10 +17,10 @@ from bunker.models import Connection, ConnectionState
 from bunker.services import bind_connection, create_bunker_url, lock_connection, revoke_connection
 from keycast.audit import journal_writer
 from keycast.audit.entries import Actor
-from keycast.audit.errors import DatabaseOlder
+from keycast.audit.errors import DatabaseOutdated
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.nostr.uris import BunkerUri
 from keys import services
 from keys.errors import InvalidTransition
@@ -76,7 +76,7 @@ def key(owner, tenant):
 def test_an_older_database_refuses_every_verb_until_it_is_up_to_date(key, going_back):
     with going_back():
         destroy(key)
-    with pytest.raises(DatabaseOlder, match="after_restore"):
+    with pytest.raises(DatabaseOutdated, match="after_restore"):
         services.rename_key(actor=STAFF, key=key, name="Other")
     after_restore()
     services.rename_key(actor=STAFF, key=PersonalKey.objects.get(pk=key.pk), name="Other")
@@ -91,7 +91,7 @@ def test_a_destroyed_key_stays_destroyed(key, going_back):
     assert (row.state, row.encrypted_secret_key) == (KeyState.DESTROYED, None)
     with pytest.raises(InvalidTransition):
         services.enable_key(actor=STAFF, key=row)
-    assert AuditRow.objects.filter(key_id=key.id.hex, tag=Tag.KEY_DESTROYED).count() == 1
+    assert AuditRow.objects.filter(key_id=key.id.hex, tag=AuditTag.KEY_DESTROYED).count() == 1
 
 
 def test_a_used_secret_and_an_unused_one_are_both_withdrawn(key, owner, going_back):
@@ -135,9 +135,9 @@ def test_a_stopped_key_is_locked_unless_it_was_brought_back(owner, tenant, key, 
 def test_a_change_that_the_dump_knows_of_locks_nothing_and_a_later_one_does(owner, tenant, key, going_back):
     other = make_key(owner, tenant, "Other")
     with TestCase.captureOnCommitCallbacks(execute=True):
-        audit.write(key, Tag.KEY_HALVES_REFRESHED, STAFF)
+        audit.write(key, AuditTag.KEY_HALVES_REFRESHED, STAFF)
     with going_back():
-        audit.write(other, Tag.KEY_HALVES_REFRESHED, STAFF)
+        audit.write(other, AuditTag.KEY_HALVES_REFRESHED, STAFF)
     assert after_restore()["done"]["keys locked"] == 1
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.ACTIVE
     assert PersonalKey.objects.get(pk=other.pk).state == KeyState.LOCKED
@@ -177,7 +177,7 @@ def test_a_second_restore_of_the_same_dump_is_noticed_too(key, owner, tenant, go
             destroy(key)
         after_restore()
         make_key(owner, tenant)
-    with pytest.raises(DatabaseOlder):
+    with pytest.raises(DatabaseOutdated):
         services.rename_key(actor=STAFF, key=key, name="Other")
     after_restore()
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.DESTROYED
@@ -189,7 +189,7 @@ def test_a_dry_run_changes_nothing(key, going_back):
     said = after_restore("--dry-run")
     assert (said["dry_run"], said["done"]["keys destroyed again"]) == (True, 1)
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.ACTIVE
-    with pytest.raises(DatabaseOlder):
+    with pytest.raises(DatabaseOutdated):
         services.rename_key(actor=STAFF, key=key, name="Other")
 
 

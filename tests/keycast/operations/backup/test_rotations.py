@@ -6,7 +6,7 @@ import pytest
 
 from keys.models import KeyState, PersonalKey, RotationState
 from keys.rotation import runner, services
-from keys.rotation.scope import Scope
+from keys.rotation.scope import RotationScope
 from tests.keycast.operations.backup.test_after_restore import STAFF, after_restore, key, owner, tenant
 
 pytestmark = pytest.mark.django_db
@@ -15,7 +15,7 @@ __all__ = ["key", "owner", "tenant"]
 
 def test_a_key_that_was_replaced_since_the_dump_is_locked(key, going_back):
     with going_back():
-        started = services.start(actor=STAFF, kind="identity", scope=Scope.of_key(key))
+        started = services.start(actor=STAFF, kind="identity", scope=RotationScope.of_key(key))
         assert runner.step(started.id).state == RotationState.DONE
     found = after_restore()
     assert found["done"]["replaced keys locked"] == 1
@@ -25,7 +25,7 @@ def test_a_key_that_was_replaced_since_the_dump_is_locked(key, going_back):
 
 
 def test_one_that_the_dump_knows_as_replaced_is_left_as_it_is(key):
-    started = services.start(actor=STAFF, kind="identity", scope=Scope.of_key(key))
+    started = services.start(actor=STAFF, kind="identity", scope=RotationScope.of_key(key))
     runner.step(started.id)
     assert "replaced keys locked" not in after_restore()["done"]
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.ACTIVE

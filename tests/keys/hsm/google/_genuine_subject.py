@@ -11,10 +11,10 @@ import django
 django.setup()
 
 from keys.hsm.google.authoriser import GoogleAuthoriser  # noqa: E402
-from keys.hsm.google.keeper import GoogleKeyKeeper  # noqa: E402
+from keys.hsm.google.keeper import GoogleKeyManager  # noqa: E402
 from keys.refs import HsmRef  # noqa: E402
 
-keeper = GoogleKeyKeeper(sys.argv[1])
+keeper = GoogleKeyManager(sys.argv[1])
 name = keeper.create("user-over-tls").name
 status = keeper.check(name)
 signature = asyncio.run(

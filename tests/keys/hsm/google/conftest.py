@@ -6,11 +6,11 @@ import os
 
 import pytest
 
-from keycast.emulators.kms.faults import Fault, Kind
+from keycast.emulators.kms.faults import KmsFault, KmsFaultKind
 from keycast.emulators.kms.server import KmsEmulator
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
-from keys.hsm.google.keeper import GoogleKeyKeeper
+from keys.hsm.google.keeper import GoogleKeyManager
 from keys.refs import HsmRef
 
 RING = "projects/test/locations/europe-west1/keyRings/keycast"
@@ -38,7 +38,7 @@ def emulator(running_emulator, settings):
 
 @pytest.fixture
 def keeper(emulator):
-    return GoogleKeyKeeper(RING)
+    return GoogleKeyManager(RING)
 
 
 @pytest.fixture
@@ -60,4 +60,4 @@ def hsm(keeper, emulator):
 
 
 def misbehave(emulator, kind, *methods, **fields):
-    emulator.faults.set([Fault(Kind(kind), methods, **fields)])
+    emulator.faults.set([KmsFault(KmsFaultKind(kind), methods, **fields)])

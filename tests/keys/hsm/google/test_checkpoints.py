@@ -14,7 +14,7 @@ from keycast.emulators.kms.faults import SPOILS
 from keys.hsm import calling
 from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import clients, provider
-from keys.hsm.google.checkpoints import GoogleCheckpointSigner
+from keys.hsm.google.checkpoints import GoogleStatementSigner
 from tests.keycast.audit.conftest import write
 from tests.keys.hsm.google.conftest import RING, misbehave
 
@@ -36,13 +36,13 @@ def make_version(algorithm=Algorithm.EC_SIGN_P256_SHA256):
 @pytest.fixture(params=[Algorithm.EC_SIGN_P256_SHA256, Algorithm.EC_SIGN_SECP256K1_SHA256])
 def kms_signer(request, emulator, monkeypatch):
     monkeypatch.setattr(calling, "TRY_SECONDS", 0.5)
-    return GoogleCheckpointSigner(make_version(request.param))
+    return GoogleStatementSigner(make_version(request.param))
 
 
 @pytest.mark.parametrize("name", ["", "x", f"{RING}/cryptoKeys/audit", "projects/p/locations/l/keyRings/r"])
 def test_what_is_no_version_of_a_key_is_refused(name):
     with pytest.raises(HsmMisconfigured):
-        GoogleCheckpointSigner(name)
+        GoogleStatementSigner(name)
 
 
 @pytest.mark.parametrize("kind", sorted(SPOILS))
@@ -67,7 +67,7 @@ def test_the_setting_brings_it(emulator, settings):
     settings.AUDIT_CHECKPOINT_KEY = ""
     settings.AUDIT_CHECKPOINT_KMS_KEY = make_version()
     signing.register("google", provider.checkpoints)
-    assert isinstance(signing.current(), GoogleCheckpointSigner)
+    assert isinstance(signing.current(), GoogleStatementSigner)
     assert list(signing.trusted()) == [signing.current().public_key]
     settings.AUDIT_CHECKPOINT_KMS_KEY = ""
     signing._others.clear()

@@ -12,14 +12,14 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
-from keycast.emulators.kms.service import Service
+from keycast.audit.tags import AuditTag
+from keycast.emulators.kms.service import KmsEmulatorService
 from keycast.emulators.kms.store import Algorithm, Purpose, State
 from keys.errors import InvalidTransition
 from keys.hsm import registration
-from keys.hsm.google.listing import GoogleStock
+from keys.hsm.google.listing import GoogleKeyReader
 from keys.hsm.inventory import orphans, runs
-from keys.hsm.inventory.compare import Kind
+from keys.hsm.inventory.compare import Discrepancy
 from keys.hsm.inventory.listing import stocks
 from keys.models import HsmInventory, HsmOrphan, InventoryState, KeyState, OrphanState, PersonalKey, Succession
 from tests.keys.conftest import make_tenant, make_user
@@ -118,7 +118,7 @@ def test_a_key_that_no_row_names_is_told_and_left_alone(keeper, ring):
     keeper.check(name)
     before = dict(ring.calls)
     inventory = take()
-    assert kinds(inventory) == [Kind.ORPHAN]
+    assert kinds(inventory) == [Discrepancy.ORPHAN]
     assert HsmOrphan.objects.get().name == name
     changing = {"CreateCryptoKey", "DestroyCryptoKeyVersion", "UpdateCryptoKeyVersion", "CreateCryptoKeyVersion"}
     assert all(ring.calls.get(call, 0) == before.get(call, 0) for call in changing)
@@ -129,7 +129,7 @@ def test_what_a_rotation_of_hsm_keys_left_behind_is_told_and_wants_nobody_to_loo
     keeper.create(name.rpartition("/")[2])
     keeper.disable(keeper.check(name).version)
     inventory = take()
-    assert kinds(inventory) == [Kind.RETIRED]
+    assert kinds(inventory) == [Discrepancy.RETIRED]
     assert runs.needs_a_look(inventory) == 0
     assert HsmOrphan.objects.get().state == OrphanState.OPEN
 
@@ -155,18 +155,18 @@ def test_a_row_whose_key_is_not_there_is_told(owner, tenant, keeper, ring):
     key = row_of(owner, tenant, keeper)
     ring.store.keys.clear()
     inventory = take()
-    assert kinds(inventory) == [Kind.MISSING]
+    assert kinds(inventory) == [Discrepancy.MISSING]
     assert inventory.report["findings"][0]["key_id"] == key.id.hex
 
 
 @pytest.mark.parametrize(
     ("state", "kind"),
     [
-        (State.DISABLED, Kind.DISABLED),
-        (State.DESTROY_SCHEDULED, Kind.ENDING),
-        (State.DESTROYED, Kind.MISSING),
-        (State.GENERATION_FAILED, Kind.BROKEN),
-        (State.IMPORT_FAILED, Kind.BROKEN),
+        (State.DISABLED, Discrepancy.DISABLED),
+        (State.DESTROY_SCHEDULED, Discrepancy.ENDING),
+        (State.DESTROYED, Discrepancy.MISSING),
+        (State.GENERATION_FAILED, Discrepancy.BROKEN),
+        (State.IMPORT_FAILED, Discrepancy.BROKEN),
     ],
 )
 def test_a_version_that_cannot_be_used_is_told(owner, tenant, keeper, ring, state, kind):
@@ -177,21 +177,21 @@ def test_a_version_that_cannot_be_used_is_told(owner, tenant, keeper, ring, stat
 
 def test_a_version_of_another_kind_is_told(owner, tenant, keeper, ring):
     version(ring, row_of(owner, tenant, keeper)).protection_level = 1
-    assert kinds(take()) == [Kind.WRONG_KIND]
+    assert kinds(take()) == [Discrepancy.WRONG_KIND]
     found = version(ring, row_of(owner, tenant, keeper))
     found.algorithm = int(Algorithm.EC_SIGN_P256_SHA256)
-    assert sorted(kinds(take())) == [Kind.WRONG_KIND, Kind.WRONG_KIND]
+    assert sorted(kinds(take())) == [Discrepancy.WRONG_KIND, Discrepancy.WRONG_KIND]
 
 
 def test_another_public_key_is_told(owner, tenant, keeper):
     change(row_of(owner, tenant, keeper), kms_public_key="02" + os.urandom(32).hex())
-    assert kinds(take()) == [Kind.WRONG_PUBLIC_KEY]
+    assert kinds(take()) == [Discrepancy.WRONG_PUBLIC_KEY]
 
 
 def test_a_second_usable_version_is_told_but_not_while_one_replaces_the_other(owner, tenant, keeper, ring):
     key = row_of(owner, tenant, keeper)
     ring.store.add_version(ring.store.keys[key.kms_key_name])
-    assert kinds(take()) == [Kind.SPARE_VERSION]
+    assert kinds(take()) == [Discrepancy.SPARE_VERSION]
     with scopes_disabled():
         Succession.objects.create(
             key=key, old_version=key.kms_key_version, old_public_key=key.kms_public_key, kms_key_name=key.kms_key_name
@@ -213,7 +213,7 @@ def test_a_key_that_a_succession_names_is_no_orphan(owner, tenant, keeper):
 def test_a_stopped_key_that_is_enabled_in_the_hsm_wants_nobody_to_look(owner, tenant, keeper):
     row_of(owner, tenant, keeper, state=KeyState.DISABLED)
     inventory = take()
-    assert kinds(inventory) == [Kind.STILL_ENABLED]
+    assert kinds(inventory) == [Discrepancy.STILL_ENABLED]
     assert runs.needs_a_look(inventory) == 0
 
 
@@ -231,7 +231,7 @@ def test_keys_that_wait_or_leave_for_long_are_told(owner, tenant, keeper):
     change(waiting, created_at=timezone.now() - timedelta(minutes=40))
     change(ended, state_changed_at=timezone.now() - timedelta(hours=2))
     inventory = take()
-    assert sorted(kinds(inventory)) == [Kind.LEFT_OVER, Kind.MAKING_LONG]
+    assert sorted(kinds(inventory)) == [Discrepancy.LEFT_OVER, Discrepancy.MAKING_LONG]
     assert "The HSM is busy." in str(inventory.report["findings"])
 
 
@@ -241,13 +241,13 @@ def test_keys_that_wait_or_leave_for_long_are_told(owner, tenant, keeper):
 def test_a_row_that_changes_while_it_is_looked_at_is_left_for_the_next_time(owner, tenant, keeper, ring, monkeypatch):
     key = row_of(owner, tenant, keeper)
     version(ring, key).state = int(State.DISABLED)
-    look = GoogleStock.look
+    look = GoogleKeyReader.look
 
     def look_and_change(self, name):
         change(key, state=KeyState.DISABLED, state_changed_at=timezone.now())
         return look(self, name)
 
-    monkeypatch.setattr(GoogleStock, "look", look_and_change)
+    monkeypatch.setattr(GoogleKeyReader, "look", look_and_change)
     assert kinds(take()) == []
 
 
@@ -255,13 +255,13 @@ def test_a_key_made_after_the_ring_was_read_is_no_orphan(owner, tenant, keeper, 
     name = name_of()
     keeper.create(name.rpartition("/")[2])
     keeper.check(name)
-    look = GoogleStock.look
+    look = GoogleKeyReader.look
 
     def look_and_name(self, wanted):
         row_of(owner, tenant, keeper, name=name)
         return look(self, wanted)
 
-    monkeypatch.setattr(GoogleStock, "look", look_and_name)
+    monkeypatch.setattr(GoogleKeyReader, "look", look_and_name)
     inventory = runs.start(actor=ACTOR, provider="google")
     stock = stocks()["google"]
     runs._look_at_unnamed(inventory, stock, name)
@@ -284,7 +284,7 @@ def test_many_keys_are_read_in_pages_and_steps_of_a_bounded_number_of_calls(
         before = sum(ring.calls.values())
         inventory = runs.step(inventory.pk)
         most = max(most, sum(ring.calls.values()) - before)
-    assert kinds(inventory) == [Kind.ORPHAN] * 5
+    assert kinds(inventory) == [Discrepancy.ORPHAN] * 5
     assert (inventory.done, inventory.total) == (20, 20)
     assert ring.calls["ListCryptoKeys"] == 4
     assert most <= 9 + 2 * 4
@@ -300,7 +300,7 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
     for _ in range(5):
         version(ring, row_of(owner, tenant, keeper)).state = int(State.DISABLED)
         keeper.create(name_of().rpartition("/")[2])
-    look, lives = GoogleStock.look, iter([3, 1, 4, 1, 2, 1])
+    look, lives = GoogleKeyReader.look, iter([3, 1, 4, 1, 2, 1])
 
     def mortal(self, name):
         mortal.left -= 1
@@ -308,7 +308,7 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
             raise Killed
         return look(self, name)
 
-    monkeypatch.setattr(GoogleStock, "look", mortal)
+    monkeypatch.setattr(GoogleKeyReader, "look", mortal)
     inventory = runs.start(actor=ACTOR, provider="google")
     while inventory.state == InventoryState.RUNNING:
         mortal.left = next(lives, -1)
@@ -317,7 +317,7 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
         except Killed:
             HsmInventory.objects.update(lease_until=timezone.now())
         inventory.refresh_from_db()
-    assert sorted(kinds(inventory)) == [Kind.DISABLED] * 5 + [Kind.ORPHAN] * 5
+    assert sorted(kinds(inventory)) == [Discrepancy.DISABLED] * 5 + [Discrepancy.ORPHAN] * 5
 
 
 def test_two_processes_do_not_take_the_same_step(owner, tenant, keeper, ring):
@@ -335,7 +335,7 @@ def test_old_inventories_are_forgotten_and_each_is_in_the_log(monkeypatch):
     for _ in range(4):
         take()
     assert HsmInventory.objects.count() == 2
-    assert AuditRow.objects.filter(tag=Tag.HSM_INVENTORY_TAKEN, outcome="ok").count() == 4
+    assert AuditRow.objects.filter(tag=AuditTag.HSM_INVENTORY_TAKEN, outcome="ok").count() == 4
 
 
 # --- a ring that misbehaves ---
@@ -364,7 +364,7 @@ def test_a_ring_that_is_down_ends_in_a_clear_message_and_the_old_result_stays(
     assert "HSM" in new.problem
     assert kinds(new) == []
     assert [each.pk for each in runs.latest("google")] == [old.pk, new.pk]
-    row = AuditRow.objects.get(tag=Tag.HSM_INVENTORY_TAKEN, outcome="failed")
+    row = AuditRow.objects.get(tag=AuditTag.HSM_INVENTORY_TAKEN, outcome="failed")
     assert new.problem in row.data
 
 
@@ -391,19 +391,19 @@ def test_one_key_that_may_not_be_looked_at_does_not_end_the_inventory(owner, ten
         row_of(owner, tenant, keeper)
     change(row_of(owner, tenant, keeper), kms_key_name="projects/old/key", kms_key_version="projects/old/key/1")
     inventory = take()
-    assert (inventory.state, kinds(inventory)) == ("done", [Kind.ORPHAN, Kind.UNSEEN])
+    assert (inventory.state, kinds(inventory)) == ("done", [Discrepancy.ORPHAN, Discrepancy.UNSEEN])
 
 
 def test_versions_of_another_key_are_not_believed(owner, tenant, keeper, ring, monkeypatch):
     row_of(owner, tenant, keeper)
     other = row_of(owner, tenant, keeper)
-    list_versions = Service.ListCryptoKeyVersions
+    list_versions = KmsEmulatorService.ListCryptoKeyVersions
 
     def lie(self, request):
         request.parent = other.kms_key_name
         return list_versions(self, request)
 
-    monkeypatch.setattr(Service, "ListCryptoKeyVersions", lie)
+    monkeypatch.setattr(KmsEmulatorService, "ListCryptoKeyVersions", lie)
     monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
     inventory = take()
     assert inventory.state == InventoryState.FAILED
@@ -447,7 +447,7 @@ def test_an_ignored_orphan_is_not_told_again_until_it_is_reopened(orphan):
     with pytest.raises(InvalidTransition):
         orphans.ignore(actor=ACTOR, orphan=orphan, reason="twice")
     orphans.reopen(actor=ACTOR, orphan=orphan, reason="it is nobody's")
-    assert kinds(take()) == [Kind.ORPHAN]
+    assert kinds(take()) == [Discrepancy.ORPHAN]
 
 
 def test_a_condemned_orphan_is_scheduled_for_destruction_in_the_hsm(orphan, ring):
@@ -459,7 +459,7 @@ def test_a_condemned_orphan_is_scheduled_for_destruction_in_the_hsm(orphan, ring
     assert orphans.destroy_condemned() == 0
     assert kinds(take()) == []
     told = AuditRow.objects.filter(data__contains=orphan.name).values_list("tag", flat=True)
-    assert set(told) == {Tag.HSM_ORPHAN_CONDEMNED, Tag.HSM_ORPHAN_DESTROYED}
+    assert set(told) == {AuditTag.HSM_ORPHAN_CONDEMNED, AuditTag.HSM_ORPHAN_DESTROYED}
 
 
 def test_an_hsm_that_is_away_leaves_an_orphan_condemned(orphan, ring):
@@ -477,7 +477,7 @@ def test_an_orphan_that_is_gone_is_gone_and_comes_back_open(orphan, ring, keeper
     orphan.refresh_from_db()
     assert orphan.state == OrphanState.GONE
     ring.store.keys[orphan.name] = held
-    assert kinds(take()) == [Kind.ORPHAN]
+    assert kinds(take()) == [Discrepancy.ORPHAN]
 
 
 def test_keys_that_encrypt_are_not_ours(ring):

@@ -16,9 +16,9 @@ from keys.hsm import calling
 from keys.hsm.google import clients, provider
 from keys.hsm.google import kek as google
 from keys.hsm.google.kek import GoogleKekProvider
-from keys.refs import Purpose
+from keys.refs import SecretPurpose
 from keys.signing import envelope
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.kms import registry
 from keys.signing.vault import unlock
 from tests.keys.conftest import make_key
@@ -111,7 +111,7 @@ def test_a_wrong_checksum_of_the_plaintext_is_thrown_away(kek, emulator, wrapped
 
 def test_a_wrong_data_key_with_a_right_checksum_opens_nothing(kek, emulator):
     keypair, secret = Keypair.generate()
-    place = Place(TENANT, uuid.uuid4(), keypair.public_key_hex, Purpose.PERSONAL_KEY)
+    place = SealingContext(TENANT, uuid.uuid4(), keypair.public_key_hex, SecretPurpose.PERSONAL_KEY)
     with keypair, secret:
         sealed = envelope.seal(secret, place, kek)
     misbehave(emulator, "wrong-payload", "Decrypt", times=1)

@@ -7,7 +7,7 @@ from google.cloud import kms_v1
 
 from keys import services as key_services
 from keys.hsm.google import clients, provider
-from keys.hsm.google.kek_versions import GoogleVersions
+from keys.hsm.google.kek_versions import GoogleKekVersions
 from keys.models import Rotation, RotationState
 from keys.rotation import retiring, runner, services
 from keys.rotation.errors import RotationError
@@ -29,7 +29,7 @@ State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
 def in_google(kek, kek_file, settings, monkeypatch):
     """New secrets are sealed in Cloud KMS, old ones may be in the key file; yields the name of the key."""
     settings.GCP_KEK = kek._key
-    monkeypatch.setattr(GoogleVersions, "settle_seconds", 0.0)
+    monkeypatch.setattr(GoogleKekVersions, "settle_seconds", 0.0)
     registry.register("google", provider.kek)
     registry.reset()
     yield kek._key
@@ -69,7 +69,7 @@ def test_everything_moves_to_the_new_primary_version(in_google, settings, user, 
 def test_a_version_that_a_killed_run_left_is_used_and_no_other_made(in_google, settings, user, tenant, kek):
     go_google(settings)
     make_key(user, tenant)
-    keeper = GoogleVersions(in_google)
+    keeper = GoogleKekVersions(in_google)
     plan = keeper.plan()
     left = add_version(kek, is_primary=False)
     assert keeper.make(plan) == left
@@ -80,7 +80,7 @@ def test_a_version_that_a_killed_run_left_is_used_and_no_other_made(in_google, s
 def test_it_waits_until_no_process_can_use_the_old_version(in_google, settings, user, tenant, monkeypatch):
     go_google(settings)
     make_key(user, tenant)
-    monkeypatch.setattr(GoogleVersions, "settle_seconds", 65.0)
+    monkeypatch.setattr(GoogleKekVersions, "settle_seconds", 65.0)
     rotation = rotate()
     assert (rotation.state, rotation.problem) == (RotationState.RUNNING, "settling")
     Rotation.objects.update(not_before=None)

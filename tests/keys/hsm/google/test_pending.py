@@ -21,7 +21,7 @@ from keys.errors import CheckFailed, InvalidTransition, KeyExists, KeyModeUnavai
 from keys.hsm import provisioning, registration
 from keys.hsm.errors import HsmForbidden, HsmUnavailable
 from keys.hsm.google.backend import GoogleBackend
-from keys.hsm.google.keeper import GoogleKeyKeeper
+from keys.hsm.google.keeper import GoogleKeyManager
 from keys.hsm.inventory.listing import stocks
 from keys.lifecycle import maintenance, modes
 from keys.models import KeyState, PersonalKey
@@ -74,9 +74,11 @@ def cosigner():
 @pytest.fixture
 def world(db, settings, emulator, monkeypatch, cosigner):
     settings.HSM_PROVIDERS = ["google"]
-    keeper = GoogleKeyKeeper(RING)
+    keeper = GoogleKeyManager(RING)
     monkeypatch.setattr(registration, "keepers", lambda: {"google": keeper})
-    monkeypatch.setattr(registration, "others", lambda: provisioning.Others(cosigner.register, cosigner.forget))
+    monkeypatch.setattr(
+        registration, "others", lambda: provisioning.CosignerCallbacks(cosigner.register, cosigner.forget)
+    )
     monkeypatch.setattr(modes, "_backends", [*modes._backends, GoogleBackend(FakeHalves())])
     monkeypatch.setattr(provisioning, "_PAUSES", (0.05, 0.1))
     return make_tenant(key_modes=["encrypted", "hsm"])

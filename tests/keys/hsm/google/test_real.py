@@ -20,10 +20,10 @@ from keys.errors import KeyDamaged
 from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
-from keys.hsm.google.keeper import GoogleKeyKeeper
+from keys.hsm.google.keeper import GoogleKeyManager
 from keys.hsm.google.kek import GoogleKekProvider
-from keys.hsm.google.listing import GoogleStock
-from keys.hsm.inventory.listing import VersionState
+from keys.hsm.google.listing import GoogleKeyReader
+from keys.hsm.inventory.listing import HsmKeyVersionState
 from keys.hsm.protocol import HsmKeyPhase
 from keys.refs import HsmRef
 
@@ -53,7 +53,7 @@ def generated(keeper, name):
 
 @needs_ring
 def test_the_whole_life_of_a_key():
-    keeper, name_id = GoogleKeyKeeper(RING), f"user-{uuid.uuid4()}"
+    keeper, name_id = GoogleKeyManager(RING), f"user-{uuid.uuid4()}"
     name = keeper.create(name_id).name
     try:
         assert keeper.create(name_id).name == name
@@ -73,7 +73,7 @@ def test_the_whole_life_of_a_key():
 
 
 def inventory_sees(hsm):
-    stock, cursor, names = GoogleStock(RING), "", []
+    stock, cursor, names = GoogleKeyReader(RING), "", []
     while True:
         page = stock.page(cursor)
         names += [held.name for held in page.held if held.is_ours]
@@ -82,7 +82,7 @@ def inventory_sees(hsm):
             break
     assert hsm.key_name in names
     [version] = stock.look(hsm.key_name).versions
-    assert (version.name, version.state, version.is_right_kind) == (hsm.key_version, VersionState.USABLE, True)
+    assert (version.name, version.state, version.is_right_kind) == (hsm.key_version, HsmKeyVersionState.USABLE, True)
     assert stock.public_key(version.name).hex() == hsm.authoriser
 
 

@@ -6,13 +6,13 @@ import uuid
 
 import pytest
 
-from keycast.emulators.nethsm.faults import Fault, Kind
+from keycast.emulators.nethsm.faults import NetHsmFault, NetHsmFaultKind
 from keycast.emulators.nethsm.server import NetHsmEmulator
-from keycast.emulators.nethsm.store import Store
+from keycast.emulators.nethsm.store import NetHsmEmulatorStore
 from keys.hsm import provisioning, registration
 from keys.hsm.nethsm import clients, names
 from keys.hsm.nethsm.backend import NetHsmBackend
-from keys.hsm.nethsm.keeper import NetHsmKeeper
+from keys.hsm.nethsm.keeper import NetHsmKeyManager
 from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.lifecycle import modes
 from keys.refs import HsmRef, KeyRef
@@ -45,7 +45,7 @@ def emulator(running_emulator, settings):
     settings.NETHSM_NAMESPACE_PASSWORD = ""
     clients.reset()
     app = running_emulator.app
-    app.__init__(Store(ADMIN, ADMIN_PASSWORD))
+    app.__init__(NetHsmEmulatorStore(ADMIN, ADMIN_PASSWORD))
     yield running_emulator
     app.faults.set()
     clients.reset()
@@ -53,7 +53,7 @@ def emulator(running_emulator, settings):
 
 @pytest.fixture
 def keeper(emulator):
-    return NetHsmKeeper()
+    return NetHsmKeyManager()
 
 
 @pytest.fixture
@@ -88,4 +88,4 @@ def owner(world):
 
 
 def misbehave(emulator, kind, *operations, **fields):
-    emulator.app.faults.set(Fault(Kind(kind), operations, **fields))
+    emulator.app.faults.set(NetHsmFault(NetHsmFaultKind(kind), operations, **fields))

@@ -175,7 +175,7 @@ def test_removing_a_namespace_removes_its_keys(root, space, emulator):
 
 def test_throttling_ends():
     now = [0.0]
-    device = store.Store("root", "phrase", clock=lambda: now[0])
+    device = store.NetHsmEmulatorStore("root", "phrase", clock=lambda: now[0])
     assert device.authenticate("root", "wrong") is None
     assert device.is_throttled("root")
     now[0] = 1.1

@@ -11,7 +11,7 @@ from keycast.audit.entries import Actor
 from keycast.emulators.nethsm.store import make_key
 from keys import services
 from keys.hsm.inventory import orphans, runs
-from keys.hsm.inventory.compare import Kind
+from keys.hsm.inventory.compare import Discrepancy
 from keys.hsm.inventory.listing import stocks
 from keys.hsm.nethsm import names
 from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, PersonalKey
@@ -62,27 +62,27 @@ def test_a_key_that_no_row_names_is_told(key, device):
     device.store.keys[namespace, f"k{uuid.uuid4().hex}"] = make_key(["BIP340_Signature"])
     device.store.keys[namespace, "backup"] = make_key(["BIP340_Signature"])
     inventory = take()
-    assert kinds(inventory) == [Kind.ORPHAN]
+    assert kinds(inventory) == [Discrepancy.ORPHAN]
     assert inventory.report["foreign"] == [f"{namespace}~backup"]
 
 
 def test_a_missing_key_a_missing_namespace_and_another_key_are_told(key, device):
     held = device.store.keys.pop(place(key))
-    assert kinds(take()) == [Kind.MISSING]
+    assert kinds(take()) == [Discrepancy.MISSING]
     device.store.keys[place(key)] = make_key(["BIP340_Signature"])
-    assert kinds(take()) == [Kind.WRONG_PUBLIC_KEY]
+    assert kinds(take()) == [Discrepancy.WRONG_PUBLIC_KEY]
     held.mechanisms = ["ECDSA_Signature"]
     device.store.keys[place(key)] = held
-    assert kinds(take()) == [Kind.WRONG_KIND]
+    assert kinds(take()) == [Discrepancy.WRONG_KIND]
     device.store.remove_namespace(place(key)[0])
     device.store.users = {name: user for name, user in device.store.users.items() if not user.namespace}
-    assert kinds(take()) == [Kind.MISSING]
+    assert kinds(take()) == [Discrepancy.MISSING]
 
 
 def test_namespaces_that_cannot_be_looked_into_are_told_and_never_touched(key, device):
     device.store.namespaces |= {"accounting", f"t{'0' * 32}"}
     inventory = take()
-    assert kinds(inventory) == [Kind.UNSEEN, Kind.UNSEEN]
+    assert kinds(inventory) == [Discrepancy.UNSEEN, Discrepancy.UNSEEN]
     assert "accounting" in str(inventory.report["findings"])
     assert "does not let Keycast's administrator look" in str(inventory.report["findings"])
 
@@ -123,7 +123,7 @@ def test_a_condemned_orphan_is_deleted_in_the_device(key, device):
 
 def test_a_list_that_is_none_is_refused(key, device, monkeypatch):
     monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
-    monkeypatch.setattr("keys.hsm.nethsm.calls.Answer.json", lambda self: [{"id": 7}])
+    monkeypatch.setattr("keys.hsm.nethsm.calls.NetHsmResponse.json", lambda self: [{"id": 7}])
     assert take().state == InventoryState.FAILED
     with scopes_disabled():
         assert PersonalKey.objects.count() == 1

@@ -21,8 +21,8 @@ from keys.hsm import provisioning
 from keys.hsm.errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured, HsmUnavailable
 from keys.hsm.nethsm import access, clients, names
 from keys.hsm.nethsm.calling import HsmLocked
-from keys.hsm.nethsm.config import Config
-from keys.hsm.nethsm.keeper import NetHsmKeeper
+from keys.hsm.nethsm.config import NetHsmConfig
+from keys.hsm.nethsm.keeper import NetHsmKeyManager
 from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
@@ -84,7 +84,7 @@ def test_what_is_not_set_up_is_not_offered(world, owner, settings, name, value):
 
 def test_one_password_for_administrator_and_operator_is_refused(settings, emulator):
     settings.NETHSM_OPERATOR_PASSWORD = settings.NETHSM_ADMIN_PASSWORD
-    assert "different passwords" in Config.from_settings().problem()
+    assert "different passwords" in NetHsmConfig.from_settings().problem()
 
 
 @pytest.mark.parametrize("kind", ["wrong-signature", "wrong-key", "garbage"])
@@ -118,7 +118,7 @@ def test_production_refuses_an_emulator(keeper, settings):
 def test_wrong_administrators_credentials_are_said_to_be_that(emulator, settings):
     settings.NETHSM_ADMIN_PASSWORD = "not the passphrase"
     with pytest.raises(HsmForbidden):
-        NetHsmKeeper().create(new_name())
+        NetHsmKeyManager().create(new_name())
 
 
 def test_a_locked_device_says_so(keeper, emulator):
@@ -202,7 +202,7 @@ def test_a_process_without_the_r_administrator_serves_tenants_that_are_set_up(ke
     keeper.create(new_name())
     settings.NETHSM_ADMIN_USER, settings.NETHSM_NAMESPACE_PASSWORD = "", settings.NETHSM_ADMIN_PASSWORD
     settings.NETHSM_ADMIN_PASSWORD = ""
-    NetHsmKeeper().create(new_name())
+    NetHsmKeyManager().create(new_name())
     assert len(emulator.app.store.keys) == 2
 
 
@@ -261,7 +261,7 @@ def test_a_device_that_gives_a_known_public_key_makes_no_key(world, owner, emula
 
 
 def test_passphrases_are_bound_to_role_and_namespace_and_never_shown(emulator):
-    config = Config.from_settings()
+    config = NetHsmConfig.from_settings()
     users = [
         access.administrator(config, "a"),
         access.administrator(config, "b"),
@@ -277,6 +277,6 @@ def test_passphrases_are_bound_to_role_and_namespace_and_never_shown(emulator):
 def test_a_dead_devices_answer_names_no_secrets(settings, emulator):
     settings.NETHSM_URL = "https://127.0.0.1:1"
     with pytest.raises(HsmUnavailable) as caught:
-        NetHsmKeeper().create(new_name())
+        NetHsmKeyManager().create(new_name())
     assert settings.NETHSM_ADMIN_PASSWORD not in repr(caught.value.__dict__)
     assert not isinstance(caught.value, HsmAnswerRefused)

@@ -19,9 +19,9 @@ from keycast.crypto import schnorr
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.nethsm import access, clients, names
-from keys.hsm.nethsm.calls import Call, call_blocking
-from keys.hsm.nethsm.config import Config
-from keys.hsm.nethsm.keeper import NetHsmKeeper
+from keys.hsm.nethsm.calls import NetHsmRequest, call_blocking
+from keys.hsm.nethsm.config import NetHsmConfig
+from keys.hsm.nethsm.keeper import NetHsmKeyManager
 from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.hsm.protocol import HsmKeyPhase
 from keys.refs import HsmRef, KeyRef
@@ -38,7 +38,7 @@ pytestmark = [
 def config():
     admin_password = os.environ.get("KEYCAST_TEST_NETHSM_ADMIN_PASSWORD", "")
     clients.reset()
-    yield Config(
+    yield NetHsmConfig(
         url=URL,
         ca_file=os.environ.get("KEYCAST_TEST_NETHSM_CA_FILE", ""),
         operator_user="keycast",
@@ -56,11 +56,13 @@ def name(config):
     yield names.key_name(tenant_id, tenant_id)
     namespace = names.namespace_of(tenant_id)
     gone = frozenset({204, 404})
-    call_blocking(config, Breaker("test"), Call("DELETE", f"/namespaces/{namespace}", access.root(config), gone))
+    call_blocking(
+        config, Breaker("test"), NetHsmRequest("DELETE", f"/namespaces/{namespace}", access.root(config), gone)
+    )
 
 
 def test_a_real_key_is_made_signs_and_is_deleted(config, name):
-    keeper = NetHsmKeeper(config)
+    keeper = NetHsmKeyManager(config)
     assert keeper.check(name).phase is HsmKeyPhase.MISSING
     keeper.create(name)
     keeper.create(name)

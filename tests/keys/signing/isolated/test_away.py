@@ -10,7 +10,7 @@ import pytest
 
 from keycast.nostr.nip01 import verify_event
 from keys.errors import KekUnavailable
-from keys.refs import KeyRef, Purpose
+from keys.refs import KeyRef, SecretPurpose
 from keys.signing import factory
 from keys.signing.isolated import access
 from keys.signing.isolated.client import SignerClient
@@ -104,7 +104,7 @@ async def test_requests_under_way_at_a_restart_are_asked_again_or_refused_never_
 async def test_what_the_lease_keeps_open_here_serves_while_it_is_away(own_signer):
     from keys.refs import TransportRef
 
-    tenant_id, row_id, made = made_key(Purpose.TRANSPORT_KEY, parent := uuid.uuid4())
+    tenant_id, row_id, made = made_key(SecretPurpose.TRANSPORT_KEY, parent := uuid.uuid4())
     ref = TransportRef(tenant_id, row_id, parent, made.public_key, made.sealed)
     opened = await transport_service().open(ref)
     own_signer.kill()

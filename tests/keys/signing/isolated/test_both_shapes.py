@@ -13,9 +13,9 @@ from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip44
 from keycast.nostr.nip01 import UnsignedEvent, id_of, verify_event
 from keys.errors import InvalidOperand, KekUnavailable, KeyDamaged, KeyMismatch, KeyModeUnavailable, SecretRefused
-from keys.refs import KeyRef, Purpose, SealedSecret, TransportRef
+from keys.refs import KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing import factory, inspection
-from keys.signing.envelope import Place
+from keys.signing.envelope import SealingContext
 from keys.signing.half import place_of
 from keys.signing.runtime import signing_service, transport_service
 from keys.signing.signer import report
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("shape")
 PEER, _ = Keypair.generate()
 
 
-def made_key(purpose=Purpose.PERSONAL_KEY, parent=None):
+def made_key(purpose=SecretPurpose.PERSONAL_KEY, parent=None):
     tenant_id, row_id = uuid.uuid4(), uuid.uuid4()
     made = factory.key_maker().generate(tenant_id=tenant_id, row_id=row_id, parent_id=parent, purpose=purpose)
     return tenant_id, row_id, made
@@ -38,7 +38,7 @@ def key(shape):
 
 @pytest.fixture
 def transport(shape):
-    tenant_id, row_id, made = made_key(Purpose.TRANSPORT_KEY, parent := uuid.uuid4())
+    tenant_id, row_id, made = made_key(SecretPurpose.TRANSPORT_KEY, parent := uuid.uuid4())
     return TransportRef(tenant_id, row_id, parent, made.public_key, made.sealed)
 
 
@@ -47,7 +47,7 @@ def note(key, content="hello"):
 
 
 def place(key):
-    return Place(key.tenant_id, key.key_id, key.public_key, Purpose.PERSONAL_KEY)
+    return SealingContext(key.tenant_id, key.key_id, key.public_key, SecretPurpose.PERSONAL_KEY)
 
 
 @pytest.mark.parametrize("moved", [{"tenant_id": uuid.uuid4()}, {"key_id": uuid.uuid4()}])
@@ -107,7 +107,7 @@ def test_no_secret_is_made_of_nothing():
     maker = factory.key_maker()
     for secret in (SecretBytes.zero(32), SecretBytes.random(31)):
         with pytest.raises(SecretRefused):
-            maker.adopt(secret, tenant_id=uuid.uuid4(), row_id=uuid.uuid4(), purpose=Purpose.PERSONAL_KEY)
+            maker.adopt(secret, tenant_id=uuid.uuid4(), row_id=uuid.uuid4(), purpose=SecretPurpose.PERSONAL_KEY)
         with pytest.raises(SecretRefused):
             maker.split_secret(secret, tenant_id=uuid.uuid4(), key_id=uuid.uuid4())
 
@@ -167,7 +167,7 @@ async def test_an_open_transport_key_speaks_here_and_is_opened_once_in_a_lease(t
 def test_an_imported_key_is_sealed_for_its_place_alone(key):
     keypair, secret = Keypair.generate()
     row_id = uuid.uuid4()
-    made = factory.key_maker().adopt(secret, tenant_id=key.tenant_id, row_id=row_id, purpose=Purpose.PERSONAL_KEY)
+    made = factory.key_maker().adopt(secret, tenant_id=key.tenant_id, row_id=row_id, purpose=SecretPurpose.PERSONAL_KEY)
     assert made.public_key == keypair.public_key_hex
     ref = KeyRef(key.tenant_id, row_id, made.public_key, "encrypted", "local", made.sealed)
     inspection.check_personal(ref)

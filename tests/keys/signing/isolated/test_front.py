@@ -154,13 +154,13 @@ async def test_an_event_with_another_id_or_author_is_not_signed(outside):
 
 def test_no_request_opens_a_personal_key():
     """The one reply that carries a secret is that of a remote-signer key, whose purpose is bound into its seal."""
-    carries = {kind for kind in messages.Reply.__subclasses__() if "secret" in kind.__struct_fields__}
-    assert carries == {messages.Opened}
+    carries = {kind for kind in messages.SignerReply.__subclasses__() if "secret" in kind.__struct_fields__}
+    assert carries == {messages.OpenedTransportKeyReply}
 
 
 def test_messages_show_nothing_of_themselves():
     secret = b"\xaa" * 32
-    message = messages.Adopt(1, secret, uuid.uuid4(), uuid.uuid4(), "personal-key")
+    message = messages.ImportKeyRequest(1, secret, uuid.uuid4(), uuid.uuid4(), "personal-key")
     assert repr(message) == "<Adopt>"
     body = EventBody("a" * 64, 1, 1, [], "private words")
     assert "private" not in repr(body)

@@ -13,7 +13,7 @@ from django_scopes import scopes_disabled
 from accounts.services.tenants import lock_tenant
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound
 from keys import services
 from keys.errors import ConversionUnderWay, KeyLocked, KeyModeNotOffered, NoCapability, NotConverting
@@ -82,7 +82,7 @@ def test_a_moved_key_keeps_its_public_key_and_leaves_no_whole_behind(deployment)
     assert signs(key, "after")
     assert not Conversion.objects.exists()
     assert deployment.state_at_b(key) == "active"
-    assert tags_of(key)[-2:] == [Tag.KEY_CONVERSION_BEGUN, Tag.KEY_CONVERTED]
+    assert tags_of(key)[-2:] == [AuditTag.KEY_CONVERSION_BEGUN, AuditTag.KEY_CONVERTED]
     assert_nowhere(before)
 
 
@@ -162,7 +162,7 @@ def test_a_cancelled_move_leaves_nothing_behind_and_can_be_begun_again(deploymen
     assert deployment.state_at_b(key) == "forgotten"
     assert keepers()["google"].versions(going.kms_key_name) == []
     assert again(key).key_mode == "encrypted"
-    assert tags_of(key)[-2:] == [Tag.KEY_CONVERSION_ENDED, Tag.HSM_KEY_DESTROYED]
+    assert tags_of(key)[-2:] == [AuditTag.KEY_CONVERSION_ENDED, AuditTag.HSM_KEY_DESTROYED]
     deployment.converting(key)
     assert finished(key)
     assert again(key).key_mode == "hsm"

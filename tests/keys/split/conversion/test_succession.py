@@ -14,7 +14,7 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.audit.tags import Tag
+from keycast.audit.tags import AuditTag
 from keycast.operations.health import processes
 from keys import services
 from keys.errors import KeyUnavailable, NoCapability
@@ -120,7 +120,7 @@ def test_another_hsm_key_authorises_and_the_old_one_is_disabled_not_destroyed(de
         signs_with_old(key)
     assert signs(row)
     assert not Succession.objects.exists()
-    assert tags_of(key)[-2:] == [Tag.HSM_KEY_REPLACED, Tag.HSM_KEY_DISABLED]
+    assert tags_of(key)[-2:] == [AuditTag.HSM_KEY_REPLACED, AuditTag.HSM_KEY_DISABLED]
 
 
 def signs_with_old(key):
@@ -231,7 +231,7 @@ def test_a_key_taken_out_of_use_is_disabled_in_the_hsm_and_comes_back_with_it(de
     assert deployment.state_at_b(key) == "active"
     assert signs(key)
     found = [tag for tag in tags_of(key) if tag.startswith("keys:hsm-key")]
-    assert found == [Tag.HSM_KEY_DISABLED, Tag.HSM_KEY_ENABLED]
+    assert found == [AuditTag.HSM_KEY_DISABLED, AuditTag.HSM_KEY_ENABLED]
 
 
 def test_what_the_hsm_has_not_heard_for_long_is_for_operators_to_see(deployment):
