@@ -153,7 +153,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
     )
 
 
-def _role_verb(role: StaffRole) -> StaffAction[User]:
+def _role_action(role: StaffRole) -> StaffAction[User]:
     return StaffAction(
         f"make-{role.value}",
         f"Make {role.label.lower()}",
@@ -214,7 +214,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
             duty=StaffPermission.MANAGE_PEOPLE,
             step_up=True,
         ),
-        *(_role_verb(role) for role in StaffRole),
+        *(_role_action(role) for role in StaffRole),
         StaffAction(
             "end-staff",
             "End staff",

@@ -56,7 +56,7 @@ def dns_texts(name: str) -> list[str]:
 
 def problem_with(host: str, token: str, texts: Texts | None = None) -> str:
     """Why the proof does not hold, in words; empty when it does. Takes up to SECONDS. Raises Unanswered."""
-    found = (texts or look)(record_name(host))
+    found = (texts or query_txt)(record_name(host))
     ours = [text for text in found if text.strip().startswith(PREFIX)]
     if any(hmac.compare_digest(text.strip().encode(), record_value(token).encode()) for text in ours):
         return ""
@@ -67,7 +67,7 @@ def problem_with(host: str, token: str, texts: Texts | None = None) -> str:
     return f"There is no TXT record at {record_name(host)} yet. New records can take hours to be seen everywhere."
 
 
-def look(name: str) -> list[str]:
+def query_txt(name: str) -> list[str]:
     """The TXT records at ``name``, as tests may have it."""
     return _texts(name)
 

@@ -36,7 +36,7 @@ LABELS: Final[dict[Quota, str]] = {
     Quota.SIGNATURES: "Signatures today",
     Quota.RELAYS: "Relays of its own",
 }
-_THINGS: Final[dict[Quota, str]] = {
+_LABELS: Final[dict[Quota, str]] = {
     Quota.MEMBERS: "people",
     Quota.KEYS: "keys",
     Quota.APPS: "connected apps",
@@ -119,7 +119,7 @@ def require_room(tenant: Tenant, quota: Quota, more: int = 1) -> None:
 def refusal(quota: Quota, limit: int) -> QuotaReached:
     """What is said when nothing more fits, with whom to ask."""
     return QuotaReached(
-        f"This community may have {limit} {_THINGS[quota]}, and there is no room for more. "
+        f"This community may have {limit} {_LABELS[quota]}, and there is no room for more. "
         "Its administrators can ask the operator of this server for a higher limit."
     )
 

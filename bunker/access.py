@@ -14,7 +14,7 @@ from django_scopes import scopes_disabled
 from accounts import permissions
 from accounts.models import Membership
 from accounts.permissions import MemberPermission
-from accounts.staff.roles import StaffPermission, actor_has
+from accounts.staff.roles import StaffPermission, actor_has_permission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 from keys.models import PersonalKey, SetBy
@@ -37,7 +37,7 @@ def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
     if actor.type in {"system", "command"}:
         return
     if actor.type == "staff":
-        if action not in _STOPPING or not actor_has(actor, StaffPermission.LOCK):
+        if action not in _STOPPING or not actor_has_permission(actor, StaffPermission.LOCK):
             raise NotPermitted
         return
     if actor.type != "user":

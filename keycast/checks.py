@@ -220,7 +220,7 @@ RULES: tuple[SettingsRule, ...] = (
     ),
     SettingsRule(
         "keycast.E028",
-        unsafe_settings.nobody_runs_the_signer,
+        unsafe_settings.signer_not_running,
         "Only the server of the embedded shape runs the signer as its child.",
         "Run manage.py signer as a service, and name its socket in KEYCAST_SIGNER_SOCKET.",
         fatal=True,
@@ -234,7 +234,7 @@ RULES: tuple[SettingsRule, ...] = (
     ),
     SettingsRule(
         "keycast.W030",
-        unsafe_settings.no_file_of_endings,
+        unsafe_settings.no_restore_journal,
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",
         "Name a file on another disk than the database's (docs/operations.md, Backup and restore).",
     ),

@@ -34,7 +34,7 @@ def secret_key_is_weak() -> Finding:
     return None
 
 
-def no_file_of_endings() -> Finding:
+def no_restore_journal() -> Finding:
     return None if settings.ENDINGS_FILE else "KEYCAST_ENDINGS_FILE is empty."
 
 
@@ -154,7 +154,7 @@ def key_beside_the_signer() -> Finding:
     return None
 
 
-def nobody_runs_the_signer() -> Finding:
+def signer_not_running() -> Finding:
     is_left_alone = settings.SIGNER_IS_CHILD and not settings.EMBEDDED
     return "KEYCAST_SIGNER_CHILD=1 with KEYCAST_EMBEDDED=0." if is_left_alone else None
 

@@ -11,14 +11,14 @@ from django_scopes import scopes_disabled
 from accounts import permissions
 from accounts.models import Membership, Tenant, User
 from accounts.permissions import MemberPermission
-from accounts.staff.roles import StaffPermission, actor_has
+from accounts.staff.roles import StaffPermission, actor_has_permission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
 from keys.models import KeyState, PersonalKey, SetBy
 
 _RANK: Final[dict[str, int]] = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}
-_GONE: Final = (KeyState.DESTROYED, KeyState.FAILED)
+_NOT_FOUND: Final = (KeyState.DESTROYED, KeyState.FAILED)
 _BY_WHOM: Final[dict[str, str]] = {
     SetBy.OWNER: "its owner",
     SetBy.TENANT: "an administrator",
@@ -44,7 +44,7 @@ def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
 
 def _require_room(tenant: Tenant, user: User) -> None:
     with scopes_disabled():
-        kept = PersonalKey.objects.filter(tenant=tenant, user=user).exclude(state__in=_GONE)
+        kept = PersonalKey.objects.filter(tenant=tenant, user=user).exclude(state__in=_NOT_FOUND)
         if kept.count() >= settings.KEYS_PER_USER:
             raise TooManyKeys
 
@@ -88,7 +88,7 @@ def higher(one: str, other: str) -> SetBy:
 def _platform_authority(actor: Actor, duty: StaffPermission) -> SetBy | None:
     if actor.type in {"system", "command"}:
         return SetBy.SYSTEM
-    return SetBy.STAFF if actor_has(actor, duty) else None
+    return SetBy.STAFF if actor_has_permission(actor, duty) else None
 
 
 def _is(actor: Actor, user_id: UUID) -> bool:

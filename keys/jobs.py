@@ -49,17 +49,17 @@ def advance_conversions() -> int:
 
 def advance_conversion(key_id: str) -> bool:
     """Bring one on soon after it was asked for; whether it has ended."""
-    return conversion.advance_soon(UUID(key_id))
+    return conversion.advance_with_waits(UUID(key_id))
 
 
 def tell_cosigner(key_id: str) -> bool:
     """Bring the co-signer's state of a split key in line with ours; whether that took a change."""
-    return maintenance.follow(UUID(key_id))
+    return maintenance.sync_state(UUID(key_id))
 
 
 def keep_up_with_cosigner() -> int:
     """Repeat what the co-signer has not heard, go on with broken-off refreshes, end finished ones; returns how many."""
-    return maintenance.keep_up()
+    return maintenance.resume_all()
 
 
 def nudge_rotations() -> int:
@@ -69,21 +69,21 @@ def nudge_rotations() -> int:
 
 def step_rotation(rotation_id: str) -> bool:
     """Bring one rotation on, and ask to be called again if there is more to do; whether it has ended."""
-    before = runner.step(UUID(rotation_id), seconds=ROTATION_SECONDS)
+    before = runner.run_for(UUID(rotation_id), seconds=ROTATION_SECONDS)
     goes_on = before.state in selectors.UNFINISHED
     if goes_on and before.not_before is None and not before.owner:
-        rotation_jobs.nudge(before.id)
+        rotation_jobs.enqueue(before.id)
     return not goes_on
 
 
 def take_inventories() -> int:
     """Begin to compare every HSM with the database; returns how many HSMs there are."""
-    return inventory.take_all()
+    return inventory.start_all()
 
 
 def go_on_with_inventories() -> int:
     """Bring inventories on, and end orphans that two persons gave up; returns how many."""
-    return inventory.go_on()
+    return inventory.advance_all()
 
 
 def step_inventory(inventory_id: str) -> bool:

@@ -183,7 +183,7 @@ def hsm_lags(key: PersonalKey) -> bool:
     return version_states.lags(key)
 
 
-def late_in_hsm(before: datetime) -> dict[str, int]:
+def overdue_hsm_changes(before: datetime) -> dict[str, int]:
     """What jobs have not brought about in the HSM or the co-signer since ``before``, by plain name; for operators."""
     with scopes_disabled():
         found = {
@@ -191,7 +191,7 @@ def late_in_hsm(before: datetime) -> dict[str, int]:
                 step=ConversionStep.FAILED
             ),
             "replacements of HSM keys": Succession.objects.filter(started_at__lt=before),
-            "HSM keys to be disabled or enabled": version_states.lagging().filter(state_changed_at__lt=before),
+            "HSM keys to be disabled or enabled": version_states.out_of_sync_keys().filter(state_changed_at__lt=before),
         }
         counted = {name: rows.count() for name, rows in found.items()}
     return {name: count for name, count in counted.items() if count}

@@ -18,7 +18,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Tenant, User
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -117,7 +117,7 @@ def add_keys(
     for item in wanted:
         if item.secret is not None:
             check_secret(item.secret)
-    return creation.add(actor, tenant, modes.choose(tenant, key_mode, None, imported=imported), wanted)
+    return creation.create_keys(actor, tenant, modes.choose(tenant, key_mode, None, imported=imported), wanted)
 
 
 @transaction.atomic
@@ -162,7 +162,7 @@ def schedule_destruction(
     """
     row = locked_row(key)
     held = access.require_manager(actor, row, StaffPermission.DESTROY)
-    proof = spend(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, warrant=warrant)
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
     _take(row, KeyTransition.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()
@@ -197,14 +197,14 @@ def convert_key(*, actor: Actor, key: PersonalKey) -> Conversion:
     """Move an encrypted key to the split mode that Cloud KMS authorises, under the same public key; never back.
 
     Begun here; jobs finish it, and the key signs as before until then. Callers ask for a fresh re-authentication
-    first. One that is under way is returned as it is. Raises as keys.split.conversion.services.begin.
+    first. One that is under way is returned as it is. Raises as keys.split.conversion.services.begin_conversion.
     """
-    return conversion.begin(actor=actor, key=key)
+    return conversion.begin_conversion(actor=actor, key=key)
 
 
 def cancel_conversion(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
     """Leave the key as it is, also after a failed attempt. Raises NotPermitted, NotConverting."""
-    conversion.give_up(actor=actor, key=key, reason=clean_reason(reason))
+    conversion.cancel_conversion(actor=actor, key=key, reason=clean_reason(reason))
 
 
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:
@@ -217,7 +217,7 @@ def destroy_restored_key(*, actor: Actor, key_id: UUID) -> bool:
     if actor.type != "command":
         raise NotPermitted
     with scopes_disabled():
-        return destruction.destroy_again(actor, key_id)
+        return destruction.destroy_restored(actor, key_id)
 
 
 def finish_pending_keys() -> int:
@@ -227,7 +227,7 @@ def finish_pending_keys() -> int:
 
 def finish_pending_key(key_id: UUID) -> bool:
     """Finish one key, waiting a few seconds for its HSM; whether it is no longer pending."""
-    return provisioning.finish_soon(key_id)
+    return provisioning.finish_with_waits(key_id)
 
 
 @transaction.atomic
@@ -236,7 +236,7 @@ def _add_one(
 ) -> PersonalKey:
     access.require_creator(actor, tenant, wanted.user)
     backend = modes.choose(tenant, key_mode, provider, imported=wanted.secret is not None)
-    return creation.add(actor, tenant, backend, [wanted])[0]
+    return creation.create_keys(actor, tenant, backend, [wanted])[0]
 
 
 @transaction.atomic

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_GET
 from accounts.models import Tenant, User
 from accounts.panic import services
 from accounts.panic.selectors import deployment_lock
-from accounts.staff.approvals.services import ask
+from accounts.staff.approvals.services import request_approval
 from accounts.staff.confirmation import ConfirmationStep, confirmed
 from accounts.staff.pages import staff_page
 from accounts.staff.roles import StaffPermission, may
@@ -61,7 +61,7 @@ def unlock(request: HttpRequest) -> HttpResponse:
 
     def do(reason: str) -> str:
         actor = Actor.staff(request.user)  # type: ignore[arg-type]
-        ask(actor=actor, kind=services.UNLOCK_DEPLOYMENT, target_id="", reason=reason)
+        request_approval(actor=actor, kind=services.UNLOCK_DEPLOYMENT, target_id="", reason=reason)
         return "Asked. Another person decides under Requests for approval."
 
     step = ConfirmationStep(

@@ -20,7 +20,7 @@ from accounts.services import tenants, users
 from accounts.services._common import write
 from accounts.signals import deployment_changed
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import clean_reason, spend
+from accounts.staff.approvals.services import clean_reason, use_proof
 from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -50,7 +50,7 @@ def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
 def unlock_deployment(*, actor: Actor, reason: str, warrant: ApprovalProof | None = None) -> DeploymentLock:
     """Let signing go on. Staff need two persons (accounts.staff.approvals). Raises Conflict, ApprovalRequired."""
     _require_platform(actor)
-    proof: dict[str, Any] = {**spend(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
+    proof: dict[str, Any] = {**use_proof(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
     row = _locked_row()
     if row.locked_at is None:
         raise Conflict("The deployment is not locked.")

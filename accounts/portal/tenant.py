@@ -33,7 +33,7 @@ def overview(request: PortalRequest) -> HttpResponse:
 
 
 @portal_view("GET", "POST", action=MemberPermission.CHANGE_TENANT)
-def look(request: PortalRequest) -> HttpResponse:
+def branding(request: PortalRequest) -> HttpResponse:
     """Name and colour."""
     tenant = request.tenant
     initial = {"name": tenant.name, "has_colour": bool(tenant.accent), "accent": tenant.accent or DEFAULT_COLOUR}

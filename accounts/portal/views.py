@@ -9,7 +9,7 @@ from django.views.decorators.http import require_safe
 from accounts.models import Tenant
 from accounts.portal.access import PortalRequest, portal_view
 from accounts.portal.overview import recent_sign_ins, security_overview
-from accounts.support.selectors import looks_at
+from accounts.support.selectors import support_views_of
 
 
 @require_safe
@@ -29,6 +29,6 @@ def security(request: PortalRequest) -> HttpResponse:
     context = {
         "overview": security_overview(request.user),
         "sign_ins": recent_sign_ins(request.tenant, request.user),
-        "looks": looks_at(request.membership),
+        "looks": support_views_of(request.membership),
     }
     return render(request, "portal/security.html", context)

@@ -11,7 +11,7 @@ from accounts.models import StaffRole, User
 from accounts.services._common import write
 from accounts.signals import user_changed
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -71,7 +71,7 @@ def require_role(role: str) -> None:
 
 def _set(actor: Actor, user: User, role: str, tag: AuditTag, reason: str, warrant: ApprovalProof | None) -> User:
     require_role(role)
-    proof = spend(
+    proof = use_proof(
         actor=actor, kind=SET_STAFF_ROLE, target_id=user.pk.hex, parameters={"role": str(role)}, warrant=warrant
     )
     row = User.objects.select_for_update().get(pk=user.pk)

@@ -20,7 +20,7 @@ from accounts.services.domains import add_domain
 from accounts.services.invitations import invite
 from accounts.signals import tenant_changed
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -169,21 +169,21 @@ def set_quotas(*, actor: Actor, tenant: Tenant, reason: str = "", **limits: int 
 @transaction.atomic
 def lift_lock(*, actor: Actor, tenant: Tenant, reason: str, proof: dict[str, str]) -> Tenant:
     """For the two-person rules alone, which have decided and give their ``proof``. Raises Conflict unless locked."""
-    return _go(actor, Tenant.objects.select_for_update().get(id=tenant.id), UNLOCK, "", reason, proof)
+    return _change_state(actor, Tenant.objects.select_for_update().get(id=tenant.id), UNLOCK, "", reason, proof)
 
 
 @transaction.atomic
 def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: ApprovalProof | None) -> Tenant:
     """Staff need a second person for it: ``kind`` is the request (accounts.staff.approvals) that ``warrant`` comes
     from."""
-    proof = spend(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
     held = over_tenant(actor, tenant)
     if actor.type == "user" and kind != LOCK:
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
-    return _go(actor, Tenant.objects.select_for_update().get(id=tenant.id), kind, held, reason, proof)
+    return _change_state(actor, Tenant.objects.select_for_update().get(id=tenant.id), kind, held, reason, proof)
 
 
-def _go(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: dict[str, str]) -> Tenant:
+def _change_state(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: dict[str, str]) -> Tenant:
     tag, allowed, to = _MOVES[kind]
     takes_over = kind == LOCK and tenant.state == _State.LOCKED and RANK[held] > RANK[tenant.state_set_by]
     if tenant.state not in allowed and not takes_over:

@@ -18,7 +18,7 @@ from accounts.services._common import write
 from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -87,7 +87,7 @@ def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: Approval
     require_actor(actor, StaffPermission.LOCK)
     if actor.type == "user":
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
-    proof = spend(actor=actor, kind=UNLOCK, target_id=user.id.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=UNLOCK, target_id=user.id.hex, warrant=warrant)
     return lift_lock(actor=actor, user=user, reason=reason, proof=proof)
 
 

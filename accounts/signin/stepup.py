@@ -54,7 +54,7 @@ def keep(request: HttpRequest, place: str, values: dict[str, Any]) -> None:
     request.session[_KEPT] = {"place": place, "values": values, "at": time.time()}
 
 
-def take(request: HttpRequest, place: str) -> dict[str, Any] | None:
+def take_form_data(request: HttpRequest, place: str) -> dict[str, Any] | None:
     """What was kept for ``place``, once; None after the time for a proof is over."""
     kept = request.session.get(_KEPT)
     # Another page's input stays: a person who looks elsewhere meanwhile still finds it.

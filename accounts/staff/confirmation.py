@@ -13,7 +13,7 @@ from django.shortcuts import redirect
 from django.template.response import TemplateResponse
 
 from accounts.models import User
-from accounts.signin.stepup import is_fresh, keep, take, to_proof
+from accounts.signin.stepup import is_fresh, keep, take_form_data, to_proof
 from keycast.base.errors import KeycastError
 
 
@@ -55,7 +55,7 @@ def confirmed(
     form = (
         ConfirmationForm(request.POST)
         if request.method == "POST"
-        else ConfirmationForm(initial=take(request, place) or {})
+        else ConfirmationForm(initial=take_form_data(request, place) or {})
     )
     if request.method == "POST" and form.is_valid():
         if step.needs_proof and not is_fresh(request, user):

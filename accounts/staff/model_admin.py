@@ -18,7 +18,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from accounts.staff.approvals.services import ask
+from accounts.staff.approvals.services import request_approval
 from accounts.staff.confirmation import ConfirmationStep, confirmed
 from accounts.staff.roles import StaffPermission, may
 from keycast.audit.entries import Actor
@@ -148,7 +148,9 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
     def _perform(self, request: HttpRequest, verb: StaffAction[Row], row: Row, reason: str) -> str:
         actor = Actor.staff(request.user)  # type: ignore[arg-type]
         if verb.approval:
-            ask(actor=actor, kind=verb.approval, target_id=_id_of(row), parameters=verb.parameters, reason=reason)
+            request_approval(
+                actor=actor, kind=verb.approval, target_id=_id_of(row), parameters=verb.parameters, reason=reason
+            )
             return f"Asked for approval: {verb.title.lower()}, {row}. Nothing happens before another person approves."
         if verb.run is None:
             raise NotPermitted

@@ -25,7 +25,7 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 _PAGES: Final[dict[str, tuple[str, Callable[..., HttpResponseBase]]]] = {}
 
 
-def for_duty(duty: StaffPermission) -> Callable[[View], Callable[..., HttpResponseBase]]:
+def permission_required(duty: StaffPermission) -> Callable[[View], Callable[..., HttpResponseBase]]:
     """Let only staff with this duty through; the rest get 403. The walk over all admin pages reads ``view.duty``."""
 
     def decorate(view: View) -> Callable[..., HttpResponseBase]:
@@ -45,7 +45,7 @@ def staff_page(route: str, name: str, duty: StaffPermission) -> Callable[[View],
     """Serve the view at ``route`` below /admin/ as ``admin:{name}``, to staff with this duty."""
 
     def decorate(view: View) -> View:
-        _PAGES[name] = (route, for_duty(duty)(view))
+        _PAGES[name] = (route, permission_required(duty)(view))
         return view
 
     return decorate

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AnonymousUser
 
 
-KEPT = "_keycast_has_second_factor"
+SECOND_FACTOR_ATTRIBUTE = "_keycast_has_second_factor"
 
 
 class StaffPermission(StrEnum):
@@ -62,7 +62,7 @@ TITLES: Final[dict[StaffPermission, str]] = {
 _OPERATOR, _OFFICER = StaffRole.OPERATOR, StaffRole.SECURITY_OFFICER
 _AUDITOR, _SUPPORT = StaffRole.AUDITOR, StaffRole.SUPPORT
 
-MATRIX: Final[dict[StaffPermission, frozenset[StaffRole]]] = {
+PERMISSIONS: Final[dict[StaffPermission, frozenset[StaffRole]]] = {
     StaffPermission.VIEW: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
     StaffPermission.SUPPORT_VIEW: frozenset({_OPERATOR, _OFFICER, _SUPPORT}),
     StaffPermission.VIEW_AUDIT: frozenset({_OPERATOR, _OFFICER, _AUDITOR}),
@@ -90,30 +90,30 @@ def has_second_factor(user: User | AnonymousUser) -> bool:
 
     Asked many times a page, so the answer is kept on ``user``, which lives as long as the request.
     """
-    known: bool | None = getattr(user, KEPT, None)
+    known: bool | None = getattr(user, SECOND_FACTOR_ATTRIBUTE, None)
     if known is None:
         known = bool(user.is_authenticated and is_mfa_enabled(user, SECOND_FACTORS))
-        setattr(user, KEPT, known)
+        setattr(user, SECOND_FACTOR_ATTRIBUTE, known)
     return known
 
 
 def proved_second_factor(request: HttpRequest) -> bool:
     """Tell whether active staff proved a second factor in this session; kept on the request, which asks many times."""
-    known: bool | None = getattr(request, KEPT, None)
+    known: bool | None = getattr(request, SECOND_FACTOR_ATTRIBUTE, None)
     if known is None:
         known = is_admitted(request)
-        setattr(request, KEPT, known)
+        setattr(request, SECOND_FACTOR_ATTRIBUTE, known)
     return known
 
 
-def has_duty(user: User | AnonymousUser, duty: StaffPermission) -> bool:
+def has_permission(user: User | AnonymousUser, duty: StaffPermission) -> bool:
     """Tell whether the person's role has this duty. ``is_superuser`` counts for nothing."""
-    return is_staff(user) and getattr(user, "staff_role", "") in MATRIX.get(duty, frozenset())
+    return is_staff(user) and getattr(user, "staff_role", "") in PERMISSIONS.get(duty, frozenset())
 
 
 def may(user: User | AnonymousUser, duty: StaffPermission) -> bool:
     """Tell whether ``user`` may do this in the admin: by role, and with a second factor set up."""
-    return has_duty(user, duty) and has_second_factor(user)
+    return has_permission(user, duty) and has_second_factor(user)
 
 
 def require(user: User | AnonymousUser, duty: StaffPermission) -> None:
@@ -130,11 +130,11 @@ def require_actor(actor: Actor, duty: StaffPermission) -> None:
 
     Members answer to accounts.permissions; ``system`` and ``command`` act on the server itself. Raises NotPermitted.
     """
-    if actor.type == "staff" and not actor_has(actor, duty):
+    if actor.type == "staff" and not actor_has_permission(actor, duty):
         raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
 
 
-def actor_has(actor: Actor, duty: StaffPermission) -> bool:
+def actor_has_permission(actor: Actor, duty: StaffPermission) -> bool:
     """Tell whether this is an active member of staff whose role has the duty."""
     if actor.type != "staff":
         return False
@@ -142,4 +142,4 @@ def actor_has(actor: Actor, duty: StaffPermission) -> bool:
         person = User.objects.filter(pk=actor.id).first()
     except (ValidationError, ValueError):
         return False
-    return person is not None and has_duty(person, duty)
+    return person is not None and has_permission(person, duty)

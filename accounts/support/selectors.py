@@ -13,7 +13,7 @@ from accounts.models.support import SupportView
 SHOWN: Final = 20
 
 
-def looks_at(membership: Membership) -> QuerySet[SupportView]:
+def support_views_of(membership: Membership) -> QuerySet[SupportView]:
     """The newest looks at this person; for an owner also those at the tenant and at its members."""
     concerns = Q(person_id=membership.user_id)
     if membership.role == Role.OWNER:

@@ -14,7 +14,7 @@ from bunker.changes import ChangeKind, publish
 from bunker.errors import InvalidConnection, TooManyConnections
 from bunker.models import Connection
 from bunker.services.relay_urls import relays_for
-from bunker.services.tenants import LIVE_STATES, require_relay_room
+from bunker.services.tenants import LIVE_STATES, require_relay_quota
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -44,7 +44,7 @@ def check_expiry(expires_at: datetime | None) -> None:
         raise InvalidConnection("The end of the app's access must lie in the future.", code="expiry-past")
 
 
-def check_room(key: PersonalKey) -> None:
+def check_connection_limit(key: PersonalKey) -> None:
     live = Connection.objects.filter(tenant_id=key.tenant_id, key=key, state__in=LIVE_STATES).count()
     if live >= MAX_LIVE_CONNECTIONS:
         raise TooManyConnections
@@ -57,7 +57,7 @@ def check_relays(key: PersonalKey, relays: Collection[str]) -> None:
     named = {url for urls in live.values_list("relays", flat=True) for url in urls}
     if len((named | set(relays)) - set(relays_for(key.tenant))) > MAX_RELAYS_OF_A_PERSON:
         raise InvalidConnection("Your apps use too many different relays. Revoke some that you no longer use.")
-    require_relay_room(key.tenant, relays)
+    require_relay_quota(key.tenant, relays)
 
 
 def write_down(

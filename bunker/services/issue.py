@@ -17,7 +17,14 @@ from bunker import access
 from bunker.errors import InvalidConnection, PolicyNotOffered, UnknownPolicy
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, PolicyTemplate
-from bunker.services.common import check_expiry, check_relays, check_room, clean_name, clean_text, write_down
+from bunker.services.common import (
+    check_connection_limit,
+    check_expiry,
+    check_relays,
+    clean_name,
+    clean_text,
+    write_down,
+)
 from bunker.services.lifecycle import supersede
 from bunker.services.nostrconnect_reply import store_connect_answer
 from bunker.services.relay_urls import relays_for
@@ -139,7 +146,7 @@ def _ready(
     if key.state != KeyState.ACTIVE:
         raise KeyUnavailable("This key is not active, so no app can be connected to it.")
     check_expiry(expires_at)
-    check_room(key)
+    check_connection_limit(key)
     transport = TransportKey.objects.filter(tenant_id=key.tenant_id, key=key, is_current=True).first()
     if transport is None:
         raise KeyUnavailable("This key has no transport key.")

@@ -80,7 +80,7 @@ def _bind(
         return _refuse(transport, client, now) if _is_guess(transport, secret) else _no_longer(transport, client)
     actor = Actor.client(client, waiting.name)
     supersede(transport.id, client, actor)
-    if not _take(waiting, client, metadata, requested, now):
+    if not _use_secret(waiting, client, metadata, requested, now):
         return PairingRefused()
     waiting.refresh_from_db()
     write_down(waiting, AuditTag.CONNECTION_BOUND, actor, client=client)
@@ -102,7 +102,7 @@ def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection 
     )
 
 
-def _take(connection: Connection, client: str, metadata: str, requested: str, now: datetime) -> bool:
+def _use_secret(connection: Connection, client: str, metadata: str, requested: str, now: datetime) -> bool:
     """The one conditional UPDATE that makes a secret single-use, whatever else runs at this moment."""
     return bool(
         Connection.objects.filter(id=connection.id, state=ConnectionState.PENDING).update(

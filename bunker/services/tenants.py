@@ -58,7 +58,7 @@ def not_shared(tenant: Tenant, urls: Iterable[str]) -> set[str]:
     return {url for url in urls if not (_is_built_in(url, hosts) or url in settings.OUTBOUND_RELAYS)}
 
 
-def require_relay_room(tenant: Tenant, relays: Iterable[str]) -> None:
+def require_relay_quota(tenant: Tenant, relays: Iterable[str]) -> None:
     """Raise QuotaReached if these relays make more different ones than the tenant may have."""
     new = not_shared(tenant, relays)
     if not new:
@@ -96,7 +96,7 @@ def check_settings(tenant: Tenant, changed: Collection[str], by: Membership | No
         if len(tenant.relays) > MAX_OWN_RELAYS:
             raise InvalidValue(f"At most {MAX_OWN_RELAYS} relays of its own can be named for new apps.")
         if by is not None:
-            require_relay_room(tenant, tenant.relays)
+            require_relay_quota(tenant, tenant.relays)
 
 
 def _check_policies(tenant: Tenant) -> None:

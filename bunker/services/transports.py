@@ -25,7 +25,7 @@ from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import TransportKey
 
-A_RUN: Final = 200
+MAX_PER_RUN: Final = 200
 ANSWERS_FOR: Final = timedelta(hours=24)
 """As long as the worker remembers an ended connection (bunker.worker.loader)."""
 _ACTOR: Final = Actor.system("jobs")
@@ -36,11 +36,13 @@ def retire_transports(*, now: datetime | None = None) -> int:
     """Revoke what is overdue on replaced keys, and retire those that nobody speaks to; returns how many changed."""
     now = now or timezone.now()
     with scopes_disabled():
-        overdue = list(_replaced().filter(ends_at__lte=now).filter(_on_it(_LIVE)).values_list("pk", flat=True)[:A_RUN])
+        overdue = list(
+            _replaced().filter(ends_at__lte=now).filter(_on_it(_LIVE)).values_list("pk", flat=True)[:MAX_PER_RUN]
+        )
         ended = sum(_end_apps(transport_id) for transport_id in overdue)
         lately = Q(ended_at__gt=now - ANSWERS_FOR) & ~Q(client_public_key="")
         quiet = _replaced().exclude(_on_it(_LIVE | lately)).values_list("pk", flat=True)
-        return ended + sum(_retire(transport_id, _LIVE | lately) for transport_id in list(quiet[:A_RUN]))
+        return ended + sum(_retire(transport_id, _LIVE | lately) for transport_id in list(quiet[:MAX_PER_RUN]))
 
 
 def _replaced() -> QuerySet[TransportKey]:

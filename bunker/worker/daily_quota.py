@@ -31,7 +31,7 @@ STOPPING_SECONDS: Final = 3.0
 _DAY: Final = 86_400
 _EPOCH: Final = datetime.date(1970, 1, 1)
 
-Place = tuple[UUID, int]
+TenantDayKey = tuple[UUID, int]
 """A tenant and a day, counted from 1970-01-01 UTC."""
 Execute = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -57,7 +57,7 @@ class DailyQuota:
         self._execute = execute
         self._clock = clock
         self._today: dict[UUID, _DailyUsage] = {}
-        self._unwritten: Counter[Place] = Counter()
+        self._unwritten: Counter[TenantDayKey] = Counter()
         self._lock = asyncio.Lock()
 
     def take(self, tenant: TenantRecord) -> bool:
@@ -134,7 +134,7 @@ class DailyQuota:
         return int(self._clock()) // _DAY
 
 
-def _store(new: dict[Place, int], wanted: set[UUID], day: int) -> dict[UUID, int]:
+def _store(new: dict[TenantDayKey, int], wanted: set[UUID], day: int) -> dict[UUID, int]:
     """Add to the days, then read today's totals, in one transaction. Blocks."""
     with scopes_disabled(), transaction.atomic():
         # In one order, so that the flushes of two workers cannot wait for each other in a circle.

@@ -40,7 +40,7 @@ from keycast.base.errors import Unavailable
 log = structlog.get_logger(__name__)
 
 MAX_BATCH = 400
-CROWD = 8
+BUSY_ABOVE = 8
 GATHER_SECONDS = 0.001
 GATHER_STEPS = 6
 USES_EVERY = 1.0
@@ -169,7 +169,7 @@ class BatchWriter:
     def _take(self) -> list[Job]:
         """What is queued; when many requests are under way, after a moment in which most of them may arrive."""
         crowd = min(self._stats.in_flight, MAX_BATCH)
-        if crowd >= CROWD:
+        if crowd >= BUSY_ABOVE:
             for _ in range(GATHER_STEPS):
                 if 4 * len(self._jobs) >= 3 * crowd or self._stopping:
                     break

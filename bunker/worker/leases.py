@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 # A heartbeat or two may be lost before a worker loses its shards (runtime.BEAT_SECONDS is one); those of a dead one
 # are served again within five seconds.
 TTL_MS = 4_000
-SEAT_FORGOTTEN_MS = 60_000
+WORKER_FORGOTTEN_MS = 60_000
 
 
 class AnotherWorkerRunning(Exception):
@@ -56,7 +56,7 @@ def now_ms() -> int:
         return int(cursor.fetchone()[0])
 
 
-def take_seat(worker_id: str, *, exclusive: bool, wait: float = TTL_MS / 1000 + 1) -> None:
+def register_worker(worker_id: str, *, exclusive: bool, wait: float = TTL_MS / 1000 + 1) -> None:
     """Announce this worker. With ``exclusive``, refuse to be the second: raises AnotherWorkerRunning.
 
     A predecessor that died without giving back its lease is waited for, as long as its lease may live; one on this
@@ -117,7 +117,7 @@ def beat(worker_id: str, status: dict[str, Any], *, is_leaving: bool = False) ->
             id=worker_id,
             defaults={"host": socket.gethostname()[:255], "pid": os.getpid(), "seen_at": now, "status": status},
         )
-        WorkerSeat.objects.filter(seen_at__lt=now - SEAT_FORGOTTEN_MS).delete()
+        WorkerSeat.objects.filter(seen_at__lt=now - WORKER_FORGOTTEN_MS).delete()
         workers = max(1, WorkerSeat.objects.filter(seen_at__gte=now - TTL_MS).count())
         # Always in this order, so that the heartbeats of two workers cannot wait for each other in a circle.
         leases = list(ShardLease.objects.select_for_update().order_by("shard"))
@@ -164,7 +164,7 @@ def give_back(worker_id: str, shards: Collection[int] | None = None) -> None:
     held.update(owner="", expires_at=0)
 
 
-def leave(worker_id: str) -> None:
+def release_leases(worker_id: str) -> None:
     """Give back everything and stand up. Blocks."""
     give_back(worker_id)
     WorkerSeat.objects.filter(id=worker_id).delete()

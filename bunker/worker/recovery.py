@@ -53,7 +53,7 @@ class UnfinishedRequest:
     claimed_at: int
 
 
-def take_over(
+def claim_unfinished(
     fences: Mapping[int, int], skip: Collection[str], older_than_ms: int, *, only_new: bool
 ) -> list[UnfinishedRequest]:
     """Put this worker's fence on unfinished rows of its shards and read them. Blocks.
@@ -152,7 +152,7 @@ class Recovery:
             return 0
         skip = self._gate.at_work_on() | self._publisher.pending
         rows: list[UnfinishedRequest] = await self._in_thread(
-            lambda: take_over(fences, skip, older_than_ms, only_new=only_new)
+            lambda: claim_unfinished(fences, skip, older_than_ms, only_new=only_new)
         )
         skip = self._gate.at_work_on() | self._publisher.pending
         hopeless = [

@@ -142,7 +142,7 @@ class BunkerWorker:
     async def _take_seat(self, *, exclusive: bool) -> None:
         """Or leave nothing behind: whoever supervises this worker may try another one for as long as it takes."""
         try:
-            await self._heartbeats(lambda: leases.take_seat(self.id, exclusive=exclusive))
+            await self._heartbeats(lambda: leases.register_worker(self.id, exclusive=exclusive))
         except BaseException:
             self._close_threads()
             raise
@@ -212,7 +212,7 @@ class BunkerWorker:
             await self._port.flush()
         self.holding.drop_all()
         try:
-            await asyncio.wait_for(self._heartbeats(lambda: leases.leave(self.id)), 3)
+            await asyncio.wait_for(self._heartbeats(lambda: leases.release_leases(self.id)), 3)
         except (Error, TimeoutError) as error:
             log.warning("leases_not_given_back", error=type(error).__name__)
         self._close_threads()

@@ -25,7 +25,7 @@ CHAIN_WINDOW: Final = 10_000
 SCATTERED_WINDOW: Final = 2_500
 """The same for the rows of one key or person, each of which may lie on another page of the disk."""
 MOST: Final = 200
-_CLOCK_STEP: Final = 60 * 1_000_000
+CLOCK_TOLERANCE: Final = 60 * 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ def _bounds(path: _RowOrder, filters: AuditFilters) -> tuple[int, int]:
     """The first and last position that can be of interest."""
     low, high = span = ends(path.chain)
     if filters.since:
-        low = max(low, first_since(microseconds(filters.since) - _CLOCK_STEP, span, path.chain))
+        low = max(low, first_since(microseconds(filters.since) - CLOCK_TOLERANCE, span, path.chain))
     if filters.until:
-        high = min(high, first_since(microseconds(filters.until) + _CLOCK_STEP, span, path.chain) - 1)
+        high = min(high, first_since(microseconds(filters.until) + CLOCK_TOLERANCE, span, path.chain) - 1)
     return low, high
 
 

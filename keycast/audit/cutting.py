@@ -46,7 +46,7 @@ class CutPlan:
         return self.through - self.first + 1
 
 
-def days_of(chain: str) -> int:
+def retention_days(chain: str) -> int:
     """For how many days the chain's rows are kept; 0: for ever."""
     least = int(settings.AUDIT_RETENTION_DAYS)
     own = AuditRetention.objects.filter(chain=chain).values_list("days", flat=True).first() or 0
@@ -54,7 +54,7 @@ def days_of(chain: str) -> int:
 
 
 @transaction.atomic
-def set_days(*, actor: Actor, chain: str, days: int) -> None:
+def set_retention_days(*, actor: Actor, chain: str, days: int) -> None:
     """Keep a chain's rows for longer than the platform does. Raises RetentionTooShort."""
     if not 0 < settings.AUDIT_RETENTION_DAYS <= days <= 36_500:
         raise RetentionTooShort
@@ -64,7 +64,7 @@ def set_days(*, actor: Actor, chain: str, days: int) -> None:
 
 def plan(chain: str, now: float | None = None) -> CutPlan | None:
     """What there is to cut: rows below the newest checkpoint that is itself old enough. None: nothing."""
-    days = days_of(chain)
+    days = retention_days(chain)
     if days == 0:
         return None
     before = int((now or time.time()) * 1_000_000) - days * _DAY

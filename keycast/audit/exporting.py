@@ -70,7 +70,7 @@ def _content(chain: str, filters: AuditFilters, within: ExportRange) -> Iterator
     while position < within.last:
         point = AuditCheckpoint.objects.filter(chain=chain, size__gt=position).order_by("size").first()
         end = min(point.size, within.last) if point else within.last
-        yield from _stretch(chain, query, position + 1, end, point)
+        yield from _checkpoint_section(chain, query, position + 1, end, point)
         position = end
 
 
@@ -94,7 +94,7 @@ def _header(chain: str, query: AuditFilters, within: ExportRange) -> dict[str, A
     }
 
 
-def _stretch(
+def _checkpoint_section(
     chain: str, query: AuditFilters, first: int, last: int, point: AuditCheckpoint | None
 ) -> Iterator[dict[str, Any]]:
     """The rows of one checkpoint's stretch. The last row of every run without a gap carries a proof."""

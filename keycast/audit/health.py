@@ -15,7 +15,7 @@ from django.utils.timesince import timesince
 
 from keycast.audit import checkpoints, journal_writer, signing, verification_runs
 from keycast.audit.models import AuditCheckpoint, AuditCut, AuditRow, AuditVerification
-from keycast.audit.publishing import waiting_since
+from keycast.audit.publishing import unpublished_since
 from keycast.base.findings import HealthFinding, Severity
 
 PAGE: Final = "admin:audit_verification"
@@ -67,7 +67,7 @@ def checkpoints_are_made() -> HealthFinding | None:
 
 def checkpoints_are_outside() -> HealthFinding | None:
     """Checkpoints stand outside of the database soon."""
-    since = waiting_since()
+    since = unpublished_since()
     if since is None or time.time() - since / 1_000_000 < LATE_SECONDS:
         return None
     detail = (

@@ -17,14 +17,14 @@ from django.db.models import Max
 from keycast.audit.errors import DatabaseOutdated
 from keycast.audit.models import AuditRow
 from keycast.audit.restore_journal import (
-    LASTING,
+    JOURNALED_TAGS,
     JournalEntry,
     RestoreJournal,
+    after_last_restore,
+    entry_of,
+    missing_in_database,
     newest_of_each_chain,
-    of_row,
     rows,
-    unknown_to_database,
-    unsettled,
 )
 from keycast.audit.tags import AuditOutcome
 
@@ -35,19 +35,19 @@ LOOK_BACK: Final = 50_000
 # A look reads the whole file. So long a database that was put in another's place may go unnoticed.
 TRUSTED_SECONDS: Final = 60.0
 NEWEST: Final = 50
-_TAGS: Final = frozenset(tag.value for tag in LASTING)
+_TAGS: Final = frozenset(tag.value for tag in JOURNALED_TAGS)
 
 _lock = threading.Lock()
 _checked_at: float | None = None
 _restoring = threading.local()
 
 
-def endings_file() -> RestoreJournal | None:
+def restore_journal() -> RestoreJournal | None:
     """The file that the settings name, or None."""
     return RestoreJournal(settings.ENDINGS_FILE) if settings.ENDINGS_FILE else None
 
 
-def follow(written: Sequence[Sequence[Any]]) -> None:
+def append_after_commit(written: Sequence[Sequence[Any]]) -> None:
     """Carry rows as ``writing.append`` gives them back, once their transaction is committed."""
     if not settings.ENDINGS_FILE:
         return
@@ -60,13 +60,13 @@ def follow(written: Sequence[Sequence[Any]]) -> None:
 
 def catch_up(file: RestoreJournal | None = None) -> int:
     """Carry what a crash or a full disk kept from the file; returns how many. Safe to repeat. Raises OSError."""
-    file = file or endings_file()
+    file = file or restore_journal()
     if file is None:
         return 0
     known = {(ending.chain, ending.sequence, ending.hash) for ending in file.read()}
     newest: int = AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0
     # A file that knows nothing is a new one, and gets the whole log.
-    found = [of_row(row) for row in rows(after=newest - LOOK_BACK if known else 0)]
+    found = [entry_of(row) for row in rows(after=newest - LOOK_BACK if known else 0)]
     missed = [ending for ending in found if (ending.chain, ending.sequence, ending.hash) not in known]
     if missed:
         file.append(missed)
@@ -78,12 +78,12 @@ def missing() -> list[JournalEntry]:
 
     Looks at the newest line of every chain and at the newest lines of all, which an older database lacks first.
     """
-    file = endings_file()
+    file = restore_journal()
     if file is None:
         return []
-    endings = unsettled(file.read())
+    endings = after_last_restore(file.read())
     newest = {(ending.chain, ending.sequence) for ending in [*newest_of_each_chain(endings), *endings[-NEWEST:]]}
-    return unknown_to_database(ending for ending in endings if (ending.chain, ending.sequence) in newest)
+    return missing_in_database(ending for ending in endings if (ending.chain, ending.sequence) in newest)
 
 
 def require_current() -> None:
@@ -101,7 +101,7 @@ def require_current() -> None:
         _checked_at = time.monotonic()
 
 
-def look_again() -> None:
+def reset_check() -> None:
     """Make the next ``require_current`` look, whenever the last look was."""
     global _checked_at  # noqa: PLW0603 -- as above
     with _lock:
@@ -121,7 +121,7 @@ def restoring() -> Iterator[None]:
 def _of_written(row: Sequence[Any]) -> JournalEntry:
     """From the columns in keycast.audit.writer's order."""
     chain, sequence, at, tag, *_, key_id, connection_id, _, data, _, this = row
-    return of_row(
+    return entry_of(
         AuditRow(
             chain=chain,
             sequence=sequence,

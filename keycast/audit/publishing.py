@@ -38,7 +38,7 @@ def publish() -> int:
         if settings.AUDIT_CHECKPOINT_FILE:
             append_lines(Path(settings.AUDIT_CHECKPOINT_FILE), lines)
         for line in lines:
-            tell(line)
+            log_statement(line)
         # After the disk has them: a crash in between writes them once more, which changes nothing.
         model._default_manager.filter(id__in=[row.pk for row in waiting]).update(is_published=True)
         total += len(waiting)
@@ -76,7 +76,7 @@ def _ends_well(handle: int) -> bool:
         return True
 
 
-def tell(line: dict[str, Any]) -> None:
+def log_statement(line: dict[str, Any]) -> None:
     """One line in the log. Hashes go in halves: the log masks 64 hex digits, which could be a secret key."""
     for kind, signed in line.items():
         if kind in {"checkpoint", "cut"}:
@@ -101,7 +101,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
                 yield line
 
 
-def waiting_since() -> int | None:
+def unpublished_since() -> int | None:
     """When (Unix time in µs) the oldest statement was made that does not stand outside yet; None when all do."""
     oldest = chain.from_iterable(
         model._default_manager.filter(is_published=False).order_by("id").values_list("at", flat=True)[:1]

@@ -1,8 +1,8 @@
 """What must not come undone when an older database is restored: kept outside the database as well.
 
 A database dump knows nothing of what happened after it: a key destroyed since then comes back, a revoked app signs
-again, a used one-time secret opens again. So every audit row with one of the tags in LASTING is also appended to a file
-(``KEYCAST_ENDINGS_FILE``), one JSON object a line:
+again, a used one-time secret opens again. So every audit row with one of the tags in JOURNALED_TAGS is also appended to
+a file (``KEYCAST_ENDINGS_FILE``), one JSON object a line:
 
     {"chain": …, "sequence": …, "hash": …, "at": …, "tag": …, "key": …, "connection": …, "data": {…}}
 
@@ -30,7 +30,7 @@ from keycast.audit.tags import AuditOutcome, AuditTag
 
 logger = logging.getLogger(__name__)
 
-LASTING: Final = frozenset(
+JOURNALED_TAGS: Final = frozenset(
     {
         *(
             AuditTag.KEY_CREATED,
@@ -85,7 +85,7 @@ class JournalEntry:
     data: dict[str, str] = field(default_factory=dict)
 
 
-def of_row(row: AuditRow) -> JournalEntry:
+def entry_of(row: AuditRow) -> JournalEntry:
     """The line for a row of the log."""
     said = {name: str(value) for name, value in json.loads(row.data).items() if name in KEPT_DATA}
     return JournalEntry(
@@ -95,7 +95,7 @@ def of_row(row: AuditRow) -> JournalEntry:
 
 def rows(after: int = 0) -> Iterator[AuditRow]:
     """The rows of the log that belong in the file, with an id above ``after``, in order."""
-    lasting = AuditRow.objects.filter(id__gt=after, tag__in=LASTING, outcome=AuditOutcome.OK)
+    lasting = AuditRow.objects.filter(id__gt=after, tag__in=JOURNALED_TAGS, outcome=AuditOutcome.OK)
     return lasting.order_by("id").iterator(chunk_size=2000)
 
 
@@ -143,21 +143,21 @@ class RestoreJournal:
             os.close(handle)
 
 
-def unsettled(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
+def after_last_restore(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
     """The lines after the last restore that this database knows of, all when it knows of none."""
     restores = [number for number, ending in enumerate(endings) if ending.tag == AuditTag.DATABASE_RESTORED]
     for number in reversed(restores):
-        if not unknown_to_database([endings[number]]):
+        if not missing_in_database([endings[number]]):
             return list(endings[number + 1 :])
     return list(endings)
 
 
-def lost_on(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
+def missing_after_restore(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
     """What a restored database has to hear of: unsettled, and not in its own log."""
-    return unknown_to_database(unsettled(endings))
+    return missing_in_database(after_last_restore(endings))
 
 
-def unknown_to_database(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
+def missing_in_database(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Those that this database has no row for, or another row: it is older than they are, or another one."""
     waiting, missing = iter(endings), []
     while batch := list(islice(waiting, _AT_ONCE)):

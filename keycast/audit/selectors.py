@@ -124,7 +124,7 @@ def page_of_key(
     return _by_id(rows, filters, cursor, limit)
 
 
-def life_of_key(
+def history_of_key(
     *, chain: str, key_id: str, filters: AuditFilters | None = None, cursor: str = "", limit: int = 50
 ) -> AuditPage:
     """What became of one key and its apps beside its use: no requests, so it costs the same after a million of them.

@@ -31,4 +31,4 @@ def record_all(entries: Sequence[AuditEntry]) -> None:
     """Write several rows, as ``record`` does; what must not come undone is kept outside the database as well."""
     journal_writer.require_current()
     with connection.cursor() as cursor:
-        journal_writer.follow(append(cursor, entries))
+        journal_writer.append_after_commit(append(cursor, entries))

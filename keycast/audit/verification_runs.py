@@ -26,9 +26,9 @@ from keycast.audit.verification import ChainFault, ChainHead, ChainVerifier, all
 log = structlog.get_logger(__name__)
 State = AuditVerification.State
 
-# What a kill loses at most; far below SILENT, so that a run that is alive is never taken for a lost one.
+# What a kill loses at most; far below STALLED_AFTER, so that a run that is alive is never taken for a lost one.
 SLICE_SECONDS: Final = 3.0
-SILENT: Final = datetime.timedelta(seconds=90)
+STALLED_AFTER: Final = datetime.timedelta(seconds=90)
 """A run that was not heard of for so long has lost whoever carried it on."""
 FULL_EVERY: Final = datetime.timedelta(days=7)
 OPEN: Final = (State.WAITING, State.RUNNING)
@@ -63,14 +63,14 @@ def last_finished(chain: str = "") -> AuditVerification | None:
 
 def stalled() -> list[int]:
     """Runs that somebody should carry on."""
-    silent = Q(seen_at=None) | Q(seen_at__lt=timezone.now() - SILENT)
+    silent = Q(seen_at=None) | Q(seen_at__lt=timezone.now() - STALLED_AFTER)
     return list(AuditVerification.objects.filter(silent, state__in=OPEN).order_by("id").values_list("id", flat=True))
 
 
 def carry_on(run_id: int, *, seconds: float = 200.0) -> bool:
     """Verify on for at most ``seconds``; whether there is a result. Does nothing while another process is at it."""
     now = timezone.now()
-    silent = Q(seen_at=None) | Q(seen_at__lt=now - SILENT)
+    silent = Q(seen_at=None) | Q(seen_at__lt=now - STALLED_AFTER)
     mine = AuditVerification.objects.filter(silent, id=run_id, state__in=OPEN)
     if not mine.update(state=State.RUNNING, seen_at=now):
         return False

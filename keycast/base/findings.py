@@ -56,22 +56,22 @@ class HealthReport:
         return {"ready": self.is_ready, "checks": checks}
 
 
-Look = Callable[[], HealthFinding | None]
-_more: list[Look] = []
+HealthCheck = Callable[[], HealthFinding | None]
+_registered: list[HealthCheck] = []
 
 
-def register(look: Look) -> None:
+def register(look: HealthCheck) -> None:
     """Have ``look`` asked with every report; apps call this when they are ready."""
-    if look not in _more:
-        _more.append(look)
+    if look not in _registered:
+        _registered.append(look)
 
 
-def registered() -> tuple[Look, ...]:
+def registered() -> tuple[HealthCheck, ...]:
     """What other parts look at."""
-    return tuple(_more)
+    return tuple(_registered)
 
 
-def safely(look: Look) -> HealthFinding | None:
+def run_safely(look: HealthCheck) -> HealthFinding | None:
     """What ``look`` finds; a look that the database stops becomes a finding itself."""
     try:
         return look()

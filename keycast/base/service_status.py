@@ -43,12 +43,12 @@ class ServiceStatus:
         }
 
 
-_pulses: dict[str, ServiceStatus] = {}
+_statuses: dict[str, ServiceStatus] = {}
 
 
-def pulse_of(name: str, is_open: Callable[[], bool] | None = None) -> ServiceStatus:
+def status_of(name: str, is_open: Callable[[], bool] | None = None) -> ServiceStatus:
     """The one pulse of that service in this process, whoever calls the service; names are from the code alone."""
-    pulse = _pulses.setdefault(name, ServiceStatus(name))
+    pulse = _statuses.setdefault(name, ServiceStatus(name))
     if is_open is not None:
         pulse.is_open = is_open
     return pulse
@@ -56,5 +56,5 @@ def pulse_of(name: str, is_open: Callable[[], bool] | None = None) -> ServiceSta
 
 def report() -> list[dict[str, Any]]:
     """What this process knows of each service it has called, by name."""
-    found = sorted(_pulses.copy().values(), key=lambda pulse: pulse.name)
+    found = sorted(_statuses.copy().values(), key=lambda pulse: pulse.name)
     return [pulse.as_dict() for pulse in found if pulse.good_at or pulse.bad_at]

@@ -25,8 +25,8 @@ from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome
 from keycast.operations import health
 from keycast.operations.charts import charts, milliseconds
-from keycast.operations.components import parts
-from keycast.operations.health.processes import listed
+from keycast.operations.components import components
+from keycast.operations.health.processes import list_in_status
 from keys.models import KeyState, PersonalKey
 
 REFUSALS_SHOWN: Final = 10
@@ -88,7 +88,7 @@ def collect(view: OverviewFilter | None = None) -> dict[str, Any]:
             "states": [state for state in KeyState if state != KeyState.DESTROYED],
             "tenants": tenants(sum(row["sum"] for row in modes)),
             "totals": totals(),
-            "parts": parts(workers),
+            "parts": components(workers),
             "workers": workers,
             "relays": relays_of(workers),
             "refusals": list(refusals()),
@@ -101,7 +101,7 @@ def figures(view: OverviewFilter, workers: list[WorkerStatus]) -> dict[str, Any]
     tenant = Tenant.objects.filter(slug=view.tenant).first() if view.tenant and is_text else None
     if view.tenant and tenant is None:
         return {"unknown": view.tenant}
-    unwritten = {worker.id: listed(worker.status, "minutes") for worker in workers}
+    unwritten = {worker.id: list_in_status(worker.status, "minutes") for worker in workers}
     found = series(span_of(view.span), tenant.id if tenant else EVERYONE, unwritten)
     return {"tenant": tenant, "charts": charts(found), "sums": sums(found), "is_empty": found.is_empty}
 
@@ -167,7 +167,7 @@ def worker_rows() -> Iterator[WorkerStatus]:
     now = time.time_ns() // 1_000_000
     for seat in WorkerSeat.objects.order_by("-seen_at")[:50]:
         age = max(now - seat.seen_at, 0)
-        yield WorkerStatus(seat.id, f"{seat.host}:{seat.pid}", age <= health.SEAT_FRESH_MS, age // 1000, seat.status)
+        yield WorkerStatus(seat.id, f"{seat.host}:{seat.pid}", age <= health.WORKER_ALIVE_MS, age // 1000, seat.status)
 
 
 def relays_of(workers: list[WorkerStatus]) -> list[dict[str, Any]]:
@@ -176,7 +176,7 @@ def relays_of(workers: list[WorkerStatus]) -> list[dict[str, Any]]:
         {**relay, "worker": worker.place}
         for worker in workers
         if worker.is_alive
-        for relay in listed(worker.status, "relays")
+        for relay in list_in_status(worker.status, "relays")
     ]
 
 

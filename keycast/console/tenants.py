@@ -18,7 +18,7 @@ from accounts import services
 from accounts.models import KeyMode, Tenant, User
 from accounts.quotas import LABELS, Quota, bound, used
 from accounts.services.tenants import MAX_QUOTA
-from accounts.signin.stepup import is_fresh, keep, take, to_proof
+from accounts.signin.stepup import is_fresh, keep, take_form_data, to_proof
 from accounts.staff.confirmation import ConfirmationForm
 from accounts.staff.pages import staff_page
 from accounts.staff.roles import StaffPermission
@@ -100,7 +100,7 @@ def new(request: HttpRequest) -> HttpResponse:
         return f"{tenant.name} is there. Its owner has an invitation on the way to {values['owner']}."
 
     form = _form(request, NewTenantForm)
-    return _settled(request, form, do, "New tenant", "Make it", reverse("admin:accounts_tenant_changelist"))
+    return _confirmed_form(request, form, do, "New tenant", "Make it", reverse("admin:accounts_tenant_changelist"))
 
 
 @staff_page("tenants/<uuid:tenant_id>/limits/", "tenant_quotas", StaffPermission.MANAGE_TENANTS)
@@ -114,7 +114,7 @@ def quotas(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
         return f"The limits of {tenant.name} hold from now on."
 
     form = _form(request, QuotasForm, initial=now, tenant=tenant)
-    return _settled(request, form, do, f"Limits: {tenant.name}", "Set the limits", _page_of(tenant))
+    return _confirmed_form(request, form, do, f"Limits: {tenant.name}", "Set the limits", _page_of(tenant))
 
 
 @staff_page("tenants/<uuid:tenant_id>/host-name/", "tenant_host", StaffPermission.MANAGE_TENANTS)
@@ -127,7 +127,7 @@ def host(request: HttpRequest, tenant_id: UUID) -> HttpResponse:
         return f"{domain.host} leads to {tenant.name} from now on."
 
     form = _form(request, HostForm)
-    return _settled(request, form, do, f"Host name: {tenant.name}", "Vouch for it", _page_of(tenant))
+    return _confirmed_form(request, form, do, f"Host name: {tenant.name}", "Vouch for it", _page_of(tenant))
 
 
 def _form(request: HttpRequest, form_class: Any, initial: dict[str, Any] | None = None, **more: Any) -> forms.Form:
@@ -135,11 +135,11 @@ def _form(request: HttpRequest, form_class: Any, initial: dict[str, Any] | None 
     if request.method == "POST":
         form: forms.Form = form_class(request.POST, **more)
     else:
-        form = form_class(initial=take(request, request.path) or initial, **more)
+        form = form_class(initial=take_form_data(request, request.path) or initial, **more)
     return form
 
 
-def _settled(
+def _confirmed_form(
     request: HttpRequest, form: forms.Form, do: Callable[[dict[str, Any]], str], title: str, verb: str, back: str
 ) -> HttpResponse:
     """Show the form; on POST ask for a fresh proof, then do it and go ``back``. A refusal is shown with the form."""

@@ -38,7 +38,7 @@ _MAKER: Final = Actor.system("demo")
 
 
 @transaction.atomic
-def settle() -> dict[str, Any]:
+def ensure_population() -> dict[str, Any]:
     """Make what is missing, keep what is there, and issue new addresses. For var/demo.json and for the screen."""
     tenant = Tenant.objects.filter(slug=TENANT).first() or _tenant()
     operator = _officer(OPERATOR, "Operator", "OPERATOR")
@@ -59,7 +59,7 @@ def settle() -> dict[str, Any]:
     }
 
 
-def settle_hsm_key() -> dict[str, Any]:
+def ensure_hsm_key() -> dict[str, Any]:
     """The user's key that an (emulated) HSM authorises, as one of ``keys``, with ``own_bunker_url``.
 
     The emulator and the co-signer must be running. Raises keys.errors; KeyError while the key is not there yet.

@@ -19,7 +19,7 @@ HSM_WITHIN: Final = 30.0
 """Seconds that the co-signer and the emulator may take to start."""
 
 
-def tell(say: Say, *, folder: Path, port: int, once: bool) -> int:
+def run(say: Say, *, folder: Path, port: int, once: bool) -> int:
     """Run the demo; returns the server's exit code with ``once``, else runs until interrupted."""
     wanted, port = port, free_port(port)
     if port != wanted:

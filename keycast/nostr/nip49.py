@@ -27,7 +27,7 @@ _NONCE: Final = slice(18, 42)
 _AAD: Final = slice(42, 43)
 _SEALED: Final = slice(43, 91)
 _SIZE: Final = 91
-_PATIENCE: Final = 20.0
+_WAIT_SECONDS: Final = 20.0
 _one_at_a_time: Final = BoundedSemaphore()
 
 
@@ -82,7 +82,7 @@ def _decoded(ncryptsec: str) -> bytes:
 
 def _derived(password: str, salt: bytes, log_n: int) -> SecretBytes:
     normal = _normalised(password)
-    if not _one_at_a_time.acquire(timeout=_PATIENCE):
+    if not _one_at_a_time.acquire(timeout=_WAIT_SECONDS):
         raise Nip49Error("busy")
     try:
         key = SecretBytes.zero(32)

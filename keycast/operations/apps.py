@@ -15,5 +15,5 @@ class OperationsConfig(AppConfig):
         from keycast.operations.health import processes
 
         job_records.connect()
-        for look in processes.LOOKS:
+        for look in processes.HEALTH_CHECKS:
             findings.register(look)

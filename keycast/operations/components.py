@@ -52,7 +52,7 @@ class ComponentStatus:
         return {GOOD: "in order", BAD: "look here", QUIET: "idle"}[self.state]
 
 
-def parts(workers: Sequence[WorkerView]) -> list[ComponentStatus]:
+def components(workers: Sequence[WorkerView]) -> list[ComponentStatus]:
     """Every part, in the order of a request's way through them. A fixed number of queries."""
     web = [
         sign for sign in Sign.objects.filter(name__startswith=heartbeats.WEB).order_by("name")[:50] if is_fresh(sign)
@@ -89,7 +89,7 @@ def built_in_relay(web: Sequence[Sign]) -> ComponentStatus:
 
 
 def outbound_relays(alive: Sequence[WorkerView]) -> ComponentStatus:
-    rows = [row for worker in alive for row in processes.listed(worker.status, "relays")]
+    rows = [row for worker in alive for row in processes.list_in_status(worker.status, "relays")]
     if not rows:
         return ComponentStatus("Outbound relays", QUIET, "None in use: the built-in relay carries everything.")
     live = sum(row.get("status") == RelayStatus.LIVE.value for row in rows)
@@ -119,7 +119,7 @@ def signers(alive: Sequence[WorkerView]) -> ComponentStatus:
 def services() -> Iterator[ComponentStatus]:
     """Cloud KMS, NetHSM, co-signer and isolated signer, as those who call them see them."""
     seen: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
-    for place, pulse in processes.pulses():
+    for place, pulse in processes.service_statuses():
         seen[pulse["name"]].append((place, pulse))
     for name in sorted(seen):
         yield _service(name, seen[name])
@@ -129,10 +129,12 @@ def services() -> Iterator[ComponentStatus]:
 
 
 def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> ComponentStatus:
-    away = [(place, pulse) for place, pulse in seen if processes.is_away(pulse)]
+    away = [(place, pulse) for place, pulse in seen if processes.is_unavailable(pulse)]
     good_at = max(pulse["good_at"] for _, pulse in seen)
     last = (
-        f"Last good answer {processes.spoken(max(time.time() - good_at, 0))} ago" if good_at else "No good answer yet"
+        f"Last good answer {processes.duration_in_words(max(time.time() - good_at, 0))} ago"
+        if good_at
+        else "No good answer yet"
     )
     if not away and all(processes.has_failed_last(pulse) for _, pulse in seen):
         return ComponentStatus(name, QUIET, f"The last call failed, and nobody has called since. {last}.")
@@ -145,12 +147,12 @@ def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> Component
 
 
 def job_cluster() -> ComponentStatus:
-    age = heartbeats.seconds_since(heartbeats.JOBS)
+    age = heartbeats.seconds_since_heartbeat(heartbeats.JOBS)
     waiting, oldest = queue()
-    sign = "No job has run yet" if age is None else f"Last sign of a job {processes.spoken(age)} ago"
-    line = f", {waiting} waiting, the first for {processes.spoken(oldest)}" if waiting else ", none waiting"
+    sign = "No job has run yet" if age is None else f"Last sign of a job {processes.duration_in_words(age)} ago"
+    line = f", {waiting} waiting, the first for {processes.duration_in_words(oldest)}" if waiting else ", none waiting"
     return ComponentStatus(
-        "Jobs", BAD if heartbeats.jobs_are_silent(age) else GOOD, f"{sign}{line}.", processes.JOBS_PAGE
+        "Jobs", BAD if heartbeats.jobs_are_overdue(age) else GOOD, f"{sign}{line}.", processes.JOBS_PAGE
     )
 
 
@@ -172,4 +174,4 @@ def audit_chain() -> ComponentStatus:
 
 
 def _ago(at: float) -> str:
-    return f"{processes.spoken(max(time.time() - at, 0.0))} ago"
+    return f"{processes.duration_in_words(max(time.time() - at, 0.0))} ago"

@@ -18,7 +18,7 @@ from keycast.audit.models import AuditChain
 from keycast.audit.verification import verify
 from keycast.base import versions
 from keycast.operations import health, jobs, startup
-from keycast.operations.health import HealthFinding, Look
+from keycast.operations.health import HealthCheck, HealthFinding
 from keys import SHARDS
 from keys.lifecycle.verification import hsm_reports, self_test, signer_report
 
@@ -148,10 +148,10 @@ def disk_space() -> HealthFinding:
     return HealthFinding("disk", free >= LEAST_DISK, detail, "Make room: a full disk stops all signing.")
 
 
-LOOKS: tuple[Look, ...] = (
+HEALTH_CHECKS: tuple[HealthCheck, ...] = (
     settings_are_safe,
     libraries,
-    *health.LOOKS,
+    *health.HEALTH_CHECKS,
     database_mode,
     signer,
     keys_open,
@@ -165,7 +165,7 @@ LOOKS: tuple[Look, ...] = (
 
 def examine() -> list[HealthFinding]:
     """Look at everything, in order; a look that the database stops becomes a finding itself."""
-    found = (health.safely(look) for look in (*LOOKS, *health.registered()))
+    found = (health.run_safely(look) for look in (*HEALTH_CHECKS, *health.registered()))
     return [finding for finding in found if finding is not None] + hsm()
 
 

@@ -1,7 +1,7 @@
 """Tells staff when something is not in order for a while, and when it is again: once each, whoever notices.
 
-``follow`` writes down what was found, ``tell`` mails what is due of it. It hands its mails to the server itself, for it
-is what says that no jobs run; and it notes that staff were told once the server has a mail, not before.
+``update_incidents`` writes down what was found, ``tell`` mails what is due of it. It hands its mails to the server
+itself, for it is what says that no jobs run; and it notes that staff were told once the server has a mail, not before.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from accounts.mail import send_later
 from accounts.mail.letters import Letter
 from accounts.mail.transport import MailNotSent, send_now
 from accounts.models import User
-from accounts.staff.roles import MATRIX, StaffPermission
+from accounts.staff.roles import PERMISSIONS, StaffPermission
 from keycast.operations.health import HealthFinding
 from keycast.operations.models import Incident
 
 log = structlog.get_logger(__name__)
 
-PATIENCE: Final = timedelta(seconds=120)
+BEFORE_NOTIFYING: Final = timedelta(seconds=120)
 """How long something must be out of order before staff hear of it: a restart is no incident."""
 LATE: Final = timedelta(days=1)
 """A message that could not be sent for so long is not sent any more."""
@@ -34,7 +34,7 @@ PAUSE: Final = timedelta(seconds=30)
 """After a message that nobody could be sent."""
 
 
-def follow(findings: Iterable[HealthFinding]) -> None:
+def update_incidents(findings: Iterable[HealthFinding]) -> None:
     """Open and close incidents by what was found. Several processes may do this at once. Blocks; sends nothing."""
     bad = _out_of_order(findings)
     open_ = {incident.name: incident for incident in Incident.objects.filter(ended_at__isnull=True)}
@@ -49,7 +49,7 @@ def follow(findings: Iterable[HealthFinding]) -> None:
 def tell(findings: Iterable[HealthFinding]) -> None:
     """Mail to staff what is due: beginnings that have lasted, and ends. Blocks for as long as the mail server takes."""
     bad = _out_of_order(findings)
-    lasting = Incident.objects.filter(ended_at=None, told_at=None, began_at__lte=timezone.now() - PATIENCE)
+    lasting = Incident.objects.filter(ended_at=None, told_at=None, began_at__lte=timezone.now() - BEFORE_NOTIFYING)
     for incident in lasting.filter(name__in=bad).order_by("began_at"):
         _tell_beginning(incident, bad[incident.name])
     _tell_ends()
@@ -113,7 +113,7 @@ def _send(incident: Incident, subject: str, body: str) -> bool:
 
     Once the server has taken one, mails that it did not take go by way of the outbox, so that nobody is told twice.
     """
-    people = User.objects.filter(is_active=True, is_staff=True, staff_role__in=MATRIX[StaffPermission.OPERATE])
+    people = User.objects.filter(is_active=True, is_staff=True, staff_role__in=PERMISSIONS[StaffPermission.OPERATE])
     addresses = list(people.order_by("email").values_list("email", flat=True)[:100])
     letters = [Letter(address, f"[Keycast] {subject}", body) for address in addresses]
     left = _hand_over(incident, letters)

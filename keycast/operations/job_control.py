@@ -144,13 +144,13 @@ def as_run(row: JobRun, names: dict[str, str]) -> JobRunView:
 def state_of_queue() -> dict[str, Any]:
     """How much waits and for how long, and the last sign of life. Three queries."""
     waiting, oldest = queue()
-    age = heartbeats.seconds_since(heartbeats.JOBS)
+    age = heartbeats.seconds_since_heartbeat(heartbeats.JOBS)
     return {
         "waiting": f"{QUEUE_COUNTED:,} or more" if waiting >= QUEUE_COUNTED else f"{waiting:,}",
-        "oldest": processes.spoken(oldest) if waiting else "",
+        "oldest": processes.duration_in_words(oldest) if waiting else "",
         "running": OrmQ.objects.filter(lock__gt=timezone.now()).count(),
-        "sign": None if age is None else processes.spoken(age),
-        "is_silent": heartbeats.jobs_are_silent(age),
+        "sign": None if age is None else processes.duration_in_words(age),
+        "is_silent": heartbeats.jobs_are_overdue(age),
     }
 
 

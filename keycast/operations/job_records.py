@@ -38,7 +38,7 @@ def connect() -> None:
 def _began(*, task: dict[str, Any], **_: Any) -> None:
     try:
         # A sign at both ends: a job may take up to five minutes, and is no silence.
-        heartbeats.leave(heartbeats.JOBS)
+        heartbeats.record_heartbeat(heartbeats.JOBS)
         JobRun.objects.update_or_create(
             id=str(task["id"])[:32],
             defaults={
@@ -60,7 +60,7 @@ def _ended(*, task: dict[str, Any], **_: Any) -> None:
     if not is_ok:
         log.error("job_failed", job=_path(task["func"]), error=error)
     try:
-        heartbeats.leave(heartbeats.JOBS)
+        heartbeats.record_heartbeat(heartbeats.JOBS)
         JobRun.objects.filter(id=str(task["id"])[:32]).update(
             ended_at=timezone.now(),
             outcome=RunOutcome.OK if is_ok else RunOutcome.FAILED,
@@ -109,5 +109,5 @@ def forget() -> int:
     deleted += Incident.objects.filter(ended_at__lt=now - timedelta(days=INCIDENTS_KEPT_DAYS)).delete()[0]
     # Without reading the rows, since they hold pickles.
     tasks: int = Task.objects.filter(success=False, stopped__lt=older).order_by()._raw_delete(connection.alias)
-    heartbeats.forget_gone()
+    heartbeats.delete_old_heartbeats()
     return deleted + tasks

@@ -66,7 +66,7 @@ def register_schedules() -> None:
 
 def heartbeat() -> None:
     """Leave a sign that jobs run, and what the HSMs and other services answer them."""
-    heartbeats.leave(heartbeats.JOBS, {"services": service_status.report()})
+    heartbeats.record_heartbeat(heartbeats.JOBS, {"services": service_status.report()})
 
 
 def sum_up_figures() -> int:
@@ -131,4 +131,4 @@ def last_verification() -> dict[str, object] | None:
 
 def seconds_since_heartbeat() -> float | None:
     """How long ago a job last gave a sign; None when none ever did."""
-    return heartbeats.seconds_since(heartbeats.JOBS)
+    return heartbeats.seconds_since_heartbeat(heartbeats.JOBS)

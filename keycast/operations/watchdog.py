@@ -21,12 +21,12 @@ from bunker.worker.database_threads import DatabaseThreads
 from keycast.base import service_status
 from keycast.base.metrics import FINDINGS, JOBS_FAILED, JOBS_OLDEST, JOBS_SILENT, JOBS_WAITING, SERVICES
 from keycast.operations import health, heartbeats, incidents
-from keycast.operations.health.processes import is_away
+from keycast.operations.health.processes import is_unavailable
 from keycast.operations.models import JobRun, RunOutcome
 
 log = structlog.get_logger(__name__)
 
-LOOK_SECONDS: Final = 15.0
+CHECK_SECONDS: Final = 15.0
 QUEUE_COUNTED: Final = 1_000
 
 
@@ -40,10 +40,10 @@ async def watch(stop: asyncio.Event, *, is_web: bool = True) -> None:
     try:
         while not stop.is_set():
             try:
-                teller.tell(await threads(lambda: look_around(is_web=is_web)))
+                teller.tell(await threads(lambda: check_once(is_web=is_web)))
             except Error as error:
                 log.warning("watchdog_blind", error=type(error).__name__)
-            await _wait(stop, LOOK_SECONDS)
+            await _wait(stop, CHECK_SECONDS)
     finally:
         threads.close()
         teller.close()
@@ -85,9 +85,9 @@ async def wait_for_silence(stop: asyncio.Event) -> None:
     limit = settings.JOBS_SILENT_SECONDS
     try:
         while not stop.is_set():
-            await _wait(stop, min(limit / 4, LOOK_SECONDS))
+            await _wait(stop, min(limit / 4, CHECK_SECONDS))
             try:
-                age = await threads(lambda: heartbeats.seconds_since(heartbeats.JOBS))
+                age = await threads(lambda: heartbeats.seconds_since_heartbeat(heartbeats.JOBS))
             except Error as error:
                 log.warning("watchdog_blind", error=type(error).__name__)
                 continue
@@ -105,15 +105,15 @@ async def _wait(stop: asyncio.Event, seconds: float) -> None:
     waiter.cancel()
 
 
-def look_around(*, is_web: bool = True) -> health.HealthReport:
+def check_once(*, is_web: bool = True) -> health.HealthReport:
     """One look: metrics, incidents, and a sign of our own; what was found. Blocks, and sends nothing."""
     report = health.report()
     count(report)
     if database_answers(report):
         count_jobs()
-        incidents.follow(report.findings)
+        incidents.update_incidents(report.findings)
         if is_web:
-            heartbeats.leave(f"{heartbeats.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
+            heartbeats.record_heartbeat(f"{heartbeats.WEB}{socket.gethostname()[:60]}:{os.getpid()}", web_status())
     return report
 
 
@@ -134,12 +134,12 @@ def count(report: health.HealthReport) -> None:
     for finding in report.findings:
         FINDINGS.labels(finding.name).set(int(finding.is_ok))
     for one in service_status.report():
-        SERVICES.labels(one["name"]).set(int(not is_away(one)))
+        SERVICES.labels(one["name"]).set(int(not is_unavailable(one)))
 
 
 def count_jobs() -> None:
     """Carry the state of the queue over to the metrics."""
-    age = heartbeats.seconds_since(heartbeats.JOBS)
+    age = heartbeats.seconds_since_heartbeat(heartbeats.JOBS)
     JOBS_SILENT.set(float("inf") if age is None else age)
     waiting, oldest = queue()
     JOBS_WAITING.set(waiting)

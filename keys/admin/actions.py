@@ -17,11 +17,11 @@ from keys.selectors import is_split
 Run = Callable[[Actor, PersonalKey, str], Any]
 
 _STOPPABLE: Final = {KeyState.ACTIVE, KeyState.LOCKED}
-_KEPT: Final = {*_STOPPABLE, KeyState.DISABLED}
+_STILL_STORED: Final = {*_STOPPABLE, KeyState.DISABLED}
 
 
 def _rotate(kind: str) -> Run:
-    return lambda actor, key, reason: maintenance.rotate(actor=actor, key=key, kind=kind, reason=reason)
+    return lambda actor, key, reason: maintenance.start_rotation(actor=actor, key=key, kind=kind, reason=reason)
 
 
 def _may(step: KeyTransition) -> Callable[[PersonalKey], bool]:
@@ -34,7 +34,7 @@ def _may_convert(key: PersonalKey) -> bool:
     return key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and step == ConversionStep.FAILED
 
 
-STOPPING: Final[tuple[StaffAction[PersonalKey], ...]] = (
+STOP_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
     StaffAction(
         "lock",
         "Lock",
@@ -66,7 +66,7 @@ STOPPING: Final[tuple[StaffAction[PersonalKey], ...]] = (
         _may(KeyTransition.ENABLE),
     ),
 )
-ENDING: Final[tuple[StaffAction[PersonalKey], ...]] = (
+DESTRUCTION_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
     StaffAction(
         "destroy",
         "Destroy…",
@@ -97,20 +97,20 @@ ENDING: Final[tuple[StaffAction[PersonalKey], ...]] = (
         duty=StaffPermission.OPERATE,
     ),
 )
-CARE: Final[tuple[StaffAction[PersonalKey], ...]] = (
+MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
     StaffAction(
         "check",
         "Check",
         "Opens what is stored and compares it with the public key, and looks its HSM's part up. Signs nothing.",
         lambda actor, key, reason: maintenance.check(actor=actor, key=key, reason=reason),
-        lambda key: key.state in {*_KEPT, KeyState.DESTRUCTION_SCHEDULED},
+        lambda key: key.state in {*_STILL_STORED, KeyState.DESTRUCTION_SCHEDULED},
         duty=StaffPermission.OPERATE,
     ),
     StaffAction(
         "retry",
         "Try again",
         "Makes a new key in place of this one: of the same person, name and kind. This one becomes a tombstone.",
-        lambda actor, key, reason: maintenance.retry(actor=actor, key=key, reason=reason),
+        lambda actor, key, reason: maintenance.recreate_failed(actor=actor, key=key, reason=reason),
         lambda key: key.state == KeyState.FAILED and not key.is_imported,
         duty=StaffPermission.OPERATE,
     ),
@@ -118,7 +118,7 @@ CARE: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "hurry",
         "Look now",
         "Has a job ask the HSM now, and not at its next turn.",
-        lambda actor, key, reason: maintenance.hurry(actor=actor, key=key),
+        lambda actor, key, reason: maintenance.check_pending_now(actor=actor, key=key),
         lambda key: key.state == KeyState.PENDING,
         duty=StaffPermission.OPERATE,
     ),
@@ -146,7 +146,7 @@ CARE: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Seal anew",
         "Seals what is stored of the key under the current key-encryption key. Jobs do it; the key signs meanwhile.",
         _rotate("rewrap"),
-        lambda key: key.state in _KEPT,
+        lambda key: key.state in _STILL_STORED,
         duty=StaffPermission.OPERATE,
     ),
     StaffAction(
@@ -170,8 +170,8 @@ CARE: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Replace its remote-signer key",
         "Gives the key a new address on the wire. Apps that are connected go on for a while at the old one.",
         _rotate("transport"),
-        lambda key: key.state in _KEPT,
+        lambda key: key.state in _STILL_STORED,
         duty=StaffPermission.OPERATE,
     ),
 )
-VERBS: Final = (*STOPPING, *CARE, *ENDING)
+STAFF_ACTIONS: Final = (*STOP_ACTIONS, *MAINTENANCE_ACTIONS, *DESTRUCTION_ACTIONS)

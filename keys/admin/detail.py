@@ -28,10 +28,10 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
     """The context of ``admin/keys/key.html``."""
     apps = list(key.connections.order_by("-created_at")[: SHOWN + 1])
     return {
-        "life": history.life(key, request.GET.get("life", "")),
+        "life": history.key_history(key, request.GET.get("life", "")),
         "last_check": history.last_check(key),
-        "trouble": trouble(key),
-        "work": work.under_way(key),
+        "trouble": issue_of(key),
+        "work": work.ongoing_operations(key),
         "hsm": hsm_facts(key),
         "remotes": list(key.transport_keys.defer("encrypted_secret_key").order_by("-created_at")[:SHOWN]),
         "apps": apps[:SHOWN],
@@ -41,7 +41,7 @@ def sections(key: PersonalKey, request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def trouble(key: PersonalKey) -> KeyIssue | None:
+def issue_of(key: PersonalKey) -> KeyIssue | None:
     """Why a key cannot be used although nobody stopped it, in plain words."""
     find = _TROUBLES.get(KeyState(key.state))
     return find(key) if find else None

@@ -6,7 +6,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Final
 
-from keycast.audit.selectors import AuditFilters, AuditLine, AuditPage, BadCursor, life_of_key
+from keycast.audit.selectors import AuditFilters, AuditLine, AuditPage, BadCursor, history_of_key
 from keycast.audit.services import chain_of
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.models import PersonalKey
@@ -57,23 +57,23 @@ class KeyHistory:
     is_first: bool
 
 
-def life(key: PersonalKey, cursor: str = "") -> KeyHistory:
+def key_history(key: PersonalKey, cursor: str = "") -> KeyHistory:
     """What became of the key. An address that was never given out shows the first page."""
     try:
         found = _page(key, cursor)
     except BadCursor:
         cursor, found = "", _page(key, "")
-    return KeyHistory([moment(line) for line in found.lines], found.next_cursor, not cursor)
+    return KeyHistory([history_event(line) for line in found.lines], found.next_cursor, not cursor)
 
 
 def last_check(key: PersonalKey) -> KeyHistoryEvent | None:
     """When the key's stored material was last checked, and what came of it."""
     wanted = AuditFilters(tags=[AuditTag.KEY_CHECKED])
-    found = life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, filters=wanted, limit=1)
-    return moment(found.lines[0]) if found.lines else None
+    found = history_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, filters=wanted, limit=1)
+    return history_event(found.lines[0]) if found.lines else None
 
 
-def moment(line: AuditLine) -> KeyHistoryEvent:
+def history_event(line: AuditLine) -> KeyHistoryEvent:
     """A row of the log for people to read."""
     is_ok = line.outcome == AuditOutcome.OK
     return KeyHistoryEvent(
@@ -82,7 +82,7 @@ def moment(line: AuditLine) -> KeyHistoryEvent:
 
 
 def _page(key: PersonalKey, cursor: str) -> AuditPage:
-    return life_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, cursor=cursor, limit=A_PAGE)
+    return history_of_key(chain=chain_of(key.tenant_id), key_id=key.id.hex, cursor=cursor, limit=A_PAGE)
 
 
 def _who(line: AuditLine) -> str:

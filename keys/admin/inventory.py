@@ -61,7 +61,7 @@ class HsmInventoryAdmin(ReadOnlyAdmin[HsmInventory]):
 
     @admin.display(description="to be looked at")
     def wants_a_look(self, taken: HsmInventory) -> int:
-        return services.needs_a_look(taken)
+        return services.attention_count(taken)
 
 
 @admin.register(HsmOrphan)
@@ -125,7 +125,7 @@ def compare_view(request: HttpRequest, provider: str) -> HttpResponse:
     """Begin an inventory. It changes nothing in the HSM; why it is made is kept with it."""
 
     def begin(reason: str) -> str:
-        services.take(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
+        services.start_inventory(actor=Actor.staff(request.user), provider=provider, reason=reason)  # type: ignore[arg-type]
         return "The comparison has begun. Its page shows how far it is."
 
     step = ConfirmationStep(
@@ -149,7 +149,7 @@ def _summary(provider: str) -> dict[str, Any]:
         "newer": newer,
         "age": timezone.now() - done.started_at if done else None,
         "is_old": done is not None and services.is_old(done),
-        "wants_a_look": services.needs_a_look(done) if done else 0,
+        "wants_a_look": services.attention_count(done) if done else 0,
     }
 
 

@@ -15,7 +15,7 @@ from django.utils.safestring import SafeString
 from accounts.staff.model_admin import ReadOnlyAdmin, link_to
 from keycast.nostr.nip19 import Nip19Error, encode_npub
 from keys.admin import bulk, detail
-from keys.admin.actions import VERBS
+from keys.admin.actions import STAFF_ACTIONS
 from keys.admin.filters import TenantFilter
 from keys.admin.lookup import HELP, look_up
 from keys.models import KeyState, PersonalKey
@@ -55,7 +55,7 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
         *("state_reason", "state_set_by", "state_changed_at", "destruction_due_at", "kek_version"),
         *("is_imported", "created_at"),
     )
-    verbs = VERBS
+    verbs = STAFF_ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PersonalKey]:
         """Without anything sealed, and without people's password hashes."""

@@ -23,7 +23,7 @@ from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of, kinds
 from keys.rotation.scope import RotationScope
 
-_LOOKS: Final = {RotationState.DONE: "good", RotationState.FAILED: "bad", RotationState.CANCELLED: "quiet"}
+_CSS_CLASSES: Final = {RotationState.DONE: "good", RotationState.FAILED: "bad", RotationState.CANCELLED: "quiet"}
 _COUNTS: Final = "Counts what would change, and changes nothing."
 _BEGINS: Final = (
     "Jobs do it, row by row, while everybody goes on signing. It can be cancelled; see docs/key-rotation.md."
@@ -83,7 +83,7 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
     def stands(self, row: Rotation) -> SafeString:
         state = RotationState(row.state)
         waits = f", waits: {row.problem}" if row.problem else ""
-        return format_html('<span class="{}">{}{}</span>', _LOOKS.get(state, "warn"), state.label, waits)
+        return format_html('<span class="{}">{}{}</span>', _CSS_CLASSES.get(state, "warn"), state.label, waits)
 
     @admin.display(description="done")
     def progress(self, row: Rotation) -> str:

@@ -29,7 +29,7 @@ class OngoingOperation:
     problem: str = ""
 
 
-def under_way(key: PersonalKey) -> list[OngoingOperation]:
+def ongoing_operations(key: PersonalKey) -> list[OngoingOperation]:
     """Everything that is, and what ended with failures last."""
     return [*_asked(key), *_rotations(key), *_failures(key), *_changes(key)]
 

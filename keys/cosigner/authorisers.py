@@ -11,7 +11,7 @@ from keycast.audit.tags import AuditOutcome
 from keycast.crypto.points import parsed
 from keys.cosigner import crash, records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, granted, use_up
+from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -56,7 +56,7 @@ class AuthoriserHandler:
             raise CosignerRefusalError(RefusalCode.BUSY)  # one change of a key at a time
         parsed(new)
         assert record.authoriser is not None  # noqa: S101 -- or it were not in use
-        digest = granted(
+        digest = authorised_digest(
             record, AuthorisationPurpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant
         )
         note = _note(CosignerAuditTag.AUTHORISER_SUCCEEDED, peer, record, authoriser=record.authoriser, successor=new)

@@ -8,7 +8,7 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
 from keys.cosigner import crash, records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, granted, let_go
+from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import messages
@@ -31,7 +31,7 @@ class RefreshHandler:
         # One change of a key at a time.
         if record.coming_authoriser is not None:
             raise CosignerRefusalError(RefusalCode.BUSY)
-        digest = granted(record, AuthorisationPurpose.REFRESH, request.new_half_a, request.grant)
+        digest = authorised_digest(record, AuthorisationPurpose.REFRESH, request.new_half_a, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.REFRESH_PREPARED, AuditOutcome.OK, peer, record.key_id.hex)
         # Used up before anything is drawn: with one authorisation nobody gets two differences.
         await self._desk.spend(digest, request.grant, note)
@@ -107,5 +107,5 @@ class RefreshHandler:
             with split.refresh_difference(old_pair, old.aggregate, new_pair, untweaked, "B") as difference:
                 return messages.PrepareRefreshReply(request.number, new.half_b, bytes(difference.view()))
         finally:
-            let_go(old_pair, old_kept)
-            let_go(new_pair, new_kept)
+            wipe_unless_kept(old_pair, old_kept)
+            wipe_unless_kept(new_pair, new_kept)

@@ -110,25 +110,27 @@ class CosignerKeyRepository:
         if not is_public_key(half_a):
             raise CosignerRefusalError(RefusalCode.MALFORMED)
         tenant_id, key_id = UUID(bytes=request.tenant), UUID(bytes=request.key)
-        sealed = envelope.seal(secret, records.place_of(tenant_id, key_id, half_b), self._kek())
+        sealed = envelope.seal(secret, records.sealing_context_of(tenant_id, key_id, half_b), self._kek())
         kept = SealedSecret(records.KEK_PROVIDER, sealed.kek_version, sealed.blob)
         return CosignerHalf(key_id, tenant_id, half_a, half_b, status, tweak, kept)
 
     async def open(self, half: CosignerHalf) -> tuple[Keypair, bool]:
-        """The half's keypair, and whether the vault keeps it; give both to ``let_go``."""
+        """The half's keypair, and whether the vault keeps it; give both to ``wipe_unless_kept``."""
         opened = self._vault.cached(half.place.row_id, half.tenant_id, half.half_b.hex())
         if opened is None or opened.keypair.is_wiped:
             opened = await self._vault.open(half.sealed, half.place)
         return opened.keypair, opened.is_kept
 
 
-def let_go(keypair: Keypair, kept: bool) -> None:
+def wipe_unless_kept(keypair: Keypair, kept: bool) -> None:
     """Wipe a keypair that nobody keeps."""
     if not kept:
         keypair.wipe()
 
 
-def granted(record: CosignerKeyRecord, purpose: AuthorisationPurpose, subject: bytes, grant: UseAuthorisation) -> bytes:
+def authorised_digest(
+    record: CosignerKeyRecord, purpose: AuthorisationPurpose, subject: bytes, grant: UseAuthorisation
+) -> bytes:
     """The digest of a grant that is in its window and signed by an authoriser of the key. Raises Refusal."""
     age = authorisation.now() - grant.at
     digest = authorisation.digest(purpose, record.tenant_id, record.key_id, subject, grant.at, grant.salt)

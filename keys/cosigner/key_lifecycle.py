@@ -9,7 +9,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import crash, records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, granted, use_up
+from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -63,7 +63,7 @@ class KeyLifecycleHandler:
                 half.key_id.hex,
                 data={"public_key": request.public_key.hex()},
             )
-            await self._desk.change(known, note, lambda writing: records.begin_anew(writing, half))
+            await self._desk.change(known, note, lambda writing: records.replace_unused(writing, half))
         crash.point("b-adopted")
         return messages.HalfReply(request.number, half_b)
 
@@ -91,7 +91,7 @@ class KeyLifecycleHandler:
         record = await self._desk.known(request)
         if record.authoriser is None:
             raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
-        digest = granted(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
+        digest = authorised_digest(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.ENABLED, AuditOutcome.OK, peer, record.key_id.hex)
 
         def change(writing: StoreTransaction) -> None:

@@ -9,7 +9,7 @@ from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
 from keys.cosigner import crash, records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, granted, let_go, require_authorised
+from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, require_authorised, wipe_unless_kept
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -46,7 +46,7 @@ class KeyUseHandler:
             session = MusigSession(half.aggregate, request.nonce_a, public, event_id)
             partial = musig.partial_sign(nonce, session)
         finally:
-            let_go(keypair, kept)
+            wipe_unless_kept(keypair, kept)
         crash.point("b-after-sign")
         return messages.PartialSignatureReply(request.number, public, partial)
 
@@ -57,7 +57,7 @@ class KeyUseHandler:
         record.usable(request.half_a)
         if not is_public_key(request.peer):
             raise CosignerRefusalError(RefusalCode.MALFORMED)
-        digest = granted(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
+        digest = authorised_digest(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
         note = CosignerAuditEntry(
             CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()}
         )
@@ -68,7 +68,7 @@ class KeyUseHandler:
             with split.ecdh_contribution(keypair, half.aggregate, "B", request.peer) as point:
                 return messages.EcdhReply(request.number, bytes(point.view()))
         finally:
-            let_go(keypair, kept)
+            wipe_unless_kept(keypair, kept)
 
 
 def _event_id(event: messages.EventBody) -> bytes:

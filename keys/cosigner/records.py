@@ -34,7 +34,7 @@ class CosignerHalf:
 
     @cached_property
     def place(self) -> SealingContext:
-        return place_of(self.tenant_id, self.key_id, self.half_b)
+        return sealing_context_of(self.tenant_id, self.key_id, self.half_b)
 
     @cached_property
     def aggregate(self) -> KeyAggregate:
@@ -74,7 +74,7 @@ class CosignerKeyRecord:
         return half
 
 
-def place_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> SealingContext:
+def sealing_context_of(tenant_id: UUID, key_id: UUID, half_b: bytes) -> SealingContext:
     """Where a half belongs; its row is named by its public key, so that old and new halves never share a place."""
     return SealingContext(tenant_id, UUID(bytes=half_b[:16]), half_b.hex(), SecretPurpose.COSIGNER_HALF, key_id)
 
@@ -109,7 +109,7 @@ def add_key(writing: StoreTransaction, half: CosignerHalf, public_key: bytes, no
     add_half(writing, half)
 
 
-def begin_anew(writing: StoreTransaction, half: CosignerHalf) -> None:
+def replace_unused(writing: StoreTransaction, half: CosignerHalf) -> None:
     """A key that never came into use, or was given up, with another first half and no authoriser."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (half.key_id.bytes,))
     writing.execute(

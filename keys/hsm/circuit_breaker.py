@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from keycast.base.service_status import pulse_of
+from keycast.base.service_status import status_of
 
 logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ FIRST_REST: Final = 1.0
 # A service that is back is tried again within this and a fifth more, however long it was away.
 LONGEST_REST: Final = 15.0
 # Shorter than the five seconds in which every request gets an answer.
-PROBE_PATIENCE: Final = 3.0
+PROBE_TIMEOUT: Final = 3.0
 
 
 class Breaker:
@@ -36,7 +36,7 @@ class Breaker:
         self._rest = 0.0
         self._next_probe_at = 0.0
         self._is_probing = False
-        self._pulse = pulse_of(name, lambda: self._rest > 0)
+        self._pulse = status_of(name, lambda: self._rest > 0)
 
     @property
     def is_open(self) -> bool:
@@ -52,7 +52,7 @@ class Breaker:
             if now < self._next_probe_at:
                 return False
             # A probe that never reports (its task was cancelled) blocks the next one no longer than this.
-            self._next_probe_at = now + PROBE_PATIENCE
+            self._next_probe_at = now + PROBE_TIMEOUT
             self._is_probing = True
             return True
 

@@ -26,7 +26,7 @@ def newest(provider: str, name: str, kind: str) -> HsmReport:
     with scopes_disabled():
         keys = PersonalKey.objects.filter(key_mode="hsm", provider=provider, state=KeyState.ACTIVE)
         key: PersonalKey | None = keys.order_by("-created_at").first()
-    keeper = registration.keepers().get(provider)
+    keeper = registration.hsm_key_managers().get(provider)
     if key is None or keeper is None:
         return HsmReport(name, True, "There is none yet to look at.")
     try:

@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 #: How long a key may be in the making. Google speaks of minutes.
 LIMIT: Final = timedelta(hours=1)
-A_RUN: Final = 200
+MAX_PER_RUN: Final = 200
 _TIMED_OUT: Final = "The HSM did not finish the key in time."
 _KNOWN: Final = "The HSM made a key that is known already."
 # Ten seconds in all, for the person who waits at the page. What takes longer is for the schedule.
@@ -60,14 +60,14 @@ class CosignerCallbacks:
 def finish_all() -> int:
     """Bring every pending key one step on, and end what is left of ended ones; how many keys changed."""
     with scopes_disabled():
-        mine = PersonalKey.objects.filter(key_mode="hsm", provider__in=registration.keepers())
-        pending = list(mine.filter(state=KeyState.PENDING).values_list("pk", flat=True)[:A_RUN])
+        mine = PersonalKey.objects.filter(key_mode="hsm", provider__in=registration.hsm_key_managers())
+        pending = list(mine.filter(state=KeyState.PENDING).values_list("pk", flat=True)[:MAX_PER_RUN])
         ended = mine.filter(state__in=[KeyState.FAILED, KeyState.DESTROYED]).exclude(kms_key_name="")
-        left = list(ended.values_list("pk", flat=True)[:A_RUN])
+        left = list(ended.values_list("pk", flat=True)[:MAX_PER_RUN])
     return sum(finish(key_id) for key_id in pending) + sum(clean_up(key_id) for key_id in left)
 
 
-def finish_soon(key_id: UUID) -> bool:
+def finish_with_waits(key_id: UUID) -> bool:
     """Finish one key, waiting a few seconds for the HSM; whether it is no longer pending."""
     for pause in (*_PAUSES, 0.0):
         if finish(key_id) or _row(key_id, KeyState.PENDING) is None:
@@ -79,7 +79,7 @@ def finish_soon(key_id: UUID) -> bool:
 def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """Bring one pending key as far as it goes now; whether it is active or failed by that. Never raises for the HSM."""
     row = _row(key_id, KeyState.PENDING)
-    keeper = registration.keepers().get(row.provider) if row else None
+    keeper = registration.hsm_key_managers().get(row.provider) if row else None
     if row is None or keeper is None:
         return False
     try:
@@ -91,7 +91,7 @@ def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
             if row.public_key is None and creation.known_public_keys([status.public_key[1:].hex()]):
                 return _fail(row, _KNOWN)
             # The co-signer before the state: an active key that it does not know would refuse every request.
-            (others or registration.others()).register(row, status.public_key)
+            (others or registration.cosigner_callbacks()).register(row, status.public_key)
             return _activate(row, status)
         problem = ""
     except KeycastError as error:
@@ -105,7 +105,7 @@ def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
 def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """End the HSM part and the co-signer's half of a key that failed or was destroyed; whether that is done now."""
     row = _row(key_id, KeyState.FAILED, KeyState.DESTROYED)
-    keeper = registration.keepers().get(row.provider) if row else None
+    keeper = registration.hsm_key_managers().get(row.provider) if row else None
     if row is None or keeper is None or not row.kms_key_name:
         return False
     try:
@@ -113,7 +113,7 @@ def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
         for version in versions:
             keeper.destroy(version)
         # After the HSM's versions. If either fails the name stays, and both are done again.
-        (others or registration.others()).forget(row)
+        (others or registration.cosigner_callbacks()).forget(row)
     except HsmKeyUnusable:  # still being generated: it can be destroyed once it is there
         return False
     except KeycastError as error:

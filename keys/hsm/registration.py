@@ -43,13 +43,13 @@ def register() -> None:
 
 
 @cache
-def keepers() -> Mapping[str, HsmKeyManager]:
+def hsm_key_managers() -> Mapping[str, HsmKeyManager]:
     """Who makes and ends HSM keys, by provider."""
     found = {name: hsm.keeper() for name, hsm in providers.hsms()}
     return {name: keeper for name, keeper in found.items() if keeper}
 
 
-def others() -> CosignerCallbacks:
+def cosigner_callbacks() -> CosignerCallbacks:
     """The co-signer, as jobs ask it; a key that the HSM signs with itself has none."""
     from keys.hsm.provisioning import CosignerCallbacks  # noqa: PLC0415
     from keys.signing.cosigning.client import blocking  # noqa: PLC0415

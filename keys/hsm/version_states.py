@@ -26,7 +26,7 @@ SERVING: Final = (KeyState.ACTIVE, KeyState.LOCKED)
 _TRIES: Final = 3
 
 
-def lagging() -> QuerySet[PersonalKey]:
+def out_of_sync_keys() -> QuerySet[PersonalKey]:
     """Split keys whose HSM key is not in the state that theirs asks for."""
     behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
@@ -42,7 +42,7 @@ def lags(key: PersonalKey) -> bool:
     return key.hsm_is_disabled is not (key.state in STOPPED)
 
 
-def bring_in_line(seen: PersonalKey) -> bool:
+def sync_hsm_key(seen: PersonalKey) -> bool:
     """Disable or enable the HSM key as the row's state asks, until it does; whether that took a change.
 
     Raises keys.hsm.errors; HsmKeyUnusable for a version to be enabled that is destroyed.
@@ -59,7 +59,7 @@ def bring_in_line(seen: PersonalKey) -> bool:
 
 
 def _tell(row: PersonalKey) -> None:
-    keeper, to_stop = registration.keepers().get(row.provider), row.state in STOPPED
+    keeper, to_stop = registration.hsm_key_managers().get(row.provider), row.state in STOPPED
     if keeper is None:
         raise HsmMisconfigured
     try:

@@ -36,7 +36,7 @@ class WantedKey:
     secret: SecretBytes | None = field(default=None, repr=False)
 
 
-def add(actor: Actor, tenant: Tenant, backend: ModeBackend, wanted: Sequence[WantedKey]) -> list[PersonalKey]:
+def create_keys(actor: Actor, tenant: Tenant, backend: ModeBackend, wanted: Sequence[WantedKey]) -> list[PersonalKey]:
     """Store the wanted keys, their transport keys and their audit rows, inside the caller's transaction.
 
     Raises QuotaReached, and KeyExists when any is known already: nothing is stored then.

@@ -45,7 +45,7 @@ def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
 
 
 @transaction.atomic
-def destroy_again(actor: Actor, key_id: UUID) -> bool:
+def destroy_restored(actor: Actor, key_id: UUID) -> bool:
     """Destroy a key that a restored backup brought back, whatever its state; whether there was anything to destroy."""
     _wipe_freed_pages()
     row = PersonalKey.objects.select_for_update().filter(pk=key_id).exclude(state=KeyState.DESTROYED).first()

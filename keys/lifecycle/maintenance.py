@@ -15,8 +15,8 @@ from keys import access
 from keys.errors import CheckFailed, InvalidTransition
 from keys.hsm import provisioning
 from keys.hsm.inventory.compare import TITLES, compare
-from keys.hsm.inventory.listing import stocks
-from keys.hsm.inventory.runs import seen
+from keys.hsm.inventory.listing import hsm_key_readers
+from keys.hsm.inventory.runs import read_hsm_key
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
 from keys.lifecycle.rows import locked_row
@@ -54,7 +54,7 @@ def check(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     return row
 
 
-def retry(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
+def recreate_failed(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     """Make a key in place of one that could not be made: of the same person, name, mode and provider.
 
     The failed one becomes a tombstone. It was never whole, and its public key is nobody's. Raises InvalidTransition,
@@ -70,7 +70,7 @@ def retry(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
             raise InvalidTransition(_UNCLEAN)
         access.require_creator(actor, row.tenant, row.user)
         backend = modes.choose(row.tenant, row.key_mode, row.provider)
-        made = creation.add(actor, row.tenant, backend, [WantedKey(row.user, row.name)])[0]
+        made = creation.create_keys(actor, row.tenant, backend, [WantedKey(row.user, row.name)])[0]
         row.state = states.after(row.state, KeyTransition.REMOVE)
         destruction.overwrite(row)
         audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
@@ -78,7 +78,7 @@ def retry(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
         return made
 
 
-def hurry(*, actor: Actor, key: PersonalKey) -> PersonalKey:
+def check_pending_now(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     """Have a job look at a pending key now, not at its next turn. Raises InvalidTransition, NotPermitted."""
     access.require_manager(actor, key, StaffPermission.OPERATE)
     with transaction.atomic():
@@ -88,7 +88,7 @@ def hurry(*, actor: Actor, key: PersonalKey) -> PersonalKey:
     return row
 
 
-def rotate(*, actor: Actor, key: PersonalKey, kind: str, reason: str) -> Rotation:
+def start_rotation(*, actor: Actor, key: PersonalKey, kind: str, reason: str) -> Rotation:
     """Start a rotation (keys.rotation) of this key alone, and keep the reason in the key's own life. Raises as it."""
     with transaction.atomic():
         started = start(actor=actor, kind=kind, scope=RotationScope.of_key(key))
@@ -101,10 +101,10 @@ def _problem(row: PersonalKey) -> str:
     """What is wrong, in plain words; empty when nothing is."""
     if not opens(row):
         return "What is stored does not open to the key's public key."
-    stock = stocks().get(row.provider) if row.key_mode == "hsm" else None
+    stock = hsm_key_readers().get(row.provider) if row.key_mode == "hsm" else None
     if stock is None:
         return ""
-    found = compare(row, *seen(stock, row), timezone.now())
+    found = compare(row, *read_hsm_key(stock, row), timezone.now())
     return "; ".join(dict.fromkeys(TITLES[finding.kind] for finding in found))
 
 

@@ -21,8 +21,8 @@ class Conversion(models.Model):
     """An encrypted key on its way to being a split one; it signs as before until the very end.
 
     ``half_a`` is what PersonalKey.encrypted_half_key will hold; ``half_b`` the co-signer's half on its way there
-    (a sealed box of its own, keys.signing.half.parting_place_of), wiped as soon as the co-signer has it. ``cosigner``
-    and ``key_tweak`` as PersonalKey will hold them. ``problem`` is what it waits for, in plain words.
+    (a sealed box of its own, keys.signing.half.half_in_transit_context), wiped as soon as the co-signer has it.
+    ``cosigner`` and ``key_tweak`` as PersonalKey will hold them. ``problem`` is what it waits for, in plain words.
     """
 
     key = models.OneToOneField(

@@ -107,7 +107,7 @@ def convert(request: PortalRequest, key_id: UUID) -> HttpResponse:
 
 
 @portal_view("POST", action=MemberPermission.MANAGE_KEY)
-def give_up(request: PortalRequest, key_id: UUID) -> HttpResponse:
+def cancel_conversion(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Leave the key as it is, or put the notice of a failed move away."""
     key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
     going = Conversion.objects.filter(key=key).first()

@@ -22,7 +22,7 @@ urlpatterns = [
     path("keys/<uuid:key_id>/destroy/", views.destroy, name="destroy"),
     path("keys/<uuid:key_id>/convert/", converting.convert, name="convert"),
     path("keys/<uuid:key_id>/convert/progress/", converting.progress, name="convert_progress"),
-    path("keys/<uuid:key_id>/convert/stop/", converting.give_up, name="convert_stop"),
+    path("keys/<uuid:key_id>/convert/stop/", converting.cancel_conversion, name="convert_stop"),
     path("keys/<uuid:key_id>/replace/", replacing.replace, name="replace"),
     path("keys/<uuid:key_id>/keep/", views.keep, name="keep"),
 ]

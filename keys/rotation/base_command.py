@@ -89,7 +89,7 @@ class RotationCommand(BaseCommand):
         told, troubles = _ProgressReporter(self, quiet=quiet), 0
         while rotation.state in services.UNFINISHED:
             try:
-                rotation = runner.step(rotation.id, seconds=TURN_SECONDS, observe=told)
+                rotation = runner.run_for(rotation.id, seconds=TURN_SECONDS, observe=told)
                 troubles = 0
             except (OperationalError, InterfaceError) as error:  # restarted, or busy: what was not committed is undone
                 troubles += 1

@@ -42,12 +42,12 @@ def _keeps_nothing(**options: Any) -> RotationJob:
     raise AssertionError("a dry run stores nothing")
 
 
-def nudge_after_commit(rotation_id: UUID) -> None:
+def enqueue_after_commit(rotation_id: UUID) -> None:
     """Have the job cluster begin as soon as the row is there."""
-    transaction.on_commit(partial(nudge, rotation_id))
+    transaction.on_commit(partial(enqueue, rotation_id))
 
 
-def nudge(rotation_id: UUID) -> None:
+def enqueue(rotation_id: UUID) -> None:
     """Have the job cluster bring it on now; without a cluster, the commands still do."""
     from django_q.tasks import async_task  # noqa: PLC0415 -- its import needs the app registry
 

@@ -48,7 +48,7 @@ class RotationLease:
 _LIVE = (RotationState.PENDING, RotationState.RUNNING)
 
 
-def take(rotation_id: UUID) -> RotationLease | None:
+def acquire(rotation_id: UUID) -> RotationLease | None:
     """The lease, or None: it has ended, somebody else works on it, or it is to wait."""
     owner = f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
     ready = Q(not_before__isnull=True) | Q(not_before__lte=timezone.now())

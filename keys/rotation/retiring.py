@@ -63,7 +63,7 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
     found = KekRetirement(version, provider, 0, dry_run)
     if dry_run:
         return found
-    keeper = versions.keeper_of(provider)
+    keeper = versions.kek_version_manager_of(provider)
     if advice := keeper.by_hand(version):
         raise RotationError(advice, code="kek-elsewhere")
     if version not in keeper.others():

@@ -37,13 +37,13 @@ Observer = Callable[[Rotation], None]
 Tried = tuple[RotationItem, Change | KeycastError | None]
 
 
-def step(rotation_id: UUID, *, seconds: float = 20.0, observe: Observer = lambda rotation: None) -> Rotation:
+def run_for(rotation_id: UUID, *, seconds: float = 20.0, observe: Observer = lambda rotation: None) -> Rotation:
     """Work on it for about so many seconds, if nobody else does; returns the row as it is then.
 
     Safe to call from anywhere, any number of times at once. ``observe`` is told after every batch.
     """
     with scopes_disabled():
-        held = lease.take(rotation_id)
+        held = lease.acquire(rotation_id)
         if held is not None:
             try:
                 _RotationRun(held, time.monotonic() + seconds, observe).go()
@@ -224,5 +224,5 @@ def step_all(rotations: Iterable[UUID], *, seconds: float) -> int:
         left = until - time.monotonic()
         if left <= 0:
             break
-        ended += step(rotation_id, seconds=left).state not in UNFINISHED
+        ended += run_for(rotation_id, seconds=left).state not in UNFINISHED
     return ended

@@ -18,7 +18,7 @@ from keys.refs import SealedSecret, SecretPurpose
 from keys.rotation.scope import RotationScope
 from keys.signing.envelope import SealingContext
 from keys.signing.factory import key_maker
-from keys.signing.half import SealedHalf, parting_place_of
+from keys.signing.half import SealedHalf, half_in_transit_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def _read_half_a(row: Conversion) -> tuple[SealedSecret, SealingContext]:
 
 def _read_half_b(row: Conversion) -> tuple[SealedSecret, SealingContext]:
     half = SealedHalf.unpack(bytes(row.half_b or b""), row.half_b_kek_version)
-    return half.sealed, parting_place_of(half.public, row.key.tenant_id, row.key_id)
+    return half.sealed, half_in_transit_context(half.public, row.key.tenant_id, row.key_id)
 
 
 def _read_transport(row: TransportKey) -> tuple[SealedSecret, SealingContext]:
@@ -114,7 +114,7 @@ def _half_fields(old: SealedRow, new: SealedSecret) -> dict[str, Any]:
     return {old.shelf.column: replace(half, sealed=new).pack()}
 
 
-_shelves: Final[list[SealedColumn]] = [
+_sealed_columns: Final[list[SealedColumn]] = [
     SealedColumn(
         "personal keys",
         PersonalKey,
@@ -176,18 +176,18 @@ _shelves: Final[list[SealedColumn]] = [
 
 def add(shelf: SealedColumn) -> None:
     """Make another column known; called once, when the app is ready."""
-    _shelves.append(shelf)
+    _sealed_columns.append(shelf)
 
 
-def shelves() -> tuple[SealedColumn, ...]:
+def sealed_columns() -> tuple[SealedColumn, ...]:
     """All of them, in the order in which a rotation goes over them."""
-    return tuple(_shelves)
+    return tuple(_sealed_columns)
 
 
 def references() -> dict[str, dict[str, int]]:
     """How many secrets are sealed under each version of a key-encryption key: by version, then by shelf."""
     found: dict[str, dict[str, int]] = {}
-    for shelf in _shelves:
+    for shelf in _sealed_columns:
         for version, count in shelf.rows().order_by().values_list(shelf.version).annotate(count=Count("pk")):
             found.setdefault(version, {})[shelf.name] = count
     return found
@@ -204,5 +204,5 @@ def current() -> SealedSecret:
 
 def stale(scope: RotationScope, version: str) -> int:
     """How many secrets of ``scope`` are not sealed under ``version``."""
-    counts: list[int] = [shelf.stale(scope, version).count() for shelf in _shelves]
+    counts: list[int] = [shelf.stale(scope, version).count() for shelf in _sealed_columns]
     return sum(counts)

@@ -16,7 +16,7 @@ from keycast.audit.tags import AuditOutcome, AuditTag
 from keys.lifecycle.text import clean_reason
 from keys.models import Rotation, RotationState
 from keys.rotation.errors import KeyRotationRunning, RotationNotFound, WrongScope
-from keys.rotation.jobs import actor_of, job_of, nudge_after_commit, scope_of
+from keys.rotation.jobs import actor_of, enqueue_after_commit, job_of, scope_of
 from keys.rotation.protocol import RotationKind
 from keys.rotation.registry import kind_of
 from keys.rotation.scope import RotationScope
@@ -84,7 +84,7 @@ def resume(*, actor: Actor, rotation: Rotation, reason: str = "") -> Rotation:
         row.failed, row.moved, row.report, row.heartbeat_at = 0, 0, {}, timezone.now()
         row.save()
         write(row, AuditTag.ROTATION_RESUMED, actor, **_why(reason))
-        nudge_after_commit(row.id)
+        enqueue_after_commit(row.id)
     return row
 
 
@@ -173,7 +173,7 @@ def _begin(row: Rotation, reason: str, *, nudge: bool) -> Rotation:
             row.save(force_insert=True)
             write(row, AuditTag.ROTATION_STARTED, actor_of(row), **_why(reason))
             if nudge:
-                nudge_after_commit(row.id)
+                enqueue_after_commit(row.id)
     except IntegrityError:
         raise KeyRotationRunning from None
     return row

@@ -56,15 +56,15 @@ class SealedHalf:
 
     def place(self, tenant_id: UUID, key_id: UUID) -> SealingContext:
         """Where it belongs."""
-        return place_of(self.public, tenant_id, key_id)
+        return sealing_context_of(self.public, tenant_id, key_id)
 
 
-def place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
+def sealing_context_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
     """Where the half with this public key belongs: named by it, so that old and new halves can be open side by side."""
     return SealingContext(tenant_id, UUID(bytes=public[:16]), public.hex(), SecretPurpose.SIGNER_HALF, key_id)
 
 
-def parting_place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
+def half_in_transit_context(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingContext:
     """Where half B of a key being split belongs while signer A still has it, on its way to the co-signer."""
     return SealingContext(tenant_id, UUID(bytes=public[:16]), public.hex(), SecretPurpose.PARTING_HALF, key_id)
 
@@ -72,7 +72,7 @@ def parting_place_of(public: bytes, tenant_id: UUID, key_id: UUID) -> SealingCon
 def seal_half(keypair: Keypair, secret: SecretBytes, tenant_id: UUID, key_id: UUID, kek: KekProvider) -> SealedHalf:
     """Seal a half for its row. Raises KekUnavailable."""
     public = keypair.public_key
-    return SealedHalf(public, envelope.seal(secret, place_of(public, tenant_id, key_id), kek))
+    return SealedHalf(public, envelope.seal(secret, sealing_context_of(public, tenant_id, key_id), kek))
 
 
 def half_of(key: KeyRef) -> SealedHalf:

@@ -17,7 +17,7 @@ def check_personal(key: KeyRef) -> None:
     if registry.is_elsewhere():
         access.check_personal(key)
     elif key.sealed is not None and key.hsm is None:
-        unlock(key.sealed, local.place(key), registry.provider(key.sealed.provider)).wipe()
+        unlock(key.sealed, local.sealing_context_of(key), registry.provider(key.sealed.provider)).wipe()
 
 
 def check_transport(ref: TransportRef) -> None:
@@ -25,4 +25,4 @@ def check_transport(ref: TransportRef) -> None:
     if registry.is_elsewhere():
         access.check_transport(ref)
         return
-    unlock(ref.sealed, transport.place(ref), registry.provider(ref.sealed.provider)).wipe()
+    unlock(ref.sealed, transport.sealing_context_of(ref), registry.provider(ref.sealed.provider)).wipe()

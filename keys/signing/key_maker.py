@@ -17,7 +17,7 @@ from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.envelope import SealingContext
-from keys.signing.half import SealedHalf, aggregate_of, half_of, parting_place_of, seal_half
+from keys.signing.half import SealedHalf, aggregate_of, half_in_transit_context, half_of, seal_half
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import KekState, NewKey, SplitKey
 from keys.signing.splitting import split_key, tweak_of_fresh
@@ -73,7 +73,7 @@ class LocalKeyMaker:
 
     def hand_over(self, split: SplitKey, *, tenant_id: UUID, key_id: UUID, public_key: str) -> None:
         """See keys.signing.protocol. Raises KeyDamaged, KekUnavailable, keys.signing.cosigning.errors."""
-        place = parting_place_of(split.half_b, tenant_id, key_id)
+        place = half_in_transit_context(split.half_b, tenant_id, key_id)
         whole = bytes.fromhex(public_key)
         with opened(split.sealed_b, place, self._providers(split.sealed_b.provider)) as half:
             given = blocking(

@@ -64,7 +64,7 @@ class LocalSigner:
                 pass  # the lease ended between the look and the use: open it again
         if key.sealed is None:
             raise KeyDamaged
-        opened = await self._vault.open(key.sealed, place(key))
+        opened = await self._vault.open(key.sealed, sealing_context_of(key))
         try:
             return _translated(opened, operation)
         finally:
@@ -72,7 +72,7 @@ class LocalSigner:
                 opened.wipe()
 
 
-def place(key: KeyRef) -> SealingContext:
+def sealing_context_of(key: KeyRef) -> SealingContext:
     """Where a personal key's secret belongs."""
     return SealingContext(key.tenant_id, key.key_id, key.public_key, SecretPurpose.PERSONAL_KEY)
 

@@ -97,7 +97,7 @@ class NewKey(NamedTuple):
 class SplitKey(NamedTuple):
     """A whole key as two halves, each public (x-only, 32 bytes, even Y) and sealed, and the public tweak (32 bytes).
 
-    ``sealed_a`` is for keys.signing.half.place_of, ``sealed_b`` for ``parting_place_of``.
+    ``sealed_a`` is for keys.signing.half.sealing_context_of, ``sealed_b`` for ``parting_place_of``.
     """
 
     half_a: bytes
@@ -178,7 +178,7 @@ class KeyMaker(Protocol):
         ...
 
     def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
-        """A fresh half A, sealed for ``keys.signing.half.place_of``; its point has an even Y."""
+        """A fresh half A, sealed for ``keys.signing.half.sealing_context_of``; its point has an even Y."""
         ...
 
     def agree(self, key: KeyRef, new: SealedHalf, grant: UseAuthorisation) -> tuple[bytes, bytes]:

@@ -11,7 +11,7 @@ from keys.errors import KeyDamaged
 from keys.signing import envelope
 from keys.signing.cosigning.errors import CosignerMisbehaved
 from keys.signing.envelope import SealingContext
-from keys.signing.half import parting_place_of, place_of
+from keys.signing.half import half_in_transit_context, sealing_context_of
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import SplitKey
 from keys.signing.vault import unlock
@@ -30,7 +30,10 @@ def split_key(secret: SecretBytes, place: SealingContext, kek: KekProvider) -> S
             made = KeyAggregate(b"\x02" + half_a, b"\x02" + half_b, tweak)
             if made.public_key.hex() != place.public_key:
                 raise KeyDamaged
-            place_a, place_b = place_of(half_a, tenant_id, key_id), parting_place_of(half_b, tenant_id, key_id)
+            place_a, place_b = (
+                sealing_context_of(half_a, tenant_id, key_id),
+                half_in_transit_context(half_b, tenant_id, key_id),
+            )
             sealed_a, sealed_b = envelope.seal(a, place_a, kek), envelope.seal(b, place_b, kek)
     except CryptoError:
         raise KeyDamaged from None

@@ -63,7 +63,7 @@ class TransportService:
         if opened is not None:
             return opened
         try:
-            return await self._vault.open(ref.sealed, place(ref))
+            return await self._vault.open(ref.sealed, sealing_context_of(ref))
         except KeyDamaged as damage:
             await self._report(ref.key_id, damage)
             raise
@@ -77,6 +77,6 @@ class TransportService:
         self._vault.forget_all()
 
 
-def place(ref: TransportRef) -> SealingContext:
+def sealing_context_of(ref: TransportRef) -> SealingContext:
     """Where a transport key's secret belongs."""
     return SealingContext(ref.tenant_id, ref.transport_id, ref.public_key, SecretPurpose.TRANSPORT_KEY, ref.key_id)

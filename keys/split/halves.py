@@ -70,16 +70,16 @@ def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
     blocking(lambda b: b.register_authoriser(row.tenant_id, row.id, authoriser), client)
 
 
-def tell_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: CosignerClient | None = None) -> bool:
+def sync_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: CosignerClient | None = None) -> bool:
     """Bring the co-signer's state of a key in line with the row's; whether that took a change. Repeatable.
 
     Stopping is free; serving again costs an HSM operation. A pending or destroyed key is its job's business.
     """
     wanted = _COSIGNER_STATES.get(row.state)
-    return wanted is not None and blocking(lambda b: _bring_to(row, wanted, authoriser, b), client)
+    return wanted is not None and blocking(lambda b: _set_state(row, wanted, authoriser, b), client)
 
 
-async def _bring_to(
+async def _set_state(
     row: PersonalKey, wanted: str, authoriser: Callable[[], Authoriser], client: CosignerClient
 ) -> bool:
     if await client.state(row.tenant_id, row.id) == wanted:

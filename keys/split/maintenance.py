@@ -23,7 +23,7 @@ from keys.split import halves, refresh, succession
 logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
 # Each may take a round trip to the co-signer and one to the HSM, and a job ends after five minutes.
-A_RUN: Final = 500
+MAX_PER_RUN: Final = 500
 _SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner="")
 
 
@@ -33,7 +33,7 @@ def connect() -> None:
         signals.key_changed.connect(_key_changed, dispatch_uid="keys.cosigner")
 
 
-def follow(key_id: UUID) -> bool:
+def sync_state(key_id: UUID) -> bool:
     """Tell the co-signer and the HSM of one key's state; whether that changed anything. Raises keys.errors.
 
     Stopping goes to the co-signer first; serving again to the HSM, whose authorisation the co-signer then asks for.
@@ -44,26 +44,28 @@ def follow(key_id: UUID) -> bool:
         return False
     if row.state in version_states.SERVING:
         # The other order would ask a disabled version to sign for enabling the key.
-        changed = version_states.bring_in_line(row)
-        return halves.tell_state(row, lambda: authoriser_of(row.provider)) or changed
-    told = halves.tell_state(row, lambda: authoriser_of(row.provider))
-    return version_states.bring_in_line(row) or told
+        changed = version_states.sync_hsm_key(row)
+        return halves.sync_state(row, lambda: authoriser_of(row.provider)) or changed
+    told = halves.sync_state(row, lambda: authoriser_of(row.provider))
+    return version_states.sync_hsm_key(row) or told
 
 
-def keep_up() -> int:
+def resume_all() -> int:
     """Repeat every state of the last day, and bring refreshes on; how many keys were touched. Never raises for one."""
     if not providers.splits_here():
         return 0
     with scopes_disabled():
         lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
-        key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:A_RUN])
-        key_ids += list(version_states.lagging().exclude(pk__in=key_ids).values_list("pk", flat=True)[:A_RUN])
-    told = sum(_quietly(partial(follow, key_id), key_id) for key_id in key_ids)
+        key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:MAX_PER_RUN])
+        key_ids += list(
+            version_states.out_of_sync_keys().exclude(pk__in=key_ids).values_list("pk", flat=True)[:MAX_PER_RUN]
+        )
+    told = sum(_quietly(partial(sync_state, key_id), key_id) for key_id in key_ids)
     return told + refresh.resume(authoriser_of) + refresh.finish_due() + _successions()
 
 
 def _successions() -> int:
-    keeper = registration.keepers().get(providers.split_provider())
+    keeper = registration.hsm_key_managers().get(providers.split_provider())
     return succession.resume(authoriser_of, keeper) + succession.finish_due(keeper) if keeper else 0
 
 

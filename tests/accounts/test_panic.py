@@ -97,7 +97,7 @@ def test_one_officer_locks_the_deployment_and_two_unlock_it(officers, django_cap
     assert not locks().is_ok
     with pytest.raises(ApprovalRequired):
         services.unlock_deployment(actor=first, reason="over")
-    asked = approvals.ask(actor=first, kind=services.UNLOCK_DEPLOYMENT, target_id="", reason="over")
+    asked = approvals.request_approval(actor=first, kind=services.UNLOCK_DEPLOYMENT, target_id="", reason="over")
     with pytest.raises(OwnApprovalRequest):
         approvals.approve(actor=first, approval=asked, reason="me")
     assert deployment_lock().locked_at is not None
@@ -110,7 +110,7 @@ def test_one_officer_locks_the_deployment_and_two_unlock_it(officers, django_cap
 
 def test_nothing_can_be_asked_for_while_the_deployment_is_not_locked(officers):
     with pytest.raises(KeycastError, match="not locked"):
-        approvals.ask(actor=officers[0], kind=services.UNLOCK_DEPLOYMENT, target_id="", reason="over")
+        approvals.request_approval(actor=officers[0], kind=services.UNLOCK_DEPLOYMENT, target_id="", reason="over")
 
 
 # One person
@@ -134,7 +134,7 @@ def test_staff_unlock_a_person_by_two(member, officers):
     people.lock_user(actor=first, user=member, reason="abuse")
     with pytest.raises(ApprovalRequired):
         people.unlock_user(actor=first, user=member)
-    asked = approvals.ask(actor=first, kind="unlock-user", target_id=member.id.hex, reason="cleared")
+    asked = approvals.request_approval(actor=first, kind="unlock-user", target_id=member.id.hex, reason="cleared")
     approvals.approve(actor=second, approval=asked, reason="seen")
     assert fresh(member).locked_at is None
 

@@ -36,7 +36,7 @@ from accounts.services import (
     unlock_user,
 )
 from accounts.staff.approvals.errors import ApprovalRequired
-from accounts.staff.approvals.services import approve, ask
+from accounts.staff.approvals.services import approve, request_approval
 from accounts.staff.health import officers
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
@@ -87,7 +87,7 @@ def test_no_role_makes_staff_alone(role: StaffRole, alice: User) -> None:
 
 
 def test_one_officer_asks_and_another_makes_staff(officer: User, second: User, alice: User) -> None:
-    request = ask(
+    request = request_approval(
         actor=Actor.staff(officer),
         kind="set-staff-role",
         target_id=alice.pk.hex,
@@ -106,7 +106,7 @@ def test_one_officer_asks_and_another_makes_staff(officer: User, second: User, a
 @pytest.mark.parametrize("parameters", [{}, {"role": ""}, {"role": "root"}, {"role": None}])
 def test_an_unknown_role_cannot_be_asked_for(parameters: dict[str, Any], officer: User, alice: User) -> None:
     with pytest.raises(InvalidValue):
-        ask(
+        request_approval(
             actor=Actor.staff(officer),
             kind="set-staff-role",
             target_id=alice.pk.hex,
@@ -117,7 +117,7 @@ def test_an_unknown_role_cannot_be_asked_for(parameters: dict[str, Any], officer
 
 def test_an_operator_does_not_even_ask_for_it(operator: User, alice: User) -> None:
     with pytest.raises(NotPermitted):
-        ask(
+        request_approval(
             actor=Actor.staff(operator),
             kind="set-staff-role",
             target_id=alice.pk.hex,
@@ -177,7 +177,7 @@ def test_no_role_stops_or_resumes_a_whole_tenant_alone(verb: Any, role: StaffRol
 
 
 def test_two_persons_lock_a_tenant(operator: User, officer: User, news: Tenant) -> None:
-    request = ask(actor=Actor.staff(operator), kind="lock-tenant", target_id=news.pk.hex, reason="breach")
+    request = request_approval(actor=Actor.staff(operator), kind="lock-tenant", target_id=news.pk.hex, reason="breach")
     approve(actor=Actor.staff(officer), approval=request, reason="agreed")
     news.refresh_from_db()
     assert news.state == Tenant.State.LOCKED
@@ -187,7 +187,7 @@ def test_two_persons_lock_a_tenant(operator: User, officer: User, news: Tenant) 
 
 
 def test_what_changed_since_it_was_asked_is_told(operator: User, officer: User, news: Tenant) -> None:
-    request = ask(actor=Actor.staff(operator), kind="lock-tenant", target_id=news.pk.hex, reason="breach")
+    request = request_approval(actor=Actor.staff(operator), kind="lock-tenant", target_id=news.pk.hex, reason="breach")
     lock_tenant(actor=ACTOR, tenant=news)
     with pytest.raises(Conflict, match="This tenant is locked"):
         approve(actor=Actor.staff(officer), approval=request, reason="agreed")

@@ -113,13 +113,13 @@ def cosigned() -> Any:
 
     from keycast.crypto.musig import KeyAggregate
     from keycast.crypto.points import even_half
-    from keys.hsm.registration import keepers
+    from keys.hsm.registration import hsm_key_managers
     from keys.refs import HsmRef, KeyRef, SealedSecret
     from keys.signing.cosigning.client import blocking
     from keys.signing.half import seal_half
     from keys.signing.kms import registry
 
-    key_id, keeper = uuid4(), keepers()["google"]
+    key_id, keeper = uuid4(), hsm_key_managers()["google"]
     keypair, secret = even_half()
     half_a = keypair.public_key
     half_b = blocking(lambda b: b.create(TENANT, key_id, half_a))
@@ -136,10 +136,10 @@ def cosigned() -> Any:
 
 def nethsm() -> Any:
     from keys.hsm.nethsm import names
-    from keys.hsm.registration import keepers
+    from keys.hsm.registration import hsm_key_managers
     from keys.refs import HsmRef, KeyRef
 
-    key_id, keeper = uuid4(), keepers()["nethsm"]
+    key_id, keeper = uuid4(), hsm_key_managers()["nethsm"]
     name = names.key_name(TENANT, key_id)
     keeper.create(name)
     public_key = keeper.check(name).public_key[1:].hex()

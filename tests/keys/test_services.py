@@ -384,9 +384,9 @@ class TestSelfTest:
 class TestSelectors:
     def test_keys_are_seen_by_their_owner_in_their_tenant_alone(self, key, user, tenant):
         other = make_tenant()
-        for person, place in [(make_user(tenant), tenant), (user, other)]:
+        for person, sealing_context_of in [(make_user(tenant), tenant), (user, other)]:
             with pytest.raises(KeyNotFound):
-                selectors.key_of(person, place, key.id)
+                selectors.key_of(person, sealing_context_of, key.id)
         assert selectors.key_of(user, tenant, key.id) == key
         with pytest.raises(KeyNotFound):
             selectors.key_by_public_key(key.public_key, other)
@@ -415,6 +415,6 @@ class TestSelectors:
 
 
 def _place(ref):
-    from keys.signing.local import place
+    from keys.signing.local import sealing_context_of
 
-    return place(ref)
+    return sealing_context_of(ref)

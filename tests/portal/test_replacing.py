@@ -86,7 +86,7 @@ def test_an_app_on_a_replaced_remote_signer_key_is_told_to_connect_again(proven:
     page = f"/apps/{app.id}/"
     assert "was replaced" not in words(proven.browser.get(page))
     started = services.start(actor=OPERATOR, kind="transport", scope=RotationScope.of_key(app.key), grace_days=7)
-    runner.step(started.id)
+    runner.run_for(started.id)
     Connection.objects.filter(pk=app.pk).update(
         state="active", client_public_key="11" * 32, bound_at=timezone.now(), secret_expires_at=None
     )

@@ -10,7 +10,7 @@ from django.test import Client
 
 from accounts.models import StaffRole, User
 from accounts.services import create_user
-from accounts.staff.roles import MATRIX
+from accounts.staff.roles import PERMISSIONS
 from bunker.models import Connection
 from bunker.services import approve_nostrconnect, create_bunker_url
 from keycast.audit.entries import Actor
@@ -58,7 +58,7 @@ def test_no_role_connects_an_app_to_anothers_key(role: StaffRole, kind: str, bob
 def test_no_page_of_the_admin_makes_a_connection_or_shows_how_to(world: World, settings: Any) -> None:
     """As a security officer, who has every duty there is."""
     settings.PLATFORM_HOSTS = [PLATFORM]
-    assert all(StaffRole.SECURITY_OFFICER in roles for roles in MATRIX.values())
+    assert all(StaffRole.SECURITY_OFFICER in roles for roles in PERMISSIONS.values())
     walker = staff("walker@platform.test", role=StaffRole.SECURITY_OFFICER)
     client = signed_in(walker)
     prove_again(client)

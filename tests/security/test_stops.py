@@ -93,8 +93,8 @@ async def test_a_stop_is_heard_within_a_second_though_caches_are_warm(worker: Ru
 async def test_a_tenants_lock_reaches_every_worker(
     monkeypatch: pytest.MonkeyPatch, start_worker: Callable[..., Any], transactional_db: None
 ) -> None:
-    genuine = leases.take_seat
-    monkeypatch.setattr(leases, "take_seat", lambda worker_id, *, exclusive: genuine(worker_id, exclusive=False))
+    genuine = leases.register_worker
+    monkeypatch.setattr(leases, "register_worker", lambda worker_id, *, exclusive: genuine(worker_id, exclusive=False))
 
     def people() -> list[Home]:
         tenant = make_tenant()

@@ -52,7 +52,7 @@ class Command(BaseCommand):
             raise CommandError("There is no tenant with that short name.")
         try:
             with scopes_disabled():
-                _VERBS[options["verb"]](tenant, options)
+                _SERVICES[options["verb"]](tenant, options)
         except KeycastError as refusal:
             raise CommandError(refusal.public_message) from None
         facts = facts_of(Tenant.objects.get(id=tenant.id))
@@ -110,7 +110,7 @@ def _check(tenant: Tenant, options: dict[str, Any]) -> None:
         raise CommandError(domain.problem)
 
 
-_VERBS = {
+_SERVICES = {
     "show": lambda tenant, options: None,
     "suspend": lambda tenant, options: services.suspend_tenant(actor=ACTOR, tenant=tenant, reason=options["reason"]),
     "resume": lambda tenant, options: services.resume_tenant(actor=ACTOR, tenant=tenant, reason=options["reason"]),

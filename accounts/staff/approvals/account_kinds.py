@@ -20,7 +20,7 @@ _WORDS: Final = {
     tenants.SUSPEND: ("Suspend a tenant", "Suspend the tenant {}: no portal, no relay, no signing"),
     tenants.RESUME: ("Resume a tenant", "Resume the tenant {}"),
 }
-_VERBS: Final[dict[str, Callable[..., Any]]] = {
+_SERVICES: Final[dict[str, Callable[..., Any]]] = {
     tenants.LOCK: tenants.lock_tenant,
     tenants.UNLOCK: tenants.unlock_tenant,
     tenants.SUSPEND: tenants.suspend_tenant,
@@ -30,7 +30,7 @@ _VERBS: Final[dict[str, Callable[..., Any]]] = {
 
 def connect() -> None:
     """Register them; called once, when the app is ready."""
-    for slug in _VERBS:
+    for slug in _SERVICES:
         register(_tenant_kind(slug))
     register(
         ApprovalKind(
@@ -49,7 +49,7 @@ def _tenant_kind(slug: str) -> ApprovalKind:
     return ApprovalKind(
         slug=slug,
         title=title,
-        run=lambda warrant: _VERBS[slug](
+        run=lambda warrant: _SERVICES[slug](
             actor=warrant.actor, tenant=_tenant(warrant.target_id), reason=warrant.reason, warrant=warrant
         ),
         describe=lambda target_id, parameters: sentence.format(_tenant(target_id).name),

@@ -12,11 +12,11 @@ from accounts.mail import send_later
 from accounts.models import User
 from accounts.models.approvals import Approval
 from accounts.staff.approvals.kinds import ApprovalKind, kind_of
-from accounts.staff.roles import MATRIX, StaffPermission
+from accounts.staff.roles import PERMISSIONS, StaffPermission
 from keycast.audit.entries import Actor
 
 
-def asked(row: Approval, kind: ApprovalKind) -> None:
+def notify_approvers(row: Approval, kind: ApprovalKind) -> None:
     """Tell those who may decide, when the transaction has committed; never who asked."""
     context = {"approval": row, "kind": kind, "link": _link(row)}
     deciders = deciders_of(kind.duty_to_approve).exclude(pk=row.asked_by_id)
@@ -32,7 +32,7 @@ def done_by_command(actor: Actor, slug: str, target_id: str, parameters: dict[st
 
 def deciders_of(duty: StaffPermission) -> Any:
     """Active staff whose role has the duty."""
-    return User.objects.filter(is_staff=True, is_active=True, staff_role__in=MATRIX[duty])
+    return User.objects.filter(is_staff=True, is_active=True, staff_role__in=PERMISSIONS[duty])
 
 
 def _link(row: Approval) -> str:

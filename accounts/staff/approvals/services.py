@@ -1,7 +1,7 @@
 """The two-person rule: one asks, another decides, the first decision wins, and what was approved happens once.
 
-``ask``, ``approve``, ``deny`` and ``withdraw`` take staff actors alone, and check their duties themselves; a fresh
-proof of the second factor is the views' business. ``spend`` is for the services that do the deed.
+``request_approval``, ``approve``, ``deny`` and ``withdraw`` take staff actors alone, and check their duties themselves;
+a fresh proof of the second factor is the views' business. ``use_proof`` is for the services that do the deed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from accounts.models.approvals import Approval, ApprovalState
 from accounts.staff.approvals import notices
 from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
 from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, kind_of
-from accounts.staff.roles import has_duty, require_actor
+from accounts.staff.roles import has_permission, require_actor
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import PLATFORM, record
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -37,7 +37,7 @@ def fingerprint(kind: str, target_id: str, parameters: Mapping[str, Any]) -> str
 
 
 @transaction.atomic
-def ask(
+def request_approval(
     *, actor: Actor, kind: str, target_id: str, reason: str, parameters: Mapping[str, Any] | None = None
 ) -> Approval:
     """Ask for ``kind`` to be done to ``target_id`` (an id in hex, or a name); open for 24 hours.
@@ -56,7 +56,7 @@ def ask(
     row.expires_at = timezone.now() + LIFETIME
     _insert(row)
     _write(row, AuditTag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
-    notices.asked(row, wanted)
+    notices.notify_approvers(row, wanted)
     return row
 
 
@@ -69,7 +69,7 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
     with transaction.atomic():
         row, kind = _open_row(approval), kind_of(approval.kind)
         _require_decider(actor, row, kind)
-        if not has_duty(row.asked_by, kind.duty_to_ask):
+        if not has_permission(row.asked_by, kind.duty_to_ask):
             raise Conflict("Who asked for this may not ask for it any more. Deny it.")
         _close(row, ApprovalState.APPROVED, actor, reason)
         _write(row, AuditTag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
@@ -113,7 +113,7 @@ def expire() -> int:
     return sum(_expire(approval_id) for approval_id in list(overdue.values_list("pk", flat=True)))
 
 
-def spend(
+def use_proof(
     *,
     actor: Actor,
     kind: str,

@@ -87,7 +87,7 @@ async def _run(options: Options) -> str:
             await measure(urls, clients=options["clients"], seconds=options["duration"], patience=options["timeout"]),
             options,
         )
-    keypair = identity.kept_in(options["client_key_file"]) if options["client_key_file"] else None
+    keypair = identity.load_or_create(options["client_key_file"]) if options["client_key_file"] else None
     client = BunkerClient(
         urls[0], keypair=keypair, relays=options["relay"], timeout=options["timeout"], on_auth_url=_ask_person
     )

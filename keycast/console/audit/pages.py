@@ -15,14 +15,14 @@ from django.template.response import TemplateResponse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from accounts.models import User
-from accounts.signin.stepup import is_fresh, keep, take, to_proof
+from accounts.signin.stepup import is_fresh, keep, take_form_data, to_proof
 from accounts.staff.pages import staff_page
 from accounts.staff.roles import StaffPermission, may
 from keycast.audit import browser_exports, jobs, signing, triggers, verification_runs
 from keycast.audit.browsing import AuditBrowsePage, browse
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditCheckpoint, AuditCut, AuditVerification
-from keycast.audit.publishing import waiting_since
+from keycast.audit.publishing import unpublished_since
 from keycast.audit.selectors import BadCursor
 from keycast.base.errors import KeycastError
 from keycast.console.audit.query import AuditFilterForm, chains
@@ -79,7 +79,7 @@ def verification(request: HttpRequest) -> HttpResponse:
         "cuts": AuditCut.objects.order_by("-id")[:10],
         "keys": [(base64.b64encode(key).decode()) for key in signing.trusted()],
         "is_configured": signing.is_configured(),
-        "waiting_since": waiting_since(),
+        "waiting_since": unpublished_since(),
     }
     page = {
         "running": running,
@@ -139,7 +139,7 @@ def export(request: HttpRequest) -> HttpResponseBase:
     user = request.user
     assert isinstance(user, User)  # noqa: S101 -- the admin's gate let nobody else in
     if request.method != "POST":
-        form = ExportForm(initial=take(request, request.path) or request.GET.dict())
+        form = ExportForm(initial=take_form_data(request, request.path) or request.GET.dict())
         return _page(request, "export.html", "Take out rows of the audit log", form=form)
     form = ExportForm(request.POST)
     if form.is_valid():

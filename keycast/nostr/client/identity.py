@@ -21,7 +21,7 @@ def fresh() -> Keypair:
     return keypair
 
 
-def kept_in(path: Path) -> Keypair:
+def load_or_create(path: Path) -> Keypair:
     """The client key in ``path`` (64 lower-case hex digits), made on first use with mode 0600.
 
     Raises BadClientKey when others may read the file, or it holds something else.

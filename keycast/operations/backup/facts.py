@@ -35,7 +35,7 @@ class JournalFacts:
     is_deployment_locked: bool | None = None
 
 
-def gather(endings: Iterable[JournalEntry]) -> JournalFacts:
+def facts_from(endings: Iterable[JournalEntry]) -> JournalFacts:
     """The facts, with endings in the order in which they happened."""
     facts = JournalFacts()
     for ending in endings:

@@ -29,14 +29,14 @@ from keycast.audit.restore_journal import JournalEntry
 from keycast.audit.services import PLATFORM, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
-from keycast.operations.backup.facts import JournalFacts, Member, gather
+from keycast.operations.backup.facts import JournalFacts, Member, facts_from
 from keys import services as keys
 from keys.models import KeyState, PersonalKey
 from keys.rotation import selectors as rotation_selectors
 from keys.rotation import services as rotations
 
 ACTOR: Final = Actor.command("after_restore")
-BEFORE: Final = "It was so before this backup was restored."
+REASON_STOPPED: Final = "It was so before this backup was restored."
 REPLACED: Final = "It had been replaced by a new key before this backup was restored."
 UNUSED: Final = "A one-time secret does not survive the restore of a backup."
 _LIVE: Final = (ConnectionState.PENDING, ConnectionState.ACTIVE, ConnectionState.LOCKED)
@@ -55,9 +55,9 @@ class ReconcileReport:
         return {"done": dict(sorted(self.done.items())), "lost_keys": self.lost_keys, "problems": self.problems}
 
 
-def bring_up_to_date(endings: Sequence[JournalEntry]) -> ReconcileReport:
+def reconcile(endings: Sequence[JournalEntry]) -> ReconcileReport:
     """Apply ``endings`` (in their order) to this database, and say so in its log. Raises AuditUnavailable."""
-    facts, outcomes = gather(endings), ReconcileReport()
+    facts, outcomes = facts_from(endings), ReconcileReport()
     with scopes_disabled(), journal_writer.restoring():
         outcomes.lost_keys = _lost_keys(facts)
         for thing, row, act in _wanted(facts):
@@ -67,14 +67,14 @@ def bring_up_to_date(endings: Sequence[JournalEntry]) -> ReconcileReport:
             data = {"endings": len(endings), "lost_keys": len(outcomes.lost_keys), **outcomes.done}
             if not outcomes.problems:  # else the database stays closed, and the command can be run again
                 record(AuditEntry(PLATFORM, AuditTag.DATABASE_RESTORED, AuditOutcome.OK, ACTOR, data=data))
-    journal_writer.look_again()
+    journal_writer.reset_check()
     return outcomes
 
 
 def preview(endings: Sequence[JournalEntry]) -> ReconcileReport:
-    """What ``bring_up_to_date`` would do; changes nothing."""
+    """What ``reconcile`` would do; changes nothing."""
     with scopes_disabled():
-        facts, outcomes = gather(endings), ReconcileReport()
+        facts, outcomes = facts_from(endings), ReconcileReport()
         outcomes.lost_keys = _lost_keys(facts)
         outcomes.done.update(thing for thing, _, _ in _wanted(facts))
         outcomes.done["sessions ended"] = Session.objects.count()
@@ -90,7 +90,7 @@ def _wanted(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     yield from _members(facts)
     yield from _tenants(facts)
     if facts.is_deployment_locked and deployment_lock().locked_at is None:
-        yield "deployments locked", "all", lambda _: lock_deployment(actor=ACTOR, reason=BEFORE)
+        yield "deployments locked", "all", lambda _: lock_deployment(actor=ACTOR, reason=REASON_STOPPED)
 
 
 def _keys(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
@@ -116,7 +116,11 @@ def _rotations() -> Iterator[tuple[str, Any, Any]]:
 def _connections(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     """Ended ones end again; every secret that waits for its use is withdrawn, for it may have been used since."""
     for connection in _rows(Connection.objects.filter(state__in=_LIVE[1:]), facts.ended):
-        yield "apps ended again", connection, lambda row: revoke_connection(actor=ACTOR, connection=row, reason=BEFORE)
+        yield (
+            "apps ended again",
+            connection,
+            lambda row: revoke_connection(actor=ACTOR, connection=row, reason=REASON_STOPPED),
+        )
     for connection in Connection.objects.filter(state=ConnectionState.PENDING).select_related("key"):
         yield (
             "one-time secrets withdrawn",
@@ -125,16 +129,16 @@ def _connections(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
         )
     active = Connection.objects.filter(state=ConnectionState.ACTIVE)
     for connection in _rows(active, facts.locked_connections - facts.ended):
-        yield "apps locked", connection, lambda row: lock_connection(actor=ACTOR, connection=row, reason=BEFORE)
+        yield "apps locked", connection, lambda row: lock_connection(actor=ACTOR, connection=row, reason=REASON_STOPPED)
 
 
 def _people(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     for user in _rows(User.objects.filter(locked_at=None), facts.locked_users):
-        yield "people locked", user, lambda row: people.lock_user(actor=ACTOR, user=row, reason=BEFORE)
+        yield "people locked", user, lambda row: people.lock_user(actor=ACTOR, user=row, reason=REASON_STOPPED)
     for user in _rows(User.objects.filter(is_active=True), facts.closed_users):
-        yield "accounts closed", user, lambda row: people.deactivate_user(actor=ACTOR, user=row, reason=BEFORE)
+        yield "accounts closed", user, lambda row: people.deactivate_user(actor=ACTOR, user=row, reason=REASON_STOPPED)
     for user in _rows(User.objects.filter(is_staff=True), facts.former_staff):
-        yield "staff ended", user, lambda row: people.end_staff(actor=ACTOR, user=row, reason=BEFORE)
+        yield "staff ended", user, lambda row: people.end_staff(actor=ACTOR, user=row, reason=REASON_STOPPED)
 
 
 def _members(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
@@ -142,24 +146,28 @@ def _members(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
         yield (
             "members removed",
             place,
-            lambda row: people.remove_member(actor=ACTOR, membership=row, by=None, reason=BEFORE),
+            lambda row: people.remove_member(actor=ACTOR, membership=row, by=None, reason=REASON_STOPPED),
         )
     for place in _places(facts.suspended_members - facts.removed_members):
         if place.state == Membership.State.ACTIVE:
             yield (
                 "members suspended",
                 place,
-                lambda row: people.suspend_member(actor=ACTOR, membership=row, by=None, reason=BEFORE),
+                lambda row: people.suspend_member(actor=ACTOR, membership=row, by=None, reason=REASON_STOPPED),
             )
 
 
 def _tenants(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     active = Tenant.objects.exclude(state=Tenant.State.SUSPENDED)
     for tenant in _rows(active, facts.suspended_tenants):
-        yield "tenants suspended", tenant, lambda row: people.suspend_tenant(actor=ACTOR, tenant=row, reason=BEFORE)
+        yield (
+            "tenants suspended",
+            tenant,
+            lambda row: people.suspend_tenant(actor=ACTOR, tenant=row, reason=REASON_STOPPED),
+        )
     active = Tenant.objects.filter(state=Tenant.State.ACTIVE)
     for tenant in _rows(active, facts.locked_tenants - facts.suspended_tenants):
-        yield "tenants locked", tenant, lambda row: people.lock_tenant(actor=ACTOR, tenant=row, reason=BEFORE)
+        yield "tenants locked", tenant, lambda row: people.lock_tenant(actor=ACTOR, tenant=row, reason=REASON_STOPPED)
 
 
 def _rows(rows: Any, ids: Iterable[str]) -> Iterator[Any]:

@@ -12,10 +12,10 @@ from django_scopes import scopes_disabled
 from bunker.models import Connection, ConnectionState
 from keycast.audit import journal_writer
 from keycast.audit.models import AuditChain, AuditRow
-from keycast.audit.restore_journal import lost_on
+from keycast.audit.restore_journal import missing_after_restore
 from keycast.audit.services import verify
-from keycast.operations.backup.facts import gather
-from keycast.operations.backup.reconcile import bring_up_to_date
+from keycast.operations.backup.facts import facts_from
+from keycast.operations.backup.reconcile import reconcile
 from keys.lifecycle.verification import self_test
 from keys.models import KeyState, PersonalKey
 
@@ -50,20 +50,20 @@ def inspect() -> RestoreInspection:
         found.problems += [f"{problem.kind} key {problem.row_id} does not open: {problem.cause}" for problem in bad]
         kept = [key for key, (state, _) in found.keys.items() if state not in (KeyState.DESTROYED, KeyState.FAILED)]
         found.opened = len(kept) - len({problem.row_id for problem in bad if problem.kind == "personal"})
-        _bring(found)
+        _reconcile(found)
     return found
 
 
-def _bring(found: RestoreInspection) -> None:
+def _reconcile(found: RestoreInspection) -> None:
     """Rehearse ``after_restore`` with the file of endings, if there is one."""
-    file = journal_writer.endings_file()
+    file = journal_writer.restore_journal()
     if file is None:
         return
-    endings = lost_on(file.read())
-    outcomes = bring_up_to_date(endings)
+    endings = missing_after_restore(file.read())
+    outcomes = reconcile(endings)
     found.done, found.lost_keys = dict(outcomes.done), outcomes.lost_keys
     found.problems += outcomes.problems
-    facts = gather(endings)
+    facts = facts_from(endings)
     back = PersonalKey.objects.filter(pk__in=[UUID(hex=key) for key in facts.destroyed]).exclude(
         state=KeyState.DESTROYED
     )

@@ -13,22 +13,22 @@ from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 
 from bunker.models import WorkerSeat
-from keycast.base.findings import HealthFinding, HealthReport, Look, Severity, register, registered, safely
+from keycast.base.findings import HealthCheck, HealthFinding, HealthReport, Severity, register, registered, run_safely
 
 __all__ = [
-    "LOOKS",
-    "SEAT_FRESH_MS",
+    "HEALTH_CHECKS",
+    "WORKER_ALIVE_MS",
+    "HealthCheck",
     "HealthFinding",
     "HealthReport",
-    "Look",
     "Severity",
     "register",
     "registered",
     "report",
-    "safely",
+    "run_safely",
 ]
 
-SEAT_FRESH_MS = 15_000
+WORKER_ALIVE_MS = 15_000
 """A worker whose last heartbeat is older than this is not there."""
 
 
@@ -70,24 +70,24 @@ def cache_store() -> HealthFinding:
 CACHE_FIX = "Run: manage.py migrate (or check REDIS_URL)."
 
 
-def worker_seats() -> HealthFinding:
+def workers_alive() -> HealthFinding:
     """At least one bunker worker is alive."""
     try:
         seats = list(WorkerSeat.objects.all())
     except DatabaseError as error:
         return HealthFinding("workers", False, f"Cannot be read ({type(error).__name__}).", "See: database.")
     now = time.time_ns() // 1_000_000
-    alive = [seat for seat in seats if now - seat.seen_at <= SEAT_FRESH_MS]
+    alive = [seat for seat in seats if now - seat.seen_at <= WORKER_ALIVE_MS]
     start = "the server (make run)" if settings.EMBEDDED else "manage.py bunker"
     return HealthFinding(
         "workers", bool(alive), f"{len(alive)} alive of {len(seats)} known.", f"Start {start}.", tells=True
     )
 
 
-LOOKS: tuple[Look, ...] = (database, migrations, cache_store, worker_seats)
+HEALTH_CHECKS: tuple[HealthCheck, ...] = (database, migrations, cache_store, workers_alive)
 
 
 def report() -> HealthReport:
     """Look at everything: first what serving needs, then what other parts have registered."""
-    found = (look() if look in LOOKS else safely(look) for look in (*LOOKS, *registered()))
+    found = (look() if look in HEALTH_CHECKS else run_safely(look) for look in (*HEALTH_CHECKS, *registered()))
     return HealthReport(tuple(finding for finding in found if finding is not None))

@@ -13,11 +13,11 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from bunker.models import WorkerSeat
-from keycast.base.findings import HealthFinding, Look, Severity
+from keycast.base.findings import HealthCheck, HealthFinding, Severity
 from keycast.operations import health, heartbeats
 from keycast.operations.models import JobRun, RunOutcome, Sign
 from keys.models import KeyState, PersonalKey
-from keys.selectors import late_in_hsm
+from keys.selectors import overdue_hsm_changes
 
 PENDING_TOO_LONG: Final = timedelta(minutes=15)
 FAILED_LATELY: Final = timedelta(hours=24)
@@ -27,14 +27,14 @@ JOBS_PAGE: Final = "admin:jobs"
 
 def jobs() -> HealthFinding:
     """Background jobs run. Any job that begins or ends is a sign; one begins every minute."""
-    age = heartbeats.seconds_since(heartbeats.JOBS)
+    age = heartbeats.seconds_since_heartbeat(heartbeats.JOBS)
     start = "Restart the server (embedded shape)" if settings.EMBEDDED else "Restart: manage.py qcluster"
     fix = f"{start}. Until then nothing is verified, pruned, rotated or destroyed; signing goes on."
     if age is None:
         detail = "No job has run yet; the first runs half a minute after the start."
     else:
-        detail = f"The last sign of a job is {spoken(age)} old."
-    is_ok = not heartbeats.jobs_are_silent(age)
+        detail = f"The last sign of a job is {duration_in_words(age)} old."
+    is_ok = not heartbeats.jobs_are_overdue(age)
     return HealthFinding("jobs", is_ok, detail, fix, Severity.WARNING, JOBS_PAGE, tells=True)
 
 
@@ -67,7 +67,7 @@ def pending_keys() -> HealthFinding | None:
 
 def hsm_changes() -> HealthFinding | None:
     """The HSM and the co-signer have heard of every change of a key."""
-    late = late_in_hsm(timezone.now() - PENDING_TOO_LONG)
+    late = overdue_hsm_changes(timezone.now() - PENDING_TOO_LONG)
     if not late:
         return None
     waiting = ", ".join(f"{count} {name}" for name, count in late.items())
@@ -77,7 +77,7 @@ def hsm_changes() -> HealthFinding | None:
 
 def services() -> HealthFinding | None:
     """Cloud KMS, NetHSM, co-signer and signer answer, as the processes that call them see it."""
-    away = sorted({pulse["name"] for _, pulse in pulses() if is_away(pulse)})
+    away = sorted({pulse["name"] for _, pulse in service_statuses() if is_unavailable(pulse)})
     if not away:
         return None
     fix = "Run: manage.py doctor. Keys that need them cannot sign; calls are tried again by themselves."
@@ -86,7 +86,7 @@ def services() -> HealthFinding | None:
     )
 
 
-def is_away(pulse: dict[str, Any]) -> bool:
+def is_unavailable(pulse: dict[str, Any]) -> bool:
     """Whether a published pulse (keycast.base.service_status) says that the service does not answer at present.
 
     A failure after which nobody has called says nothing of the present any more.
@@ -99,33 +99,33 @@ def has_failed_last(pulse: dict[str, Any]) -> bool:
     return bool(pulse["open"] or pulse["bad_at"] > pulse["good_at"])
 
 
-def pulses() -> Iterator[tuple[str, dict[str, Any]]]:
+def service_statuses() -> Iterator[tuple[str, dict[str, Any]]]:
     """(process, pulse) of every process that is alive: workers, the job cluster, web processes. Two queries."""
-    fresh = time.time_ns() // 1_000_000 - health.SEAT_FRESH_MS
+    fresh = time.time_ns() // 1_000_000 - health.WORKER_ALIVE_MS
     for seat in WorkerSeat.objects.filter(seen_at__gte=fresh).order_by("host", "pid")[:50]:
-        for pulse in sound(seat.status):
+        for pulse in valid_service_statuses(seat.status):
             yield f"worker {seat.host}:{seat.pid}", pulse
     oldest = time.time() - settings.JOBS_SILENT_SECONDS
     for sign in Sign.objects.filter(at__gte=int(oldest * 1000)).order_by("name")[:50]:
-        for pulse in sound(sign.status):
+        for pulse in valid_service_statuses(sign.status):
             yield sign.name.replace(":", " ", 1), pulse
 
 
-def sound(status: Any) -> Iterator[dict[str, Any]]:
+def valid_service_statuses(status: Any) -> Iterator[dict[str, Any]]:
     """The pulses in a published status that are as keycast.base.service_status makes them."""
     wanted = {"name": str, "open": bool, "good_at": int, "bad_at": int, "error": str}
-    for pulse in listed(status, "services"):
+    for pulse in list_in_status(status, "services"):
         if isinstance(pulse, dict) and all(isinstance(pulse.get(name), kind) for name, kind in wanted.items()):
             yield pulse
 
 
-def listed(status: Any, name: str) -> list[Any]:
+def list_in_status(status: Any, name: str) -> list[Any]:
     """A list in a published status; empty where it is missing: another version of Keycast may have published it."""
     found = status.get(name) if isinstance(status, dict) else None
     return found if isinstance(found, list) else []
 
 
-def spoken(seconds: float) -> str:
+def duration_in_words(seconds: float) -> str:
     """A duration as people say it."""
     if seconds < 120:
         return f"{seconds:.0f} seconds"
@@ -134,4 +134,4 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 3600:.0f} hours" if seconds < 48 * 3600 else f"{seconds / 86400:.0f} days"
 
 
-LOOKS: tuple[Look, ...] = (jobs, services, failed_jobs, pending_keys, hsm_changes)
+HEALTH_CHECKS: tuple[HealthCheck, ...] = (jobs, services, failed_jobs, pending_keys, hsm_changes)

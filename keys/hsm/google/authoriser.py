@@ -33,7 +33,7 @@ class GoogleAuthoriser:
         if len(digest) != _DIGEST_SIZE:
             raise ValueError("a digest is 32 bytes")
         tries = calling.course(self.breaker, "AsymmetricSign")
-        lane = await clients.lane()
+        lane = await clients.loop_client()
         async with lane.place(TOTAL_SECONDS) as client:
             return await run(
                 tries,

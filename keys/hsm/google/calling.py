@@ -51,7 +51,7 @@ def code_of(error: BaseException) -> grpc.StatusCode:
     return Code.UNAUTHENTICATED
 
 
-def translated(error: BaseException) -> KeycastError:
+def as_keycast_error(error: BaseException) -> KeycastError:
     """The error of ours for one of Google's client. Its own text is for the log alone: it names the project."""
     code = code_of(error)
     if code is Code.RESOURCE_EXHAUSTED:
@@ -82,10 +82,10 @@ class GoogleJudge:
         code = code_of(error)
         if code in TRANSIENT:
             pause = _THROTTLED_PAUSE if code is Code.RESOURCE_EXHAUSTED else _PAUSE
-            return Verdict(translated(error), Health.AILING, code.name, pause)
+            return Verdict(as_keycast_error(error), Health.AILING, code.name, pause)
         if code in self._answers:
             return Verdict(error, Health.ANSWERED)
-        return Verdict(translated(error), Health.ANSWERED, code.name)
+        return Verdict(as_keycast_error(error), Health.ANSWERED, code.name)
 
 
 def course(breaker: Breaker, what: str, answers: frozenset[grpc.StatusCode] = frozenset()) -> Course:

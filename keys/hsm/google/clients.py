@@ -79,7 +79,7 @@ _blocking: list[kms_v1.KeyManagementServiceClient] = []
 _lock = threading.Lock()
 
 
-async def lane() -> KmsLoopClient:
+async def loop_client() -> KmsLoopClient:
     """The lane of the running event loop. Raises HsmForbidden when there are no credentials."""
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)

@@ -68,7 +68,7 @@ def _missing_permissions(ring: str) -> list[str]:
             client.list_crypto_keys(request={"parent": ring, "page_size": 1}, retry=None, timeout=_SECONDS)
             return []
     except GoogleAPICallError as error:
-        raise calling.translated(error) from None
+        raise calling.as_keycast_error(error) from None
     except GoogleAuthError:
         raise HsmUnavailable("There are no credentials for Google Cloud.") from None
     return [permission for permission in PERMISSIONS if permission not in granted]

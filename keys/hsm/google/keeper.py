@@ -15,7 +15,7 @@ from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import clients, names, responses
-from keys.hsm.google.calling import Code, code_of, course, translated
+from keys.hsm.google.calling import Code, as_keycast_error, code_of, course
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 
 T = TypeVar("T")
@@ -97,7 +97,7 @@ class GoogleKeyManager:
                 "GetCryptoKeyVersion", kms_v1.GetCryptoKeyVersionRequest(name=version)
             )
             if found.state not in _ENDED:
-                raise translated(error) from None
+                raise as_keycast_error(error) from None
 
     def versions(self, name: str) -> list[str]:
         """Versions of a key that are not destroyed, or on their way to it; none when there is no such key."""

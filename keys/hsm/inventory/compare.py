@@ -77,7 +77,7 @@ ADVICE: Final[dict[Discrepancy, str]] = {
     ),
     Discrepancy.STILL_ENABLED: "Keycast refuses to use it. A job disables it in the HSM as well.",
 }
-WANT_A_LOOK: Final = frozenset(Discrepancy) - {Discrepancy.RETIRED, Discrepancy.STILL_ENABLED}
+NEED_ATTENTION: Final = frozenset(Discrepancy) - {Discrepancy.RETIRED, Discrepancy.STILL_ENABLED}
 
 _IN_USE: Final = frozenset({KeyState.ACTIVE, KeyState.LOCKED})
 _STOPPED: Final = frozenset({KeyState.DISABLED, KeyState.DESTRUCTION_SCHEDULED})

@@ -35,7 +35,7 @@ def _problems(provider: str) -> Iterator[str]:
     for taken in services.latest(provider):
         if taken.state == InventoryState.FAILED:
             yield f"{label} could not be compared with the database: {taken.problem}"
-        elif _is_done(taken) and (count := services.needs_a_look(taken)):
+        elif _is_done(taken) and (count := services.attention_count(taken)):
             yield f"{label}: {count} differences to be looked at."
         elif _is_done(taken) and services.is_old(taken):
             yield f"{label} was last compared with the database {taken.started_at:%Y-%m-%d}."

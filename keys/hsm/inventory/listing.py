@@ -23,7 +23,7 @@ class HsmKeyVersionState(StrEnum):
 
 
 #: What could be used now, or again some day.
-ALIVE = frozenset({HsmKeyVersionState.USABLE, HsmKeyVersionState.DISABLED, HsmKeyVersionState.MAKING})
+USABLE_STATES = frozenset({HsmKeyVersionState.USABLE, HsmKeyVersionState.DISABLED, HsmKeyVersionState.MAKING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class HsmKey:
 
     @property
     def alive(self) -> list[HsmKeyVersion]:
-        return [version for version in self.versions if version.state in ALIVE]
+        return [version for version in self.versions if version.state in USABLE_STATES]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class HsmKeyReader(Protocol):
 
 
 @cache
-def stocks() -> Mapping[str, HsmKeyReader]:
+def hsm_key_readers() -> Mapping[str, HsmKeyReader]:
     """The HSMs that the settings name, by provider."""
     found = {name: hsm.stock() for name, hsm in providers.hsms()}
     return {name: stock for name, stock in found.items() if stock}

@@ -16,7 +16,7 @@ from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.errors import InvalidTransition, KeyNotFound
 from keys.hsm import registration
-from keys.hsm.inventory.listing import stocks
+from keys.hsm.inventory.listing import hsm_key_readers
 from keys.hsm.inventory.naming import named
 from keys.lifecycle.text import clean_reason
 from keys.models import HsmOrphan, OrphanState
@@ -26,10 +26,10 @@ logger = logging.getLogger(__name__)
 _SEEN: Final = (OrphanState.GONE, OrphanState.DESTROYED)
 _UNDECIDED: Final = (OrphanState.OPEN, OrphanState.IGNORED)
 _NAMED: Final = "A row names this key now: it is no orphan."
-A_RUN: Final = 50
+MAX_PER_RUN: Final = 50
 
 
-def saw(provider: str, name: str, versions: list[str]) -> HsmOrphan:
+def record_orphan(provider: str, name: str, versions: list[str]) -> HsmOrphan:
     """Remember that an inventory found this key, with these versions. One that was gone is open again."""
     orphan, is_new = HsmOrphan.objects.get_or_create(name=name, defaults={"provider": provider, "versions": versions})
     if not is_new:
@@ -40,7 +40,7 @@ def saw(provider: str, name: str, versions: list[str]) -> HsmOrphan:
     return orphan
 
 
-def settle(provider: str, since: datetime) -> None:
+def close_unseen(provider: str, since: datetime) -> None:
     """After an inventory that began at ``since``: what it did not find is no longer there, or no longer an orphan."""
     unseen = HsmOrphan.objects.filter(provider=provider, last_seen_at__lt=since)
     unseen.filter(state__in=[*_UNDECIDED, OrphanState.DOOMED]).update(state=OrphanState.GONE)
@@ -73,7 +73,7 @@ def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, asked_by: str = "")
 def destroy_condemned() -> int:
     """Destroy what was condemned, one after the other; how many that ended. Safe to repeat. Never raises for an HSM."""
     doomed = HsmOrphan.objects.filter(state=OrphanState.DOOMED).order_by("decided_at")
-    return sum(_destroy(orphan_id) for orphan_id in list(doomed.values_list("pk", flat=True)[:A_RUN]))
+    return sum(_destroy(orphan_id) for orphan_id in list(doomed.values_list("pk", flat=True)[:MAX_PER_RUN]))
 
 
 def orphan_of(orphan_id: str) -> HsmOrphan:
@@ -90,7 +90,7 @@ def orphan_of(orphan_id: str) -> HsmOrphan:
 def _destroy(orphan_id: UUID) -> bool:
     """The HSM is asked outside any transaction; that this was decided is on disk, and every call can be repeated."""
     orphan = HsmOrphan.objects.get(pk=orphan_id)
-    stock, keeper = stocks().get(orphan.provider), registration.keepers().get(orphan.provider)
+    stock, keeper = hsm_key_readers().get(orphan.provider), registration.hsm_key_managers().get(orphan.provider)
     if stock is None or keeper is None:
         return False
     if named([orphan.name]):

@@ -29,8 +29,8 @@ from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory import orphans
-from keys.hsm.inventory.compare import WANT_A_LOOK, Discrepancy, InventoryFinding, compare
-from keys.hsm.inventory.listing import HsmKey, HsmKeyReader, HsmKeyVersionState, stocks
+from keys.hsm.inventory.compare import NEED_ATTENTION, Discrepancy, InventoryFinding, compare
+from keys.hsm.inventory.listing import HsmKey, HsmKeyReader, HsmKeyVersionState, hsm_key_readers
 from keys.hsm.inventory.naming import named
 from keys.models import HsmInventory, InventoryState, KeyState, PersonalKey, Succession
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 STEP_SECONDS: Final = 10.0
 """A step ends after so long, so that other jobs get their turn."""
 LEASE: Final = timedelta(minutes=3)
-GIVE_UP_AFTER: Final = 5
+MAX_FAILURES: Final = 5
 A_BATCH: Final = 20
 FINDINGS_KEPT: Final = 1000
 FOREIGN_KEPT: Final = 200
@@ -63,10 +63,10 @@ def start(*, actor: Actor, provider: str, reason: str = "") -> HsmInventory:
         return running or start(actor=actor, provider=provider, reason=reason)  # it ended in this moment
 
 
-def step(inventory_id: UUID) -> HsmInventory:
+def advance(inventory_id: UUID) -> HsmInventory:
     """Bring an inventory on for some seconds, unless another process does or it has ended. Never raises for HSMs."""
-    run = _taken(inventory_id)
-    stock = stocks().get(run.provider) if run else None
+    run = _with_lease(inventory_id)
+    stock = hsm_key_readers().get(run.provider) if run else None
     if run is None:
         return HsmInventory.objects.get(pk=inventory_id)
     try:
@@ -80,15 +80,15 @@ def step(inventory_id: UUID) -> HsmInventory:
     return run
 
 
-def step_all() -> int:
+def advance_all() -> int:
     """One step of every inventory that is under way; how many there are. For the schedule."""
     running = list(HsmInventory.objects.filter(state=InventoryState.RUNNING).values_list("pk", flat=True))
     for inventory_id in running:
-        step(inventory_id)
+        advance(inventory_id)
     return len(running)
 
 
-def give_up(run: HsmInventory, problem: str) -> HsmInventory:
+def fail(run: HsmInventory, problem: str) -> HsmInventory:
     """End an inventory that cannot go on. One that has ended stays as it is."""
     return _end(run, InventoryState.FAILED, problem) if run.state == InventoryState.RUNNING else run
 
@@ -109,7 +109,7 @@ class _Budget:
         return time.monotonic() > self._until or (self._reads is not None and self._reads <= 0)
 
 
-def _taken(inventory_id: UUID) -> HsmInventory | None:
+def _with_lease(inventory_id: UUID) -> HsmInventory | None:
     """The inventory, if nobody else is at it."""
     now = timezone.now()
     free = HsmInventory.objects.filter(pk=inventory_id, state=InventoryState.RUNNING, lease_until__lte=now)
@@ -153,7 +153,7 @@ def _look_at_unnamed(run: HsmInventory, stock: HsmKeyReader, name: str) -> None:
     held = stock.look(name)
     if held is None or not held.alive or named([name]):  # ended, or a row has come to name it
         return
-    orphan = orphans.saw(run.provider, name, [version.name for version in held.alive])
+    orphan = orphans.record_orphan(run.provider, name, [version.name for version in held.alive])
     if orphan.is_undecided:
         is_off = all(version.state is HsmKeyVersionState.DISABLED for version in held.alive)
         _add(run, [InventoryFinding(Discrepancy.RETIRED if is_off else Discrepancy.ORPHAN, name)])
@@ -192,7 +192,7 @@ def _look_up(
     found, unseen = {}, {}
     for row in rows:
         try:
-            found[row.pk] = seen(stock, row)
+            found[row.pk] = read_hsm_key(stock, row)
         except (HsmForbidden, HsmMisconfigured) as error:
             unseen[row.pk] = error.public_message
             if len(unseen) == len(rows):
@@ -200,7 +200,7 @@ def _look_up(
     return found, unseen
 
 
-def seen(stock: HsmKeyReader, row: PersonalKey) -> tuple[HsmKey | None, bytes | None]:
+def read_hsm_key(stock: HsmKeyReader, row: PersonalKey) -> tuple[HsmKey | None, bytes | None]:
     """What the HSM holds of a row's key, and its public key where it can tell one. Up to two reads."""
     held = stock.look(row.kms_key_name)
     version = row.kms_key_version or row.kms_key_name
@@ -235,14 +235,14 @@ def _add(run: HsmInventory, findings: Iterable[InventoryFinding]) -> None:
             kept.append(finding.as_dict())
 
 
-def needs_a_look(run: HsmInventory) -> int:
+def attention_count(run: HsmInventory) -> int:
     """How many findings want somebody to look."""
     counts: dict[str, int] = run.report.get("counts", {})
-    return sum(count for kind, count in counts.items() if kind in WANT_A_LOOK)
+    return sum(count for kind, count in counts.items() if kind in NEED_ATTENTION)
 
 
 def _finish(run: HsmInventory) -> None:
-    orphans.settle(run.provider, run.started_at)
+    orphans.close_unseen(run.provider, run.started_at)
     run.report.pop("left", None)
     run.report.pop("is_read", None)
     run.failures = 0
@@ -253,13 +253,13 @@ def _finish(run: HsmInventory) -> None:
 
 
 def _failed(run: HsmInventory, error: KeycastError) -> None:
-    """Try again with the next step, GIVE_UP_AFTER times in a row at most."""
+    """Try again with the next step, MAX_FAILURES times in a row at most."""
     fresh = HsmInventory.objects.get(pk=run.pk)  # what the broken step had in memory does not count
     for field in ("phase", "cursor", "done", "total", "report"):
         setattr(run, field, getattr(fresh, field))
     run.failures, run.problem = fresh.failures + 1, error.public_message[:200]
     logger.warning("the inventory of an HSM waits", extra={"provider": run.provider, "code": error.code})
-    if run.failures >= GIVE_UP_AFTER:
+    if run.failures >= MAX_FAILURES:
         _end(run, InventoryState.FAILED, run.problem)
         return
     HsmInventory.objects.filter(pk=run.pk).update(failures=run.failures, problem=run.problem)

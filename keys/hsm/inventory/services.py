@@ -14,20 +14,20 @@ from django.db import transaction
 from django.utils import timezone
 
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.hsm import providers as hsm_providers
 from keys.hsm.inventory import orphans, runs
-from keys.hsm.inventory.compare import ADVICE, TITLES, WANT_A_LOOK, Discrepancy
+from keys.hsm.inventory.compare import ADVICE, NEED_ATTENTION, TITLES, Discrepancy
 from keys.lifecycle.text import clean_reason
 from keys.models import HsmInventory, HsmOrphan, InventoryState
 
 DESTROY_ORPHAN: Final = "destroy-hsm-orphan"
 """The kind of request (accounts.staff.approvals) for ``condemn``."""
-PATIENCE: Final = timedelta(days=2)
+OUTDATED_AFTER: Final = timedelta(days=2)
 """An inventory is made every day; an older result wants somebody to look why."""
 orphan_of = orphans.orphan_of
 
@@ -58,7 +58,7 @@ def providers() -> list[str]:
     return [name for name in settings.HSM_PROVIDERS if found.get(name)]
 
 
-def take(*, actor: Actor, provider: str, reason: str = "", soon: bool = True) -> HsmInventory:
+def start_inventory(*, actor: Actor, provider: str, reason: str = "", soon: bool = True) -> HsmInventory:
     """Begin an inventory, or give the one that is under way; ``soon``: have a job begin right away.
 
     Raises NotPermitted, NoSuchHsm.
@@ -75,23 +75,23 @@ def take(*, actor: Actor, provider: str, reason: str = "", soon: bool = True) ->
 
 def step(inventory_id: UUID) -> HsmInventory:
     """Bring one on for some seconds. Never raises for the HSM."""
-    return runs.step(inventory_id)
+    return runs.advance(inventory_id)
 
 
-def give_up(*, actor: Actor, inventory: HsmInventory, problem: str) -> HsmInventory:
+def fail_inventory(*, actor: Actor, inventory: HsmInventory, problem: str) -> HsmInventory:
     """End an inventory that cannot go on. Raises NotPermitted."""
     access.require_platform(actor)
-    return runs.give_up(inventory, problem)
+    return runs.fail(inventory, problem)
 
 
-def go_on() -> int:
+def advance_all() -> int:
     """A step of every inventory that is under way, and the end of orphans that two persons gave up; how many."""
-    return runs.step_all() + orphans.destroy_condemned()
+    return runs.advance_all() + orphans.destroy_condemned()
 
 
-def take_all() -> int:
+def start_all() -> int:
     """Begin an inventory of every HSM that is set up; for the schedule."""
-    return len([take(actor=Actor.system("jobs"), provider=provider) for provider in providers()])
+    return len([start_inventory(actor=Actor.system("jobs"), provider=provider) for provider in providers()])
 
 
 def latest(provider: str) -> Iterator[HsmInventory]:
@@ -101,12 +101,12 @@ def latest(provider: str) -> Iterator[HsmInventory]:
 
 def is_old(inventory: HsmInventory) -> bool:
     """Whether its result is older than it should be."""
-    return timezone.now() - inventory.started_at > PATIENCE
+    return timezone.now() - inventory.started_at > OUTDATED_AFTER
 
 
-def needs_a_look(inventory: HsmInventory) -> int:
+def attention_count(inventory: HsmInventory) -> int:
     """How many findings want somebody to look."""
-    return runs.needs_a_look(inventory)
+    return runs.attention_count(inventory)
 
 
 def groups(inventory: HsmInventory) -> list[InventoryFindingGroup]:
@@ -119,7 +119,7 @@ def groups(inventory: HsmInventory) -> list[InventoryFindingGroup]:
             TITLES[kind],
             ADVICE[kind],
             counts[kind],
-            kind in WANT_A_LOOK,
+            kind in NEED_ATTENTION,
             [finding for finding in kept if finding["kind"] == kind],
         )
         for kind in Discrepancy
@@ -143,7 +143,7 @@ def as_dict(inventory: HsmInventory) -> dict[str, Any]:
         "findings": report.get("findings", []),
         "foreign_count": report.get("foreign_count", 0),
         "foreign": report.get("foreign", []),
-        "needs_a_look": needs_a_look(inventory),
+        "needs_a_look": attention_count(inventory),
     }
 
 
@@ -168,7 +168,7 @@ def reopen(*, actor: Actor, orphan: HsmOrphan, reason: str) -> HsmOrphan:
 def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, warrant: ApprovalProof | None = None) -> HsmOrphan:
     """Have a job destroy it in the HSM. Staff need two persons (``warrant``). Raises ApprovalRequired, NotPermitted."""
     access.require_platform(actor, StaffPermission.DESTROY)
-    proof = spend(actor=actor, kind=DESTROY_ORPHAN, target_id=orphan.pk.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=DESTROY_ORPHAN, target_id=orphan.pk.hex, warrant=warrant)
     row = orphans.condemn(actor=actor, orphan=orphan, reason=reason, asked_by=proof.get("asked_by", ""))
     transaction.on_commit(_enqueue_end)
     return row

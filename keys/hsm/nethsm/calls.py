@@ -81,7 +81,7 @@ class NetHsmResponse:
 async def call(config: NetHsmConfig, breaker: Breaker, wanted: NetHsmRequest) -> NetHsmResponse:
     """The answer, from the event loop, within 5 s. Raises keys.hsm.errors."""
     tries = course(breaker, str(wanted))
-    lane = await clients.lane(config)
+    lane = await clients.loop_client(config)
     return await run(tries, lambda client, seconds: _try(client, config, wanted, seconds), lane.place)
 
 

@@ -62,7 +62,7 @@ _blocking: list[httpx.Client] = []
 _lock = threading.Lock()
 
 
-async def lane(config: NetHsmConfig) -> NetHsmLoopClient:
+async def loop_client(config: NetHsmConfig) -> NetHsmLoopClient:
     """The lane of the running event loop. Raises HsmMisconfigured when the pinned certificate cannot be read."""
     loop = asyncio.get_running_loop()
     found = _lanes.get(loop)
@@ -73,7 +73,7 @@ async def lane(config: NetHsmConfig) -> NetHsmLoopClient:
 
 
 def blocking_client(config: NetHsmConfig) -> httpx.Client:
-    """The client for jobs and threads; it is thread-safe. Raises HsmMisconfigured like ``lane``."""
+    """The client for jobs and threads; it is thread-safe. Raises HsmMisconfigured like ``loop_client``."""
     with _lock:
         if not _blocking:
             context = _context(config.ca_file)

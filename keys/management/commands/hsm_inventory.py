@@ -49,14 +49,14 @@ class Command(BaseCommand):
     def _taken(self, provider: str) -> HsmInventory:
         """From beginning to end, as fast as the HSM's quota lets it; gives up when the HSM does not answer."""
         try:
-            taken = services.take(actor=_ACTOR, provider=provider, soon=False)
+            taken = services.start_inventory(actor=_ACTOR, provider=provider, soon=False)
         except KeycastError as error:
             raise CommandError(error.public_message, returncode=UNKNOWN) from None
         while not services.is_over(taken):
             began, done = time.monotonic(), taken.done
             taken = services.step(taken.pk)
             if taken.failures:
-                return services.give_up(actor=_ACTOR, inventory=taken, problem=taken.problem)
+                return services.fail_inventory(actor=_ACTOR, inventory=taken, problem=taken.problem)
             if not services.is_over(taken):
                 self.stderr.write(f"{provider}: {taken.done} of {taken.total or '?'} keys")
                 self._pause(began, is_held=taken.done == done)
@@ -85,4 +85,4 @@ class Command(BaseCommand):
 def _code(taken: HsmInventory) -> int:
     if taken.state != InventoryState.DONE:
         return UNKNOWN
-    return DIFFERS if services.needs_a_look(taken) else AGREES
+    return DIFFERS if services.attention_count(taken) else AGREES

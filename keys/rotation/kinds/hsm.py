@@ -65,7 +65,7 @@ class HsmKeyRotation(RotationKind):
 
 
 def _keeper() -> HsmKeyManager:
-    keeper = registration.keepers().get(providers.split_provider())
+    keeper = registration.hsm_key_managers().get(providers.split_provider())
     if keeper is None:
         raise KeyModeUnavailable
     return keeper

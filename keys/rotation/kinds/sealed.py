@@ -57,7 +57,7 @@ class RewrapRotation(RotationKind):
     def items(self, job: RotationJob, after: str, limit: int) -> Sequence[RotationItem]:
         found: list[RotationItem] = []
         number, _, last = after.partition(":")
-        for index, shelf in enumerate(sealed_columns.shelves()):
+        for index, shelf in enumerate(sealed_columns.sealed_columns()):
             if index < int(number or 0):
                 continue
             rows = shelf.stale(job.scope, job.options["version"])
@@ -108,7 +108,7 @@ class KekRotation(RewrapRotation):
 
         Raises KekUnavailable, and RotationError that says what to do by hand.
         """
-        keeper = versions.keeper()
+        keeper = versions.kek_version_manager()
         if not (problem := keeper.problem()):
             return {"plan": dict(keeper.plan()), "version": ""}
         version = sealed_columns.current().kek_version
@@ -119,7 +119,7 @@ class KekRotation(RewrapRotation):
     def prepare(self, job: RotationJob) -> None:
         if job.options["version"]:
             return
-        keeper = versions.keeper()
+        keeper = versions.kek_version_manager()
         version = keeper.make(job.options["plan"])
         crash.point("switched")
         with transaction.atomic():
@@ -135,6 +135,6 @@ class KekRotation(RewrapRotation):
             return RetryLater(settles)
         older = sorted(set(sealed_columns.references()) - {job.options["version"]})
         notes = [f"{version} is still there: manage.py retire_kek {version}" for version in older]
-        unused = [version for version in versions.keeper().others() if version not in older]
+        unused = [version for version in versions.kek_version_manager().others() if version not in older]
         notes += [f"Nothing is sealed under {version} any more: manage.py retire_kek {version}" for version in unused]
         return {"version": job.options["version"], "notes": notes}

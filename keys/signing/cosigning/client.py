@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from keycast.base.service_status import pulse_of
+from keycast.base.service_status import status_of
 from keycast.crypto.secret import SecretBytes, wipe_bytes
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.signing.cosigning import address as addresses
@@ -57,7 +57,7 @@ class CosignerClient:
         self._where, self._within = where, within
         failures = ConnectionErrors(LostReply, CosignerBusy)
         self._lines: RequestConnections[AnyReply] = RequestConnections(
-            self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE, pulse_of("Co-signer")
+            self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE, status_of("Co-signer")
         )
 
     async def ping(self) -> None:

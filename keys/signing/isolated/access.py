@@ -68,14 +68,14 @@ class RemoteSigner:
 
     def forget(self, key_id: UUID) -> None:
         """Have the signer wipe what it keeps open. Best effort: its lease ends by itself."""
-        tell(self._client, key_id)
+        forget_in_signer(self._client, key_id)
 
     def forget_all(self) -> None:
         """The same of every key."""
-        tell(self._client, None)
+        forget_in_signer(self._client, None)
 
 
-def tell(way: SignerClient, key_id: UUID | None) -> None:
+def forget_in_signer(way: SignerClient, key_id: UUID | None) -> None:
     """Tell the signer to forget; from an event loop without waiting for it. Never raises."""
     try:
         asyncio.get_running_loop()

@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from django.conf import settings
 
-from keycast.base.service_status import pulse_of
+from keycast.base.service_status import status_of
 from keycast.crypto.secret import wipe_bytes
 from keys.errors import InvalidOperand
 from keys.signing.isolated import messages
@@ -70,7 +70,7 @@ class SignerClient:
     def __init__(self, path: Callable[[], str] = lambda: settings.SIGNER_SOCKET, at_once: int = MAX_AT_ONCE) -> None:
         self._path = path
         self._grace = SignerGracePeriod()
-        self.pulse = pulse_of("Signer process")
+        self.pulse = status_of("Signer process")
         failures = ConnectionErrors(_ConnectionLost, SignerBusy)
         self._lines: RequestConnections[AnyReply] = RequestConnections(
             self._connect, _encoded, messages.decode_reply, failures, at_once

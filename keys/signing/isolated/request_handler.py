@@ -82,7 +82,7 @@ class SignerRequestHandler:
 
     async def _open_transport(self, request: messages.OpenTransportKeyRequest) -> AnyReply:
         _require_sound(request.ref.public_key)
-        sealed, place = request.ref.sealed, transport.place(request.ref)
+        sealed, place = request.ref.sealed, transport.sealing_context_of(request.ref)
         provider = registry.provider(sealed.provider)
         opening = partial(opened, sealed, place, provider)
         with await asyncio.to_thread(opening) if provider.blocking else opening() as secret:

@@ -51,9 +51,9 @@ class KekVersionManager(Protocol):
         ...
 
 
-def keeper() -> KekVersionManager:
+def kek_version_manager() -> KekVersionManager:
     """The keeper of the versions that fresh secrets are sealed under. Raises ProviderNotConfigured."""
-    return keeper_of(settings.KEK_PROVIDER)
+    return kek_version_manager_of(settings.KEK_PROVIDER)
 
 
 def register(provider: str, make: Callable[[], KekVersionManager], owns: Callable[[str], bool]) -> None:
@@ -67,7 +67,7 @@ def known() -> tuple[str, ...]:
     return tuple(_keepers)
 
 
-def keeper_of(provider: str) -> KekVersionManager:
+def kek_version_manager_of(provider: str) -> KekVersionManager:
     """By the provider's name. Raises ProviderNotConfigured."""
     if provider not in _keepers:
         raise ProviderNotConfigured

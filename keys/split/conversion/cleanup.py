@@ -46,7 +46,7 @@ def clean(going: Conversion) -> bool:
 
 def keeper_of(provider: str) -> HsmKeyManager:
     """Who makes and ends HSM keys. Raises HsmMisconfigured where the provider's settings were taken away."""
-    keeper = registration.keepers().get(provider)
+    keeper = registration.hsm_key_managers().get(provider)
     if keeper is None:
         raise HsmMisconfigured
     return keeper

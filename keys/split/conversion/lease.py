@@ -18,7 +18,7 @@ LEASE: Final = timedelta(seconds=60)
 
 
 @contextmanager
-def held(key_id: UUID) -> Iterator[Conversion | None]:
+def conversion_lease(key_id: UUID) -> Iterator[Conversion | None]:
     """The conversion, ours for a while; None when there is none, or another process has it."""
     now = timezone.now()
     until = now + LEASE

@@ -19,7 +19,7 @@ from keys.models import PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf
-from keys.signing.local import place
+from keys.signing.local import sealing_context_of
 from keys.signing.protocol import SplitKey
 from keys.split.conversion import wakeup
 from keys.split.conversion.wiping import wipe
@@ -27,7 +27,7 @@ from keys.split.conversion.wiping import wipe
 _ONE_WAY = "Only an encrypted key can be turned into a split one, and never the other way."
 
 
-def begin(*, actor: Actor, key: PersonalKey) -> Conversion:
+def begin_conversion(*, actor: Actor, key: PersonalKey) -> Conversion:
     """Split an active encrypted key and have jobs do the rest; one that is under way already is returned.
 
     Raises NotPermitted, NoCapability, KeyLocked, KeyUnavailable, KeyModeNotOffered, KeyModeUnavailable, KekUnavailable,
@@ -41,7 +41,7 @@ def begin(*, actor: Actor, key: PersonalKey) -> Conversion:
     with scopes_disabled(), transaction.atomic():
         # Looked at again under the lock: splitting took its time, and somebody else may have begun or stopped the key.
         row = locked_row(key)
-        going = _going(row)
+        going = _running_conversion(row)
         if going is not None:
             return going
         _require(actor, row)
@@ -49,11 +49,11 @@ def begin(*, actor: Actor, key: PersonalKey) -> Conversion:
         Conversion.objects.filter(key=row, step=ConversionStep.FAILED).delete()
         going = _stored(actor, row, split)
         audit.write(row, AuditTag.KEY_CONVERSION_BEGUN, actor, hsm_key=going.kms_key_name)
-        wakeup.soon(row.id)
+        wakeup.enqueue_after_commit(row.id)
     return going
 
 
-def give_up(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
+def cancel_conversion(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
     """Leave the key as it is; jobs end what the HSM and the co-signer have of the new one.
 
     For a conversion that failed: put the notice away. Raises NotPermitted, NotConverting.
@@ -67,23 +67,23 @@ def give_up(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
         if going.step == ConversionStep.FAILED:
             going.delete()
         elif going.step != ConversionStep.CANCELLED:
-            end(row, going, actor, reason)
+            end_conversion(row, going, actor, reason)
 
 
-def end(
+def end_conversion(
     row: PersonalKey, going: Conversion, actor: Actor, reason: str, outcome: AuditOutcome = AuditOutcome.OK
 ) -> None:
     """Stop a conversion inside the caller's transaction, with both rows locked: its halves are wiped."""
     wipe(going, reason)
     audit.write(row, AuditTag.KEY_CONVERSION_ENDED, actor, outcome, reason=reason[:200], hsm_key=going.kms_key_name)
-    wakeup.soon(row.id)
+    wakeup.enqueue_after_commit(row.id)
 
 
 def _looked_at(actor: Actor, key: PersonalKey) -> tuple[PersonalKey, Conversion | None]:
     with scopes_disabled(), transaction.atomic():
         row = locked_row(key)
         _require(actor, row)
-        return row, _going(row)
+        return row, _running_conversion(row)
 
 
 def _require(actor: Actor, row: PersonalKey) -> None:
@@ -94,7 +94,7 @@ def _require(actor: Actor, row: PersonalKey) -> None:
     modes.choose(row.tenant, KeyMode.HSM, split_provider(), imported=True)
 
 
-def _going(row: PersonalKey) -> Conversion | None:
+def _running_conversion(row: PersonalKey) -> Conversion | None:
     found: Conversion | None = Conversion.objects.filter(key=row).exclude(step=ConversionStep.FAILED).first()
     if found is not None and found.step == ConversionStep.CANCELLED:
         raise ConversionUnderWay("An earlier attempt is still being cleaned up. Please try again in a few minutes.")
@@ -105,7 +105,7 @@ def _split(row: PersonalKey) -> SplitKey:
     ref = key_ref(row)
     if ref.sealed is None:
         raise KeyDamaged
-    return key_maker().split(ref.sealed, place(ref))
+    return key_maker().split(ref.sealed, sealing_context_of(ref))
 
 
 def _stored(actor: Actor, row: PersonalKey, split: SplitKey) -> Conversion:

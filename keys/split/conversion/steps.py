@@ -32,15 +32,15 @@ from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
 from keys.signing.runtime import signing_service
 from keys.split.conversion import cleanup, cutover, services
-from keys.split.conversion.lease import held
+from keys.split.conversion.lease import conversion_lease
 
 logger = logging.getLogger(__name__)
 
 LIMIT: Final = timedelta(hours=1)
-A_RUN: Final = 100
+MAX_PER_RUN: Final = 100
 _PAUSES: Final = (0.3, 0.7, 1.0, 2.0, 3.0, 3.0, 0.0)
 _ACTOR: Final = Actor.system("jobs")
-_WAITS: Final = "The key is not in use; the move goes on when it is again."
+_NOT_IN_USE: Final = "The key is not in use; the move goes on when it is again."
 _TIMED_OUT: Final = "It could not be finished in time."
 _ENDED: Final = "The key was given up."
 _EPHEMERAL: Final = 29_999
@@ -52,11 +52,11 @@ def advance_all() -> int:
     """Bring every conversion one step on; how many ended."""
     with scopes_disabled():
         waiting = Conversion.objects.exclude(step=ConversionStep.FAILED).values_list("key_id", flat=True)
-        key_ids = list(waiting[:A_RUN])
+        key_ids = list(waiting[:MAX_PER_RUN])
     return sum(advance(key_id) for key_id in key_ids)
 
 
-def advance_soon(key_id: UUID) -> bool:
+def advance_with_waits(key_id: UUID) -> bool:
     """Bring one on, waiting a few seconds for the HSM; whether it has ended."""
     for pause in _PAUSES:
         if advance(key_id):
@@ -68,7 +68,7 @@ def advance_soon(key_id: UUID) -> bool:
 def advance(key_id: UUID) -> bool:
     """Bring one conversion as far as it goes now; whether it has ended. Never raises for the HSM or the co-signer."""
     with scopes_disabled():
-        with held(key_id) as going:
+        with conversion_lease(key_id) as going:
             if going is not None and going.step == ConversionStep.CANCELLED:
                 cleanup.clean(going)
             elif going is not None and going.step != ConversionStep.FAILED:
@@ -81,13 +81,13 @@ def _advance(going: Conversion) -> None:
     state = key.state
     # What is on its way out is not moved any more; a locked key may come back, so it only waits.
     if state in {KeyState.DESTRUCTION_SCHEDULED, KeyState.DESTROYED}:
-        return _give_up(going, _ENDED)
-    problem = _WAITS if state != KeyState.ACTIVE or is_stopped(key) else _attempt(going)
+        return _fail(going, _ENDED)
+    problem = _NOT_IN_USE if state != KeyState.ACTIVE or is_stopped(key) else _attempt(going)
     if problem is None or going.step == ConversionStep.CANCELLED:
         return None
     # Counted while the key is stopped, too: a key that waits half converted for days would hold its halves for days.
     if timezone.now() - going.started_at > LIMIT:
-        return _give_up(going, f"{_TIMED_OUT} {problem}".strip())
+        return _fail(going, f"{_TIMED_OUT} {problem}".strip())
     Conversion.objects.filter(pk=going.pk, step=going.step).update(problem=problem[:200])
     return None
 
@@ -126,11 +126,11 @@ def _make(going: Conversion) -> None:
         crash.point("c-created")
         status = keeper.check(going.kms_key_name)
     if status.phase is HsmKeyPhase.FAILED:
-        _give_up(going, status.reason)
+        _fail(going, status.reason)
         going.step = ConversionStep.CANCELLED
     elif status.phase is HsmKeyPhase.READY:
         made = {"kms_key_version": status.version, "kms_public_key": status.public_key.hex()}
-        _reach(going, ConversionStep.MADE, **made)
+        _store_step(going, ConversionStep.MADE, **made)
         crash.point("c-made")
 
 
@@ -160,7 +160,7 @@ def _prove(going: Conversion) -> None:
     crash.point("c-proven")
 
 
-def _reach(going: Conversion, step: ConversionStep, **fields: str) -> None:
+def _store_step(going: Conversion, step: ConversionStep, **fields: str) -> None:
     """Store a step; one that was cancelled meanwhile stays so."""
     if not Conversion.objects.filter(pk=going.pk, step=going.step).update(step=step, problem="", **fields):
         going.step = ConversionStep.CANCELLED
@@ -170,12 +170,12 @@ def _reach(going: Conversion, step: ConversionStep, **fields: str) -> None:
         setattr(going, name, value)
 
 
-def _give_up(going: Conversion, reason: str) -> None:
+def _fail(going: Conversion, reason: str) -> None:
     with transaction.atomic():
         row = locked_row(going.key)
         now = Conversion.objects.select_for_update().filter(pk=going.pk).first()
         if now is not None and now.step not in {ConversionStep.CANCELLED, ConversionStep.FAILED}:
-            services.end(row, now, _ACTOR, reason, AuditOutcome.FAILED)
+            services.end_conversion(row, now, _ACTOR, reason, AuditOutcome.FAILED)
 
 
 def _split_of(going: Conversion) -> SplitKey:

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import transaction
 
 
-def soon(key_id: UUID) -> None:
+def enqueue_after_commit(key_id: UUID) -> None:
     """After the present transaction."""
     transaction.on_commit(partial(_enqueue, key_id))
 

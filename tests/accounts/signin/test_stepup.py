@@ -83,12 +83,12 @@ def test_the_way_to_prove_it_is_the_strongest_they_have(kind: Any, address: str,
 def test_what_was_typed_is_kept_for_its_own_place_once_and_not_for_long(alice: User) -> None:
     request = request_of(alice)
     stepup.keep(request, "/here/", {"reason": "lost"})
-    assert stepup.take(request, "/there/") is None
-    assert stepup.take(request, "/here/") == {"reason": "lost"}
-    assert stepup.take(request, "/here/") is None
+    assert stepup.take_form_data(request, "/there/") is None
+    assert stepup.take_form_data(request, "/here/") == {"reason": "lost"}
+    assert stepup.take_form_data(request, "/here/") is None
     stepup.keep(request, "/here/", {"reason": "lost"})
     request.session["kept-input"]["at"] -= 3600
-    assert stepup.take(request, "/here/") is None
+    assert stepup.take_form_data(request, "/here/") is None
 
 
 # --- allauth's own pages ---

@@ -36,7 +36,7 @@ def rotate(house: House, grace_days: int | None = None) -> None:
     started = services.start(
         actor=COMMAND, kind="transport", scope=RotationScope.of_key(house.key), grace_days=grace_days
     )
-    assert runner.step(started.id).state == RotationState.DONE
+    assert runner.run_for(started.id).state == RotationState.DONE
 
 
 def served(connection: Connection) -> bool:
@@ -136,7 +136,7 @@ def test_a_grace_period_holds_for_those_replaced_before_too(house: House) -> Non
 def test_every_key_of_a_tenant_gets_one(house: House) -> None:
     create_key(actor=COMMAND, tenant=house.tenant, user=house.other, name="Bob")
     started = services.start(actor=COMMAND, kind="transport", scope=RotationScope.of_tenant(house.tenant))
-    row = runner.step(started.id)
+    row = runner.run_for(started.id)
     assert (row.state, row.done, row.total) == (RotationState.DONE, 2, 2)
     assert TransportKey.objects.filter(is_current=True).count() == 2
     assert TransportKey.objects.count() == 4
@@ -154,6 +154,6 @@ def test_the_workers_let_the_apps_of_a_replaced_key_read_alone(house: House) -> 
     assert isinstance(decision(), Allow)
     changes = Change.objects.count()
     started = services.start(actor=house.actor, kind="identity", scope=RotationScope.of_key(house.key))
-    assert runner.step(started.id).state == RotationState.DONE
+    assert runner.run_for(started.id).state == RotationState.DONE
     assert isinstance(decision(), Deny)
     assert Change.objects.count() > changes, "running workers hear of it"

@@ -17,7 +17,7 @@ from bunker.models import Request, ShardLease
 from bunker.worker import group_commit as batch_module
 from bunker.worker.commit_jobs import FENCED, STORED, AlreadyClaimed, AuditWrite, ClaimWrite, ReplyWrite
 from bunker.worker.group_commit import BatchWriter
-from bunker.worker.leases import beat, take_seat
+from bunker.worker.leases import beat, register_worker
 from bunker.worker.sql import FinishRow, RequestRow
 from bunker.worker.stats import WorkerStats
 from keycast.audit.entries import Actor, AuditEntry
@@ -57,7 +57,7 @@ def claim(fence: int, event_id: str = "", request_id: str = "", **changes: Any) 
 
 @pytest.fixture
 async def fence(transactional_db: None) -> int:
-    await sync_to_async(take_seat)(ME, exclusive=False)
+    await sync_to_async(register_worker)(ME, exclusive=False)
     return int((await sync_to_async(beat)(ME, {})).fences[0])
 
 

@@ -8,7 +8,15 @@ import pytest
 
 from bunker.models import ShardLease, WorkerSeat
 from bunker.worker import leases
-from bunker.worker.leases import AnotherWorkerRunning, HeldLeases, beat, give_back, leave, now_ms, take_seat
+from bunker.worker.leases import (
+    AnotherWorkerRunning,
+    HeldLeases,
+    beat,
+    give_back,
+    now_ms,
+    register_worker,
+    release_leases,
+)
 from keys import SHARDS
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -20,7 +28,7 @@ def alive_elsewhere(worker_id: str) -> None:
 
 
 def test_a_second_worker_is_refused_while_the_first_one_lives(monkeypatch: pytest.MonkeyPatch) -> None:
-    take_seat(A, exclusive=True)
+    register_worker(A, exclusive=True)
     beat(A, {})
     alive_elsewhere(A)
 
@@ -30,15 +38,15 @@ def test_a_second_worker_is_refused_while_the_first_one_lives(monkeypatch: pytes
 
     monkeypatch.setattr(leases.time, "sleep", beats_on)
     with pytest.raises(AnotherWorkerRunning, match="process 1 on elsewhere"):
-        take_seat(B, exclusive=True)
+        register_worker(B, exclusive=True)
     assert not WorkerSeat.objects.filter(id=B).exists()
 
 
 def test_a_dead_predecessor_on_this_host_is_replaced_at_once() -> None:
-    take_seat(A, exclusive=True)
+    register_worker(A, exclusive=True)
     before = beat(A, {}).fences
     WorkerSeat.objects.filter(id=A).update(host=socket.gethostname(), pid=2**22 - 3)
-    take_seat(B, exclusive=True, wait=0.1)
+    register_worker(B, exclusive=True, wait=0.1)
     turn = beat(B, {})
     assert turn.gained == set(range(SHARDS))
     assert set(turn.orphaned) == set(range(SHARDS))
@@ -46,19 +54,19 @@ def test_a_dead_predecessor_on_this_host_is_replaced_at_once() -> None:
 
 
 def test_a_lease_that_was_given_back_leaves_nothing_to_repeat() -> None:
-    take_seat(A, exclusive=True)
+    register_worker(A, exclusive=True)
     beat(A, {})
-    leave(A)
-    take_seat(B, exclusive=True)
+    release_leases(A)
+    register_worker(B, exclusive=True)
     turn = beat(B, {})
     assert len(turn.gained) == SHARDS
     assert not turn.orphaned
 
 
 def test_two_workers_come_to_a_fair_share() -> None:
-    take_seat(A, exclusive=False)
+    register_worker(A, exclusive=False)
     assert len(beat(A, {}).fences) == SHARDS
-    take_seat(B, exclusive=False)
+    register_worker(B, exclusive=False)
     assert not beat(B, {}).fences
     turn = beat(A, {})
     assert len(turn.excess) == SHARDS // 2
@@ -68,9 +76,9 @@ def test_two_workers_come_to_a_fair_share() -> None:
 
 
 def test_a_lease_that_ran_out_goes_to_whoever_lives() -> None:
-    take_seat(A, exclusive=False)
+    register_worker(A, exclusive=False)
     beat(A, {})
-    take_seat(B, exclusive=False)
+    register_worker(B, exclusive=False)
     WorkerSeat.objects.filter(id=A).update(seen_at=now_ms() - 10_000)
     ShardLease.objects.update(expires_at=now_ms() - 1)
     assert len(beat(B, {}).gained) == SHARDS

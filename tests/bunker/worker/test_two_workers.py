@@ -23,8 +23,8 @@ TEMPLATE = json.dumps({"kind": 1, "content": "once", "tags": [], "created_at": 1
 @pytest.fixture
 def several(monkeypatch: pytest.MonkeyPatch, start_worker: Callable[..., Any]) -> Callable[..., Any]:
     """Start workers side by side, on SQLite too."""
-    genuine = leases.take_seat
-    monkeypatch.setattr(leases, "take_seat", lambda worker_id, *, exclusive: genuine(worker_id, exclusive=False))
+    genuine = leases.register_worker
+    monkeypatch.setattr(leases, "register_worker", lambda worker_id, *, exclusive: genuine(worker_id, exclusive=False))
     return start_worker
 
 

@@ -206,11 +206,11 @@ def test_a_file_that_takes_nothing_loses_nothing(
     write(12)
     settings.AUDIT_CHECKPOINT_FILE = "/dev/full"
     jobs.sign_checkpoints()
-    assert publishing.waiting_since() is not None
+    assert publishing.unpublished_since() is not None
     assert AuditCheckpoint.objects.filter(is_published=False).count() == 3
     settings.AUDIT_CHECKPOINT_FILE = str(outside)
     jobs.sign_checkpoints()
-    assert publishing.waiting_since() is None
+    assert publishing.unpublished_since() is None
     assert len(list(publishing.read_lines(outside))) == 3
 
 

@@ -183,11 +183,11 @@ def test_a_tenant_may_keep_rows_longer_never_shorter(settings: Settings) -> None
     settings.AUDIT_RETENTION_DAYS = 0
     for days in (1, 1000):
         with pytest.raises(RetentionTooShort):
-            cutting.set_days(actor=ACTOR, chain="a" * 32, days=days)
+            cutting.set_retention_days(actor=ACTOR, chain="a" * 32, days=days)
     settings.AUDIT_RETENTION_DAYS = 30
     with pytest.raises(CommandError):
         call_command("cut_audit", "--chain", "a" * 32, "--set-days", "29")
     call_command("cut_audit", "--chain", "a" * 32, "--set-days", "90", stdout=io.StringIO())
-    assert cutting.days_of("a" * 32) == 90
-    assert cutting.days_of("platform") == 30
+    assert cutting.retention_days("a" * 32) == 90
+    assert cutting.retention_days("platform") == 30
     assert AuditRow.objects.get().tag == AuditTag.AUDIT_RETENTION_CHANGED

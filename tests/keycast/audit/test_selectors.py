@@ -19,7 +19,7 @@ from keycast.audit.selectors import (
     AuditFilters,
     AuditPage,
     BadCursor,
-    life_of_key,
+    history_of_key,
     page,
     page_of_all_chains,
     page_of_key,
@@ -164,7 +164,7 @@ def test_the_life_of_a_key_leaves_its_use_out_and_has_an_index() -> None:
         entry(tag=AuditTag.KEY_CREATED, key_id=KEY), entry(key_id=KEY, request_id="e" * 64), entry(THEIRS, key_id=KEY)
     )
     with CaptureQueriesContext(connection) as captured:
-        assert [line.tag for line in life_of_key(chain=MINE, key_id=KEY).lines] == [AuditTag.KEY_CREATED]
+        assert [line.tag for line in history_of_key(chain=MINE, key_id=KEY).lines] == [AuditTag.KEY_CREATED]
     if connection.vendor == "sqlite":
         with connection.cursor() as cursor:
             cursor.execute(f"EXPLAIN QUERY PLAN {captured[0]['sql']}")

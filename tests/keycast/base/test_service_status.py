@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from keycast.base import service_status
-from keycast.base.service_status import pulse_of
+from keycast.base.service_status import status_of
 from keys.hsm.circuit_breaker import FAILURES, Breaker
 from keys.signing.cosigning.errors import CosignerUnavailable
 from keys.signing.wire.lines import ConnectionErrors, RequestConnections
@@ -17,7 +17,7 @@ from keys.signing.wire.lines import ConnectionErrors, RequestConnections
 
 @pytest.fixture(autouse=True)
 def nobody_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service_status, "_pulses", {})
+    monkeypatch.setattr(service_status, "_statuses", {})
 
 
 def told(name: str) -> dict[str, Any]:
@@ -41,8 +41,8 @@ def test_a_breaker_tells_of_answers_failures_and_that_it_is_open() -> None:
 
 
 def test_short_lived_callers_share_one_pulse() -> None:
-    pulse_of("HSM").good()
-    pulse_of("HSM")
+    status_of("HSM").good()
+    status_of("HSM")
     assert told("HSM")["good_at"] > 0
     assert len(service_status.report()) == 1
 
@@ -53,7 +53,7 @@ async def test_a_line_that_cannot_be_opened_is_a_failure_by_its_class_alone() ->
 
     failures = ConnectionErrors(CosignerUnavailable, CosignerUnavailable)
     lines: RequestConnections[Any] = RequestConnections(
-        refuse, lambda message: b"", lambda frame: None, failures, 1, pulse_of("Co-signer")
+        refuse, lambda message: b"", lambda frame: None, failures, 1, status_of("Co-signer")
     )
     with pytest.raises(CosignerUnavailable):
         await lines.ask(lambda number: None, 1.0)

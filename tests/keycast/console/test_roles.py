@@ -11,7 +11,7 @@ from django.core import serializers
 from django.test import Client
 
 from accounts.models import Approval, StaffRole, User
-from accounts.staff.roles import MATRIX, TITLES, StaffPermission, may
+from accounts.staff.roles import PERMISSIONS, TITLES, StaffPermission, may
 from keycast.audit.models import AuditRow
 from tests.keycast.console.conftest import PLATFORM, World, signed_in, staff
 from tests.keycast.console.pages import AdminPage, pages
@@ -23,7 +23,7 @@ NOT_WALKED = {"login", "logout", "jsi18n", "password_change", "password_change_d
 
 
 def is_allowed(role: StaffRole, page: AdminPage) -> bool:
-    return not page.is_form and all(role in MATRIX[duty] for duty in page.duties)
+    return not page.is_form and all(role in PERMISSIONS[duty] for duty in page.duties)
 
 
 def walked(world: World, walker: User) -> list[AdminPage]:
@@ -85,7 +85,7 @@ def test_the_superuser_flag_counts_for_nothing(world: World) -> None:
     walker = staff("root@platform.test", role=StaffRole.SUPPORT)
     walker.is_superuser = True
     walker.save()
-    assert not any(may(walker, duty) for duty in StaffPermission if StaffRole.SUPPORT not in MATRIX[duty])
+    assert not any(may(walker, duty) for duty in StaffPermission if StaffRole.SUPPORT not in PERMISSIONS[duty])
     assert signed_in(walker).get(f"/admin/keys/personalkey/{world.key.pk}/change/").status_code == 403
 
 
@@ -110,8 +110,8 @@ def test_support_start_where_they_say_why(world: World) -> None:
 
 
 def test_every_duty_is_somebodys_and_has_a_title() -> None:
-    assert set(MATRIX) == set(TITLES) == set(StaffPermission)
-    assert all(MATRIX.values())
+    assert set(PERMISSIONS) == set(TITLES) == set(StaffPermission)
+    assert all(PERMISSIONS.values())
 
 
 def test_the_documented_matrix_is_the_one_in_force() -> None:
@@ -120,7 +120,7 @@ def test_the_documented_matrix_is_the_one_in_force() -> None:
     roles = [cell.strip() for cell in table[0].strip("|").split("|")][1:]
     assert roles == [role.label.lower() for role in StaffRole]
     documented = {cells[0]: [cell == "yes" for cell in cells[1:]] for cells in map(_cells, table[2:])}
-    assert documented == {TITLES[duty]: [role in MATRIX[duty] for role in StaffRole] for duty in StaffPermission}
+    assert documented == {TITLES[duty]: [role in PERMISSIONS[duty] for role in StaffRole] for duty in StaffPermission}
 
 
 def _cells(line: str) -> list[str]:

@@ -173,7 +173,7 @@ def test_parts_that_never_spoke_are_not_said_to_be_well(db: None) -> None:
 
 def test_parts_that_are_well_say_so(world: World) -> None:
     jobs.heartbeat()
-    heartbeats.leave("web:box:1", {"relay_clients": 12})
+    heartbeats.record_heartbeat("web:box:1", {"relay_clients": 12})
     assert part("Built-in relay").detail.startswith("12 clients")
     assert [part(name).state for name in ("Built-in relay", "Outbound relays", "Bunker workers", "Jobs")] == [
         "good"
@@ -188,7 +188,7 @@ def test_the_audit_log_says_how_long_it_is_and_when_it_was_looked_at(world: Worl
 
 
 def test_a_web_process_that_is_gone_does_not_count(db: None) -> None:
-    heartbeats.leave("web:box:1", {"relay_clients": 12})
+    heartbeats.record_heartbeat("web:box:1", {"relay_clients": 12})
     Sign.objects.update(at=int((time.time() - 120) * 1000))
     assert part("Built-in relay").state == components.QUIET
 

@@ -130,7 +130,7 @@ def test_a_look_that_the_database_stops_is_a_finding() -> None:
     def look() -> HealthFinding:
         raise DatabaseError("secret details")
 
-    finding = health.safely(look)
+    finding = health.run_safely(look)
     assert finding is not None
     assert not finding.is_ok
     assert "secret" not in finding.detail

@@ -147,7 +147,7 @@ def test_what_the_cluster_pickled_is_never_read(operator_client: Client, monkeyp
 
 
 def test_the_queue_says_how_long_the_first_waits(operator_client: Client) -> None:
-    heartbeats.leave(heartbeats.JOBS)
+    heartbeats.record_heartbeat(heartbeats.JOBS)
     Sign.objects.update(at=0)
     OrmQ.objects.create(key="keycast", payload="x", lock=timezone.now() - timedelta(minutes=30))
     OrmQ.objects.create(key="keycast", payload="x", lock=timezone.now() + timedelta(minutes=5))

@@ -67,7 +67,7 @@ def test_a_run_is_seen_from_its_beginning_to_its_end() -> None:
     run = JobRun.objects.get()
     assert (run.outcome, run.error, run.path) == ("ok", "", "keycast.operations.jobs.heartbeat")
     assert run.ended_at is not None
-    assert (heartbeats.seconds_since(heartbeats.JOBS) or 0) < 5
+    assert (heartbeats.seconds_since_heartbeat(heartbeats.JOBS) or 0) < 5
 
 
 def test_a_failure_is_kept_without_its_text() -> None:
@@ -90,7 +90,7 @@ def test_a_database_that_is_away_stops_no_job(monkeypatch: pytest.MonkeyPatch) -
     def away(*args: Any, **options: Any) -> None:
         raise OperationalError("gone")
 
-    monkeypatch.setattr(heartbeats, "leave", away)
+    monkeypatch.setattr(heartbeats, "record_heartbeat", away)
     pre_execute.send(sender="django_q", func=None, task=job())
     post_execute_in_worker.send(sender="django_q", func=None, task=job(success=True, result=3))
 

@@ -68,7 +68,7 @@ def test_it_is_not_ready_without_a_worker(client: Client) -> None:
 
 @pytest.mark.django_db
 def test_a_worker_long_silent_does_not_count(client: Client, now_ms: int) -> None:
-    WorkerSeat.objects.create(id="a", host="h", pid=1, seen_at=now_ms - health.SEAT_FRESH_MS - 1000)
+    WorkerSeat.objects.create(id="a", host="h", pid=1, seen_at=now_ms - health.WORKER_ALIVE_MS - 1000)
     assert client.get("/readyz").status_code == 503
 
 

@@ -22,7 +22,7 @@ from keycast.lifespan import run_jobs
 from keycast.operations import heartbeats
 from keycast.operations.health import processes
 from keycast.operations.models import Incident, JobRun, Sign
-from keycast.operations.watchdog import look_around
+from keycast.operations.watchdog import check_once
 from tests.keys.rotation.forking import database_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.django_db(transaction=True)]
@@ -89,7 +89,7 @@ async def feed() -> None:
 
 def has_looked() -> bool:
     try:
-        look_around()
+        check_once()
     except OperationalError:
         return False
     return True

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incidents, "PATIENCE", timedelta(0))
+    monkeypatch.setattr(incidents, "BEFORE_NOTIFYING", timedelta(0))
     monkeypatch.setattr(incidents, "PAUSE", timedelta(0))
 
 
@@ -45,7 +45,7 @@ def people() -> list[User]:
 
 
 def silent_for(seconds: float) -> None:
-    heartbeats.leave(heartbeats.JOBS)
+    heartbeats.record_heartbeat(heartbeats.JOBS)
     Sign.objects.filter(name=heartbeats.JOBS).update(at=int((time.time() - seconds) * 1000))
 
 
@@ -55,7 +55,7 @@ def finding(name: str = "jobs", *, is_ok: bool = False, tells: bool = True) -> H
 
 def follow(findings: list[HealthFinding]) -> None:
     """What comes of one look."""
-    incidents.follow(findings)
+    incidents.update_incidents(findings)
     incidents.tell(findings)
 
 
@@ -102,7 +102,7 @@ def test_what_is_not_to_be_told_is_not(people: list[User]) -> None:
 
 
 def test_a_short_trouble_is_written_down_and_told_nobody(people: list[User], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(incidents, "PATIENCE", timedelta(minutes=2))
+    monkeypatch.setattr(incidents, "BEFORE_NOTIFYING", timedelta(minutes=2))
     follow([finding()])
     follow([finding()])
     follow([finding(is_ok=True)])
@@ -181,7 +181,7 @@ def test_whom_the_server_refuses_is_left_to_the_outbox_and_nobody_is_told_twice(
 
 
 def test_what_a_process_that_ended_was_about_to_tell_is_told_by_another(people: list[User]) -> None:
-    incidents.follow([finding()])
+    incidents.update_incidents([finding()])
     incident = Incident.objects.get()
     assert incidents._claim(incident, "told_at")
     follow([finding()])
@@ -192,7 +192,7 @@ def test_what_a_process_that_ended_was_about_to_tell_is_told_by_another(people: 
 
 
 def test_another_process_that_told_already_is_enough(people: list[User]) -> None:
-    incidents.follow([finding()])
+    incidents.update_incidents([finding()])
     stale = Incident.objects.get()
     Incident.objects.update(told_at=timezone.now())
     incidents._tell_beginning(stale, finding())
@@ -208,26 +208,26 @@ def sample(name: str, **labels: str) -> float | None:
 
 def test_one_look_counts_opens_incidents_and_leaves_a_sign(settings: Settings) -> None:
     silent_for(settings.JOBS_SILENT_SECONDS + 60)
-    watchdog.look_around()
+    watchdog.check_once()
     assert sample("keycast_finding_ok", finding="jobs") == 0
     assert sample("keycast_finding_ok", finding="database") == 1
     assert (sample("keycast_jobs_silent_seconds") or 0) > settings.JOBS_SILENT_SECONDS
     assert Incident.objects.filter(name="jobs", ended_at=None).exists()
     assert Sign.objects.get(name__startswith="web:").status["relay_clients"] == 0
     jobs.heartbeat()
-    watchdog.look_around()
+    watchdog.check_once()
     assert sample("keycast_finding_ok", finding="jobs") == 1
     assert not Incident.objects.filter(name="jobs", ended_at=None).exists()
 
 
 def test_beside_a_worker_it_says_nothing_of_a_web(db: None) -> None:
-    watchdog.look_around(is_web=False)
+    watchdog.check_once(is_web=False)
     assert not Sign.objects.filter(name__startswith="web:").exists()
 
 
 @pytest.mark.django_db(transaction=True)
 async def test_a_blind_watchdog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.01)
     stop, seen = asyncio.Event(), []
 
     def look(**options: Any) -> None:
@@ -236,7 +236,7 @@ async def test_a_blind_watchdog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None
             stop.set()
         raise OperationalError("gone")
 
-    monkeypatch.setattr(watchdog, "look_around", look)
+    monkeypatch.setattr(watchdog, "check_once", look)
     await asyncio.wait_for(watchdog.watch(stop), 20)
     assert len(seen) == 3
 
@@ -245,10 +245,10 @@ async def test_a_blind_watchdog_goes_on(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_a_mail_server_that_says_nothing_stops_no_look(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watchdog, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "CHECK_SECONDS", 0.01)
     await sync_to_async(staff)("operator@platform.test", role=StaffRole.OPERATOR)
     await sync_to_async(silent_for)(settings.JOBS_SILENT_SECONDS + 60)
-    stop, looks, look_around = asyncio.Event(), [], watchdog.look_around
+    stop, looks, look_around = asyncio.Event(), [], watchdog.check_once
 
     def look(**options: Any) -> health.HealthReport:
         looks.append(1)
@@ -256,7 +256,7 @@ async def test_a_mail_server_that_says_nothing_stops_no_look(
             stop.set()
         return look_around(**options)
 
-    monkeypatch.setattr(watchdog, "look_around", look)
+    monkeypatch.setattr(watchdog, "check_once", look)
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()

@@ -43,7 +43,7 @@ def halves_of(process, described):
         "SELECT kek_version, sealed, tweak FROM cosigner_half WHERE half_b = ?", (bytes.fromhex(half_b),)
     ).fetchone()
     connection.close()
-    place = records.place_of(*ids, bytes.fromhex(half_b))
+    place = records.sealing_context_of(*ids, bytes.fromhex(half_b))
     b = envelope.unseal(SealedSecret("cosigner", version, sealed), place, CosignerKek(lambda: KEK_B))
     aggregate = KeyAggregate(b"\x02" + half_a.public, b"\x02" + bytes.fromhex(half_b), tweak)
     return value_of(a), value_of(b), aggregate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.models import HalfRefresh, Rotation, RotationState
 from keys.rotation import runner, services
 from keys.rotation.errors import NothingToRotate
@@ -18,7 +18,7 @@ from tests.keys.cosigner.test_with_google import running_emulator as running_emu
 
 
 def rotate(scope="all"):
-    return runner.step(services.start(actor=SYSTEM, kind="halves", scope=scope).id)
+    return runner.run_for(services.start(actor=SYSTEM, kind="halves", scope=scope).id)
 
 
 def test_where_no_key_is_split_there_is_nothing_to_refresh(deployment):
@@ -51,7 +51,7 @@ def test_one_whose_old_halves_are_still_there_is_waited_for(deployment, monkeypa
     monkeypatch.setattr(refresh, "GRACE", refresh.GRACE * 0)
     for _ in range(4):
         Rotation.objects.update(not_before=None)
-        waiting = runner.step(waiting.id)
+        waiting = runner.run_for(waiting.id)
     assert waiting.state == RotationState.DONE
     assert again(row).cosigner != first
     assert signed(row)
@@ -59,14 +59,14 @@ def test_one_whose_old_halves_are_still_there_is_waited_for(deployment, monkeypa
 
 def test_a_key_whose_hsm_refuses_is_named_and_one_that_was_broken_off_goes_on(deployment):
     row = made(deployment)
-    keepers()["google"].disable(row.kms_key_version)
+    hsm_key_managers()["google"].disable(row.kms_key_version)
     rotation = rotate()
     for _ in range(runner.MAX_WAITS + 1):
         Rotation.objects.update(not_before=None)
-        rotation = runner.step(rotation.id)
+        rotation = runner.run_for(rotation.id)
     assert (rotation.state, rotation.failed) == (RotationState.FAILED, 1)
     assert HalfRefresh.objects.get().step == "drawn"
-    keepers()["google"].enable(row.kms_key_version)
-    rotation = runner.step(services.resume(actor=SYSTEM, rotation=rotation).id)
+    hsm_key_managers()["google"].enable(row.kms_key_version)
+    rotation = runner.run_for(services.resume(actor=SYSTEM, rotation=rotation).id)
     assert rotation.state == RotationState.DONE
     assert signed(row)

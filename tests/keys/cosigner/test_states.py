@@ -51,7 +51,7 @@ class Keeper:
 @pytest.fixture
 def keeper(monkeypatch):
     keeper = Keeper()
-    monkeypatch.setattr(registration, "keepers", lambda: {"google": keeper})
+    monkeypatch.setattr(registration, "hsm_key_managers", lambda: {"google": keeper})
     return keeper
 
 
@@ -69,8 +69,8 @@ def state_at_b(row, process):
 
 def test_a_locked_key_is_locked_on_both_sides(row, process, hsm):
     services.lock_key(actor=SYSTEM, key=row)
-    assert maintenance.follow(row.id)
-    assert not maintenance.follow(row.id), "telling it again changes nothing"
+    assert maintenance.sync_state(row.id)
+    assert not maintenance.sync_state(row.id), "telling it again changes nothing"
     assert state_at_b(row, process) == "locked"
     with pytest.raises(KeyLocked):  # also for whoever goes around signer A's own checks
         signs(row, hsm, process.client())
@@ -78,15 +78,15 @@ def test_a_locked_key_is_locked_on_both_sides(row, process, hsm):
 
 def test_only_the_hsm_brings_a_key_back(row, process, hsm, monkeypatch):
     services.lock_key(actor=SYSTEM, key=row)
-    maintenance.follow(row.id)
+    maintenance.sync_state(row.id)
     services.unlock_key(actor=SYSTEM, key=row)
     good, before = hsm.sign, hsm.count
     monkeypatch.setattr(hsm, "sign", lambda *_: bytes(64))
     with pytest.raises(CosignerRefused):
-        maintenance.follow(row.id)
+        maintenance.sync_state(row.id)
     assert state_at_b(row, process) == "locked"
     monkeypatch.setattr(hsm, "sign", good)
-    assert maintenance.follow(row.id)
+    assert maintenance.sync_state(row.id)
     assert state_at_b(row, process) == "active"
     assert hsm.count == before + 1
     assert signs(row, hsm, process.client())
@@ -95,16 +95,16 @@ def test_only_the_hsm_brings_a_key_back(row, process, hsm, monkeypatch):
 @pytest.mark.parametrize("stop", [services.disable_key, services.schedule_destruction])
 def test_a_key_out_of_use_is_disabled_on_both_sides_and_in_the_hsm(row, process, hsm, keeper, stop):
     stop(actor=SYSTEM, key=row)
-    assert maintenance.keep_up() == 1
+    assert maintenance.resume_all() == 1
     assert state_at_b(row, process) == "disabled"
     assert keeper.disabled == {row.kms_key_version}
 
 
 def test_without_a_key_ring_the_co_signer_hears_of_it_all_the_same(row, process, monkeypatch):
-    monkeypatch.setattr(registration, "keepers", dict)
+    monkeypatch.setattr(registration, "hsm_key_managers", dict)
     services.disable_key(actor=SYSTEM, key=row)
     with pytest.raises(HsmMisconfigured):
-        maintenance.follow(row.id)
+        maintenance.sync_state(row.id)
     assert state_at_b(row, process) == "disabled"
 
 
@@ -112,10 +112,10 @@ def test_what_the_co_signer_did_not_hear_is_repeated(row, process):
     services.lock_key(actor=SYSTEM, key=row)
     process.stop()
     with pytest.raises(CosignerUnavailable):
-        maintenance.follow(row.id)
-    assert maintenance.keep_up() == 0
+        maintenance.sync_state(row.id)
+    assert maintenance.resume_all() == 0
     process.start()
-    assert maintenance.keep_up() == 1
+    assert maintenance.resume_all() == 1
     assert state_at_b(row, process) == "locked"
 
 

@@ -15,7 +15,7 @@ from keys import selectors, services
 from keys.errors import KeyUnavailable
 from keys.hsm.google import provider
 from keys.hsm.google.backend import GoogleBackend
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.lifecycle import modes
 from keys.models import KeyState
 from keys.signing import factory, runtime
@@ -35,7 +35,7 @@ def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
     process = Process(tmp_path)
     settings.COSIGNER_SOCKET, settings.COSIGNER_ADDRESS = str(process.socket), ""
     settings.HSM_PROVIDERS = ["google"]
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
     monkeypatch.setattr(modes, "_backends", [GoogleBackend()])
     monkeypatch.setattr("keys.hsm.provisioning.enqueue", lambda key_id: None)
     monkeypatch.setattr(factory, "_signers", {("hsm", "google"): provider.signer})
@@ -45,7 +45,7 @@ def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
     yield tenant, make_user(tenant), process
     runtime.signing_service().forget_all()
     runtime.signing_service.cache_clear()
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
     process.stop()
 
 
@@ -79,10 +79,10 @@ def test_a_key_authorised_by_cloud_kms_signs_and_converses(deployment, imported)
 
 def test_a_disabled_version_in_cloud_kms_ends_all_signing(deployment):
     row = made(deployment)
-    keepers()["google"].disable(row.kms_key_version)
+    hsm_key_managers()["google"].disable(row.kms_key_version)
     with pytest.raises(KeyUnavailable):
         signed(row)
-    keepers()["google"].enable(row.kms_key_version)
+    hsm_key_managers()["google"].enable(row.kms_key_version)
     assert signed(row)
 
 
@@ -92,9 +92,9 @@ def test_its_halves_are_refreshed_and_its_stops_are_heard(deployment):
     assert again(row).cosigner != row.cosigner
     assert signed(row)
     services.lock_key(actor=SYSTEM, key=row)
-    assert maintenance.follow(row.id)
+    assert maintenance.sync_state(row.id)
     services.unlock_key(actor=SYSTEM, key=again(row))
-    assert maintenance.follow(row.id)
+    assert maintenance.sync_state(row.id)
     assert signed(row)
 
 
@@ -102,7 +102,7 @@ def test_the_command_refreshes_every_key_it_can_and_names_the_others(deployment,
     with pytest.raises(CommandError):
         call_command("refresh_halves", "--all")
     row, other = made(deployment), made(deployment)
-    keepers()["google"].disable(other.kms_key_version)
+    hsm_key_managers()["google"].disable(other.kms_key_version)
     with pytest.raises(SystemExit) as ended:
         call_command("refresh_halves", "--tenant", deployment[0].slug)
     told = capsys.readouterr()
@@ -111,7 +111,7 @@ def test_the_command_refreshes_every_key_it_can_and_names_the_others(deployment,
     assert "1 changed, 1 failed" in told.out
     assert again(row).cosigner != row.cosigner
     assert again(other).cosigner == other.cosigner
-    keepers()["google"].enable(other.kms_key_version)
+    hsm_key_managers()["google"].enable(other.kms_key_version)
     call_command("refresh_halves", "--key", str(other.id))
     assert signed(row)
     assert signed(other)

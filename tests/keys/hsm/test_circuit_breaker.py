@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keys.hsm.circuit_breaker import FAILURES, FIRST_REST, LONGEST_REST, PROBE_PATIENCE, Breaker
+from keys.hsm.circuit_breaker import FAILURES, FIRST_REST, LONGEST_REST, PROBE_TIMEOUT, Breaker
 
 
 class Clock:
@@ -77,7 +77,7 @@ def test_a_probe_that_never_reports_blocks_the_next_one_for_a_while_only(breaker
     fail(breaker)
     clock.now = FIRST_REST * 1.3
     assert breaker.admits()
-    clock.now += PROBE_PATIENCE - 0.1
+    clock.now += PROBE_TIMEOUT - 0.1
     assert not breaker.admits()
     clock.now += 0.2
     assert breaker.admits()

@@ -110,7 +110,7 @@ def test_an_ncryptsec_without_its_password_is_refused(password):
 
 
 def test_only_one_costly_key_is_opened_at_a_time(monkeypatch):
-    monkeypatch.setattr(nip49, "_PATIENCE", 0.05)
+    monkeypatch.setattr(nip49, "_WAIT_SECONDS", 0.05)
     sealed = nip49.encrypt(SecretBytes(bytes.fromhex(GOOD)), "password", log_n=4)
     with nip49._one_at_a_time, pytest.raises(TooBusy):
         parse_secret_input(sealed, "password")
@@ -220,7 +220,7 @@ class TestImport:
         from keys.signing.vault import unlock
 
         ref = selectors.transport_ref(selectors.transport_of(key))
-        secret = unlock(ref.sealed, transport.place(ref), registry.provider("local")).secret()
+        secret = unlock(ref.sealed, transport.sealing_context_of(ref), registry.provider("local")).secret()
         with pytest.raises(KeyExists):
             services.import_key(actor=Actor.user(user), tenant=tenant, user=user, name="x", secret=secret)
 

@@ -12,8 +12,8 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from accounts.models import StaffRole, User
 from accounts.services import create_user
 from accounts.staff.approvals.errors import ApprovalRequired
-from accounts.staff.approvals.services import approve, ask
-from accounts.staff.roles import MATRIX, StaffPermission
+from accounts.staff.approvals.services import approve, request_approval
+from accounts.staff.roles import PERMISSIONS, StaffPermission
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
@@ -56,7 +56,7 @@ def state_of(key: PersonalKey) -> str:
 def test_no_role_destroys_a_key_alone(role: StaffRole, key: PersonalKey) -> None:
     with pytest.raises(NotPermitted) as refusal:
         schedule_destruction(actor=Actor.staff(colleague("one", role)), key=key, reason="x")
-    if role in MATRIX[StaffPermission.DESTROY]:
+    if role in PERMISSIONS[StaffPermission.DESTROY]:
         assert isinstance(refusal.value, ApprovalRequired)
     assert state_of(key) == KeyState.ACTIVE
 
@@ -74,7 +74,9 @@ def test_those_who_only_look_stop_no_key(verb: Any, role: StaffRole, key: Person
 
 
 def test_one_asks_another_approves_and_the_key_stops(key: PersonalKey, operator: User, officer: User) -> None:
-    request = ask(actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="court order")
+    request = request_approval(
+        actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="court order"
+    )
     assert state_of(key) == KeyState.ACTIVE
     assert "npub1" in request.description
     approve(actor=Actor.staff(officer), approval=request, reason="seen it")
@@ -87,7 +89,7 @@ def test_one_asks_another_approves_and_the_key_stops(key: PersonalKey, operator:
 
 def test_an_approval_is_for_one_key_alone(key: PersonalKey, operator: User, officer: User) -> None:
     other = create_key(actor=COMMAND, tenant=key.tenant, user=key.user, name="other")
-    request = ask(actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
+    request = request_approval(actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
     approve(actor=Actor.staff(officer), approval=request, reason="x")
     for actor in (Actor.staff(officer), Actor.staff(operator)):
         with pytest.raises(ApprovalRequired):
@@ -99,14 +101,14 @@ def test_what_cannot_be_destroyed_cannot_be_asked_for(key: PersonalKey, operator
     actor = Actor.staff(operator)
     for target in ("nonsense", "ab" * 16):
         with pytest.raises(KeyNotFound):
-            ask(actor=actor, kind=DESTROY_KEY, target_id=target, reason="x")
+            request_approval(actor=actor, kind=DESTROY_KEY, target_id=target, reason="x")
     schedule_destruction(actor=COMMAND, key=key)
     with pytest.raises(InvalidTransition):
-        ask(actor=actor, kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
+        request_approval(actor=actor, kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
 
 
 def test_a_key_that_changed_meanwhile_keeps_its_state(key: PersonalKey, operator: User, officer: User) -> None:
-    request = ask(actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
+    request = request_approval(actor=Actor.staff(operator), kind=DESTROY_KEY, target_id=key.pk.hex, reason="x")
     schedule_destruction(actor=COMMAND, key=key)
     with pytest.raises(InvalidTransition):
         approve(actor=Actor.staff(officer), approval=request, reason="x")

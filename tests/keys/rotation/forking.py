@@ -84,7 +84,7 @@ def opening_versions(path: Path) -> Counter[int]:
     """Under how many versions of the file each sealed row opens, however many rows."""
     provider, counts = registry.provider("local"), Counter[int]()
     with scopes_disabled():
-        rows = [shelf.take(row) for shelf in sealed_columns.shelves() for row in shelf.rows()]
+        rows = [shelf.take(row) for shelf in sealed_columns.sealed_columns() for row in shelf.rows()]
     for row in rows:
         counts[sum(_opens(row, version, provider) for version in versions(path))] += 1
     return counts

@@ -160,7 +160,7 @@ def test_a_new_version_is_added_apart_from_sealing(two_keys, kek_file, tmp_path)
 
 
 def test_a_database_that_fails_for_a_moment_ends_nothing(two_keys, kek_file, monkeypatch):
-    genuine, failures = runner.step, [OperationalError("the server was restarted")] * 2
+    genuine, failures = runner.run_for, [OperationalError("the server was restarted")] * 2
     monkeypatch.setattr("keys.rotation.base_command.connection.close", lambda: None)
 
     def step(*args, **options):
@@ -168,7 +168,7 @@ def test_a_database_that_fails_for_a_moment_ends_nothing(two_keys, kek_file, mon
             raise failures.pop()
         return genuine(*args, **options)
 
-    monkeypatch.setattr(runner, "step", step)
+    monkeypatch.setattr(runner, "run_for", step)
     code, _, err = run("rotate_kek", "--all")
     assert code == 0
     assert "Trying again" in err
@@ -191,5 +191,5 @@ def test_an_interrupted_one_goes_on(transactional_db, kek_file, user, tenant):
         return
     assert code == 130
     assert rotation.state == RotationState.RUNNING
-    assert runner.step(rotation.id).state == RotationState.DONE
+    assert runner.run_for(rotation.id).state == RotationState.DONE
     assert sealed_under() == {versions(kek_file)[-1]: 80}

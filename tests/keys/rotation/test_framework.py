@@ -74,7 +74,7 @@ def test_a_dry_run_changes_nothing_and_is_recorded(renaming, keys):
 
 def test_it_changes_everything_once_and_reports(renaming, keys):
     seen = []
-    rotation = runner.step(begin().id, observe=lambda row: seen.append(services.progress(row).done))
+    rotation = runner.run_for(begin().id, observe=lambda row: seen.append(services.progress(row).done))
     assert rotation.state == RotationState.DONE
     assert (rotation.total, rotation.done, rotation.failed) == (5, 5, 0)
     assert names() == ["new"] * 5
@@ -87,13 +87,13 @@ def test_it_changes_everything_once_and_reports(renaming, keys):
 
 
 def test_it_stays_within_its_scope(renaming, keys):
-    runner.step(begin(RotationScope.of_key(keys[2])).id)
+    runner.run_for(begin(RotationScope.of_key(keys[2])).id)
     assert names() == ["new", "old 0", "old 1", "old 3", "old 4"]
 
 
 def test_what_fails_is_named_and_holds_up_nothing(renaming, keys):
     renaming.failures["old 3"] = KeyDamaged()
-    rotation = runner.step(begin().id)
+    rotation = runner.run_for(begin().id)
     assert rotation.state == RotationState.FAILED
     assert (rotation.done, rotation.failed) == (4, 1)
     assert [(failure["key"], failure["code"]) for failure in rotation.report["failures"]] == [
@@ -101,28 +101,28 @@ def test_what_fails_is_named_and_holds_up_nothing(renaming, keys):
     ]
     renaming.failures.clear()
     again = services.resume(actor=OPERATOR, rotation=rotation)
-    assert runner.step(again.id).state == RotationState.DONE
+    assert runner.run_for(again.id).state == RotationState.DONE
     assert names() == ["new"] * 5
 
 
 def test_it_waits_for_what_is_away_and_does_not_wait_for_ever(renaming, keys):
     renaming.failures = {key.name: Unavailable() for key in keys}
-    rotation = runner.step(begin().id)
+    rotation = runner.run_for(begin().id)
     assert (rotation.state, rotation.problem, rotation.failed) == (RotationState.RUNNING, "temporarily-unavailable", 0)
     assert rotation.not_before > timezone.now()
-    assert runner.step(rotation.id).waits == 1, "too early"
+    assert runner.run_for(rotation.id).waits == 1, "too early"
     while rotation.state == RotationState.RUNNING:
         Rotation.objects.filter(pk=rotation.pk).update(not_before=None)
-        rotation = runner.step(rotation.id)
+        rotation = runner.run_for(rotation.id)
     assert (rotation.state, rotation.failed) == (RotationState.FAILED, 5)
 
 
 def test_one_that_was_away_is_tried_again(renaming, keys):
     renaming.failures = {"old 1": Unavailable()}
-    rotation = runner.step(begin().id)
+    rotation = runner.run_for(begin().id)
     renaming.failures.clear()
     Rotation.objects.filter(pk=rotation.pk).update(not_before=None)
-    assert runner.step(rotation.id).state == RotationState.DONE
+    assert runner.run_for(rotation.id).state == RotationState.DONE
     assert names() == ["new"] * 5
 
 
@@ -133,36 +133,36 @@ def test_a_runner_that_slept_through_its_lease_stores_nothing(renaming, keys):
     def sleep_and_wake(item):
         if not taken:
             Rotation.objects.update(lease_until=0)  # so long did it sleep
-            taken.append(lease.take(rotation.id))
+            taken.append(lease.acquire(rotation.id))
 
     renaming.on_rotate = sleep_and_wake
-    row = runner.step(rotation.id)
+    row = runner.run_for(rotation.id)
     assert row.state == RotationState.RUNNING
     assert row.done == 0
     assert names() == [f"old {number}" for number in range(5)]
-    assert runner.step(rotation.id).done == 0, "the other one holds it"
+    assert runner.run_for(rotation.id).done == 0, "the other one holds it"
     taken[0].release()
-    assert runner.step(rotation.id).state == RotationState.DONE
+    assert runner.run_for(rotation.id).state == RotationState.DONE
 
 
 def test_one_that_was_cancelled_under_the_runner_stops_at_once(renaming, keys):
     rotation = begin()
     renaming.on_rotate = lambda item: services.cancel(actor=OPERATOR, rotation=rotation)
-    row = runner.step(rotation.id)
+    row = runner.run_for(rotation.id)
     assert row.state == RotationState.CANCELLED
     assert names() == [f"old {number}" for number in range(5)]
     with pytest.raises(RotationNotFound):
         services.cancel(actor=OPERATOR, rotation=rotation)
     renaming.on_rotate = lambda item: None
-    assert runner.step(services.resume(actor=OPERATOR, rotation=row).id).state == RotationState.DONE
+    assert runner.run_for(services.resume(actor=OPERATOR, rotation=row).id).state == RotationState.DONE
 
 
 def test_a_lost_lease_holds_nothing(renaming, keys):
     rotation = begin()
-    held = lease.take(rotation.id)
-    assert lease.take(rotation.id) is None
+    held = lease.acquire(rotation.id)
+    assert lease.acquire(rotation.id) is None
     Rotation.objects.update(lease_until=0)
-    assert lease.take(rotation.id) is not None
+    assert lease.acquire(rotation.id) is not None
     with pytest.raises(RotationLeaseLost):
         held.hold()
 
@@ -177,7 +177,7 @@ def test_what_appears_meanwhile_is_done_too(renaming, keys, tenant):
                 PersonalKey.objects.filter(pk=min(key.id for key in keys)).update(name="old again")
 
     renaming.on_rotate = make_one
-    rotation = runner.step(begin().id)
+    rotation = runner.run_for(begin().id)
     assert rotation.state == RotationState.DONE
     assert names() == ["new"] * 5
 
@@ -205,7 +205,7 @@ def look():
 def test_health_names_one_that_stands_still_and_what_it_waits_for(renaming, keys):
     assert look().is_ok
     renaming.failures = {key.name: Unavailable() for key in keys}
-    runner.step(begin().id)
+    runner.run_for(begin().id)
     assert look().is_ok, "it has only just begun to wait"
     Rotation.objects.update(heartbeat_at=timezone.now() - timedelta(minutes=6))
     found = look()
@@ -216,10 +216,10 @@ def test_health_names_one_that_stands_still_and_what_it_waits_for(renaming, keys
 
 def test_health_remembers_one_that_failed_until_it_is_put_right(renaming, keys):
     renaming.failures["old 3"] = KeyDamaged()
-    failed = runner.step(begin().id)
+    failed = runner.run_for(begin().id)
     assert "1 failures" in look().detail
     renaming.failures.clear()
-    runner.step(services.resume(actor=OPERATOR, rotation=failed).id)
+    runner.run_for(services.resume(actor=OPERATOR, rotation=failed).id)
     assert look().is_ok
 
 
@@ -233,7 +233,7 @@ def test_the_job_brings_on_what_was_asked_for(renaming, keys):
 
 def test_a_job_works_for_a_while_and_asks_to_be_called_again(renaming, keys, monkeypatch):
     nudged = []
-    monkeypatch.setattr("keys.rotation.jobs.nudge", nudged.append)
+    monkeypatch.setattr("keys.rotation.jobs.enqueue", nudged.append)
     monkeypatch.setattr(jobs, "ROTATION_SECONDS", 0.0)
     asked = begin()
     assert not jobs.step_rotation(str(asked.id))

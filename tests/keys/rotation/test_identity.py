@@ -22,7 +22,7 @@ from tests.keys.rotation.conftest import OPERATOR
 
 
 def rotate(key, actor=OPERATOR):
-    return runner.step(services.start(actor=actor, kind="identity", scope=RotationScope.of_key(key)).id)
+    return runner.run_for(services.start(actor=actor, kind="identity", scope=RotationScope.of_key(key)).id)
 
 
 def again(key):
@@ -82,14 +82,14 @@ def test_the_old_one_is_replaced_when_the_new_one_is_ready_and_not_before(key, m
     assert rotation.state == RotationState.RUNNING
     assert again(key).replaced_at is None
     heir = again(key).replaced_by
-    runner.step(rotation.id)
+    runner.run_for(rotation.id)
     with scopes_disabled():
         assert PersonalKey.objects.count() == 2, "no second successor"
         PersonalKey.objects.filter(pk=heir.pk).update(
             state=KeyState.ACTIVE, encrypted_secret_key=b"sealed", kek_version="1"
         )
     Rotation.objects.update(not_before=timezone.now() - timedelta(seconds=1))
-    assert runner.step(rotation.id).state == RotationState.DONE
+    assert runner.run_for(rotation.id).state == RotationState.DONE
     assert again(key).replaced_at is not None
 
 
@@ -106,7 +106,7 @@ def test_a_successor_that_fails_leaves_the_old_one_as_it_was(key, monkeypatch):
 
     monkeypatch.setattr(key_services, "create_key", failing)
     started = services.start(actor=OPERATOR, kind="identity", scope=RotationScope.of_key(key))
-    rotation = runner.step(started.id)
+    rotation = runner.run_for(started.id)
     assert rotation.state == RotationState.FAILED
     assert rotation.report["failures"][0]["code"] == "successor-failed"
     assert again(key).replaced_at is None

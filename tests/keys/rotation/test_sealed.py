@@ -33,7 +33,7 @@ def some_keys(kek_file, user, tenant):
 
 
 def rotate(kind="kek", scope="all"):
-    return runner.step(services.start(actor=OPERATOR, kind=kind, scope=scope).id)
+    return runner.run_for(services.start(actor=OPERATOR, kind=kind, scope=scope).id)
 
 
 def test_keys_from_the_environment_are_refused_with_what_to_do(key):
@@ -139,9 +139,11 @@ def test_a_damaged_row_is_named_and_the_others_move(some_keys, kek_file):
 def test_material_of_another_key_is_set_aside(some_keys, kek_file):
     mine, other = some_keys[0], some_keys[1]
     with scopes_disabled():
-        provider, place = registry.provider("local"), sealed_columns.shelves()[0].take(mine).place
+        provider, place = registry.provider("local"), sealed_columns.sealed_columns()[0].take(mine).place
         foreign = envelope.unseal(
-            sealed_columns.shelves()[0].take(other).sealed, sealed_columns.shelves()[0].take(other).place, provider
+            sealed_columns.sealed_columns()[0].take(other).sealed,
+            sealed_columns.sealed_columns()[0].take(other).place,
+            provider,
         )
         forged = envelope.seal(foreign, place, provider)
         PersonalKey.objects.filter(pk=mine.pk).update(encrypted_secret_key=forged.blob)
@@ -158,7 +160,7 @@ def test_a_key_encryption_key_that_is_away_is_waited_for(some_keys, kek_file):
     kept = kek_file.read_bytes()
     registry.reset()
     kek_file.write_bytes(kept.splitlines()[1] + b"\n")  # only the new one is left
-    rotation = runner.step(started.id)
+    rotation = runner.run_for(started.id)
     assert (rotation.state, rotation.problem) == (RotationState.RUNNING, "kek-unavailable")
     assert sealed_under() == {"first": 6}
 
@@ -219,7 +221,7 @@ def test_old_secrets_do_not_open_once_their_version_is_gone(some_keys, kek_file)
     _age(kek_file)
     retiring.retire_kek(actor=OPERATOR, version="first")
     registry.reset()
-    before = sealed_columns.shelves()[2].take(old)
+    before = sealed_columns.sealed_columns()[2].take(old)
     with pytest.raises(KekUnavailable):
         envelope.unseal(before.sealed, before.place, registry.provider("local"))
 
@@ -228,7 +230,7 @@ def test_no_data_key_ever_seals_two_secrets(some_keys, kek_file):
     """Threats K12: one data key a row, so random nonces cannot collide; a KEK seals far fewer than 2^32 data keys."""
     rotate()
     with scopes_disabled():
-        rows = [shelf.take(row) for shelf in sealed_columns.shelves() for row in shelf.rows()]
+        rows = [shelf.take(row) for shelf in sealed_columns.sealed_columns() for row in shelf.rows()]
     provider, seen = registry.provider("local"), set()
     for row in rows:
         wrapped, _ = envelope._unpack(row.blob)
@@ -241,12 +243,14 @@ def test_no_data_key_ever_seals_two_secrets(some_keys, kek_file):
 
 
 def test_every_column_that_is_sealed_is_on_a_shelf():
-    on_shelves = {(shelf.model, shelf.version) for shelf in sealed_columns.shelves()}
+    on_shelves = {(shelf.model, shelf.version) for shelf in sealed_columns.sealed_columns()}
     for model in apps.get_models():
         for field in model._meta.get_fields():
             if field.name.endswith("kek_version"):
                 assert (model, field.name) in on_shelves
-    assert len({(shelf.model, shelf.column) for shelf in sealed_columns.shelves()}) == len(sealed_columns.shelves())
+    assert len({(shelf.model, shelf.column) for shelf in sealed_columns.sealed_columns()}) == len(
+        sealed_columns.sealed_columns()
+    )
 
 
 def test_a_rotation_within_somebody_elses_transaction_is_undone_with_it(some_keys, kek_file):

@@ -30,7 +30,7 @@ def some_keys(signer, user, tenant):
 
 
 def rotate(kind="kek"):
-    return runner.step(services.start(actor=OPERATOR, kind=kind, scope="all").id)
+    return runner.run_for(services.start(actor=OPERATOR, kind=kind, scope="all").id)
 
 
 def test_no_version_is_made_from_here(some_keys, kek_file):
@@ -58,13 +58,13 @@ def test_a_signer_that_is_away_is_waited_for(some_keys, kek_file, signer):
     call_command("generate_kek", "--new-version", "--path", str(kek_file))
     started = services.start(actor=OPERATOR, kind="rewrap", scope="all")
     signer.kill()
-    rotation = runner.step(started.id)
+    rotation = runner.run_for(started.id)
     assert (rotation.state, rotation.failed) == (RotationState.RUNNING, 0)
     assert rotation.problem
     signer.start()
     for _ in range(runner.MAX_WAITS):
         Rotation.objects.update(not_before=None)
-        rotation = runner.step(rotation.id)
+        rotation = runner.run_for(rotation.id)
     assert rotation.state == RotationState.DONE, rotation.report
     assert sealed_under() == {versions(kek_file)[-1]: 20}
 
@@ -72,4 +72,4 @@ def test_a_signer_that_is_away_is_waited_for(some_keys, kek_file, signer):
 def test_fresh_remote_signer_keys_and_successors_are_made_by_it(some_keys):
     assert rotate("transport").done == 10
     started = services.start(actor=OPERATOR, kind="identity", scope=f"key:{some_keys[0].id.hex}")
-    assert runner.step(started.id).state == RotationState.DONE
+    assert runner.run_for(started.id).state == RotationState.DONE

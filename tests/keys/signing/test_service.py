@@ -362,7 +362,7 @@ class TestSlowProvider:
 
 def forge(ref):
     """A row as only who holds the key-encryption key could make it: another secret, sealed for this place."""
-    return envelope.seal(PEER.secret(), local.place(ref), registry.provider("local"))
+    return envelope.seal(PEER.secret(), local.sealing_context_of(ref), registry.provider("local"))
 
 
 def reload(ref):

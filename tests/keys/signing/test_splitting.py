@@ -16,7 +16,7 @@ from keys.signing import envelope
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerUnavailable
 from keys.signing.envelope import SealingContext
-from keys.signing.half import parting_place_of, place_of
+from keys.signing.half import half_in_transit_context, sealing_context_of
 from keys.signing.key_maker import LocalKeyMaker
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.vault import unlock
@@ -47,10 +47,10 @@ def test_the_sealed_halves_are_the_key_again_and_neither_opens_in_the_others_pla
     place, sealed = whole
     made = MAKER.split(sealed, place)
     ids = place.tenant_id, place.row_id
-    unlock(made.sealed_a, place_of(made.half_a, *ids), KEK).wipe()
-    unlock(made.sealed_b, parting_place_of(made.half_b, *ids), KEK).wipe()
+    unlock(made.sealed_a, sealing_context_of(made.half_a, *ids), KEK).wipe()
+    unlock(made.sealed_b, half_in_transit_context(made.half_b, *ids), KEK).wipe()
     with pytest.raises(KeyDamaged):
-        unlock(made.sealed_b, place_of(made.half_b, *ids), KEK)
+        unlock(made.sealed_b, sealing_context_of(made.half_b, *ids), KEK)
     aggregate = KeyAggregate(b"\x02" + made.half_a, b"\x02" + made.half_b, made.tweak)
     assert aggregate.public_key.hex() == place.public_key
     again = MAKER.split(sealed, place)

@@ -95,7 +95,7 @@ def test_what_cannot_be_encrypted_is_refused():
 
 
 def test_only_one_key_is_derived_at_a_time(monkeypatch):
-    monkeypatch.setattr(nip49, "_PATIENCE", 0.05)
+    monkeypatch.setattr(nip49, "_WAIT_SECONDS", 0.05)
     text = encrypt(SecretBytes.random(32), PASSWORD, log_n=1)
     assert nip49._one_at_a_time.acquire()
     codes = []

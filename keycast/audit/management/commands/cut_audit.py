@@ -49,7 +49,7 @@ class Command(BaseCommand):
     def _set_days(self, chain: str | None, days: int) -> None:
         if not chain:
             raise CommandError("--set-days needs --chain; for all it is a setting.", returncode=2)
-        cutting.set_days(actor=ACTOR, chain=chain, days=days)
+        cutting.set_retention_days(actor=ACTOR, chain=chain, days=days)
         self.stdout.write(f"{chain}: rows are kept for {days} days.")
 
     def _cut(self, name: str, options: dict[str, Any]) -> None:

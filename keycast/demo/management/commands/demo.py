@@ -12,7 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.demo.processes import DemoFailed
-from keycast.demo.walkthrough import tell
+from keycast.demo.walkthrough import run
 
 
 class Command(BaseCommand):
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         os.umask(0o077)
         try:
-            code = tell(self._say, folder=folder.resolve(), port=port, once=once)
+            code = run(self._say, folder=folder.resolve(), port=port, once=once)
         except DemoFailed as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt:

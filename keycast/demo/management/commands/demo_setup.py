@@ -32,19 +32,19 @@ class Command(BaseCommand):
             return
         call_command("generate_kek", "--if-missing", stdout=StringIO())
         call_command("migrate", verbosity=0)
-        from keycast.demo.population import settle  # noqa: PLC0415  (needs the key-encryption key)
+        from keycast.demo.population import ensure_population  # noqa: PLC0415  (needs the key-encryption key)
 
         with scopes_disabled():
-            made = settle()
+            made = ensure_population()
         _write(_published(made))
         self.stdout.write(json.dumps(made))
 
     def _add_hsm_key(self) -> None:
-        from keycast.demo.population import settle_hsm_key  # noqa: PLC0415
+        from keycast.demo.population import ensure_hsm_key  # noqa: PLC0415
 
         try:
             with scopes_disabled():
-                made = settle_hsm_key()
+                made = ensure_hsm_key()
         except (KeycastError, KeyError) as error:
             raise CommandError(f"No key of the emulated HSM: {error}") from None
         published = json.loads((settings.DATA_DIR / "demo.json").read_text(encoding="utf-8"))

@@ -13,8 +13,8 @@ from django.db.models import Max
 
 from keycast.audit import journal_writer
 from keycast.audit.models import AuditRow
-from keycast.audit.restore_journal import JournalEntry, RestoreJournal, lost_on
-from keycast.operations.backup.reconcile import ReconcileReport, bring_up_to_date, preview
+from keycast.audit.restore_journal import JournalEntry, RestoreJournal, missing_after_restore
+from keycast.operations.backup.reconcile import ReconcileReport, preview, reconcile
 
 DONE, PROBLEMS, USAGE = 0, 1, 2
 FRESH_SECONDS: Final = 300
@@ -48,7 +48,7 @@ class Command(BaseCommand):
             raise CommandError("Name the file of endings: --endings FILE (or KEYCAST_ENDINGS_FILE).", returncode=USAGE)
         endings = _read(paths)
         newest = _newest(endings)
-        outcomes = preview(endings) if options["dry_run"] else bring_up_to_date(endings)
+        outcomes = preview(endings) if options["dry_run"] else reconcile(endings)
         self._tell(outcomes, is_json=options["json"], is_dry=options["dry_run"])
         if outcomes.problems:
             raise SystemExit(PROBLEMS)
@@ -80,7 +80,7 @@ def _read(paths: list[str]) -> list[JournalEntry]:
     for path in paths:
         if not Path(path).is_file():
             raise CommandError(f"There is no file {path}.", returncode=USAGE)
-        for ending in lost_on(RestoreJournal(path).read()):
+        for ending in missing_after_restore(RestoreJournal(path).read()):
             endings[ending.chain, ending.sequence, ending.hash] = ending
     return sorted(endings.values(), key=lambda ending: (ending.at, ending.chain, ending.sequence))
 

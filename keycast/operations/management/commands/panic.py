@@ -53,7 +53,7 @@ class Command(BaseCommand):
         with scopes_disabled():
             row = _find(options["level"], options["target"])
             try:
-                _VERBS[options["level"], options["verb"]](row, options["reason"])
+                _SERVICES[options["level"], options["verb"]](row, options["reason"])
             except KeycastError as refusal:
                 raise CommandError(refusal.public_message, returncode=REFUSED) from None
         self._say({"done": options["verb"], "level": options["level"], "target": str(row or "")}, options["json"])
@@ -113,7 +113,7 @@ _FINDERS: Final[dict[str, Callable[[str], Any]]] = {
     "key": _key,
     "connection": lambda target: _by_id(Connection, target),
 }
-_VERBS: Final[dict[tuple[str, str], Callable[[Any, str], Any]]] = {
+_SERVICES: Final[dict[tuple[str, str], Callable[[Any, str], Any]]] = {
     ("deployment", "lock"): lambda _, reason: deployment.lock_deployment(actor=ACTOR, reason=reason),
     ("deployment", "unlock"): lambda _, reason: deployment.unlock_deployment(actor=ACTOR, reason=reason),
     ("tenant", "lock"): lambda row, reason: people.lock_tenant(actor=ACTOR, tenant=row, reason=reason),

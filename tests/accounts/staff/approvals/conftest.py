@@ -13,7 +13,7 @@ from accounts.models import StaffRole, Tenant, User
 from accounts.services import create_user
 from accounts.staff.approvals import kinds
 from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof
-from accounts.staff.approvals.services import spend
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotFound
@@ -31,7 +31,7 @@ class Deed:
     def run(self, warrant: ApprovalProof) -> str:
         if self.refuses:
             raise Conflict("Its state has changed.")
-        spend(
+        use_proof(
             actor=warrant.actor,
             kind="test-deed",
             target_id=warrant.target_id,

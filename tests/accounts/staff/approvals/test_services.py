@@ -17,7 +17,7 @@ from accounts.errors import Conflict, InvalidValue
 from accounts.models import Approval, StaffRole, User
 from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import approve, ask, deny, expire, fingerprint, spend, withdraw
+from accounts.staff.approvals.services import approve, deny, expire, fingerprint, request_approval, use_proof, withdraw
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
@@ -28,7 +28,9 @@ Verb = Callable[..., Any]
 
 
 def asked(by: User, target: str = "a1", **parameters: str) -> Approval:
-    return ask(actor=Actor.staff(by), kind="test-deed", target_id=target, parameters=parameters, reason="lost laptop")
+    return request_approval(
+        actor=Actor.staff(by), kind="test-deed", target_id=target, parameters=parameters, reason="lost laptop"
+    )
 
 
 # --- asking ---
@@ -43,25 +45,25 @@ def test_nobody_asks_for_what_is_not_their_duty(auditor: User, deed: Deed) -> No
 @pytest.mark.parametrize("actor", [Actor.system("jobs"), COMMAND, Actor.client("ab" * 32)])
 def test_only_staff_ask(actor: Actor, deed: Deed, db: None) -> None:
     with pytest.raises(NotPermitted):
-        ask(actor=actor, kind="test-deed", target_id="a1", reason="x")
+        request_approval(actor=actor, kind="test-deed", target_id="a1", reason="x")
 
 
 def test_a_member_of_staff_as_a_user_of_the_portal_does_not_ask(operator: User, deed: Deed) -> None:
     with pytest.raises(NotPermitted):
-        ask(actor=Actor.user(operator), kind="test-deed", target_id="a1", reason="x")
+        request_approval(actor=Actor.user(operator), kind="test-deed", target_id="a1", reason="x")
 
 
 @pytest.mark.parametrize("reason", ["", "   ", "x" * 201, "two\nlines", "\u202ereversed"])
 def test_a_request_needs_a_reason_in_one_line(reason: str, operator: User, deed: Deed) -> None:
     with pytest.raises(InvalidValue):
-        ask(actor=Actor.staff(operator), kind="test-deed", target_id="a1", reason=reason)
+        request_approval(actor=Actor.staff(operator), kind="test-deed", target_id="a1", reason=reason)
 
 
 def test_what_is_not_there_cannot_be_asked_for(operator: User, deed: Deed) -> None:
     with pytest.raises(NotFound):
         asked(operator, "gone")
     with pytest.raises(NotFound):
-        ask(actor=Actor.staff(operator), kind="no-such-kind", target_id="a1", reason="x")
+        request_approval(actor=Actor.staff(operator), kind="no-such-kind", target_id="a1", reason="x")
 
 
 def test_the_same_is_not_asked_for_twice_at_a_time(operator: User, officer: User, deed: Deed) -> None:
@@ -236,7 +238,7 @@ def warrant_of(row: Approval, decider: User, **changes: object) -> ApprovalProof
 
 
 def use(warrant: ApprovalProof | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
-    return spend(actor=actor, kind="test-deed", target_id=target, parameters=parameters, warrant=warrant)
+    return use_proof(actor=actor, kind="test-deed", target_id=target, parameters=parameters, warrant=warrant)
 
 
 def test_staff_without_a_warrant_are_refused_whatever_their_role(officer: User, deed: Deed) -> None:
@@ -272,7 +274,7 @@ def test_a_warrant_is_good_for_its_own_deed_and_person_once(
         lambda: use(good, Actor.staff(second)),
         lambda: use(warrant_of(row, second), Actor.staff(second)),
         lambda: use(warrant_of(row, operator), Actor.staff(operator)),
-        lambda: spend(actor=actor, kind="lock-tenant", target_id="a1", warrant=good),
+        lambda: use_proof(actor=actor, kind="lock-tenant", target_id="a1", warrant=good),
     ):
         with pytest.raises(ApprovalRequired):
             attempt()

@@ -16,10 +16,10 @@ from keycast.audit import journal_writer
 def endings_path(tmp_path, settings):
     """The file of endings, kept for this test."""
     settings.ENDINGS_FILE = str(tmp_path / "endings.jsonl")
-    journal_writer.look_again()
+    journal_writer.reset_check()
     with scopes_disabled():
         yield tmp_path / "endings.jsonl"
-    journal_writer.look_again()
+    journal_writer.reset_check()
 
 
 @pytest.fixture
@@ -32,6 +32,6 @@ def going_back(db):
         with TestCase.captureOnCommitCallbacks(execute=True):
             yield
         transaction.savepoint_rollback(point)
-        journal_writer.look_again()
+        journal_writer.reset_check()
 
     return going_back

@@ -79,11 +79,11 @@ def test_a_dump_of_another_database_is_noticed(dump_file, house):
 
 
 def test_a_fresh_dump_is_sound_and_nothing_here_changes(house):
-    before = journal_writer.missing(), Path(journal_writer.endings_file().path).read_text()
+    before = journal_writer.missing(), Path(journal_writer.restore_journal().path).read_text()
     found = restore_check()
     assert (found["sound"], found["keys"], found["keys_opened"]) == (True, 3, 3)
     assert found["audit_rows"] >= 3
-    assert (journal_writer.missing(), Path(journal_writer.endings_file().path).read_text()) == before
+    assert (journal_writer.missing(), Path(journal_writer.restore_journal().path).read_text()) == before
 
 
 def test_an_old_dump_brings_nothing_back(dump_file, house):

@@ -16,7 +16,7 @@ __all__ = ["key", "owner", "tenant"]
 def test_a_key_that_was_replaced_since_the_dump_is_locked(key, going_back):
     with going_back():
         started = services.start(actor=STAFF, kind="identity", scope=RotationScope.of_key(key))
-        assert runner.step(started.id).state == RotationState.DONE
+        assert runner.run_for(started.id).state == RotationState.DONE
     found = after_restore()
     assert found["done"]["replaced keys locked"] == 1
     assert len(found["lost_keys"]) == 1, "its successor is lost with the dump, and named"
@@ -26,7 +26,7 @@ def test_a_key_that_was_replaced_since_the_dump_is_locked(key, going_back):
 
 def test_one_that_the_dump_knows_as_replaced_is_left_as_it_is(key):
     started = services.start(actor=STAFF, kind="identity", scope=RotationScope.of_key(key))
-    runner.step(started.id)
+    runner.run_for(started.id)
     assert "replaced keys locked" not in after_restore()["done"]
     assert PersonalKey.objects.get(pk=key.pk).state == KeyState.ACTIVE
 

@@ -101,7 +101,7 @@ def test_production_never_speaks_to_an_emulator(emulator, settings):
 async def test_production_never_speaks_to_an_emulator_from_its_loop_either(emulator, settings):
     settings.IS_PRODUCTION = True
     with pytest.raises(HsmMisconfigured, match="emulator"):
-        await clients.lane()
+        await clients.loop_client()
 
 
 def test_no_credentials_are_a_plain_refusal(emulator, settings, monkeypatch, tmp_path):
@@ -115,7 +115,7 @@ def test_there_is_one_client_a_process_and_one_lane_a_loop(emulator):
     assert clients.blocking_client() is clients.blocking_client()
 
     async def lanes():
-        return [await clients.lane() for _ in range(2)]
+        return [await clients.loop_client() for _ in range(2)]
 
     (one, same), (other, _) = asyncio.run(lanes()), asyncio.run(lanes())
     assert one is same

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.lifecycle.verification import hsm_reports
 from tests.keys.hsm.google.conftest import misbehave
 
@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 def look(settings, emulator, tmp_path):
     settings.HSM_PROVIDERS = ["google"]
     settings.COSIGNER_SOCKET, settings.COSIGNER_ADDRESS = str(tmp_path / "nobody.sock"), ""
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
     yield lambda: {report.name: report for report in hsm_reports()}
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
 
 
 def test_nothing_is_said_where_no_hsm_is_set_up(settings):

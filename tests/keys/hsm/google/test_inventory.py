@@ -20,7 +20,7 @@ from keys.hsm import registration
 from keys.hsm.google.listing import GoogleKeyReader
 from keys.hsm.inventory import orphans, runs
 from keys.hsm.inventory.compare import Discrepancy
-from keys.hsm.inventory.listing import stocks
+from keys.hsm.inventory.listing import hsm_key_readers
 from keys.models import HsmInventory, HsmOrphan, InventoryState, KeyState, OrphanState, PersonalKey, Succession
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.hsm.google.conftest import RING, misbehave
@@ -33,11 +33,11 @@ def ring(db, settings, emulator):
     """An empty ring, and an inventory that knows of it."""
     emulator.store.keys.clear()
     settings.HSM_PROVIDERS = ["google"]
-    stocks.cache_clear()
-    registration.keepers.cache_clear()
+    hsm_key_readers.cache_clear()
+    registration.hsm_key_managers.cache_clear()
     yield emulator
-    stocks.cache_clear()
-    registration.keepers.cache_clear()
+    hsm_key_readers.cache_clear()
+    registration.hsm_key_managers.cache_clear()
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def change(key, **fields):
 def take(steps=10):
     inventory = runs.start(actor=ACTOR, provider="google")
     for _ in range(steps):
-        inventory = runs.step(inventory.pk)
+        inventory = runs.advance(inventory.pk)
         if inventory.state != InventoryState.RUNNING:
             break
     return HsmInventory.objects.get(pk=inventory.pk)
@@ -109,7 +109,7 @@ def test_a_ring_that_agrees_gives_no_finding(owner, tenant, keeper):
     inventory = take()
     assert (inventory.state, kinds(inventory), inventory.done, inventory.total) == ("done", [], 3, 3)
     assert inventory.report["in_hsm"] == 3
-    assert runs.needs_a_look(inventory) == 0
+    assert runs.attention_count(inventory) == 0
 
 
 def test_a_key_that_no_row_names_is_told_and_left_alone(keeper, ring):
@@ -130,7 +130,7 @@ def test_what_a_rotation_of_hsm_keys_left_behind_is_told_and_wants_nobody_to_loo
     keeper.disable(keeper.check(name).version)
     inventory = take()
     assert kinds(inventory) == [Discrepancy.RETIRED]
-    assert runs.needs_a_look(inventory) == 0
+    assert runs.attention_count(inventory) == 0
     assert HsmOrphan.objects.get().state == OrphanState.OPEN
 
 
@@ -214,7 +214,7 @@ def test_a_stopped_key_that_is_enabled_in_the_hsm_wants_nobody_to_look(owner, te
     row_of(owner, tenant, keeper, state=KeyState.DISABLED)
     inventory = take()
     assert kinds(inventory) == [Discrepancy.STILL_ENABLED]
-    assert runs.needs_a_look(inventory) == 0
+    assert runs.attention_count(inventory) == 0
 
 
 def test_a_stopped_key_that_is_disabled_in_the_hsm_is_as_it_should_be(owner, tenant, keeper):
@@ -263,7 +263,7 @@ def test_a_key_made_after_the_ring_was_read_is_no_orphan(owner, tenant, keeper, 
 
     monkeypatch.setattr(GoogleKeyReader, "look", look_and_name)
     inventory = runs.start(actor=ACTOR, provider="google")
-    stock = stocks()["google"]
+    stock = hsm_key_readers()["google"]
     runs._look_at_unnamed(inventory, stock, name)
     assert kinds(inventory) == []
 
@@ -282,7 +282,7 @@ def test_many_keys_are_read_in_pages_and_steps_of_a_bounded_number_of_calls(
     inventory, most = runs.start(actor=ACTOR, provider="google"), 0
     while inventory.state == InventoryState.RUNNING:
         before = sum(ring.calls.values())
-        inventory = runs.step(inventory.pk)
+        inventory = runs.advance(inventory.pk)
         most = max(most, sum(ring.calls.values()) - before)
     assert kinds(inventory) == [Discrepancy.ORPHAN] * 5
     assert (inventory.done, inventory.total) == (20, 20)
@@ -313,7 +313,7 @@ def test_a_step_that_is_killed_is_done_again_and_nothing_is_told_twice(owner, te
     while inventory.state == InventoryState.RUNNING:
         mortal.left = next(lives, -1)
         try:
-            runs.step(inventory.pk)
+            runs.advance(inventory.pk)
         except Killed:
             HsmInventory.objects.update(lease_until=timezone.now())
         inventory.refresh_from_db()
@@ -325,7 +325,7 @@ def test_two_processes_do_not_take_the_same_step(owner, tenant, keeper, ring):
     inventory = runs.start(actor=ACTOR, provider="google")
     HsmInventory.objects.update(lease_until=timezone.now() + timedelta(minutes=1))
     ring.calls.clear()
-    assert runs.step(inventory.pk).state == InventoryState.RUNNING
+    assert runs.advance(inventory.pk).state == InventoryState.RUNNING
     assert ring.calls == {}
     assert runs.start(actor=ACTOR, provider="google").pk == inventory.pk
 
@@ -357,7 +357,7 @@ def test_a_ring_that_is_down_ends_in_a_clear_message_and_the_old_result_stays(
 ):
     row_of(owner, tenant, keeper)
     old = take()
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 2)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 2)
     misbehave(ring, kind, *methods, **fields)
     new = take()
     assert new.state == InventoryState.FAILED
@@ -375,14 +375,14 @@ def test_an_inventory_goes_on_where_a_ring_that_was_away_left_it(owner, tenant, 
     assert (inventory.state, inventory.failures) == (InventoryState.RUNNING, 2)
     assert inventory.problem
     ring.faults.set([])
-    stocks.cache_clear()  # a breaker that has rested
+    hsm_key_readers.cache_clear()  # a breaker that has rested
     inventory = take()
     assert (inventory.state, inventory.failures, inventory.problem, kinds(inventory)) == ("done", 0, "", [])
 
 
 def test_a_ring_that_gives_the_same_page_for_ever_is_not_believed(keeper, ring, monkeypatch):
     monkeypatch.setattr("keycast.emulators.kms.service._page", lambda names, size, token: (names, "again"))
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 1)
     assert take().state == InventoryState.FAILED
 
 
@@ -404,7 +404,7 @@ def test_versions_of_another_key_are_not_believed(owner, tenant, keeper, ring, m
         return list_versions(self, request)
 
     monkeypatch.setattr(KmsEmulatorService, "ListCryptoKeyVersions", lie)
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 1)
     inventory = take()
     assert inventory.state == InventoryState.FAILED
     assert "integrity" in inventory.problem

@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 
 from keys import jobs
 from keys.hsm.inventory import services
-from keys.hsm.inventory.listing import stocks
+from keys.hsm.inventory.listing import hsm_key_readers
 from keys.models import HsmInventory
 from tests.keys.hsm.google.conftest import RING, misbehave
 
@@ -20,9 +20,9 @@ from tests.keys.hsm.google.conftest import RING, misbehave
 def ring(db, settings, emulator):
     emulator.store.keys.clear()
     settings.HSM_PROVIDERS = ["google"]
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
     yield emulator
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
 
 
 def run(*arguments):
@@ -83,6 +83,6 @@ def test_the_jobs_do_the_same(ring, keeper):
     assert jobs.take_inventories() == 1
     assert jobs.go_on_with_inventories() == 1
     taken = HsmInventory.objects.get()
-    assert (taken.state, services.needs_a_look(taken)) == ("done", 1)
+    assert (taken.state, services.attention_count(taken)) == ("done", 1)
     assert jobs.step_inventory(str(taken.pk))
     assert jobs.go_on_with_inventories() == 0

@@ -42,7 +42,7 @@ def go_google(settings):
 
 
 def rotate(kind="kek", scope="all"):
-    return runner.step(services.start(actor=OPERATOR, kind=kind, scope=scope).id)
+    return runner.run_for(services.start(actor=OPERATOR, kind=kind, scope=scope).id)
 
 
 def state_of(version):
@@ -84,7 +84,7 @@ def test_it_waits_until_no_process_can_use_the_old_version(in_google, settings, 
     rotation = rotate()
     assert (rotation.state, rotation.problem) == (RotationState.RUNNING, "settling")
     Rotation.objects.update(not_before=None)
-    assert runner.step(rotation.id).state == RotationState.DONE
+    assert runner.run_for(rotation.id).state == RotationState.DONE
 
 
 def test_without_permission_it_ends_and_changes_nothing(in_google, settings, user, tenant, emulator):
@@ -94,7 +94,7 @@ def test_without_permission_it_ends_and_changes_nothing(in_google, settings, use
     rotation = rotate()
     for _ in range(runner.MAX_WAITS):
         Rotation.objects.update(not_before=None)
-        rotation = runner.step(rotation.id)
+        rotation = runner.run_for(rotation.id)
     assert (rotation.state, rotation.report["error"]) == (RotationState.FAILED, "kek-unavailable")
     assert [number(version) for version in sealed_under()] == [1]
 

@@ -22,7 +22,7 @@ from keys.hsm import provisioning, registration
 from keys.hsm.errors import HsmForbidden, HsmUnavailable
 from keys.hsm.google.backend import GoogleBackend
 from keys.hsm.google.keeper import GoogleKeyManager
-from keys.hsm.inventory.listing import stocks
+from keys.hsm.inventory.listing import hsm_key_readers
 from keys.lifecycle import maintenance, modes
 from keys.models import KeyState, PersonalKey
 from tests.keys.conftest import make_tenant, make_user
@@ -75,9 +75,9 @@ def cosigner():
 def world(db, settings, emulator, monkeypatch, cosigner):
     settings.HSM_PROVIDERS = ["google"]
     keeper = GoogleKeyManager(RING)
-    monkeypatch.setattr(registration, "keepers", lambda: {"google": keeper})
+    monkeypatch.setattr(registration, "hsm_key_managers", lambda: {"google": keeper})
     monkeypatch.setattr(
-        registration, "others", lambda: provisioning.CosignerCallbacks(cosigner.register, cosigner.forget)
+        registration, "cosigner_callbacks", lambda: provisioning.CosignerCallbacks(cosigner.register, cosigner.forget)
     )
     monkeypatch.setattr(modes, "_backends", [*modes._backends, GoogleBackend(FakeHalves())])
     monkeypatch.setattr(provisioning, "_PAUSES", (0.05, 0.1))
@@ -171,8 +171,8 @@ def test_killed_at_any_step_the_next_run_finishes_with_one_hsm_key(world, owner,
     key = request_key(owner, world)
     name, _, after = step.partition(" ")
     owner_of = {
-        "create": registration.keepers()["google"],
-        "check": registration.keepers()["google"],
+        "create": registration.hsm_key_managers()["google"],
+        "check": registration.hsm_key_managers()["google"],
         "register": cosigner,
     }
     target, attribute = (provisioning.audit, "write") if step == "commit" else (owner_of[name], name)
@@ -238,7 +238,7 @@ def test_a_key_that_takes_too_long_fails_with_a_reason_and_is_cleaned_up(world, 
 @pytest.mark.parametrize("step", ["versions", "destroy", "destroy after", "forget", "forget after", "commit"])
 def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, cosigner, monkeypatch, step):
     key = request_key(owner, world)
-    provisioning._advanced(now(key), registration.keepers()["google"])
+    provisioning._advanced(now(key), registration.hsm_key_managers()["google"])
     with monkeypatch.context() as patch:
         patch.setattr(provisioning, "clean_up", lambda key_id: False)
         provisioning._fail(now(key), "Too late.")
@@ -247,7 +247,7 @@ def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, c
     target, attribute = {
         "commit": (provisioning.audit, "write"),
         "forget": (cosigner, "forget"),
-    }.get(name, (registration.keepers()["google"], name))
+    }.get(name, (registration.hsm_key_managers()["google"], name))
     original = getattr(target, attribute)
 
     def deadly(*given, **named):
@@ -268,7 +268,7 @@ def test_killed_while_cleaning_up_the_next_run_ends_it(world, owner, emulator, c
 
 def test_a_version_that_was_disabled_behind_our_back_fails_the_key(world, owner, emulator):
     key = request_key(owner, world)
-    keeper = registration.keepers()["google"]
+    keeper = registration.hsm_key_managers()["google"]
     keeper.disable(keeper.check(keeper.create(key.kms_key_name.rpartition("/")[2]).name).version)
     assert jobs.finish_pending_keys() >= 1
     assert (now(key).state, now(key).state_reason) == (
@@ -335,7 +335,7 @@ def test_a_failed_key_is_not_tried_again_before_its_hsm_part_is_ended(world, own
     key = failed(owner, world, emulator)
     assert now(key).kms_key_name
     with pytest.raises(InvalidTransition, match="still holds a part"):
-        maintenance.retry(actor=Actor.command("test"), key=now(key))
+        maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
     with scopes_disabled():
         assert PersonalKey.objects.count() == 1
 
@@ -344,7 +344,7 @@ def test_an_imported_key_cannot_be_tried_again_without_its_secret(world, owner, 
     key = failed(owner, world, emulator, SecretBytes.random(32))
     jobs.finish_pending_keys()
     with pytest.raises(InvalidTransition, match="import the key again"):
-        maintenance.retry(actor=Actor.command("test"), key=now(key))
+        maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
 
 
 def test_a_key_that_is_there_is_not_made_again(world, owner, emulator):
@@ -352,7 +352,7 @@ def test_a_key_that_is_there_is_not_made_again(world, owner, emulator):
     for state in (KeyState.PENDING, KeyState.ACTIVE):
         assert now(key).state == state
         with pytest.raises(InvalidTransition):
-            maintenance.retry(actor=Actor.command("test"), key=now(key))
+            maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
         jobs.finish_pending_keys()
 
 
@@ -360,13 +360,13 @@ def test_a_stranger_does_not_try_again_for_others(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
     with pytest.raises((NotPermitted, NotFound)):
-        maintenance.retry(actor=Actor.user(make_user(world)), key=now(key))
+        maintenance.recreate_failed(actor=Actor.user(make_user(world)), key=now(key))
 
 
 def test_trying_again_makes_a_new_key_and_leaves_a_tombstone(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
-    made = maintenance.retry(actor=Actor.command("test"), key=now(key), reason="permission is there now")
+    made = maintenance.recreate_failed(actor=Actor.command("test"), key=now(key), reason="permission is there now")
     jobs.finish_pending_keys()
     assert (now(made).state, now(made).name, now(made).user_id) == (KeyState.ACTIVE, "Main", owner.pk)
     assert now(made).kms_key_name != now(key).kms_key_name
@@ -381,15 +381,15 @@ def test_a_second_try_at_the_same_failure_is_refused(world, owner, emulator):
     key = failed(owner, world, emulator)
     jobs.finish_pending_keys()
     seen = now(key)
-    maintenance.retry(actor=Actor.command("test"), key=seen)
+    maintenance.recreate_failed(actor=Actor.command("test"), key=seen)
     with pytest.raises(InvalidTransition):
-        maintenance.retry(actor=Actor.command("test"), key=seen)
+        maintenance.recreate_failed(actor=Actor.command("test"), key=seen)
 
 
 def test_a_pending_key_can_be_hurried(world, owner, django_capture_on_commit_callbacks):
     key = request_key(owner, world)
     with django_capture_on_commit_callbacks(execute=True):
-        maintenance.hurry(actor=Actor.command("test"), key=key)
+        maintenance.check_pending_now(actor=Actor.command("test"), key=key)
     assert [task.task["args"] for task in OrmQ.objects.all()] == [(str(key.id),)]
 
 
@@ -398,16 +398,16 @@ def test_a_pending_key_can_be_hurried(world, owner, django_capture_on_commit_cal
 
 @pytest.fixture
 def known_ring(settings):
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
     yield
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
 
 
 def test_a_check_finds_what_is_wrong_in_the_hsm_and_writes_it_down(world, owner, emulator, known_ring):
     key = request_key(owner, world)
     jobs.finish_pending_keys()
     maintenance.check(actor=Actor.command("test"), key=now(key))
-    registration.keepers()["google"].disable(now(key).kms_key_version)
+    registration.hsm_key_managers()["google"].disable(now(key).kms_key_version)
     with pytest.raises(CheckFailed, match="Disabled in the HSM"):
         maintenance.check(actor=Actor.command("test"), key=now(key))
     misbehave(emulator, "error", code="PERMISSION_DENIED")

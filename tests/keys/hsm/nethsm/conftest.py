@@ -76,7 +76,7 @@ def device_key(keeper, emulator):
 def world(db, settings, emulator, keeper, monkeypatch):
     """A tenant that offers keys in the device."""
     settings.HSM_PROVIDERS = ["nethsm"]
-    monkeypatch.setattr(registration, "keepers", lambda: {"nethsm": keeper})
+    monkeypatch.setattr(registration, "hsm_key_managers", lambda: {"nethsm": keeper})
     monkeypatch.setattr(modes, "_backends", [*modes._backends, NetHsmBackend()])
     monkeypatch.setattr(provisioning, "_PAUSES", (0.05,))
     return make_tenant(key_modes=["encrypted", "hsm"])

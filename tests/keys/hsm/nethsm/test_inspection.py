@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.lifecycle.verification import hsm_reports
 
 pytestmark = pytest.mark.django_db
@@ -13,9 +13,9 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture
 def look(settings, emulator):
     settings.HSM_PROVIDERS = ["nethsm"]
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
     yield lambda: hsm_reports()[0]
-    keepers.cache_clear()
+    hsm_key_managers.cache_clear()
 
 
 def test_an_administrator_that_the_device_does_not_know_is_named(look, settings):

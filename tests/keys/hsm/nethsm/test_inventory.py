@@ -12,7 +12,7 @@ from keycast.emulators.nethsm.store import make_key
 from keys import services
 from keys.hsm.inventory import orphans, runs
 from keys.hsm.inventory.compare import Discrepancy
-from keys.hsm.inventory.listing import stocks
+from keys.hsm.inventory.listing import hsm_key_readers
 from keys.hsm.nethsm import names
 from keys.models import HsmInventory, HsmOrphan, InventoryState, OrphanState, PersonalKey
 from tests.keys.hsm.nethsm.conftest import misbehave
@@ -22,9 +22,9 @@ ACTOR = Actor.command("test")
 
 @pytest.fixture(autouse=True)
 def device(world, emulator):
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
     yield emulator.app
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def key(world, owner, django_capture_on_commit_callbacks):
 def take():
     inventory = runs.start(actor=ACTOR, provider="nethsm")
     for _ in range(10):
-        inventory = runs.step(inventory.pk)
+        inventory = runs.advance(inventory.pk)
         if inventory.state != InventoryState.RUNNING:
             break
     return HsmInventory.objects.get(pk=inventory.pk)
@@ -89,14 +89,14 @@ def test_namespaces_that_cannot_be_looked_into_are_told_and_never_touched(key, d
 
 def test_without_an_administrator_the_tenants_own_namespaces_are_looked_at(key, device, settings):
     settings.NETHSM_ADMIN_USER, settings.NETHSM_NAMESPACE_PASSWORD = "", settings.NETHSM_ADMIN_PASSWORD
-    stocks.cache_clear()
+    hsm_key_readers.cache_clear()
     device.store.namespaces |= {"accounting"}
     assert kinds(take()) == []
 
 
 @pytest.mark.parametrize(("kind", "fields"), [("status", {"status": 503}), ("garbage", {}), ("disconnect", {})])
 def test_a_device_that_misbehaves_ends_in_a_clear_message(key, emulator, monkeypatch, kind, fields):
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 1)
     misbehave(emulator, kind, **fields)
     inventory = take()
     assert inventory.state == InventoryState.FAILED
@@ -104,7 +104,7 @@ def test_a_device_that_misbehaves_ends_in_a_clear_message(key, emulator, monkeyp
 
 
 def test_a_locked_device_says_so(key, device, monkeypatch):
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 1)
     device.state = "Locked"
     assert "locked" in take().problem
 
@@ -122,7 +122,7 @@ def test_a_condemned_orphan_is_deleted_in_the_device(key, device):
 
 
 def test_a_list_that_is_none_is_refused(key, device, monkeypatch):
-    monkeypatch.setattr(runs, "GIVE_UP_AFTER", 1)
+    monkeypatch.setattr(runs, "MAX_FAILURES", 1)
     monkeypatch.setattr("keys.hsm.nethsm.calls.NetHsmResponse.json", lambda self: [{"id": 7}])
     assert take().state == InventoryState.FAILED
     with scopes_disabled():

@@ -16,7 +16,7 @@ from keys.errors import InvalidOperand, KekUnavailable, KeyDamaged, KeyMismatch,
 from keys.refs import KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing import factory, inspection
 from keys.signing.envelope import SealingContext
-from keys.signing.half import place_of
+from keys.signing.half import sealing_context_of
 from keys.signing.runtime import signing_service, transport_service
 from keys.signing.signer import report
 
@@ -184,10 +184,10 @@ def test_sealing_anew_keeps_the_key(key):
 def test_halves_are_drawn_and_keys_are_split_with_nothing_open_outside(key):
     maker = factory.key_maker()
     half = maker.draw_half(tenant_id=key.tenant_id, key_id=key.key_id)
-    assert half.place(key.tenant_id, key.key_id) == place_of(half.public, key.tenant_id, key.key_id)
+    assert half.place(key.tenant_id, key.key_id) == sealing_context_of(half.public, key.tenant_id, key.key_id)
     maker.rewrap(half.sealed, half.place(key.tenant_id, key.key_id))
     split = maker.split(key.sealed, place(key))
-    maker.rewrap(split.sealed_a, place_of(split.half_a, key.tenant_id, key.key_id))
+    maker.rewrap(split.sealed_a, sealing_context_of(split.half_a, key.tenant_id, key.key_id))
 
 
 def test_the_versions_are_told_and_the_report_is_good(key):

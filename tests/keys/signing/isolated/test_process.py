@@ -124,4 +124,4 @@ def test_the_embedded_server_runs_it_where_it_is_asked_to(settings):
     settings.SIGNER_IS_CHILD = True
     assert "signer" in names()
     settings.EMBEDDED = False
-    assert unsafe_settings.nobody_runs_the_signer()
+    assert unsafe_settings.signer_not_running()

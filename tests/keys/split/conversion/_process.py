@@ -15,13 +15,13 @@ def main(verb, key_id):
     from django_scopes import scopes_disabled
 
     from keycast.audit.entries import Actor
-    from keys.hsm.registration import keepers
+    from keys.hsm.registration import hsm_key_managers
     from keys.models import PersonalKey
     from keys.split import maintenance, succession
     from keys.split.conversion import steps, wakeup
 
     wakeup._enqueue = maintenance._enqueue = lambda _: None
-    keeper = keepers()["google"]
+    keeper = hsm_key_managers()["google"]
     if verb == "convert":
         steps.advance(UUID(key_id))
     elif verb == "succeed":

@@ -49,7 +49,7 @@ def deployment(cosigner, settings, emulator, transactional_db, monkeypatch):
     process = cosigner
     settings.COSIGNER_SOCKET, settings.COSIGNER_ADDRESS = str(process.socket), ""
     settings.HSM_PROVIDERS = ["google"]
-    registration.keepers.cache_clear()
+    registration.hsm_key_managers.cache_clear()
     monkeypatch.setattr(modes, "_backends", [EncryptedBackend(), GoogleBackend()])
     for enqueue in ("keys.hsm.provisioning._enqueue", "keys.split.conversion.wakeup._enqueue"):
         monkeypatch.setattr(enqueue, lambda key_id: None)
@@ -60,4 +60,4 @@ def deployment(cosigner, settings, emulator, transactional_db, monkeypatch):
     yield Deployment(tenant, make_user(tenant), process, emulator)
     runtime.signing_service().forget_all()
     runtime.signing_service.cache_clear()
-    registration.keepers.cache_clear()
+    registration.hsm_key_managers.cache_clear()

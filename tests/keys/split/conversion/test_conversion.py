@@ -18,7 +18,7 @@ from keycast.base.errors import NotFound
 from keys import services
 from keys.errors import ConversionUnderWay, KeyLocked, KeyModeNotOffered, NoCapability, NotConverting
 from keys.hsm import registration
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.models import Conversion, PersonalKey
 from keys.models.hsm import ConversionStep
 from keys.signing.cosigning.client import blocking
@@ -123,7 +123,7 @@ def test_settings_taken_away_meanwhile_leave_the_key_as_it_was(deployment, monke
     key = deployment.key()
     deployment.converting(key)
     with monkeypatch.context() as without:
-        without.setattr(registration, "keepers", dict)
+        without.setattr(registration, "hsm_key_managers", dict)
         assert not finished(key)
     assert "not set up correctly" in Conversion.objects.get().problem
     assert signs(key)
@@ -145,7 +145,7 @@ def test_the_key_signs_on_while_the_hsm_takes_its_time(deployment):
     services.cancel_conversion(actor=SYSTEM, key=key)
     assert until(lambda: finished(key)), "a version that is being generated cannot be destroyed yet"
     assert not Conversion.objects.exists()
-    assert keepers()["google"].versions(going.kms_key_name) == []
+    assert hsm_key_managers()["google"].versions(going.kms_key_name) == []
     assert signs(key)
 
 
@@ -160,7 +160,7 @@ def test_a_cancelled_move_leaves_nothing_behind_and_can_be_begun_again(deploymen
     deployment.emulator.apply({"faults": []})
     assert finished(key)
     assert deployment.state_at_b(key) == "forgotten"
-    assert keepers()["google"].versions(going.kms_key_name) == []
+    assert hsm_key_managers()["google"].versions(going.kms_key_name) == []
     assert again(key).key_mode == "encrypted"
     assert tags_of(key)[-2:] == [AuditTag.KEY_CONVERSION_ENDED, AuditTag.HSM_KEY_DESTROYED]
     deployment.converting(key)
@@ -180,7 +180,7 @@ def test_a_move_that_cannot_end_gives_up_and_says_why(deployment):
     ended = Conversion.objects.get()
     assert ended.step == ConversionStep.FAILED
     assert "permissions" in ended.problem
-    assert keepers()["google"].versions(going.kms_key_name) == []
+    assert hsm_key_managers()["google"].versions(going.kms_key_name) == []
     assert signs(key)
     services.cancel_conversion(actor=SYSTEM, key=key)
     assert not Conversion.objects.exists()

@@ -6,7 +6,7 @@ import pytest
 
 from keycast.audit.entries import Actor
 from keys import services
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.models import Conversion
 from keys.models.hsm import ConversionStep
 from keys.split.conversion import steps as course
@@ -39,7 +39,7 @@ def test_a_process_killed_while_it_converts_leaves_the_key_usable(deployment, st
     row = again(key)
     assert (row.key_mode, row.public_key, row.kms_key_name) == ("hsm", key.public_key, name)
     assert signs(key)
-    assert len(keepers()["google"].versions(name)) == 1
+    assert len(hsm_key_managers()["google"].versions(name)) == 1
     assert not Conversion.objects.exists()
 
 
@@ -70,7 +70,7 @@ def test_a_process_killed_while_it_cleans_up_leaves_the_rest_to_the_next(deploym
     assert deployment.run(key, crash_at=step) == -9
     assert Conversion.objects.get().step == ConversionStep.CANCELLED
     assert finished(key)
-    assert keepers()["google"].versions(name) == []
+    assert hsm_key_managers()["google"].versions(name) == []
     assert deployment.state_at_b(key) == "forgotten"
     assert signs(key)
 

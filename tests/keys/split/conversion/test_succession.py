@@ -20,7 +20,7 @@ from keys import services
 from keys.errors import KeyUnavailable, NoCapability
 from keys.hsm import version_states
 from keys.hsm.protocol import HsmKeyPhase
-from keys.hsm.registration import keepers
+from keys.hsm.registration import hsm_key_managers
 from keys.lifecycle.rows import key_ref
 from keys.models import HalfRefresh, PersonalKey, Rotation
 from keys.models.hsm import Succession, SuccessionStep
@@ -44,7 +44,7 @@ LATER = timedelta(hours=1)
 
 
 def keeper():
-    return keepers()["google"]
+    return hsm_key_managers()["google"]
 
 
 def replace(key):
@@ -62,7 +62,7 @@ def phase(name):
 
 def behind():
     with scopes_disabled():
-        return list(version_states.lagging())
+        return list(version_states.out_of_sync_keys())
 
 
 def tags_of(key):
@@ -220,13 +220,13 @@ def test_a_key_taken_out_of_use_is_disabled_in_the_hsm_and_comes_back_with_it(de
     key = split_key(deployment)
     services.disable_key(actor=SYSTEM, key=key)
     assert behind() == [key]
-    assert maintenance.follow(key.id)
-    assert not maintenance.follow(key.id)
+    assert maintenance.sync_state(key.id)
+    assert not maintenance.sync_state(key.id)
     assert phase(key.kms_key_name) is HsmKeyPhase.FAILED
     assert not behind()
     services.enable_key(actor=SYSTEM, key=again(key))
     assert version_states.lags(again(key))
-    assert maintenance.follow(key.id)
+    assert maintenance.sync_state(key.id)
     assert phase(key.kms_key_name) is HsmKeyPhase.READY
     assert deployment.state_at_b(key) == "active"
     assert signs(key)
@@ -243,7 +243,7 @@ def test_what_the_hsm_has_not_heard_for_long_is_for_operators_to_see(deployment)
         PersonalKey.objects.update(state_changed_at=timezone.now() - LATER)
     assert "1 HSM keys to be disabled or enabled" in processes.hsm_changes().detail
     assert "still being disabled" in present(again(key)).notice
-    maintenance.follow(key.id)
+    maintenance.sync_state(key.id)
     assert processes.hsm_changes() is None
     assert "still" not in present(again(key)).notice
 
@@ -251,7 +251,7 @@ def test_what_the_hsm_has_not_heard_for_long_is_for_operators_to_see(deployment)
 def test_a_lock_leaves_the_hsm_alone(deployment):
     key = split_key(deployment)
     services.lock_key(actor=SYSTEM, key=key)
-    maintenance.follow(key.id)
+    maintenance.sync_state(key.id)
     assert phase(key.kms_key_name) is HsmKeyPhase.READY
 
 
@@ -259,11 +259,11 @@ def test_an_hsm_that_is_away_is_told_later(deployment):
     key = split_key(deployment)
     services.disable_key(actor=SYSTEM, key=key)
     misbehave(deployment.emulator, "error", "UpdateCryptoKeyVersion", code="PERMISSION_DENIED")
-    assert maintenance.keep_up() == 0
+    assert maintenance.resume_all() == 0
     assert deployment.state_at_b(key) == "disabled", "the co-signer was told all the same"
     assert behind() == [key]
     deployment.emulator.apply({"faults": []})
-    assert maintenance.keep_up() == 1
+    assert maintenance.resume_all() == 1
     assert not behind()
 
 
@@ -271,7 +271,7 @@ def test_a_version_that_somebody_destroyed_counts_as_disabled(deployment):
     key = split_key(deployment)
     keeper().destroy(key.kms_key_version)
     services.disable_key(actor=SYSTEM, key=key)
-    assert maintenance.follow(key.id)
+    assert maintenance.sync_state(key.id)
     assert not behind()
 
 
