@@ -107,7 +107,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
         context = {**(extra_context or {}), "may_found": may(request.user, StaffPermission.MANAGE_TENANTS)}
         return super().change_view(request, object_id, form_url, context)
 
-    verbs = (
+    staff_actions = (
         StaffAction(
             "lock",
             "Lock",
@@ -115,7 +115,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
             None,
             lambda tenant: tenant.state == Tenant.State.ACTIVE,
             is_dangerous=True,
-            duty=StaffPermission.MANAGE_TENANTS,
+            permission=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="lock-tenant",
         ),
@@ -125,7 +125,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
             "Signing goes on where it stopped.",
             None,
             lambda tenant: tenant.state == Tenant.State.LOCKED,
-            duty=StaffPermission.MANAGE_TENANTS,
+            permission=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="unlock-tenant",
         ),
@@ -136,7 +136,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
             None,
             lambda tenant: tenant.state != Tenant.State.SUSPENDED,
             is_dangerous=True,
-            duty=StaffPermission.MANAGE_TENANTS,
+            permission=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="suspend-tenant",
         ),
@@ -146,7 +146,7 @@ class TenantAdmin(ReadOnlyAdmin[Tenant]):
             "Opens the tenant again.",
             None,
             lambda tenant: tenant.state == Tenant.State.SUSPENDED,
-            duty=StaffPermission.MANAGE_TENANTS,
+            permission=StaffPermission.MANAGE_TENANTS,
             step_up=True,
             approval="resume-tenant",
         ),
@@ -160,7 +160,7 @@ def _role_action(role: StaffRole) -> StaffAction[User]:
         f"Platform staff in the role of {role.label.lower()}; what that may do is in the security model.",
         None,
         lambda user: user.is_active and user.staff_role != role.value,
-        duty=StaffPermission.MANAGE_STAFF,
+        permission=StaffPermission.MANAGE_STAFF,
         step_up=True,
         approval=SET_STAFF_ROLE,
         parameters={"role": role.value},
@@ -177,7 +177,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
         *("second_factors", "date_joined", "last_login"),
     )
     inlines = (MembershipInline,)
-    verbs = (
+    staff_actions = (
         StaffAction(
             "lock",
             "Lock",
@@ -202,7 +202,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
             lambda actor, user, reason: services.deactivate_user(actor=actor, user=user, reason=reason),
             lambda user: user.is_active,
             is_dangerous=True,
-            duty=StaffPermission.MANAGE_PEOPLE,
+            permission=StaffPermission.MANAGE_PEOPLE,
             step_up=True,
         ),
         StaffAction(
@@ -211,7 +211,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
             "Sign-in and signing work again.",
             lambda actor, user, reason: services.reactivate_user(actor=actor, user=user, reason=reason),
             lambda user: not user.is_active,
-            duty=StaffPermission.MANAGE_PEOPLE,
+            permission=StaffPermission.MANAGE_PEOPLE,
             step_up=True,
         ),
         *(_role_action(role) for role in StaffRole),
@@ -222,7 +222,7 @@ class UserAdmin(ReadOnlyAdmin[User]):
             lambda actor, user, reason: services.end_staff(actor=actor, user=user, reason=reason),
             lambda user: user.is_staff,
             is_dangerous=True,
-            duty=StaffPermission.MANAGE_STAFF,
+            permission=StaffPermission.MANAGE_STAFF,
             step_up=True,
         ),
     )

@@ -29,7 +29,7 @@ class ConnectionAdmin(ReadOnlyAdmin[Connection]):
         *("policy_slug", "policy_document", "relay_list", "secret_expires_at", "created_by", "created_at", "bound_at"),
         *("expires_at", "last_used_at", "use_count", "ended_at", "end_reason"),
     )
-    verbs = (
+    staff_actions = (
         StaffAction(
             "revoke",
             "Revoke",

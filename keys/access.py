@@ -49,15 +49,15 @@ def _require_room(tenant: Tenant, user: User) -> None:
             raise TooManyKeys
 
 
-def require_platform(actor: Actor, duty: StaffPermission = StaffPermission.OPERATE) -> None:
-    """Those who run the platform: commands, jobs, and staff by ``duty``. Raises NotPermitted."""
-    if _platform_authority(actor, duty) is None:
+def require_platform(actor: Actor, permission: StaffPermission = StaffPermission.OPERATE) -> None:
+    """Those who run the platform: commands, jobs, and staff by ``permission``. Raises NotPermitted."""
+    if _platform_authority(actor, permission) is None:
         raise NotPermitted
 
 
-def require_manager(actor: Actor, key: PersonalKey, duty: StaffPermission = StaffPermission.OPERATE) -> SetBy:
-    """The authority of who may rename or destroy this key, staff by ``duty``. Raises NotPermitted, NotFound."""
-    platform = _platform_authority(actor, duty)
+def require_manager(actor: Actor, key: PersonalKey, permission: StaffPermission = StaffPermission.OPERATE) -> SetBy:
+    """The authority of who may rename or destroy this key, staff by ``permission``. Raises NotPermitted, NotFound."""
+    platform = _platform_authority(actor, permission)
     if platform is None:
         permissions.require(_membership_of(actor, key), MemberPermission.MANAGE_KEY, key)
     return platform or SetBy.OWNER
@@ -85,10 +85,10 @@ def higher(one: str, other: str) -> SetBy:
     return SetBy(max(one, other, key=lambda set_by: _RANK[set_by]))
 
 
-def _platform_authority(actor: Actor, duty: StaffPermission) -> SetBy | None:
+def _platform_authority(actor: Actor, permission: StaffPermission) -> SetBy | None:
     if actor.type in {"system", "command"}:
         return SetBy.SYSTEM
-    return SetBy.STAFF if actor_has_permission(actor, duty) else None
+    return SetBy.STAFF if actor_has_permission(actor, permission) else None
 
 
 def _is(actor: Actor, user_id: UUID) -> bool:

@@ -153,16 +153,16 @@ def enable_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalK
 
 @transaction.atomic
 def schedule_destruction(
-    *, actor: Actor, key: PersonalKey, reason: str = "", warrant: ApprovalProof | None = None
+    *, actor: Actor, key: PersonalKey, reason: str = "", approval_proof: ApprovalProof | None = None
 ) -> PersonalKey:
     """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
 
-    Callers ask for a fresh re-authentication first. Staff need two persons: ``warrant`` comes from a request that
-    another one approved (keys.lifecycle.approval_kinds), else ApprovalRequired.
+    Callers ask for a fresh re-authentication first. Staff need two persons: ``approval proof`` comes from a request
+    that another one approved (keys.lifecycle.approval_kinds), else ApprovalRequired.
     """
     row = locked_row(key)
     held = access.require_manager(actor, row, StaffPermission.DESTROY)
-    proof = use_proof(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=DESTROY_KEY, target_id=row.id.hex, approval_proof=approval_proof)
     row.destruction_due_at = timezone.now() + timedelta(days=settings.KEY_DESTRUCTION_DAYS)
     _take(row, KeyTransition.SCHEDULE_DESTRUCTION, access.higher(held, row.state_set_by), reason)
     due = row.destruction_due_at.isoformat()

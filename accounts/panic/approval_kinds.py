@@ -23,11 +23,14 @@ def connect() -> None:
         ApprovalKind(
             slug=users.UNLOCK,
             title="Unlock a person",
-            run=lambda warrant: users.unlock_user(
-                actor=warrant.actor, user=_user(warrant.target_id), reason=warrant.reason, warrant=warrant
+            run=lambda approval_proof: users.unlock_user(
+                actor=approval_proof.actor,
+                user=_user(approval_proof.target_id),
+                reason=approval_proof.reason,
+                approval_proof=approval_proof,
             ),
             describe=lambda target_id, parameters: f"Unlock {_user(target_id).email}: signing goes on with their keys",
-            duty_to_ask=StaffPermission.LOCK,
+            permission_to_request=StaffPermission.LOCK,
             page=lambda target_id: reverse("admin:accounts_user_change", args=[UUID(target_id)]),
         )
     )
@@ -37,14 +40,14 @@ def connect() -> None:
             title="Unlock the deployment",
             run=_unlock_deployment,
             describe=_describe_deployment,
-            duty_to_ask=StaffPermission.PANIC,
+            permission_to_request=StaffPermission.PANIC,
             page=lambda target_id: reverse("admin:panic"),
         )
     )
 
 
-def _unlock_deployment(warrant: ApprovalProof) -> Any:
-    return unlock_deployment(actor=warrant.actor, reason=warrant.reason, warrant=warrant)
+def _unlock_deployment(approval_proof: ApprovalProof) -> Any:
+    return unlock_deployment(actor=approval_proof.actor, reason=approval_proof.reason, approval_proof=approval_proof)
 
 
 def _describe_deployment(target_id: str, parameters: Mapping[str, Any]) -> str:

@@ -47,10 +47,12 @@ def lock_deployment(*, actor: Actor, reason: str) -> DeploymentLock:
 
 
 @transaction.atomic
-def unlock_deployment(*, actor: Actor, reason: str, warrant: ApprovalProof | None = None) -> DeploymentLock:
+def unlock_deployment(*, actor: Actor, reason: str, approval_proof: ApprovalProof | None = None) -> DeploymentLock:
     """Let signing go on. Staff need two persons (accounts.staff.approvals). Raises Conflict, ApprovalRequired."""
     _require_platform(actor)
-    proof: dict[str, Any] = {**use_proof(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", warrant=warrant)}
+    proof: dict[str, Any] = {
+        **use_proof(actor=actor, kind=UNLOCK_DEPLOYMENT, target_id="", approval_proof=approval_proof)
+    }
     row = _locked_row()
     if row.locked_at is None:
         raise Conflict("The deployment is not locked.")

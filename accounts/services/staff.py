@@ -23,21 +23,26 @@ SET_STAFF_ROLE = "set-staff-role"
 
 @transaction.atomic
 def make_staff(
-    *, actor: Actor, user: User, role: str = StaffRole.OPERATOR, reason: str = "", warrant: ApprovalProof | None = None
+    *,
+    actor: Actor,
+    user: User,
+    role: str = StaffRole.OPERATOR,
+    reason: str = "",
+    approval_proof: ApprovalProof | None = None,
 ) -> User:
     """Make somebody platform staff. They reach the admin with a second factor only.
 
     Raises Invalid, Conflict if they are staff already; ApprovalRequired and NotPermitted for staff actors.
     """
-    return _set(actor, user, role, AuditTag.USER_MADE_STAFF, reason, warrant)
+    return _set(actor, user, role, AuditTag.USER_MADE_STAFF, reason, approval_proof)
 
 
 @transaction.atomic
 def change_staff_role(
-    *, actor: Actor, user: User, role: str, reason: str = "", warrant: ApprovalProof | None = None
+    *, actor: Actor, user: User, role: str, reason: str = "", approval_proof: ApprovalProof | None = None
 ) -> User:
     """Give a member of staff another role. Raises as ``make_staff``; Conflict for somebody who is no staff."""
-    return _set(actor, user, role, AuditTag.USER_STAFF_ROLE_CHANGED, reason, warrant)
+    return _set(actor, user, role, AuditTag.USER_STAFF_ROLE_CHANGED, reason, approval_proof)
 
 
 @transaction.atomic
@@ -69,10 +74,14 @@ def require_role(role: str) -> None:
         raise InvalidValue("There is no such role.")
 
 
-def _set(actor: Actor, user: User, role: str, tag: AuditTag, reason: str, warrant: ApprovalProof | None) -> User:
+def _set(actor: Actor, user: User, role: str, tag: AuditTag, reason: str, approval_proof: ApprovalProof | None) -> User:
     require_role(role)
     proof = use_proof(
-        actor=actor, kind=SET_STAFF_ROLE, target_id=user.pk.hex, parameters={"role": str(role)}, warrant=warrant
+        actor=actor,
+        kind=SET_STAFF_ROLE,
+        target_id=user.pk.hex,
+        parameters={"role": str(role)},
+        approval_proof=approval_proof,
     )
     row = User.objects.select_for_update().get(pk=user.pk)
     is_new = tag == AuditTag.USER_MADE_STAFF

@@ -121,28 +121,36 @@ def register_check(check: SettingsCheck) -> None:
         _checks.append(check)
 
 
-def lock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
+def lock_tenant(
+    *, actor: Actor, tenant: Tenant, reason: str = "", approval_proof: ApprovalProof | None = None
+) -> Tenant:
     """Stop all signing for the tenant's users at once; the portal stays open.
 
     By two persons of staff, by one owner or administrator, or on the server. Raises Conflict unless it is active, or
     locked with less authority; ApprovalRequired, NotPermitted.
     """
-    return _move(actor, tenant, LOCK, reason, warrant)
+    return _move(actor, tenant, LOCK, reason, approval_proof)
 
 
-def unlock_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
+def unlock_tenant(
+    *, actor: Actor, tenant: Tenant, reason: str = "", approval_proof: ApprovalProof | None = None
+) -> Tenant:
     """Undo lock_tenant; its own people ask for a release (accounts.panic). Raises Conflict unless it is locked."""
-    return _move(actor, tenant, UNLOCK, reason, warrant)
+    return _move(actor, tenant, UNLOCK, reason, approval_proof)
 
 
-def suspend_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
+def suspend_tenant(
+    *, actor: Actor, tenant: Tenant, reason: str = "", approval_proof: ApprovalProof | None = None
+) -> Tenant:
     """Close the tenant: no portal, no relay, no signing. Raises Conflict if it is suspended already."""
-    return _move(actor, tenant, SUSPEND, reason, warrant)
+    return _move(actor, tenant, SUSPEND, reason, approval_proof)
 
 
-def resume_tenant(*, actor: Actor, tenant: Tenant, reason: str = "", warrant: ApprovalProof | None = None) -> Tenant:
+def resume_tenant(
+    *, actor: Actor, tenant: Tenant, reason: str = "", approval_proof: ApprovalProof | None = None
+) -> Tenant:
     """Undo suspend_tenant. Raises Conflict unless it is suspended."""
-    return _move(actor, tenant, RESUME, reason, warrant)
+    return _move(actor, tenant, RESUME, reason, approval_proof)
 
 
 @transaction.atomic
@@ -173,10 +181,10 @@ def lift_lock(*, actor: Actor, tenant: Tenant, reason: str, proof: dict[str, str
 
 
 @transaction.atomic
-def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, warrant: ApprovalProof | None) -> Tenant:
-    """Staff need a second person for it: ``kind`` is the request (accounts.staff.approvals) that ``warrant`` comes
-    from."""
-    proof = use_proof(actor=actor, kind=kind, target_id=tenant.id.hex, warrant=warrant)
+def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, approval_proof: ApprovalProof | None) -> Tenant:
+    """Staff need a second person for it: ``kind`` is the request (accounts.staff.approvals) that ``approval proof``
+    comes from."""
+    proof = use_proof(actor=actor, kind=kind, target_id=tenant.id.hex, approval_proof=approval_proof)
     held = over_tenant(actor, tenant)
     if actor.type == "user" and kind != LOCK:
         raise NotPermitted("Ask for it to be unlocked; another person decides.")

@@ -79,7 +79,7 @@ def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
 
 
 @transaction.atomic
-def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: ApprovalProof | None = None) -> User:
+def unlock_user(*, actor: Actor, user: User, reason: str = "", approval_proof: ApprovalProof | None = None) -> User:
     """Undo lock_user: two persons for staff; members ask for a release (accounts.panic). Raises Conflict unless locked.
 
     Raises ApprovalRequired, NotPermitted.
@@ -87,7 +87,7 @@ def unlock_user(*, actor: Actor, user: User, reason: str = "", warrant: Approval
     require_actor(actor, StaffPermission.LOCK)
     if actor.type == "user":
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
-    proof = use_proof(actor=actor, kind=UNLOCK, target_id=user.id.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=UNLOCK, target_id=user.id.hex, approval_proof=approval_proof)
     return lift_lock(actor=actor, user=user, reason=reason, proof=proof)
 
 

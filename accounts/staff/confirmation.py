@@ -63,7 +63,7 @@ def confirmed(
             return to_proof(user, request.get_full_path())
         return _do(request, do, form.cleaned_data["reason"], back)
     page = {**context, "title": title, "step": step, "form": form, "back": back, "is_back": bool(form.initial)}
-    return TemplateResponse(request, "admin/verb.html", page)
+    return TemplateResponse(request, "admin/staff_action.html", page)
 
 
 def _do(request: HttpRequest, do: Callable[[str], str], reason: str, back: str) -> HttpResponse:

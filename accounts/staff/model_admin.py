@@ -50,10 +50,11 @@ class BoundedPaginator(_Paginator):
 class StaffAction(Generic[Row]):
     """Something staff can do to one row, through a service, with a reason.
 
-    ``fits`` says whether it makes sense in the row's present state; the service decides for good. ``duty`` says whose
-    business it is (accounts.staff.roles), and the service asks again. ``step_up``: the second factor is proved afresh
-    first; what was typed is kept meanwhile. ``approval`` names a kind of request (accounts.staff.approvals): nothing is
-    run, the same thing is asked for with the row's id in hex and ``parameters``, and a second person decides.
+    ``fits`` says whether it makes sense in the row's present state; the service decides for good. ``permission`` says
+    whose business it is (accounts.staff.roles), and the service asks again. ``step_up``: the second factor is proved
+    afresh first; what was typed is kept meanwhile. ``approval`` names a kind of request (accounts.staff.approvals):
+    nothing is run, the same thing is asked for with the row's id in hex and ``parameters``, and a second person
+    decides.
     """
 
     slug: str
@@ -62,7 +63,7 @@ class StaffAction(Generic[Row]):
     run: Callable[[Actor, Row, str], Any] | None
     fits: Callable[[Row], bool]
     is_dangerous: bool = False
-    duty: StaffPermission = StaffPermission.LOCK
+    permission: StaffPermission = StaffPermission.LOCK
     step_up: bool = False
     approval: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -71,14 +72,14 @@ class StaffAction(Generic[Row]):
 class ReadOnlyAdmin(_Admin, Generic[Row]):
     """Rows can be looked at; they change only by verbs. Fields are shown only if named: no new column slips in."""
 
-    verbs: Sequence[StaffAction[Row]] = ()
-    view_duty = StaffPermission.VIEW
+    staff_actions: Sequence[StaffAction[Row]] = ()
+    view_permission = StaffPermission.VIEW
     actions = None
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     paginator = BoundedPaginator
     list_per_page = 50
-    change_form_template = "admin/change_form_verbs.html"
+    change_form_template = "admin/change_form_actions.html"
 
     def get_readonly_fields(self, request: HttpRequest, obj: Row | None = None) -> list[str]:
         return [name for name in self.get_fields(request, obj) if isinstance(name, str)]
@@ -90,10 +91,10 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         return lookup.removesuffix("__exact").removesuffix("__isnull").removesuffix("__id") in names
 
     def has_module_permission(self, request: HttpRequest) -> bool:
-        return may(request.user, self.view_duty)
+        return may(request.user, self.view_permission)
 
     def has_view_permission(self, request: HttpRequest, obj: Row | None = None) -> bool:
-        return may(request.user, self.view_duty)
+        return may(request.user, self.view_permission)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -105,57 +106,63 @@ class ReadOnlyAdmin(_Admin, Generic[Row]):
         return False
 
     def get_urls(self) -> list[URLPattern]:
-        name = f"{self.opts.app_label}_{self.opts.model_name}_verb"
-        view = self.admin_site.admin_view(self.verb_view)
+        name = f"{self.opts.app_label}_{self.opts.model_name}_action"
+        view = self.admin_site.admin_view(self.staff_action_view)
         return [path("<path:object_id>/do/<slug:slug>/", view, name=name), *super().get_urls()]
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         row = self.get_object(request, object_id)
-        links = self.verb_links(request, row) if row is not None else []
-        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "verb_links": links})
+        links = self.staff_action_links(request, row) if row is not None else []
+        return super().change_view(request, object_id, form_url, {**(extra_context or {}), "staff_action_links": links})
 
-    def verbs_for(self, request: HttpRequest, row: Row) -> list[StaffAction[Row]]:
+    def staff_actions_for(self, request: HttpRequest, row: Row) -> list[StaffAction[Row]]:
         """What this person may do to ``row`` in its present state."""
-        return [verb for verb in self.verbs if may(request.user, verb.duty) and verb.fits(row)]
+        return [action for action in self.staff_actions if may(request.user, action.permission) and action.fits(row)]
 
-    def verb_links(self, request: HttpRequest, row: Row) -> list[dict[str, Any]]:
+    def staff_action_links(self, request: HttpRequest, row: Row) -> list[dict[str, Any]]:
         return [
-            {"title": verb.title, "url": f"{self.page_of(row).removesuffix('change/')}do/{verb.slug}/", "verb": verb}
-            for verb in self.verbs_for(request, row)
+            {
+                "title": action.title,
+                "url": f"{self.page_of(row).removesuffix('change/')}do/{action.slug}/",
+                "action": action,
+            }
+            for action in self.staff_actions_for(request, row)
         ]
 
-    def verb_view(self, request: HttpRequest, object_id: str, slug: str) -> HttpResponse:
+    def staff_action_view(self, request: HttpRequest, object_id: str, slug: str) -> HttpResponse:
         """Ask for the reason (GET), then do it, or ask a second person for it (POST)."""
-        verb = next((verb for verb in self.verbs if verb.slug == slug), None)
-        if verb is None:
+        action = next((action for action in self.staff_actions if action.slug == slug), None)
+        if action is None:
             raise Http404
-        if not (may(request.user, self.view_duty) and may(request.user, verb.duty)):
+        if not (may(request.user, self.view_permission) and may(request.user, action.permission)):
             raise PermissionDenied
         row = self.get_object(request, object_id)
         if row is None:
             raise Http404
         return confirmed(
             request,
-            title=f"{verb.title}: {row}",
-            step=ConfirmationStep(verb.title, verb.explanation, verb.is_dangerous, verb.step_up, bool(verb.approval)),
-            do=lambda reason: self._perform(request, verb, row, reason),
+            title=f"{action.title}: {row}",
+            step=ConfirmationStep(
+                action.title, action.explanation, action.is_dangerous, action.step_up, bool(action.approval)
+            ),
+            do=lambda reason: self._perform(request, action, row, reason),
             back=self.page_of(row),
-            context={**self.admin_site.each_context(request), "opts": self.opts, "original": row, "verb": verb},
+            context={**self.admin_site.each_context(request), "opts": self.opts, "original": row, "action": action},
         )
 
-    def _perform(self, request: HttpRequest, verb: StaffAction[Row], row: Row, reason: str) -> str:
+    def _perform(self, request: HttpRequest, action: StaffAction[Row], row: Row, reason: str) -> str:
         actor = Actor.staff(request.user)  # type: ignore[arg-type]
-        if verb.approval:
+        if action.approval:
             request_approval(
-                actor=actor, kind=verb.approval, target_id=_id_of(row), parameters=verb.parameters, reason=reason
+                actor=actor, kind=action.approval, target_id=_id_of(row), parameters=action.parameters, reason=reason
             )
-            return f"Asked for approval: {verb.title.lower()}, {row}. Nothing happens before another person approves."
-        if verb.run is None:
+            return f"Asked for approval: {action.title.lower()}, {row}. Nothing happens before another person approves."
+        if action.run is None:
             raise NotPermitted
-        verb.run(actor, row, reason)
-        return f"Done: {verb.title.lower()}, {row}."
+        action.run(actor, row, reason)
+        return f"Done: {action.title.lower()}, {row}."
 
     def page_of(self, row: Row) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[row.pk])
@@ -168,14 +175,14 @@ def _id_of(row: Model) -> str:
 class ReadOnlyInline(_Inline):
     """Rows of another model on the page of the one they belong to: shown, never changed."""
 
-    view_duty = StaffPermission.VIEW
+    view_permission = StaffPermission.VIEW
     extra = 0
     max_num = 0
     can_delete = False
     show_change_link = True
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return may(request.user, self.view_duty)
+        return may(request.user, self.view_permission)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

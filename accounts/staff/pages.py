@@ -25,27 +25,27 @@ View = TypeVar("View", bound=Callable[..., HttpResponseBase])
 _PAGES: Final[dict[str, tuple[str, Callable[..., HttpResponseBase]]]] = {}
 
 
-def permission_required(duty: StaffPermission) -> Callable[[View], Callable[..., HttpResponseBase]]:
+def permission_required(permission: StaffPermission) -> Callable[[View], Callable[..., HttpResponseBase]]:
     """Let only staff with this duty through; the rest get 403. The walk over all admin pages reads ``view.duty``."""
 
     def decorate(view: View) -> Callable[..., HttpResponseBase]:
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-            if not may(request.user, duty):
+            if not may(request.user, permission):
                 raise PermissionDenied
             return view(request, *args, **kwargs)
 
-        guarded.duty = duty  # type: ignore[attr-defined]
+        guarded.permission = permission  # type: ignore[attr-defined]
         return guarded
 
     return decorate
 
 
-def staff_page(route: str, name: str, duty: StaffPermission) -> Callable[[View], View]:
+def staff_page(route: str, name: str, permission: StaffPermission) -> Callable[[View], View]:
     """Serve the view at ``route`` below /admin/ as ``admin:{name}``, to staff with this duty."""
 
     def decorate(view: View) -> View:
-        _PAGES[name] = (route, permission_required(duty)(view))
+        _PAGES[name] = (route, permission_required(permission)(view))
         return view
 
     return decorate

@@ -77,7 +77,7 @@ PERMISSIONS: Final[dict[StaffPermission, frozenset[StaffRole]]] = {
     StaffPermission.MANAGE_STAFF: frozenset({_OFFICER}),
     StaffPermission.APPROVE: frozenset({_OFFICER}),
 }
-"""THE table. A duty that is not in it is nobody's."""
+"""THE table. A permission that is not in it is nobody's."""
 
 
 def is_staff(user: User | AnonymousUser) -> bool:
@@ -106,40 +106,40 @@ def proved_second_factor(request: HttpRequest) -> bool:
     return known
 
 
-def has_permission(user: User | AnonymousUser, duty: StaffPermission) -> bool:
-    """Tell whether the person's role has this duty. ``is_superuser`` counts for nothing."""
-    return is_staff(user) and getattr(user, "staff_role", "") in PERMISSIONS.get(duty, frozenset())
+def has_permission(user: User | AnonymousUser, permission: StaffPermission) -> bool:
+    """Tell whether the person's role has this permission. ``is_superuser`` counts for nothing."""
+    return is_staff(user) and getattr(user, "staff_role", "") in PERMISSIONS.get(permission, frozenset())
 
 
-def may(user: User | AnonymousUser, duty: StaffPermission) -> bool:
+def may(user: User | AnonymousUser, permission: StaffPermission) -> bool:
     """Tell whether ``user`` may do this in the admin: by role, and with a second factor set up."""
-    return has_permission(user, duty) and has_second_factor(user)
+    return has_permission(user, permission) and has_second_factor(user)
 
 
-def require(user: User | AnonymousUser, duty: StaffPermission) -> None:
+def require(user: User | AnonymousUser, permission: StaffPermission) -> None:
     """``may`` as a guard. Raises NotPermitted, saying what is missing."""
-    if may(user, duty):
+    if may(user, permission):
         return
     if is_staff(user) and not has_second_factor(user):
         raise NotPermitted("This needs a second factor.")
-    raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
+    raise NotPermitted(f"This is not one of your duties: {TITLES[permission].lower()}.")
 
 
-def require_actor(actor: Actor, duty: StaffPermission) -> None:
-    """For services: a staff actor must hold ``duty`` now, read from the database; others are not asked here.
+def require_actor(actor: Actor, permission: StaffPermission) -> None:
+    """For services: a staff actor must hold ``permission`` now, read from the database; others are not asked here.
 
     Members answer to accounts.permissions; ``system`` and ``command`` act on the server itself. Raises NotPermitted.
     """
-    if actor.type == "staff" and not actor_has_permission(actor, duty):
-        raise NotPermitted(f"This is not one of your duties: {TITLES[duty].lower()}.")
+    if actor.type == "staff" and not actor_has_permission(actor, permission):
+        raise NotPermitted(f"This is not one of your duties: {TITLES[permission].lower()}.")
 
 
-def actor_has_permission(actor: Actor, duty: StaffPermission) -> bool:
-    """Tell whether this is an active member of staff whose role has the duty."""
+def actor_has_permission(actor: Actor, permission: StaffPermission) -> bool:
+    """Tell whether this is an active member of staff whose role has the permission."""
     if actor.type != "staff":
         return False
     try:
         person = User.objects.filter(pk=actor.id).first()
     except (ValidationError, ValueError):
         return False
-    return person is not None and has_permission(person, duty)
+    return person is not None and has_permission(person, permission)

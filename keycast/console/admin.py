@@ -21,7 +21,7 @@ from keycast.console.audit import pages
 
 @admin.register(AuditRow)
 class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
-    view_duty = StaffPermission.VIEW_AUDIT
+    view_permission = StaffPermission.VIEW_AUDIT
     fields = (
         *("moment", "what", "tag", "outcome", "actor_type", "actor_id", "actor_label", "chain", "sequence"),
         *("key_id", "connection_id", "request_id", "details", "hash_hex", "previous_hash_hex"),
@@ -58,7 +58,7 @@ class AuditRowAdmin(ReadOnlyAdmin[AuditRow]):
 
 @admin.register(AuditChain)
 class AuditChainAdmin(ReadOnlyAdmin[AuditChain]):
-    view_duty = StaffPermission.VIEW_AUDIT
+    view_permission = StaffPermission.VIEW_AUDIT
     list_display = ("name", "sequence", "head_hex")
     fields = ("name", "sequence", "head_hex")
 

@@ -140,7 +140,7 @@ def _form(request: HttpRequest, form_class: Any, initial: dict[str, Any] | None 
 
 
 def _confirmed_form(
-    request: HttpRequest, form: forms.Form, do: Callable[[dict[str, Any]], str], title: str, verb: str, back: str
+    request: HttpRequest, form: forms.Form, do: Callable[[dict[str, Any]], str], title: str, action: str, back: str
 ) -> HttpResponse:
     """Show the form; on POST ask for a fresh proof, then do it and go ``back``. A refusal is shown with the form."""
     user = request.user
@@ -154,7 +154,7 @@ def _confirmed_form(
             return redirect(back)
         except KeycastError as refusal:
             form.add_error(None, refusal.public_message)
-    context = {**site.each_context(request), "title": title, "form": form, "verb": verb, "back": back}
+    context = {**site.each_context(request), "title": title, "form": form, "action": action, "back": back}
     return TemplateResponse(request, "admin/tenant_form.html", context)
 
 

@@ -75,7 +75,7 @@ DESTRUCTION_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         None,
         _may(KeyTransition.SCHEDULE_DESTRUCTION),
         is_dangerous=True,
-        duty=StaffPermission.DESTROY,
+        permission=StaffPermission.DESTROY,
         step_up=True,
         approval=services.DESTROY_KEY,
     ),
@@ -85,7 +85,7 @@ DESTRUCTION_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Keeps the key. It stays disabled until somebody enables it.",
         lambda actor, key, reason: services.cancel_destruction(actor=actor, key=key, reason=reason),
         _may(KeyTransition.CANCEL_DESTRUCTION),
-        duty=StaffPermission.DESTROY,
+        permission=StaffPermission.DESTROY,
         step_up=True,
     ),
     StaffAction(
@@ -94,7 +94,7 @@ DESTRUCTION_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Puts a key that could not be made out of sight. A job ends what its HSM has of it.",
         lambda actor, key, reason: services.remove_failed_key(actor=actor, key=key, reason=reason),
         _may(KeyTransition.REMOVE),
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
 )
 MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
@@ -104,7 +104,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Opens what is stored and compares it with the public key, and looks its HSM's part up. Signs nothing.",
         lambda actor, key, reason: maintenance.check(actor=actor, key=key, reason=reason),
         lambda key: key.state in {*_STILL_STORED, KeyState.DESTRUCTION_SCHEDULED},
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "retry",
@@ -112,7 +112,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Makes a new key in place of this one: of the same person, name and kind. This one becomes a tombstone.",
         lambda actor, key, reason: maintenance.recreate_failed(actor=actor, key=key, reason=reason),
         lambda key: key.state == KeyState.FAILED and not key.is_imported,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "hurry",
@@ -120,7 +120,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Has a job ask the HSM now, and not at its next turn.",
         lambda actor, key, reason: maintenance.check_pending_now(actor=actor, key=key),
         lambda key: key.state == KeyState.PENDING,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "convert",
@@ -130,7 +130,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         lambda actor, key, reason: services.convert_key(actor=actor, key=key),
         _may_convert,
         is_dangerous=True,
-        duty=StaffPermission.CONVERT,
+        permission=StaffPermission.CONVERT,
         step_up=True,
     ),
     StaffAction(
@@ -139,7 +139,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Leaves the key as it is. Jobs end what the HSM and the co-signer have of the new one.",
         lambda actor, key, reason: services.cancel_conversion(actor=actor, key=key, reason=reason),
         lambda key: hasattr(key, "conversion"),
-        duty=StaffPermission.CONVERT,
+        permission=StaffPermission.CONVERT,
     ),
     StaffAction(
         "rewrap",
@@ -147,7 +147,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Seals what is stored of the key under the current key-encryption key. Jobs do it; the key signs meanwhile.",
         _rotate("rewrap"),
         lambda key: key.state in _STILL_STORED,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "refresh",
@@ -155,7 +155,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Draws new halves under the same public key; old ones, and backups of them, are then worth nothing.",
         _rotate("halves"),
         lambda key: is_split(key) and key.state == KeyState.ACTIVE,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "replace-hsm-key",
@@ -163,7 +163,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Another key in Cloud KMS authorises, under the same Nostr key. The old one is disabled some minutes later.",
         _rotate("kms-key"),
         lambda key: is_split(key) and key.state == KeyState.ACTIVE,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
     StaffAction(
         "transport",
@@ -171,7 +171,7 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Gives the key a new address on the wire. Apps that are connected go on for a while at the old one.",
         _rotate("transport"),
         lambda key: key.state in _STILL_STORED,
-        duty=StaffPermission.OPERATE,
+        permission=StaffPermission.OPERATE,
     ),
 )
 STAFF_ACTIONS: Final = (*STOP_ACTIONS, *MAINTENANCE_ACTIONS, *DESTRUCTION_ACTIONS)

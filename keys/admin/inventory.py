@@ -75,14 +75,14 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
         *("provider", "name", "version_list", "state", "reason", "decided_by", "decided_at", "problem"),
         *("first_seen_at", "last_seen_at"),
     )
-    verbs = (
+    staff_actions = (
         StaffAction(
             "ignore",
             "Leave as it is",
             "For instance because it is another deployment's. Inventories do not tell of it any more.",
             lambda actor, row, reason: services.ignore(actor=actor, orphan=row, reason=reason),
             lambda row: row.state == OrphanState.OPEN,
-            duty=StaffPermission.OPERATE,
+            permission=StaffPermission.OPERATE,
         ),
         StaffAction(
             "reopen",
@@ -90,7 +90,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             "Takes back what was decided, as long as nothing has been done in the HSM.",
             lambda actor, row, reason: services.reopen(actor=actor, orphan=row, reason=reason),
             lambda row: row.state in {OrphanState.IGNORED, OrphanState.DOOMED},
-            duty=StaffPermission.OPERATE,
+            permission=StaffPermission.OPERATE,
         ),
         StaffAction(
             "destroy",
@@ -101,7 +101,7 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             None,
             lambda row: row.state in {OrphanState.OPEN, OrphanState.IGNORED},
             is_dangerous=True,
-            duty=StaffPermission.DESTROY,
+            permission=StaffPermission.DESTROY,
             step_up=True,
             approval=services.DESTROY_ORPHAN,
         ),

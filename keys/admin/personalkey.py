@@ -55,7 +55,7 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
         *("state_reason", "state_set_by", "state_changed_at", "destruction_due_at", "kek_version"),
         *("is_imported", "created_at"),
     )
-    verbs = STAFF_ACTIONS
+    staff_actions = STAFF_ACTIONS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[PersonalKey]:
         """Without anything sealed, and without people's password hashes."""

@@ -42,14 +42,14 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
         *("what", "scope_name", "stands", "progress", "rate_and_rest", "problem", "asked_by"),
         *("created_at", "started_at", "ended_at", "passes", "notes", "failures"),
     )
-    verbs = (
+    staff_actions = (
         StaffAction(
             "cancel",
             "Cancel",
             "Ends it where it is. What it has done stays done, and every key stays usable.",
             lambda actor, row, reason: services.cancel(actor=actor, rotation=row, reason=reason),
             lambda row: row.state in services.UNFINISHED,
-            duty=StaffPermission.OPERATE,
+            permission=StaffPermission.OPERATE,
         ),
         StaffAction(
             "resume",
@@ -57,7 +57,7 @@ class RotationAdmin(ReadOnlyAdmin[Rotation]):
             "Tries again what failed or was left; nothing that is done is done twice.",
             lambda actor, row, reason: services.resume(actor=actor, rotation=row, reason=reason),
             lambda row: row.state in {RotationState.FAILED, RotationState.CANCELLED} and not row.is_dry_run,
-            duty=StaffPermission.OPERATE,
+            permission=StaffPermission.OPERATE,
         ),
     )
 

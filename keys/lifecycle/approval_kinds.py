@@ -29,7 +29,7 @@ def connect() -> None:
             title="Destroy a key",
             run=_destroy,
             describe=_describe,
-            duty_to_ask=StaffPermission.DESTROY,
+            permission_to_request=StaffPermission.DESTROY,
             page=lambda target_id: reverse("admin:keys_personalkey_change", args=[UUID(target_id)]),
         )
     )
@@ -39,15 +39,17 @@ def connect() -> None:
             title="Destroy a key in the HSM that no row names",
             run=_condemn,
             describe=_describe_orphan,
-            duty_to_ask=StaffPermission.DESTROY,
+            permission_to_request=StaffPermission.DESTROY,
             page=lambda target_id: reverse("admin:keys_hsmorphan_change", args=[UUID(target_id)]),
         )
     )
 
 
-def _destroy(warrant: ApprovalProof) -> PersonalKey:
-    key = _key(warrant.target_id)
-    return schedule_destruction(actor=warrant.actor, key=key, reason=warrant.reason, warrant=warrant)
+def _destroy(approval_proof: ApprovalProof) -> PersonalKey:
+    key = _key(approval_proof.target_id)
+    return schedule_destruction(
+        actor=approval_proof.actor, key=key, reason=approval_proof.reason, approval_proof=approval_proof
+    )
 
 
 def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
@@ -58,9 +60,11 @@ def _describe(target_id: str, parameters: Mapping[str, Any]) -> str:
     return f"Destroy the key {name} of {key.user.email} at {key.tenant.name}, for good, after the waiting time"
 
 
-def _condemn(warrant: ApprovalProof) -> HsmOrphan:
-    orphan = orphan_of(warrant.target_id)
-    return condemn(actor=warrant.actor, orphan=orphan, reason=warrant.reason, warrant=warrant)
+def _condemn(approval_proof: ApprovalProof) -> HsmOrphan:
+    orphan = orphan_of(approval_proof.target_id)
+    return condemn(
+        actor=approval_proof.actor, orphan=orphan, reason=approval_proof.reason, approval_proof=approval_proof
+    )
 
 
 def _describe_orphan(target_id: str, parameters: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ def connect() -> None:
             title="Make staff or change a role",
             run=_set_staff_role,
             describe=_describe_role,
-            duty_to_ask=StaffPermission.MANAGE_STAFF,
+            permission_to_request=StaffPermission.MANAGE_STAFF,
             page=lambda target_id: reverse("admin:accounts_user_change", args=[UUID(target_id)]),
         )
     )
@@ -49,19 +49,24 @@ def _tenant_kind(slug: str) -> ApprovalKind:
     return ApprovalKind(
         slug=slug,
         title=title,
-        run=lambda warrant: _SERVICES[slug](
-            actor=warrant.actor, tenant=_tenant(warrant.target_id), reason=warrant.reason, warrant=warrant
+        run=lambda approval_proof: _SERVICES[slug](
+            actor=approval_proof.actor,
+            tenant=_tenant(approval_proof.target_id),
+            reason=approval_proof.reason,
+            approval_proof=approval_proof,
         ),
         describe=lambda target_id, parameters: sentence.format(_tenant(target_id).name),
-        duty_to_ask=StaffPermission.MANAGE_TENANTS,
+        permission_to_request=StaffPermission.MANAGE_TENANTS,
         page=lambda target_id: reverse("admin:accounts_tenant_change", args=[UUID(target_id)]),
     )
 
 
-def _set_staff_role(warrant: ApprovalProof) -> User:
-    user, role = _user(warrant.target_id), str(warrant.parameters.get("role", ""))
-    verb = staff.change_staff_role if user.is_staff else staff.make_staff
-    return verb(actor=warrant.actor, user=user, role=role, reason=warrant.reason, warrant=warrant)
+def _set_staff_role(approval_proof: ApprovalProof) -> User:
+    user, role = _user(approval_proof.target_id), str(approval_proof.parameters.get("role", ""))
+    action = staff.change_staff_role if user.is_staff else staff.make_staff
+    return action(
+        actor=approval_proof.actor, user=user, role=role, reason=approval_proof.reason, approval_proof=approval_proof
+    )
 
 
 def _describe_role(target_id: str, parameters: Mapping[str, Any]) -> str:

@@ -36,7 +36,7 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
         *("description", "what", "target", "asked_by", "reason", "asked_at", "expires_at", "standing"),
         *("decided_by", "decided_at", "decision_reason"),
     )
-    verbs = (
+    staff_actions = (
         StaffAction(
             "approve",
             "Approve",
@@ -44,7 +44,7 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
             lambda actor, row, reason: services.approve(actor=actor, approval=row, reason=reason),
             is_open,
             is_dangerous=True,
-            duty=StaffPermission.APPROVE,
+            permission=StaffPermission.APPROVE,
             step_up=True,
         ),
         StaffAction(
@@ -53,7 +53,7 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
             "Nothing happens. Who asked can ask again.",
             lambda actor, row, reason: services.deny(actor=actor, approval=row, reason=reason),
             is_open,
-            duty=StaffPermission.APPROVE,
+            permission=StaffPermission.APPROVE,
             step_up=True,
         ),
         StaffAction(
@@ -62,7 +62,7 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
             "Takes your own request back; nothing happens.",
             lambda actor, row, reason: services.withdraw(actor=actor, approval=row, reason=reason),
             is_open,
-            duty=StaffPermission.VIEW,
+            permission=StaffPermission.VIEW,
         ),
     )
 
@@ -72,14 +72,14 @@ class ApprovalAdmin(ReadOnlyAdmin[Approval]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return super().changelist_view(request, {**(extra_context or {}), "title": "Requests for approval"})
 
-    def verbs_for(self, request: HttpRequest, row: Approval) -> list[StaffAction[Approval]]:
+    def staff_actions_for(self, request: HttpRequest, row: Approval) -> list[StaffAction[Approval]]:
         """Deciding is for others than who asked, withdrawing for who asked alone."""
         is_own = row.asked_by_id == request.user.pk
         decides = may_decide(request.user, row)
         return [
-            verb
-            for verb in super().verbs_for(request, row)
-            if (is_own if verb.slug == _WITHDRAW else decides and not is_own)
+            action
+            for action in super().staff_actions_for(request, row)
+            if (is_own if action.slug == _WITHDRAW else decides and not is_own)
         ]
 
     @admin.display(description="state", ordering="state")

@@ -43,17 +43,17 @@ def _nowhere(target_id: str) -> str:
 class ApprovalKind:
     """One thing that needs two persons.
 
-    ``run(warrant)`` does it, inside the transaction that decides; what it refuses with is shown and leaves the request
-    open. ``describe(target_id, parameters)`` says in one line what will happen and raises NotFound for a target that is
-    not there. ``page(target_id)`` is the address of the target in the admin, or nothing.
+    ``run(approval proof)`` does it, inside the transaction that decides; what it refuses with is shown and leaves the
+    request open. ``describe(target_id, parameters)`` says in one line what will happen and raises NotFound for a target
+    that is not there. ``page(target_id)`` is the address of the target in the admin, or nothing.
     """
 
     slug: str
     title: str
     run: Callable[[ApprovalProof], Any]
     describe: Callable[[str, Mapping[str, Any]], str]
-    duty_to_ask: StaffPermission
-    duty_to_approve: StaffPermission = StaffPermission.APPROVE
+    permission_to_request: StaffPermission
+    permission_to_approve: StaffPermission = StaffPermission.APPROVE
     page: Callable[[str], str] = _nowhere
 
 

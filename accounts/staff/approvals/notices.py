@@ -19,7 +19,7 @@ from keycast.audit.entries import Actor
 def notify_approvers(row: Approval, kind: ApprovalKind) -> None:
     """Tell those who may decide, when the transaction has committed; never who asked."""
     context = {"approval": row, "kind": kind, "link": _link(row)}
-    deciders = deciders_of(kind.duty_to_approve).exclude(pk=row.asked_by_id)
+    deciders = deciders_of(kind.permission_to_approve).exclude(pk=row.asked_by_id)
     _send(deciders, f"Decide: {kind.title}", "asked", context)
 
 
@@ -27,12 +27,12 @@ def done_by_command(actor: Actor, slug: str, target_id: str, parameters: dict[st
     """Tell security officers what somebody with a shell did without a second person, when it has committed."""
     kind = kind_of(slug)
     context = {"what": kind.describe(target_id, parameters), "kind": kind, "actor": actor.label}
-    _send(deciders_of(kind.duty_to_approve), f"Done on the server: {kind.title}", "command", context)
+    _send(deciders_of(kind.permission_to_approve), f"Done on the server: {kind.title}", "command", context)
 
 
-def deciders_of(duty: StaffPermission) -> Any:
+def deciders_of(permission: StaffPermission) -> Any:
     """Active staff whose role has the duty."""
-    return User.objects.filter(is_staff=True, is_active=True, staff_role__in=PERMISSIONS[duty])
+    return User.objects.filter(is_staff=True, is_active=True, staff_role__in=PERMISSIONS[permission])
 
 
 def _link(row: Approval) -> str:

@@ -30,14 +30,14 @@ def open_requests() -> QuerySet[Approval]:
 
 def waiting_for(user: User | AnonymousUser) -> int:
     """How many requests this person could decide on now; their own are for others."""
-    kinds = [kind.slug for kind in all_kinds() if may(user, kind.duty_to_approve)]
+    kinds = [kind.slug for kind in all_kinds() if may(user, kind.permission_to_approve)]
     return open_requests().filter(kind__in=kinds).exclude(asked_by_id=user.pk).count() if kinds else 0
 
 
 def may_decide(user: User | AnonymousUser, row: Approval) -> bool:
     """Whether this person may approve or deny it."""
     try:
-        duty = kind_of(row.kind).duty_to_approve
+        permission = kind_of(row.kind).permission_to_approve
     except NotFound:
         return False
-    return is_open(row) and row.asked_by_id != user.pk and may(user, duty)
+    return is_open(row) and row.asked_by_id != user.pk and may(user, permission)

@@ -47,7 +47,7 @@ def request_approval(
     """
     wanted = kind_of(kind)
     _require_staff(actor)
-    require_actor(actor, wanted.duty_to_ask)
+    require_actor(actor, wanted.permission_to_request)
     values = dict(parameters or {})
     row = Approval(kind=kind, target_id=target_id, parameters=values, asked_by_id=UUID(actor.id))
     row.fingerprint = fingerprint(kind, target_id, values)
@@ -69,11 +69,11 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
     with transaction.atomic():
         row, kind = _open_row(approval), kind_of(approval.kind)
         _require_decider(actor, row, kind)
-        if not has_permission(row.asked_by, kind.duty_to_ask):
+        if not has_permission(row.asked_by, kind.permission_to_request):
             raise Conflict("Who asked for this may not ask for it any more. Deny it.")
         _close(row, ApprovalState.APPROVED, actor, reason)
         _write(row, AuditTag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
-        warrant = ApprovalProof(
+        approval_proof = ApprovalProof(
             approval_id=row.id,
             actor=actor,
             asked_by=row.asked_by.email,
@@ -82,7 +82,7 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
             reason=row.reason,
             parameters=row.parameters,
         )
-        return kind.run(warrant)
+        return kind.run(approval_proof)
 
 
 @transaction.atomic
@@ -118,10 +118,11 @@ def use_proof(
     actor: Actor,
     kind: str,
     target_id: str,
-    warrant: ApprovalProof | None,
+    approval_proof: ApprovalProof | None,
     parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Called by the service that does the deed, in its transaction: staff need a warrant for exactly this, unspent.
+    """Called by the service that does the deed, in its transaction: staff need a approval proof for exactly this,
+    unspent.
 
     Returns what the deed's audit row should say of it. Nothing is asked of members, who answer to
     accounts.permissions; ``system`` and ``command`` actors need no second person, but security officers are told by
@@ -131,10 +132,10 @@ def use_proof(
         notices.done_by_command(actor, kind, target_id, dict(parameters or {}))
     if actor.type != "staff":
         return {}
-    if warrant is None or warrant.actor != actor:
+    if approval_proof is None or approval_proof.actor != actor:
         raise ApprovalRequired
     unspent = Approval.objects.filter(
-        pk=warrant.approval_id,
+        pk=approval_proof.approval_id,
         state=ApprovalState.APPROVED,
         used_at__isnull=True,
         fingerprint=fingerprint(kind, target_id, parameters or {}),
@@ -142,7 +143,7 @@ def use_proof(
     )
     if not unspent.update(used_at=timezone.now()):
         raise ApprovalRequired
-    return {"approval": warrant.approval_id.hex, "asked_by": warrant.asked_by}
+    return {"approval": approval_proof.approval_id.hex, "asked_by": approval_proof.asked_by}
 
 
 def _require_staff(actor: Actor) -> None:
@@ -154,7 +155,7 @@ def _require_decider(actor: Actor, row: Approval, kind: ApprovalKind) -> None:
     _require_staff(actor)
     if row.asked_by_id.hex == actor.id:
         raise OwnApprovalRequest
-    require_actor(actor, kind.duty_to_approve)
+    require_actor(actor, kind.permission_to_approve)
 
 
 def clean_reason(reason: str) -> str:

@@ -165,10 +165,11 @@ def reopen(*, actor: Actor, orphan: HsmOrphan, reason: str) -> HsmOrphan:
 
 
 @transaction.atomic
-def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, warrant: ApprovalProof | None = None) -> HsmOrphan:
-    """Have a job destroy it in the HSM. Staff need two persons (``warrant``). Raises ApprovalRequired, NotPermitted."""
+def condemn(*, actor: Actor, orphan: HsmOrphan, reason: str, approval_proof: ApprovalProof | None = None) -> HsmOrphan:
+    """Have a job destroy it in the HSM. Staff need two persons (``approval proof``). Raises ApprovalRequired,
+    NotPermitted."""
     access.require_platform(actor, StaffPermission.DESTROY)
-    proof = use_proof(actor=actor, kind=DESTROY_ORPHAN, target_id=orphan.pk.hex, warrant=warrant)
+    proof = use_proof(actor=actor, kind=DESTROY_ORPHAN, target_id=orphan.pk.hex, approval_proof=approval_proof)
     row = orphans.condemn(actor=actor, orphan=orphan, reason=reason, asked_by=proof.get("asked_by", ""))
     transaction.on_commit(_enqueue_end)
     return row

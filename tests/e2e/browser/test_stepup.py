@@ -62,12 +62,12 @@ class Colleague:
     def confirm(self, reason: str) -> None:
         """Give the reason, prove who one is, and find the reason still there."""
         self.page.get_by_label("Reason").fill(reason)
-        self.page.locator("form.verb-form input[type=submit]").click()
+        self.page.locator("form.action-form input[type=submit]").click()
         self.page.wait_for_url("**/reauthenticate/**")
         self.enter_code()
         expect(self.page.get_by_text("Nothing has been done yet")).to_be_visible()
         expect(self.page.get_by_label("Reason")).to_have_value(reason)
-        self.page.locator("form.verb-form input[type=submit]").click()
+        self.page.locator("form.action-form input[type=submit]").click()
 
 
 @pytest.mark.slow

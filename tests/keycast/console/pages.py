@@ -1,8 +1,8 @@
 """Every page that the admin has, taken from its URLs, with whose duty it is, so that a new one cannot be forgotten.
 
-A page of a model is its admin's ``view_duty``, a verb its own ``duty``; any other address must lead to a view that
-says its duty (accounts.staff.pages: ``staff_page``, ``for_duty``). What none of this covers fails the walk, and so does
-a parameter for which ``arguments`` has nothing: give it one.
+A page of a model is its admin's ``view_permission``, a verb its own ``permission``; any other address must lead to a
+view that says its duty (accounts.staff.pages: ``staff_page``, ``for_duty``). What none of this covers fails the walk,
+and so does a parameter for which ``arguments`` has nothing: give it one.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ SITE: dict[str, StaffPermission | None] = {
 NOT_SERVED = {"app_list", "view_on_site"}
 """``app_list`` is walked by itself; ``view_on_site`` leads nowhere, for no model of ours has an address."""
 
-MODEL_PAGES = ("changelist", "add", "change", "delete", "history", "verb")
+MODEL_PAGES = ("changelist", "add", "change", "delete", "history", "action")
 
 
 @dataclass(frozen=True)
 class AdminPage:
-    """One address. ``duties``: all are needed. ``is_form``: Django's own form, which nobody may use."""
+    """One address. ``permissions``: all are needed. ``is_form``: Django's own form, which nobody may use."""
 
     name: str
     address: str
-    duties: frozenset[StaffPermission]
+    permissions: frozenset[StaffPermission]
     is_form: bool = False
 
 
@@ -63,11 +63,11 @@ def unclassified() -> list[str]:
     """Names of addresses that say nothing of whose duty they are."""
     models = {f"{model._meta.app_label}_{model._meta.model_name}_{page}" for model in _models() for page in MODEL_PAGES}
     known = models | set(SITE) | NOT_SERVED
-    return sorted(str(p.name) for p in patterns() if p.name not in known and not _duty_of(p))
+    return sorted(str(p.name) for p in patterns() if p.name not in known and not _permission_of(p))
 
 
-def _duty_of(pattern: URLPattern) -> StaffPermission | None:
-    found = getattr(pattern.callback, "duty", None)
+def _permission_of(pattern: URLPattern) -> StaffPermission | None:
+    found = getattr(pattern.callback, "permission", None)
     return found if isinstance(found, StaffPermission) else None
 
 
@@ -101,15 +101,17 @@ def addresses(world: World, walker: User) -> list[str]:
 
 
 def _site_pages() -> Iterator[AdminPage]:
-    for name, duty in SITE.items():
-        yield AdminPage(name, reverse(f"admin:{name}"), frozenset({duty} if duty else ()), name == "autocomplete")
+    for name, permission in SITE.items():
+        yield AdminPage(
+            name, reverse(f"admin:{name}"), frozenset({permission} if permission else ()), name == "autocomplete"
+        )
     for label in sorted({model._meta.app_label for model in _models()}):
-        duties = frozenset({duty for duty in [_view_duty(label)] if duty})
-        yield AdminPage("app_list", reverse("admin:app_list", args=[label]), duties)
+        permissions = frozenset({permission for permission in [_view_permission(label)] if permission})
+        yield AdminPage("app_list", reverse("admin:app_list", args=[label]), permissions)
 
 
-def _view_duty(label: str) -> StaffPermission:
-    return min(model_admin.view_duty for model, model_admin in _registry() if model._meta.app_label == label)
+def _view_permission(label: str) -> StaffPermission:
+    return min(model_admin.view_permission for model, model_admin in _registry() if model._meta.app_label == label)
 
 
 def _registry() -> list[tuple[Any, Any]]:
@@ -119,21 +121,21 @@ def _registry() -> list[tuple[Any, Any]]:
 def _model_pages() -> Iterator[AdminPage]:
     for model, model_admin in _registry():
         stem, pk = f"admin:{model._meta.app_label}_{model._meta.model_name}", row_of(model).pk
-        seen = frozenset({model_admin.view_duty})
+        seen = frozenset({model_admin.view_permission})
         yield AdminPage(f"{stem}_changelist", reverse(f"{stem}_changelist"), seen)
         yield AdminPage(f"{stem}_add", reverse(f"{stem}_add"), seen, is_form=True)
         yield AdminPage(f"{stem}_delete", reverse(f"{stem}_delete", args=[pk]), seen, is_form=True)
         for page in ("change", "history"):
             yield AdminPage(f"{stem}_{page}", reverse(f"{stem}_{page}", args=[pk]), seen)
-        for verb in model_admin.verbs:
-            address = reverse(f"{stem}_verb", args=[pk, verb.slug])
-            yield AdminPage(f"{stem}_verb", address, seen | {verb.duty})
+        for action in model_admin.staff_actions:
+            address = reverse(f"{stem}_action", args=[pk, action.slug])
+            yield AdminPage(f"{stem}_action", address, seen | {action.permission})
 
 
 def _other_pages(ids: dict[str, Any]) -> Iterator[AdminPage]:
     for pattern in patterns():
-        duty = _duty_of(pattern)
-        if duty is None:
+        permission = _permission_of(pattern)
+        if permission is None:
             continue
         wanted = pattern.pattern.converters
         missing = set(wanted) - set(ids)
@@ -141,5 +143,5 @@ def _other_pages(ids: dict[str, Any]) -> Iterator[AdminPage]:
         yield AdminPage(
             str(pattern.name),
             reverse(f"admin:{pattern.name}", kwargs={label: ids[label] for label in wanted}),
-            frozenset({duty}),
+            frozenset({permission}),
         )

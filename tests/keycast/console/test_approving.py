@@ -32,8 +32,8 @@ def asked(world: World, operator: User) -> Approval:
     return Approval.objects.get(state="open")
 
 
-def deciding(row: Approval, verb: str) -> str:
-    return f"{APPROVALS}{row.pk}/do/{verb}/"
+def deciding(row: Approval, action: str) -> str:
+    return f"{APPROVALS}{row.pk}/do/{action}/"
 
 
 # --- asking, with step-up ---
@@ -98,8 +98,8 @@ def test_an_operator_sees_requests_and_decides_on_none(operator: User, operator_
     assert "breach" in page
     assert "/do/" not in page
     prove_again(operator_client)
-    for verb in ("approve", "deny"):
-        assert operator_client.post(deciding(row, verb), {"reason": "x"}).status_code == 403
+    for action in ("approve", "deny"):
+        assert operator_client.post(deciding(row, action), {"reason": "x"}).status_code == 403
     operator_client.post(deciding(row, "withdraw"), {"reason": "x"})
     row.refresh_from_db()
     assert row.state == "open"
@@ -120,13 +120,13 @@ def test_ones_own_request_offers_withdrawing_alone_and_approving_is_refused(
     assert row.state == "withdrawn"
 
 
-@pytest.mark.parametrize("verb", ["approve", "deny"])
-def test_deciding_needs_a_fresh_proof_and_a_reason(verb: str, operator: User, officer: User, world: World) -> None:
+@pytest.mark.parametrize("action", ["approve", "deny"])
+def test_deciding_needs_a_fresh_proof_and_a_reason(action: str, operator: User, officer: User, world: World) -> None:
     row = asked(world, operator)
     client = signed_in(officer)
-    assert client.post(deciding(row, verb), {"reason": "ok"})["Location"].startswith("/account/2fa/reauthenticate/")
+    assert client.post(deciding(row, action), {"reason": "ok"})["Location"].startswith("/account/2fa/reauthenticate/")
     prove_again(client)
-    assert "This field is required" in client.post(deciding(row, verb), {"reason": " "}).content.decode()
+    assert "This field is required" in client.post(deciding(row, action), {"reason": " "}).content.decode()
     row.refresh_from_db()
     assert row.state == "open"
 
@@ -146,16 +146,16 @@ def test_another_officer_approves_and_it_happens_in_both_names(
     assert operator.email in written.data
 
 
-@pytest.mark.parametrize("verb", ["approve", "deny", "withdraw"])
+@pytest.mark.parametrize("action", ["approve", "deny", "withdraw"])
 def test_the_second_tab_is_told_who_decided(
-    verb: str, operator: User, officer: User, officer_client: Client, world: World
+    action: str, operator: User, officer: User, officer_client: Client, world: World
 ) -> None:
     row = asked(world, operator)
     other = signed_in(staff("second@platform.test", role=StaffRole.SECURITY_OFFICER))
     prove_again(other)
     other.post(deciding(row, "deny"), {"reason": "no"})
-    client = officer_client if verb != "withdraw" else signed_in(operator)
-    answer = client.post(deciding(row, verb), {"reason": "late"}, follow=True).content.decode()
+    client = officer_client if action != "withdraw" else signed_in(operator)
+    answer = client.post(deciding(row, action), {"reason": "late"}, follow=True).content.decode()
     assert "closed: denied by second@platform.test" in answer
     assert Tenant.objects.get().state == Tenant.State.ACTIVE
 

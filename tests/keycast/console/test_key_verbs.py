@@ -55,8 +55,8 @@ def test_everything_that_matches_cannot_be_selected_at_once(operator_client: Cli
 # --- verbs ---
 
 
-def do(client: Client, key: PersonalKey, verb: str, reason: str = "a drill") -> str:
-    return client.post(f"{KEYS}{key.pk}/do/{verb}/", {"reason": reason}, follow=True).content.decode()
+def do(client: Client, key: PersonalKey, action: str, reason: str = "a drill") -> str:
+    return client.post(f"{KEYS}{key.pk}/do/{action}/", {"reason": reason}, follow=True).content.decode()
 
 
 def test_destruction_is_asked_for_and_a_second_officer_decides(
@@ -80,8 +80,8 @@ def test_destruction_is_asked_for_and_a_second_officer_decides(
 
 
 def test_destruction_and_conversion_want_a_fresh_second_factor(operator_client: Client, world: World) -> None:
-    for verb in ("destroy", "convert"):
-        operator_client.post(f"{KEYS}{world.key.pk}/do/{verb}/", {"reason": "x"})
+    for action in ("destroy", "convert"):
+        operator_client.post(f"{KEYS}{world.key.pk}/do/{action}/", {"reason": "x"})
     assert not Approval.objects.filter(kind="destroy-key").exists()
     assert not AuditRow.objects.filter(tag=AuditTag.KEY_CONVERSION_BEGUN).exists()
 
@@ -120,10 +120,10 @@ def test_a_refusal_to_convert_is_told_in_words(operator_client: Client, world: W
 
 def test_verbs_that_make_no_sense_are_not_offered(operator_client: Client, world: World) -> None:
     page = page_of(operator_client, world.key)
-    for verb in ("lock", "disable", "check", "convert", "rewrap", "transport", "destroy"):
-        assert f"/do/{verb}/" in page, verb
-    for verb in ("unlock", "enable", "retry", "hurry", "refresh", "replace-hsm-key", "keep", "remove", "stay"):
-        assert f"/do/{verb}/" not in page, verb
+    for action in ("lock", "disable", "check", "convert", "rewrap", "transport", "destroy"):
+        assert f"/do/{action}/" in page, action
+    for action in ("unlock", "enable", "retry", "hurry", "refresh", "replace-hsm-key", "keep", "remove", "stay"):
+        assert f"/do/{action}/" not in page, action
 
 
 @pytest.mark.parametrize(("step", "may_convert"), [("cancelled", False), ("failed", True)])

@@ -23,7 +23,7 @@ NOT_WALKED = {"login", "logout", "jsi18n", "password_change", "password_change_d
 
 
 def is_allowed(role: StaffRole, page: AdminPage) -> bool:
-    return not page.is_form and all(role in PERMISSIONS[duty] for duty in page.duties)
+    return not page.is_form and all(role in PERMISSIONS[permission] for permission in page.permissions)
 
 
 def walked(world: World, walker: User) -> list[AdminPage]:
@@ -85,7 +85,9 @@ def test_the_superuser_flag_counts_for_nothing(world: World) -> None:
     walker = staff("root@platform.test", role=StaffRole.SUPPORT)
     walker.is_superuser = True
     walker.save()
-    assert not any(may(walker, duty) for duty in StaffPermission if StaffRole.SUPPORT not in PERMISSIONS[duty])
+    assert not any(
+        may(walker, permission) for permission in StaffPermission if StaffRole.SUPPORT not in PERMISSIONS[permission]
+    )
     assert signed_in(walker).get(f"/admin/keys/personalkey/{world.key.pk}/change/").status_code == 403
 
 
@@ -120,7 +122,9 @@ def test_the_documented_matrix_is_the_one_in_force() -> None:
     roles = [cell.strip() for cell in table[0].strip("|").split("|")][1:]
     assert roles == [role.label.lower() for role in StaffRole]
     documented = {cells[0]: [cell == "yes" for cell in cells[1:]] for cells in map(_cells, table[2:])}
-    assert documented == {TITLES[duty]: [role in PERMISSIONS[duty] for role in StaffRole] for duty in StaffPermission}
+    assert documented == {
+        TITLES[permission]: [role in PERMISSIONS[permission] for role in StaffRole] for permission in StaffPermission
+    }
 
 
 def _cells(line: str) -> list[str]:

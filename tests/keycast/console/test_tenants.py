@@ -42,7 +42,7 @@ def test_roles_without_the_duty_neither_see_nor_do_it(role: StaffRole, world: Wo
         tenant = None if page == "tenant_new" else world.tenant
         assert client.get(address(page, tenant)).status_code == 403
         assert client.post(address(page, tenant), BODY).status_code == 403
-    for verb in (
+    for action in (
         lambda: set_quotas(actor=Actor.staff(person), tenant=world.tenant, keys=1),
         lambda: vouch_for_domain(actor=Actor.staff(person), tenant=world.tenant, host="a.example.org"),
         lambda: found_tenant(
@@ -50,7 +50,7 @@ def test_roles_without_the_duty_neither_see_nor_do_it(role: StaffRole, world: Wo
         ),
     ):
         with pytest.raises(NotPermitted):
-            verb()
+            action()
     assert Tenant.objects.count() == 1
 
 

@@ -23,22 +23,22 @@ COMMAND = Actor.command("tests")
 
 @dataclass
 class Deed:
-    """Stands for something that needs two persons: it spends its warrant, and can be made to refuse."""
+    """Stands for something that needs two persons: it spends its approval proof, and can be made to refuse."""
 
     done: list[ApprovalProof] = field(default_factory=list)
     refuses: bool = False
 
-    def run(self, warrant: ApprovalProof) -> str:
+    def run(self, approval_proof: ApprovalProof) -> str:
         if self.refuses:
             raise Conflict("Its state has changed.")
         use_proof(
-            actor=warrant.actor,
+            actor=approval_proof.actor,
             kind="test-deed",
-            target_id=warrant.target_id,
-            parameters=warrant.parameters,
-            warrant=warrant,
+            target_id=approval_proof.target_id,
+            parameters=approval_proof.parameters,
+            approval_proof=approval_proof,
         )
-        self.done.append(warrant)
+        self.done.append(approval_proof)
         return "done"
 
     def describe(self, target_id: str, parameters: Any) -> str:

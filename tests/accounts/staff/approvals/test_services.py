@@ -186,9 +186,13 @@ def test_what_the_deed_refuses_is_told_and_leaves_the_request_open(operator: Use
 def test_an_approved_deed_is_done_once_in_both_names(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator, how="softly")
     assert approve(actor=Actor.staff(officer), approval=row, reason="checked") == "done"
-    (warrant,) = deed.done
-    assert (warrant.actor, warrant.asked_by) == (Actor.staff(officer), operator.email)
-    assert (warrant.target_id, dict(warrant.parameters), warrant.reason) == ("a1", {"how": "softly"}, "lost laptop")
+    (approval_proof,) = deed.done
+    assert (approval_proof.actor, approval_proof.asked_by) == (Actor.staff(officer), operator.email)
+    assert (approval_proof.target_id, dict(approval_proof.parameters), approval_proof.reason) == (
+        "a1",
+        {"how": "softly"},
+        "lost laptop",
+    )
     row.refresh_from_db()
     assert (row.state, row.decided_by, row.decision_reason) == ("approved", officer, "checked")
     assert row.used_at is not None
@@ -221,10 +225,10 @@ def test_of_two_tabs_one_decides(operator: User, officer: User, second: User, de
     assert len(deed.done) == Approval.objects.filter(state="approved").count()
 
 
-# --- warrants ---
+# --- approval proofs ---
 
 
-def warrant_of(row: Approval, decider: User, **changes: object) -> ApprovalProof:
+def approval_proof_of(row: Approval, decider: User, **changes: object) -> ApprovalProof:
     facts = {
         "approval_id": row.pk,
         "actor": Actor.staff(decider),
@@ -237,8 +241,10 @@ def warrant_of(row: Approval, decider: User, **changes: object) -> ApprovalProof
     return ApprovalProof(**{**facts, **changes})  # type: ignore[arg-type]
 
 
-def use(warrant: ApprovalProof | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
-    return use_proof(actor=actor, kind="test-deed", target_id=target, parameters=parameters, warrant=warrant)
+def use(approval_proof: ApprovalProof | None, actor: Actor, target: str = "a1", **parameters: str) -> dict[str, str]:
+    return use_proof(
+        actor=actor, kind="test-deed", target_id=target, parameters=parameters, approval_proof=approval_proof
+    )
 
 
 def test_staff_without_a_warrant_are_refused_whatever_their_role(officer: User, deed: Deed) -> None:
@@ -251,10 +257,10 @@ def test_a_warrant_made_up_from_an_open_or_denied_request_is_worth_nothing(
 ) -> None:
     row = asked(operator)
     with pytest.raises(ApprovalRequired):
-        use(warrant_of(row, officer), Actor.staff(officer))
+        use(approval_proof_of(row, officer), Actor.staff(officer))
     deny(actor=Actor.staff(officer), approval=row, reason="no")
     with pytest.raises(ApprovalRequired):
-        use(warrant_of(row, officer), Actor.staff(officer))
+        use(approval_proof_of(row, officer), Actor.staff(officer))
 
 
 def approved_unspent(operator: User, officer: User) -> Approval:
@@ -267,14 +273,14 @@ def test_a_warrant_is_good_for_its_own_deed_and_person_once(
     operator: User, officer: User, second: User, deed: Deed
 ) -> None:
     row = approved_unspent(operator, officer)
-    good, actor = warrant_of(row, officer), Actor.staff(officer)
+    good, actor = approval_proof_of(row, officer), Actor.staff(officer)
     for attempt in (
         lambda: use(good, actor, "a2"),
         lambda: use(good, actor, how="harder"),
         lambda: use(good, Actor.staff(second)),
-        lambda: use(warrant_of(row, second), Actor.staff(second)),
-        lambda: use(warrant_of(row, operator), Actor.staff(operator)),
-        lambda: use_proof(actor=actor, kind="lock-tenant", target_id="a1", warrant=good),
+        lambda: use(approval_proof_of(row, second), Actor.staff(second)),
+        lambda: use(approval_proof_of(row, operator), Actor.staff(operator)),
+        lambda: use_proof(actor=actor, kind="lock-tenant", target_id="a1", approval_proof=good),
     ):
         with pytest.raises(ApprovalRequired):
             attempt()
