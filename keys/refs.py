@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Final
 from uuid import UUID
 
 
@@ -24,6 +26,11 @@ class SealedSecret:
     provider: str
     kek_version: str
     blob: bytes = field(repr=False)
+
+    @classmethod
+    def stored(cls, provider: str, kek_version: str, blob: bytes | memoryview | None) -> SealedSecret:
+        """As a row keeps it: drivers give a BinaryField as bytes or as a memoryview."""
+        return cls(provider, kek_version, bytes(blob or b""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,43 @@ class TransportRef:
     key_id: UUID
     public_key: str
     sealed: SealedSecret
+
+
+HSM_REF_COLUMNS: Final = ("kms_key_name", "kms_key_version", "kms_public_key", "key_tweak", "cosigner")
+"""A row's columns for the fields of ``HsmRef``, in their order."""
+
+KEY_REF_COLUMNS: Final = (
+    *("public_key", "key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version"),
+    *HSM_REF_COLUMNS,
+)
+"""What ``key_ref_of`` needs of a personal key's row, in its order."""
+
+TRANSPORT_REF_COLUMNS: Final = (
+    *("tenant_id", "id", "key_id", "public_key"),
+    *("kek_provider", "kek_version", "encrypted_secret_key"),
+)
+"""What ``transport_ref_of`` needs of a transport key's row, in its order."""
+
+
+def key_ref_of(tenant_id: UUID, key_id: UUID, columns: Sequence[Any]) -> KeyRef:
+    """The reference to a personal key, from the values of ``KEY_REF_COLUMNS``, wherever they were read."""
+    public_key, mode, provider, secret, half, kek_version, *hsm = columns
+    sealed = secret or half
+    return KeyRef(
+        tenant_id,
+        key_id,
+        public_key or "",
+        mode,
+        provider,
+        SealedSecret.stored(provider, kek_version, sealed) if sealed else None,
+        HsmRef(*hsm) if hsm[0] else None,
+    )
+
+
+def transport_ref_of(columns: Sequence[Any]) -> TransportRef:
+    """The reference to a transport key, from the values of ``TRANSPORT_REF_COLUMNS``, wherever they were read."""
+    tenant_id, transport_id, key_id, public_key, provider, kek_version, sealed = columns
+    return TransportRef(tenant_id, transport_id, key_id, public_key, SealedSecret.stored(provider, kek_version, sealed))
 
 
 @dataclass(frozen=True, slots=True)

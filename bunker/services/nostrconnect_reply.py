@@ -16,7 +16,8 @@ from bunker.models import Connection, Request, RequestState
 from keycast.nostr.nip01 import Event, UnsignedEvent, event_id, serialize
 from keycast.nostr.nip46 import KIND, Nip46Response
 from keys.models import TransportKey
-from keys.refs import SealedSecret, TransportRef
+from keys.refs import TransportRef
+from keys.selectors import transport_ref
 from keys.services import transport_service
 
 ANSWER_LIFETIME_MS = 600_000
@@ -43,16 +44,6 @@ def store_connect_answer(connection: Connection, transport: TransportKey, secret
         reply=serialize(reply).decode(),
         claimed_at=now,
         expires_at=now + ANSWER_LIFETIME_MS,
-    )
-
-
-def transport_ref(transport: TransportKey) -> TransportRef:
-    return TransportRef(
-        tenant_id=transport.tenant_id,
-        transport_id=transport.id,
-        key_id=transport.key_id,
-        public_key=transport.public_key,
-        sealed=SealedSecret(transport.kek_provider, transport.kek_version, bytes(transport.encrypted_secret_key)),
     )
 
 

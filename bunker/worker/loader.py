@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -25,12 +26,16 @@ from bunker.policy import CompiledPolicy, PolicyError, compile_policy
 from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
 from keycast.audit.services import chain_of
 from keys.models import KeyState, TransportKey
-from keys.refs import HsmRef, KeyRef, SealedSecret, TransportRef
+from keys.refs import KEY_REF_COLUMNS, TRANSPORT_REF_COLUMNS, key_ref_of, transport_ref_of
 
 log = structlog.get_logger(__name__)
 
 REMEMBER_ENDED = timedelta(hours=24)
 CHUNK = 500
+
+_KEY_REF_COLUMNS = tuple(f"key__{column}" for column in KEY_REF_COLUMNS)
+_key_columns = itemgetter(*_KEY_REF_COLUMNS)
+_transport_columns = itemgetter(*TRANSPORT_REF_COLUMNS)
 
 _KEY_REFUSALS = {
     KeyState.LOCKED: "This key is locked.",
@@ -117,11 +122,8 @@ def _read_signers(loaded: LoadedRecords, by_transport: dict[UUID, list[Any]], id
         tenant=OuterRef("tenant"), user=OuterRef("key__user"), state=Membership.State.ACTIVE
     )
     columns = (
-        "id", "tenant_id", "key_id", "public_key", "encrypted_secret_key", "kek_provider", "kek_version", "shard",
-        "tenant__state", "tenant__max_signatures", "tenant__max_relays",
-        "key__public_key", "key__key_mode", "key__provider", "key__state",
-        "key__encrypted_secret_key", "key__encrypted_half_key", "key__kek_version", "key__kms_key_name",
-        "key__kms_key_version", "key__kms_public_key", "key__key_tweak", "key__cosigner", "key__user_id",
+        *TRANSPORT_REF_COLUMNS, *_KEY_REF_COLUMNS, "shard", "tenant__state", "tenant__max_signatures",
+        "tenant__max_relays", "key__state", "key__user_id",
         "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
         "is_all_locked",
     )  # fmt: skip
@@ -149,14 +151,9 @@ def _signer(loaded: LoadedRecords, row: dict[str, Any]) -> SignerRecord:
         relays = bound(row["tenant__max_relays"], Quota.RELAYS)
         tenant = TenantRecord(row["tenant_id"], chain_of(row["tenant_id"]), refusal, signatures, relays)
         loaded.tenants[tenant.id] = tenant
-    transport = TransportRef(
-        row["tenant_id"],
-        row["id"],
-        row["key_id"],
-        row["public_key"],
-        SealedSecret(row["kek_provider"], row["kek_version"], bytes(row["encrypted_secret_key"])),
-    )
-    signer = SignerRecord(tenant, transport, _key_ref(row), row["shard"], row["key__user_id"], _refusal(row))
+    transport = transport_ref_of(_transport_columns(row))
+    key = key_ref_of(row["tenant_id"], row["key_id"], _key_columns(row))
+    signer = SignerRecord(tenant, transport, key, row["shard"], row["key__user_id"], _refusal(row))
     signer.pairing_closed_until = row["closed_until"].timestamp() if row["closed_until"] else 0.0
     return signer
 
@@ -179,24 +176,6 @@ def _refusal(row: dict[str, Any]) -> str | None:
     if not row["key__user__is_active"] or row["key__user__locked_at"] is not None:
         return "The owner's account is locked."
     return None if row["is_member"] else "The owner is not a member of this community any more."
-
-
-def _key_ref(row: dict[str, Any]) -> KeyRef:
-    secret = row["key__encrypted_secret_key"] or row["key__encrypted_half_key"]
-    sealed = SealedSecret(row["key__provider"], row["key__kek_version"], bytes(secret)) if secret else None
-    hsm = None
-    if row["key__kms_key_name"]:
-        hsm = HsmRef(
-            row["key__kms_key_name"],
-            row["key__kms_key_version"],
-            row["key__kms_public_key"],
-            row["key__key_tweak"],
-            row["key__cosigner"],
-        )
-    return KeyRef(
-        row["tenant_id"], row["key_id"], row["key__public_key"] or "", row["key__key_mode"], row["key__provider"],
-        sealed, hsm,
-    )  # fmt: skip
 
 
 def _add_connection(signer: SignerRecord, row: Any, policies: _Policies, relays: _Relays) -> None:

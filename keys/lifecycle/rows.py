@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
+
 from django_scopes import scopes_disabled
 
 from keys.errors import KeyNotFound
-from keys.models import PersonalKey, TransportKey
-from keys.refs import HsmRef, KeyRef, SealedSecret, TransportRef
+from keys.models import Conversion, PersonalKey, TransportKey
+from keys.refs import (
+    HSM_REF_COLUMNS,
+    KEY_REF_COLUMNS,
+    TRANSPORT_REF_COLUMNS,
+    HsmRef,
+    KeyRef,
+    TransportRef,
+    key_ref_of,
+    transport_ref_of,
+)
+
+_key_columns = attrgetter(*KEY_REF_COLUMNS)
+_hsm_columns = attrgetter(*HSM_REF_COLUMNS)
+_transport_columns = attrgetter(*TRANSPORT_REF_COLUMNS)
 
 
 def locked_row(key: PersonalKey) -> PersonalKey:
@@ -27,34 +42,14 @@ def key_ref(key: PersonalKey) -> KeyRef:
     """What a signer needs to know of this row. Raises KeyNotFound for a key without public key."""
     if not key.public_key:
         raise KeyNotFound
-    return KeyRef(
-        tenant_id=key.tenant_id,
-        key_id=key.id,
-        public_key=key.public_key,
-        key_mode=key.key_mode,
-        provider=key.provider,
-        sealed=_sealed(key),
-        hsm=_hsm(key),
-    )
+    return key_ref_of(key.tenant_id, key.id, _key_columns(key))
+
+
+def hsm_ref(row: PersonalKey | Conversion) -> HsmRef:
+    """Where the HSM keeps its part of a row that names an HSM key."""
+    return HsmRef(*_hsm_columns(row))
 
 
 def transport_ref(transport: TransportKey) -> TransportRef:
     """What the bunker needs to know of this row."""
-    return TransportRef(
-        tenant_id=transport.tenant_id,
-        transport_id=transport.id,
-        key_id=transport.key_id,
-        public_key=transport.public_key,
-        sealed=SealedSecret(transport.kek_provider, transport.kek_version, bytes(transport.encrypted_secret_key)),
-    )
-
-
-def _sealed(key: PersonalKey) -> SealedSecret | None:
-    blob = key.encrypted_secret_key or key.encrypted_half_key
-    return SealedSecret(key.provider, key.kek_version, bytes(blob)) if blob else None
-
-
-def _hsm(key: PersonalKey) -> HsmRef | None:
-    if not key.kms_key_name:
-        return None
-    return HsmRef(key.kms_key_name, key.kms_key_version, key.kms_public_key, key.key_tweak, key.cosigner)
+    return transport_ref_of(_transport_columns(transport))

@@ -80,32 +80,32 @@ class SealedColumn:
 
 
 def _read_personal(row: PersonalKey) -> tuple[SealedSecret, SealingContext]:
-    sealed = SealedSecret(row.provider, row.kek_version, bytes(row.encrypted_secret_key or b""))
+    sealed = SealedSecret.stored(row.provider, row.kek_version, row.encrypted_secret_key)
     return sealed, SealingContext(row.tenant_id, row.id, row.public_key or "", SecretPurpose.PERSONAL_KEY)
 
 
 def _read_half(row: PersonalKey) -> tuple[SealedSecret, SealingContext]:
-    half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+    half = SealedHalf.unpack(row.encrypted_half_key, row.kek_version)
     return half.sealed, half.place(row.tenant_id, row.id)
 
 
 def _read_coming_half(row: HalfRefresh) -> tuple[SealedSecret, SealingContext]:
-    half = SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+    half = SealedHalf.unpack(row.encrypted_half_key, row.kek_version)
     return half.sealed, half.place(row.key.tenant_id, row.key_id)
 
 
 def _read_half_a(row: Conversion) -> tuple[SealedSecret, SealingContext]:
-    half = SealedHalf.unpack(bytes(row.half_a or b""), row.half_a_kek_version)
+    half = SealedHalf.unpack(row.half_a, row.half_a_kek_version)
     return half.sealed, half.place(row.key.tenant_id, row.key_id)
 
 
 def _read_half_b(row: Conversion) -> tuple[SealedSecret, SealingContext]:
-    half = SealedHalf.unpack(bytes(row.half_b or b""), row.half_b_kek_version)
+    half = SealedHalf.unpack(row.half_b, row.half_b_kek_version)
     return half.sealed, half_in_transit_context(half.public, row.key.tenant_id, row.key_id)
 
 
 def _read_transport(row: TransportKey) -> tuple[SealedSecret, SealingContext]:
-    sealed = SealedSecret(row.kek_provider, row.kek_version, bytes(row.encrypted_secret_key))
+    sealed = SealedSecret.stored(row.kek_provider, row.kek_version, row.encrypted_secret_key)
     return sealed, SealingContext(row.tenant_id, row.id, row.public_key, SecretPurpose.TRANSPORT_KEY, row.key_id)
 
 

@@ -44,8 +44,9 @@ class SealedHalf:
         return bytes([VERSION]) + self.public + bytes([len(name)]) + name + self.sealed.blob
 
     @classmethod
-    def unpack(cls, blob: bytes, kek_version: str) -> SealedHalf:
-        """Raises KeyDamaged."""
+    def unpack(cls, stored: bytes | memoryview | None, kek_version: str) -> SealedHalf:
+        """From the row's two columns. Raises KeyDamaged, also for None."""
+        blob = bytes(stored or b"")
         if len(blob) <= _NAME_AT or blob[0] != VERSION or len(blob) <= (end := _NAME_AT + blob[_NAME_AT - 1]):
             raise KeyDamaged
         try:

@@ -10,8 +10,8 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import crash
 from keys.errors import KeyDamaged
+from keys.lifecycle.rows import hsm_ref
 from keys.models import KeyState, PersonalKey
-from keys.refs import HsmRef
 from keys.signing import factory
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
@@ -98,10 +98,9 @@ async def granted(
     row: PersonalKey, authoriser: Authoriser, purpose: AuthorisationPurpose, subject: bytes
 ) -> UseAuthorisation:
     """A fresh authorisation by the row's HSM key."""
-    hsm = HsmRef(row.kms_key_name, row.kms_key_version, row.kms_public_key, row.key_tweak, row.cosigner)
     at, salt = authorisation.fresh()
     digest = authorisation.digest(purpose, row.tenant_id, row.id, subject, at, salt)
-    return UseAuthorisation(at, salt, await authoriser.authorise(hsm, digest))
+    return UseAuthorisation(at, salt, await authoriser.authorise(hsm_ref(row), digest))
 
 
 def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | None) -> None:

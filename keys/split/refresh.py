@@ -166,8 +166,8 @@ def _switch(actor: Actor, going: HalfRefresh) -> None:
 
 
 def _half_of(row: PersonalKey) -> SealedHalf:
-    return SealedHalf.unpack(bytes(row.encrypted_half_key or b""), row.kek_version)
+    return SealedHalf.unpack(row.encrypted_half_key, row.kek_version)
 
 
 def _new_half_of(going: HalfRefresh) -> SealedHalf:
-    return SealedHalf.unpack(bytes(going.encrypted_half_key or b""), going.kek_version)
+    return SealedHalf.unpack(going.encrypted_half_key, going.kek_version)

@@ -22,10 +22,10 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import crash
 from keys.hsm.protocol import HsmKeyPhase
 from keys.hsm.providers import split_provider
-from keys.lifecycle.rows import locked_row
+from keys.lifecycle.rows import hsm_ref, locked_row
 from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
-from keys.refs import HsmRef, KeyRef, SealedSecret
+from keys.refs import KeyRef, SealedSecret
 from keys.signing.cosigning.client import blocking
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf
@@ -179,8 +179,8 @@ def _fail(going: Conversion, reason: str) -> None:
 
 
 def _split_of(going: Conversion) -> SplitKey:
-    a = SealedHalf.unpack(bytes(going.half_a or b""), going.half_a_kek_version)
-    b = SealedHalf.unpack(bytes(going.half_b or b""), going.half_b_kek_version)
+    a = SealedHalf.unpack(going.half_a, going.half_a_kek_version)
+    b = SealedHalf.unpack(going.half_b, going.half_b_kek_version)
     return SplitKey(a.public, a.sealed, b.public, b.sealed, bytes.fromhex(going.key_tweak))
 
 
@@ -188,6 +188,5 @@ def _ref_of(going: Conversion) -> KeyRef:
     """The key as it will be."""
     key: PersonalKey = going.key
     provider = split_provider()
-    sealed = SealedSecret(provider, going.half_a_kek_version, bytes(going.half_a or b""))
-    hsm = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key, going.key_tweak, going.cosigner)
-    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", provider, sealed, hsm)
+    sealed = SealedSecret.stored(provider, going.half_a_kek_version, going.half_a)
+    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", provider, sealed, hsm_ref(going))
