@@ -90,7 +90,7 @@ def _refuse_if_needed(version: str) -> None:
             raise KekInUse(f"Still sealed under {version}: {counts}. Run: manage.py rewrap_keys --all")
         if Rotation.objects.filter(group="sealed", state__in=UNFINISHED).exists():
             raise KeyRotationRunning("A rotation of the key-encryption key is running. Wait for it.")
-    if sealed_columns.current().kek_version == version:
+    if sealed_columns.current_version() == version:
         raise KekInUse(f"{version} is current: fresh secrets are sealed under it.")
 
 

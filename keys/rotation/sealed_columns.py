@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from django.db.models import Count, Model, Q, QuerySet
 
@@ -19,6 +19,8 @@ from keys.rotation.scope import RotationScope
 from keys.signing.envelope import SealingContext
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf, half_in_transit_context
+
+_NO_TENANT: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,13 +195,12 @@ def references() -> dict[str, dict[str, int]]:
     return found
 
 
-def current() -> SealedSecret:
-    """The provider and version that fresh secrets are sealed with now, wherever the signer runs. Raises KekUnavailable.
+def current_version() -> str:
+    """The version that fresh secrets are sealed under now, wherever the signer runs. Raises KekUnavailable.
 
-    Asked by having a throw-away key made: whoever can seal can tell, and nobody has to hold a key-encryption key here.
+    It is the same for every tenant; whoever seals is asked, and nobody has to hold a key-encryption key here.
     """
-    made = key_maker().generate(tenant_id=uuid4(), row_id=uuid4(), parent_id=None, purpose=SecretPurpose.TRANSPORT_KEY)
-    return made.sealed
+    return key_maker().kek_state(_NO_TENANT).current
 
 
 def stale(scope: RotationScope, version: str) -> int:

@@ -108,7 +108,7 @@ class LocalKeyMaker:
     def kek_state(self, tenant_id: UUID, provider: str = "") -> KekState:
         """See keys.signing.protocol. Raises KekUnavailable."""
         asked = self._providers(provider) if provider else self._current()
-        return KekState(asked.name, asked.current_version(tenant_id), asked.known_versions(tenant_id))
+        return KekState(asked.name, asked.current_version(tenant_id))
 
     def _opened_half(self, key: KeyRef, half: SealedHalf) -> Keypair:
         return unlock(half.sealed, half.place(key.tenant_id, key.key_id), self._providers(half.sealed.provider))

@@ -108,11 +108,10 @@ class SplitKey(NamedTuple):
 
 
 class KekState(NamedTuple):
-    """A provider of key-encryption keys, as one tenant's secrets see it: current version, and all that it can open."""
+    """A provider of key-encryption keys, and the version that it seals one tenant's fresh secrets under."""
 
     provider: str
     current: str
-    known: tuple[str, ...]
 
 
 class Authoriser(Protocol):
@@ -190,5 +189,5 @@ class KeyMaker(Protocol):
         ...
 
     def kek_state(self, tenant_id: UUID, provider: str = "") -> KekState:
-        """A provider's versions for this tenant; by default the one's that seals now. Raises ``KekUnavailable``."""
+        """A provider's current version for this tenant, by default the one's that seals now. Raises KekUnavailable."""
         ...

@@ -49,7 +49,7 @@ class RewrapRotation(RotationKind):
         return 1 if settings.KEK_PROVIDER == "local" and not settings.SIGNER_SOCKET else 8
 
     def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
-        return {"version": sealed_columns.current().kek_version}
+        return {"version": sealed_columns.current_version()}
 
     def count(self, job: RotationJob) -> int:
         return sealed_columns.stale(job.scope, job.options["version"])
@@ -111,7 +111,7 @@ class KekRotation(RewrapRotation):
         keeper = versions.kek_version_manager()
         if not (problem := keeper.problem()):
             return {"plan": dict(keeper.plan()), "version": ""}
-        version = sealed_columns.current().kek_version
+        version = sealed_columns.current_version()
         if not sealed_columns.stale(scope, version):
             raise RotationError(problem, code="kek-not-writable")
         return {"version": version}

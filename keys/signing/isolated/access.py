@@ -180,7 +180,7 @@ class RemoteKeyMaker:
         found = self._client.ask_now(
             lambda number: messages.KekVersionsRequest(number, tenant_id, provider), messages.KekVersionsReply
         )
-        return KekState(found.provider, found.current, found.known)
+        return KekState(found.provider, found.current)
 
     def _checked(self, secret: SecretBytes) -> bytes:
         """A copy for the wire, of a secret that is one; its caller wipes it."""

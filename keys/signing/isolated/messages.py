@@ -155,7 +155,7 @@ class ForgetOpenKeysRequest(SignerRequest, frozen=True, tag="forget"):
 
 
 class KekVersionsRequest(SignerRequest, frozen=True, tag="kek"):
-    """Which versions are there for this tenant? An empty ``provider`` is the one that seals now."""
+    """Which version is current for this tenant? An empty ``provider`` is the one that seals now."""
 
     tenant: UUID
     provider: str
@@ -240,11 +240,10 @@ class AgreeRefreshReply(SignerReply, frozen=True, tag="agreed"):
 
 
 class KekVersionsReply(SignerReply, frozen=True, tag="kek-is"):
-    """The provider's name, its current version and all that it can open, oldest first."""
+    """The provider's name and its current version."""
 
     provider: str
     current: str
-    known: tuple[str, ...]
 
 
 AnyRequest = (

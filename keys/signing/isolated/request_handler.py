@@ -176,7 +176,7 @@ def _agree(maker: KeyMaker, asked: messages.AgreeRefreshRequest) -> AnyReply:
 
 def _kek(maker: KeyMaker, asked: messages.KekVersionsRequest) -> AnyReply:
     found = maker.kek_state(asked.tenant, asked.provider)
-    return messages.KekVersionsReply(asked.number, found.provider, found.current, found.known)
+    return messages.KekVersionsReply(asked.number, found.provider, found.current)
 
 
 _MAKING: Final[dict[type, Callable[[KeyMaker, Any], AnyReply]]] = {
