@@ -45,7 +45,7 @@ class HsmRef:
     key_version: str = ""
     authoriser: str = ""
     tweak: str = ""
-    cosigner: str = ""
+    cosigner_public_key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,13 @@ class TransportRef:
     sealed: SealedSecret
 
 
-HSM_REF_COLUMNS: Final = ("kms_key_name", "kms_key_version", "kms_public_key", "key_tweak", "cosigner")
+HSM_REF_COLUMNS: Final = (
+    "kms_key_name",
+    "kms_key_version",
+    "authoriser_public_key",
+    "key_tweak",
+    "cosigner_public_key",
+)
 """A row's columns for the fields of ``HsmRef``, in their order."""
 
 KEY_REF_COLUMNS: Final = (

@@ -55,8 +55,8 @@ def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
     if selectors.is_split(key):
         facts += [
             ("version in use", key.kms_key_version.rpartition("/")[2]),
-            ("authoriser's public key", key.kms_public_key),
-            ("co-signer (its public half)", key.cosigner),
+            ("authoriser's public key", key.authoriser_public_key),
+            ("co-signer (its public half)", key.cosigner_public_key),
             ("signer A's half is sealed under", key.kek_version),
         ]
     return [(name, value or "-") for name, value in facts]

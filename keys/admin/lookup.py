@@ -61,7 +61,11 @@ def _by_public_key(digits: str) -> list[UUID]:
     own = PersonalKey.objects.filter(public_key=digits).values_list("pk", flat=True)
     remote = TransportKey.objects.filter(public_key=digits).values_list("key_id", flat=True)
     # Said twice, so that SQLite sees that the partial index has them all.
-    cosigned = PersonalKey.objects.filter(cosigner=digits).exclude(cosigner="").values_list("pk", flat=True)
+    cosigned = (
+        PersonalKey.objects.filter(cosigner_public_key=digits)
+        .exclude(cosigner_public_key="")
+        .values_list("pk", flat=True)
+    )
     return [*own, *remote, *cosigned.order_by()[:PEOPLE]]
 
 

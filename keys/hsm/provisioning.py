@@ -144,10 +144,10 @@ def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
         if row.state != KeyState.PENDING:
             return False
         row.kms_key_version = status.version
-        row.kms_public_key = status.public_key.hex()
+        row.authoriser_public_key = status.public_key.hex()
         row.public_key = row.public_key or status.public_key[1:].hex()  # the HSM signs with it itself
         row.state, row.state_reason = states.after(row.state, KeyTransition.FINISH), ""
-        audit.save_state(row, "kms_key_version", "kms_public_key", "public_key")
+        audit.save_state(row, "kms_key_version", "authoriser_public_key", "public_key")
         tag = AuditTag.KEY_IMPORTED if row.is_imported else AuditTag.KEY_CREATED
         audit.write(
             row,

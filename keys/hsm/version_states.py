@@ -32,12 +32,12 @@ def out_of_sync_keys() -> QuerySet[PersonalKey]:
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
         behind, key_mode="hsm", provider__in=providers.splitting()
     )
-    return found.exclude(cosigner="").exclude(kms_key_version="")
+    return found.exclude(cosigner_public_key="").exclude(kms_key_version="")
 
 
 def lags(key: PersonalKey) -> bool:
     """Whether this row's HSM key is behind it; no query."""
-    if not key.cosigner or key.state not in (*STOPPED, *SERVING):
+    if not key.cosigner_public_key or key.state not in (*STOPPED, *SERVING):
         return False
     return key.hsm_is_disabled is not (key.state in STOPPED)
 

@@ -33,11 +33,11 @@ class Conversion(models.Model):
     half_a_kek_version = models.CharField("key-encryption key version of half A", max_length=255, blank=True)
     half_b = models.BinaryField(null=True, blank=True)
     half_b_kek_version = models.CharField("key-encryption key version of half B", max_length=255, blank=True)
-    cosigner = models.CharField(max_length=64)
+    cosigner_public_key = models.CharField(max_length=64)
     key_tweak = models.CharField(max_length=64)
     kms_key_name = models.CharField("HSM key name", max_length=255)
     kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
-    kms_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    authoriser_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
     problem = models.CharField(max_length=200, blank=True)
     asked_by = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
@@ -52,12 +52,12 @@ class Conversion(models.Model):
                 | (
                     Q(step="made", half_a__isnull=False, half_b__isnull=False)
                     & ~Q(kms_key_version="")
-                    & ~Q(kms_public_key="")
+                    & ~Q(authoriser_public_key="")
                 )
                 | (
                     Q(step="adopted", half_a__isnull=False, half_b__isnull=True)
                     & ~Q(kms_key_version="")
-                    & ~Q(kms_public_key="")
+                    & ~Q(authoriser_public_key="")
                 )
                 | Q(step__in=["cancelled", "failed"], half_a__isnull=True, half_b__isnull=True),
             ),
@@ -90,7 +90,7 @@ class Succession(models.Model):
     old_public_key = models.CharField(max_length=66)
     kms_key_name = models.CharField("HSM key name", max_length=255)
     kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
-    kms_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    authoriser_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
     problem = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     switched_at = models.DateTimeField(null=True, blank=True)
@@ -101,8 +101,8 @@ class Succession(models.Model):
             models.CheckConstraint(
                 name="succession_step_has_fields",
                 condition=Q(step="named")
-                | (Q(step__in=["made", "accepted"]) & ~Q(kms_key_version="") & ~Q(kms_public_key=""))
-                | (Q(step="switched", switched_at__isnull=False) & ~Q(kms_public_key="")),
+                | (Q(step__in=["made", "accepted"]) & ~Q(kms_key_version="") & ~Q(authoriser_public_key=""))
+                | (Q(step="switched", switched_at__isnull=False) & ~Q(authoriser_public_key="")),
             ),
         )
 

@@ -44,8 +44,8 @@ class Provider(models.TextChoices):
 
 _HAS_PUBLIC_KEY = Q(public_key__isnull=False)
 _SETTLED = ["active", "locked", "disabled", "destruction-scheduled"]
-_NO_KMS = Q(kms_key_name="", kms_key_version="", kms_public_key="")
-_NO_HALF = Q(encrypted_half_key__isnull=True, key_tweak="", cosigner="")
+_NO_KMS = Q(kms_key_name="", kms_key_version="", authoriser_public_key="")
+_NO_HALF = Q(encrypted_half_key__isnull=True, key_tweak="", cosigner_public_key="")
 
 
 class PersonalKey(models.Model):
@@ -54,7 +54,7 @@ class PersonalKey(models.Model):
     ``public_key`` is 64 lower-case hex digits (x-only, BIP-340); unset while a key is pending.
     ``encrypted_secret_key`` is a sealed box (keys.signing.envelope), set in mode ``encrypted`` only.
     Mode ``hsm`` on Google keeps signer A's sealed half in ``encrypted_half_key``, the public tweak of an
-    imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in ``kms_public_key``.
+    imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in ``authoriser_public_key``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -71,10 +71,10 @@ class PersonalKey(models.Model):
     kek_version = models.CharField("key-encryption key version", max_length=255, blank=True)
     kms_key_name = models.CharField("HSM key name", max_length=255, blank=True)
     kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
-    kms_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    authoriser_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
     encrypted_half_key = models.BinaryField(null=True, blank=True)
     key_tweak = models.CharField(max_length=64, blank=True)
-    cosigner = models.CharField(max_length=64, blank=True)
+    cosigner_public_key = models.CharField(max_length=64, blank=True)
     authoriser_since = models.DateTimeField("HSM key replaced at", null=True, blank=True)
     hsm_is_disabled = models.BooleanField("HSM key version disabled by us", default=False)
     is_imported = models.BooleanField(default=False)
@@ -101,7 +101,9 @@ class PersonalKey(models.Model):
                 fields=["created_at", "id", "tenant", "key_mode", "provider", "state"], name="personalkey_list"
             ),
             models.Index(fields=["kms_key_name"], name="personalkey_hsm_key", condition=~Q(kms_key_name="")),
-            models.Index(fields=["cosigner"], name="personalkey_cosigner", condition=~Q(cosigner="")),
+            models.Index(
+                fields=["cosigner_public_key"], name="personalkey_cosigner", condition=~Q(cosigner_public_key="")
+            ),
         )
         constraints = (
             models.CheckConstraint(name="personalkey_mode_known", condition=Q(key_mode__in=["encrypted", "hsm"])),
@@ -140,8 +142,8 @@ class PersonalKey(models.Model):
                                 | (
                                     Q(provider="google", encrypted_half_key__isnull=False)
                                     & ~Q(kms_key_version="")
-                                    & ~Q(kms_public_key="")
-                                    & ~Q(cosigner="")
+                                    & ~Q(authoriser_public_key="")
+                                    & ~Q(cosigner_public_key="")
                                     & ~Q(kek_version="")
                                 )
                             )

@@ -30,7 +30,7 @@ class HalfRefresh(models.Model):
     new_half = models.CharField(max_length=64)
     encrypted_half_key = models.BinaryField(null=True, blank=True)
     kek_version = models.CharField("key-encryption key version", max_length=255)
-    cosigner = models.CharField(max_length=64, blank=True)
+    cosigner_public_key = models.CharField(max_length=64, blank=True)
     key_tweak = models.CharField(max_length=64, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     switched_at = models.DateTimeField(null=True, blank=True)
@@ -43,8 +43,8 @@ class HalfRefresh(models.Model):
             ),
             models.CheckConstraint(
                 name="halfrefresh_step_has_fields",
-                condition=Q(step="drawn", cosigner="", key_tweak="", encrypted_half_key__isnull=False)
-                | (Q(step="agreed", encrypted_half_key__isnull=False) & ~Q(cosigner="") & ~Q(key_tweak=""))
+                condition=Q(step="drawn", cosigner_public_key="", key_tweak="", encrypted_half_key__isnull=False)
+                | (Q(step="agreed", encrypted_half_key__isnull=False) & ~Q(cosigner_public_key="") & ~Q(key_tweak=""))
                 | Q(step="switched", encrypted_half_key__isnull=True, switched_at__isnull=False),
             ),
         )

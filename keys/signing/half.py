@@ -5,8 +5,8 @@
     0x01 ‖ public half A (32 bytes, x-only) ‖ length of the provider's name (1 byte) ‖ name ‖ envelope
 
 where the provider is the key-encryption key's, and the envelope is keys.signing.envelope's. The public half is bound
-into the envelope; ``PersonalKey.cosigner`` is the public half B (x-only, in hex). Both halves have points of even Y.
-What the halves and the tweak make together must be the row's public key.
+into the envelope; ``PersonalKey.cosigner_public_key`` is the public half B (x-only, in hex). Both halves have points of
+even Y. What the halves and the tweak make together must be the row's public key.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class OpenHalf(OpenKey):
     def aggregate(self, key: KeyRef) -> KeyAggregate:
         """The aggregate for this row, computed once. Raises KeyDamaged, KeyMismatch."""
         assert key.hsm is not None  # noqa: S101 -- half_of refused such a key
-        named = (key.hsm.cosigner, key.hsm.tweak, key.public_key)
+        named = (key.hsm.cosigner_public_key, key.hsm.tweak, key.public_key)
         known = self.aggregates.get(named)
         if known is None:
             known = self.aggregates[named] = aggregate_of(self.keypair.public_key, *named)

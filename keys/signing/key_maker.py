@@ -102,7 +102,7 @@ class LocalKeyMaker:
         )
         crash.point("a-prepared")
         with difference, self._opened_half(key, old) as old_pair, self._opened_half(key, new) as new_pair:
-            before = aggregate_of(old.public, hsm.cosigner, hsm.tweak, key.public_key)
+            before = aggregate_of(old.public, hsm.cosigner_public_key, hsm.tweak, key.public_key)
             return half_b, tweak_of_fresh(before, old_pair, new_pair, half_b, difference)
 
     def kek_state(self, tenant_id: UUID, provider: str = "") -> KekState:

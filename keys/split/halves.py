@@ -31,7 +31,7 @@ _COSIGNER_STATES: Final[dict[str, str]] = {
 def create(row: PersonalKey, client: CosignerClient | None = None) -> None:
     """Give an unsaved row a fresh key: both sides draw a half, and nobody ever has the whole.
 
-    Sets public_key, encrypted_half_key, kek_version and cosigner; the state stays the caller's. Signing begins with
+    Sets public_key, encrypted_half_key, kek_version and cosigner_public_key; the state stays the caller's. Signing begins with
     ``register``. Raises KekUnavailable, CosignerUnavailable, KeyExists.
     """
     half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
@@ -62,9 +62,9 @@ def maker_for(client: CosignerClient | None) -> KeyMaker:
 
 
 def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
-    """Tell the co-signer whose authorisations hold for this key: ``kms_public_key``. Once; repeatable."""
+    """Tell the co-signer whose authorisations hold for this key: ``authoriser_public_key``. Once; repeatable."""
     try:
-        authoriser = bytes.fromhex(row.kms_public_key)
+        authoriser = bytes.fromhex(row.authoriser_public_key)
     except ValueError:
         raise KeyDamaged from None
     blocking(lambda b: b.register_authoriser(row.tenant_id, row.id, authoriser), client)
@@ -110,4 +110,4 @@ def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | 
         raise CosignerMisbehaved from None
     row.encrypted_half_key, row.kek_version = half.pack(), half.sealed.kek_version
     row.public_key = aggregate.public_key.hex()
-    row.cosigner, row.key_tweak = half_b[1:].hex(), (tweak or b"").hex()
+    row.cosigner_public_key, row.key_tweak = half_b[1:].hex(), (tweak or b"").hex()

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
 # Each may take a round trip to the co-signer and one to the HSM, and a job ends after five minutes.
 MAX_PER_RUN: Final = 500
-_SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner="")
+_SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner_public_key="")
 
 
 def connect() -> None:

@@ -117,7 +117,7 @@ def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> Hal
     going = HalfRefresh.objects.filter(key=row).first()
     if going is not None:
         return going
-    if not row.cosigner:
+    if not row.cosigner_public_key:
         raise NoCapability("Only a split key has halves to refresh.")
     # One change of a key at a time, as the co-signer has it too.
     if Succession.objects.filter(key=row).exists():
@@ -137,9 +137,9 @@ def _agree(going: HalfRefresh, authoriser: Authoriser, client: CosignerClient | 
     row, new = going.key, _new_half_of(going)
     grant = blocking(lambda _: granted(row, authoriser, AuthorisationPurpose.REFRESH, new.public), client)
     half_b, tweak = maker_for(client).agree(key_ref(row), new, grant)
-    going.cosigner, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
+    going.cosigner_public_key, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
     changed = HalfRefresh.objects.filter(pk=going.pk, step=RefreshStep.DRAWN, new_half=going.new_half)
-    changed.update(cosigner=going.cosigner, key_tweak=going.key_tweak, step=going.step)
+    changed.update(cosigner_public_key=going.cosigner_public_key, key_tweak=going.key_tweak, step=going.step)
 
 
 def _switch(actor: Actor, going: HalfRefresh) -> None:
@@ -156,9 +156,17 @@ def _switch(actor: Actor, going: HalfRefresh) -> None:
         if _half_of(row).public.hex() != found.old_half:
             raise KeyDamaged
         row.encrypted_half_key, row.kek_version = found.encrypted_half_key, found.kek_version
-        row.cosigner, row.key_tweak = found.cosigner, found.key_tweak
+        row.cosigner_public_key, row.key_tweak = found.cosigner_public_key, found.key_tweak
         row.halves_refreshed_at = timezone.now()
-        row.save(update_fields=["encrypted_half_key", "kek_version", "cosigner", "key_tweak", "halves_refreshed_at"])
+        row.save(
+            update_fields=[
+                "encrypted_half_key",
+                "kek_version",
+                "cosigner_public_key",
+                "key_tweak",
+                "halves_refreshed_at",
+            ]
+        )
         found.step, found.encrypted_half_key, found.switched_at = RefreshStep.SWITCHED, None, timezone.now()
         found.save(update_fields=["step", "encrypted_half_key", "switched_at"])
         forget_after_commit(row.id)

@@ -81,7 +81,7 @@ def succeed(
         crash.point("s-accepted")
     if going.step == SuccessionStep.ACCEPTED:
         # Tried before anything depends on it: a key that exists and cannot sign would stop every use after the switch.
-        new = HsmRef(going.kms_key_name, going.kms_key_version, going.kms_public_key)
+        new = HsmRef(going.kms_key_name, going.kms_key_version, going.authoriser_public_key)
         blocking(lambda _: authoriser.authorise(new, os.urandom(32)), client)  # or what it raises: it works
         _switch(actor, going)
         crash.point("s-switched")
@@ -126,7 +126,7 @@ def _begin(actor: Actor, key: PersonalKey) -> Succession:
     going = Succession.objects.filter(key=row).first()
     if going is not None:
         return going
-    if not row.cosigner:
+    if not row.cosigner_public_key:
         raise NoCapability("Only a split key has an HSM key that can be replaced.")
     # As in a refresh: one change of a key at a time.
     if HalfRefresh.objects.filter(key=row).exists():
@@ -134,7 +134,7 @@ def _begin(actor: Actor, key: PersonalKey) -> Succession:
     return Succession.objects.create(
         key=row,
         old_version=row.kms_key_version,
-        old_public_key=row.kms_public_key,
+        old_public_key=row.authoriser_public_key,
         kms_key_name=f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}",
     )
 
@@ -151,11 +151,11 @@ def _make(going: Succession, keeper: HsmKeyManager) -> None:
         raise HsmKeyRefused(status.reason)
     if status.phase is not HsmKeyPhase.READY:
         raise HsmKeyPending
-    _reach(going, SuccessionStep.MADE, kms_key_version=status.version, kms_public_key=status.public_key.hex())
+    _reach(going, SuccessionStep.MADE, kms_key_version=status.version, authoriser_public_key=status.public_key.hex())
 
 
 def _accept(going: Succession, authoriser: Authoriser, client: CosignerClient | None) -> None:
-    row, new = going.key, bytes.fromhex(going.kms_public_key)
+    row, new = going.key, bytes.fromhex(going.authoriser_public_key)
 
     async def ask(b: CosignerClient) -> None:
         present, coming = await b.authorisers(row.tenant_id, row.id)
@@ -165,7 +165,7 @@ def _accept(going: Succession, authoriser: Authoriser, client: CosignerClient | 
         try:
             grant = await granted(row, authoriser, AuthorisationPurpose.SUCCEED, subject)
         except HsmKeyUnusable:
-            raise SuccessorNotAuthorised.of(row.id, going.kms_public_key) from None
+            raise SuccessorNotAuthorised.of(row.id, going.authoriser_public_key) from None
         await b.succeed_authoriser(row.tenant_id, row.id, new, grant)
 
     blocking(ask, client)
@@ -181,15 +181,15 @@ def _switch(actor: Actor, going: Succession) -> None:
         if found is None:
             return  # another process was faster
         row.kms_key_name, row.kms_key_version = found.kms_key_name, found.kms_key_version
-        row.kms_public_key, row.authoriser_since = found.kms_public_key, timezone.now()
-        row.save(update_fields=["kms_key_name", "kms_key_version", "kms_public_key", "authoriser_since"])
+        row.authoriser_public_key, row.authoriser_since = found.authoriser_public_key, timezone.now()
+        row.save(update_fields=["kms_key_name", "kms_key_version", "authoriser_public_key", "authoriser_since"])
         found.step, found.switched_at = SuccessionStep.SWITCHED, timezone.now()
         found.save(update_fields=["step", "switched_at"])
         audit.write(row, AuditTag.HSM_KEY_REPLACED, actor, before=found.old_version, hsm_key=row.kms_key_version)
 
 
 def _finish(going: Succession, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:
-    key, new = going.key, bytes.fromhex(going.kms_public_key)
+    key, new = going.key, bytes.fromhex(going.authoriser_public_key)
     try:
         blocking(lambda b: b.settle_authoriser(key.tenant_id, key.id, new), client)
         crash.point("s-settled")

@@ -22,7 +22,11 @@ HTMX = {"HTTP_HX_REQUEST": "true"}
 class FakeHalves:
     def create(self, row: PersonalKey) -> None:
         row.public_key = Keypair.generate()[0].public_key_hex
-        row.encrypted_half_key, row.kek_version, row.cosigner = os.urandom(100), "test-1", os.urandom(32).hex()
+        row.encrypted_half_key, row.kek_version, row.cosigner_public_key = (
+            os.urandom(100),
+            "test-1",
+            os.urandom(32).hex(),
+        )
 
 
 class NetHsmLike:
@@ -90,7 +94,9 @@ def test_a_pending_key_shows_what_it_waits_for_and_asks_again(ada: Any) -> None:
     assert ada.browser.get(f"/keys/{key.id}/progress/", **HTMX).status_code == 204
     with scopes_disabled():
         PersonalKey.objects.update(
-            state="active", kms_key_version=f"{key.kms_key_name}/cryptoKeyVersions/1", kms_public_key="02" + "11" * 32
+            state="active",
+            kms_key_version=f"{key.kms_key_name}/cryptoKeyVersions/1",
+            authoriser_public_key="02" + "11" * 32,
         )
     assert ada.browser.get(f"/keys/{key.id}/progress/", **HTMX)["HX-Refresh"] == "true"
     assert "progress" not in ada.browser.get(f"/keys/{key.id}/").content.decode()

@@ -154,7 +154,7 @@ def _of_state(row: PersonalKey, version: HsmKeyVersion) -> Discrepancy | None:
 def _fits(row: PersonalKey, public_key: bytes) -> bool:
     """Whether this (33 bytes) is the row's authoriser, and, where the HSM signs with it, the key itself."""
     is_itself = not providers.splits(row.provider)
-    return public_key.hex() == row.kms_public_key and (not is_itself or public_key[1:].hex() == row.public_key)
+    return public_key.hex() == row.authoriser_public_key and (not is_itself or public_key[1:].hex() == row.public_key)
 
 
 def _list(versions: list[HsmKeyVersion]) -> str:

@@ -47,7 +47,7 @@ RUNS_KEPT: Final = 10
 _HSM, _ROWS = "hsm", "rows"
 _COLUMNS: Final = (
     *("id", "tenant_id", "provider", "state", "state_reason", "state_changed_at", "created_at"),
-    *("public_key", "kms_key_name", "kms_key_version", "kms_public_key", "hsm_is_disabled"),
+    *("public_key", "kms_key_name", "kms_key_version", "authoriser_public_key", "hsm_is_disabled"),
 )
 
 

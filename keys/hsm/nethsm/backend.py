@@ -54,5 +54,12 @@ def _finish(row: PersonalKey) -> None:
     with scopes_disabled():
         found = PersonalKey.objects.filter(pk=row.id).first()
     if found is not None:
-        for field in ("state", "state_reason", "state_changed_at", "public_key", "kms_key_version", "kms_public_key"):
+        for field in (
+            "state",
+            "state_reason",
+            "state_changed_at",
+            "public_key",
+            "kms_key_version",
+            "authoriser_public_key",
+        ):
             setattr(row, field, getattr(found, field))

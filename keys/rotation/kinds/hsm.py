@@ -73,7 +73,7 @@ def _keeper() -> HsmKeyManager:
 
 def _split(scope: RotationScope) -> QuerySet[PersonalKey]:
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
-    return found.exclude(cosigner="").order_by("pk")
+    return found.exclude(cosigner_public_key="").order_by("pk")
 
 
 def _left(job: RotationJob) -> QuerySet[PersonalKey]:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 def clean(going: Conversion) -> bool:
     """Whether nothing is left of it now."""
-    key, half_b = going.key, bytes.fromhex(going.cosigner)
+    key, half_b = going.key, bytes.fromhex(going.cosigner_public_key)
     try:
         keeper = keeper_of(split_provider())
         # Named by the half: whatever the co-signer has of a later attempt is none of ours.

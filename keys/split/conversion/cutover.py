@@ -66,8 +66,8 @@ def _become_split(row: PersonalKey, going: Conversion) -> None:
     row.key_mode, row.provider = KeyMode.HSM, split_provider()
     row.encrypted_secret_key = None
     row.encrypted_half_key, row.kek_version = going.half_a, going.half_a_kek_version
-    row.cosigner, row.key_tweak = going.cosigner, going.key_tweak
+    row.cosigner_public_key, row.key_tweak = going.cosigner_public_key, going.key_tweak
     row.kms_key_name, row.kms_key_version = going.kms_key_name, going.kms_key_version
-    row.kms_public_key = going.kms_public_key
-    names = ("key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version", "cosigner")
-    row.save(update_fields=[*names, "key_tweak", "kms_key_name", "kms_key_version", "kms_public_key"])
+    row.authoriser_public_key = going.authoriser_public_key
+    names = ("key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version", "cosigner_public_key")
+    row.save(update_fields=[*names, "key_tweak", "kms_key_name", "kms_key_version", "authoriser_public_key"])

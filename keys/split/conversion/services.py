@@ -115,7 +115,7 @@ def _stored(actor: Actor, row: PersonalKey, split: SplitKey) -> Conversion:
         half_a_kek_version=split.sealed_a.kek_version,
         half_b=SealedHalf(split.half_b, split.sealed_b).pack(),
         half_b_kek_version=split.sealed_b.kek_version,
-        cosigner=split.half_b.hex(),
+        cosigner_public_key=split.half_b.hex(),
         key_tweak=split.tweak.hex(),
         kms_key_name=new_key_name(),
         asked_by=actor.label[:200],

@@ -129,7 +129,7 @@ def _make(going: Conversion) -> None:
         _fail(going, status.reason)
         going.step = ConversionStep.CANCELLED
     elif status.phase is HsmKeyPhase.READY:
-        made = {"kms_key_version": status.version, "kms_public_key": status.public_key.hex()}
+        made = {"kms_key_version": status.version, "authoriser_public_key": status.public_key.hex()}
         _store_step(going, ConversionStep.MADE, **made)
         crash.point("c-made")
 
@@ -148,7 +148,7 @@ def _hand_over(going: Conversion) -> None:
 def _prove(going: Conversion) -> None:
     """Sign once in the new way. The signing service releases only what verifies under the key's own public key."""
     key = going.key
-    authoriser = bytes.fromhex(going.kms_public_key)
+    authoriser = bytes.fromhex(going.authoriser_public_key)
     blocking(lambda b: b.register_authoriser(key.tenant_id, key.id, authoriser))
     crash.point("c-registered")
     ref = _ref_of(going)

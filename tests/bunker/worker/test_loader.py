@@ -17,7 +17,7 @@ HSM = {
     "encrypted_secret_key": None,
     "kms_key_name": "ring/cryptoKeys/a",
     "kms_key_version": "ring/cryptoKeys/a/cryptoKeyVersions/1",
-    "kms_public_key": "02" + "ab" * 32,
+    "authoriser_public_key": "02" + "ab" * 32,
 }
 NETHSM = HSM | {"provider": "nethsm", "kek_version": ""}
 SPLIT = (

@@ -60,8 +60,8 @@ def make(keys: int = KEYS, tenants: int = TENANTS, people: int = PEOPLE) -> None
     _run(
         keys,
         "INSERT INTO keys_personalkey (id, name, key_mode, provider, state, state_reason, state_set_by, public_key,"
-        " encrypted_secret_key, kek_version, kms_key_name, kms_key_version, kms_public_key, encrypted_half_key,"
-        " key_tweak, cosigner, is_imported, created_at, state_changed_at, tenant_id, user_id{more})"
+        " encrypted_secret_key, kek_version, kms_key_name, kms_key_version, authoriser_public_key, encrypted_half_key,"
+        " key_tweak, cosigner_public_key, is_imported, created_at, state_changed_at, tenant_id, user_id{more})"
         f" {{numbers}} SELECT {_id(3, 'i')}, 'Key ' || i, CASE WHEN {hsm} THEN 'hsm' ELSE 'encrypted' END,"
         f" CASE WHEN {hsm} THEN 'google' ELSE 'local' END, {state}, '', 'owner', {_say('hex', i='i')},"
         f" CASE WHEN {hsm} THEN NULL ELSE {blob} END, '1', CASE WHEN {hsm} THEN {name} ELSE '' END,"

@@ -39,8 +39,8 @@ def split_key(world: World, **fields: Any) -> PersonalKey:
         "kek_version": "1",
         "kms_key_name": name,
         "kms_key_version": f"{name}/cryptoKeyVersions/1",
-        "kms_public_key": "02" + "e1" * 32,
-        "cosigner": COSIGNER,
+        "authoriser_public_key": "02" + "e1" * 32,
+        "cosigner_public_key": COSIGNER,
     }
     return PersonalKey.objects.create(**{**wanted, **fields})
 
@@ -210,7 +210,7 @@ def test_a_key_that_waits_or_failed_says_what_to_do(operator_client: Client, wor
 def test_what_there_is_in_the_hsm_is_shown_and_nothing_sealed(operator_client: Client, world: World) -> None:
     key = split_key(world)
     page = page_of(operator_client, key)
-    for text in (key.kms_key_name, key.kms_public_key, COSIGNER, "Google Cloud KMS"):
+    for text in (key.kms_key_name, key.authoriser_public_key, COSIGNER, "Google Cloud KMS"):
         assert text in page
     assert SEALED.hex() not in page
 

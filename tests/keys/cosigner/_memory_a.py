@@ -43,7 +43,7 @@ def made(hsm, client, secret):
     else:
         halves.adopt(row, secret, client)
     row.kms_key_name, row.kms_key_version = f"user-{row.id}", "1"
-    row.kms_public_key = hsm.make(row.kms_key_name).hex()
+    row.authoriser_public_key = hsm.make(row.kms_key_name).hex()
     halves.register(row, client)
     return row
 
@@ -67,7 +67,9 @@ def main(socket, times):
             await use(key_ref(row), signer, times)
 
     asyncio.run(everything())
-    described = [f"{row.tenant_id}/{row.id}/{row.cosigner}/{bytes(row.encrypted_half_key).hex()}" for row in rows]
+    described = [
+        f"{row.tenant_id}/{row.id}/{row.cosigner_public_key}/{bytes(row.encrypted_half_key).hex()}" for row in rows
+    ]
     os.write(1, f"{' '.join(described)}\n".encode())
     os.read(0, 1)
 

@@ -51,7 +51,7 @@ def make_row(user, tenant, hsm, client, secret=None):
     else:
         halves.adopt(row, secret, client)
     row.kms_key_name, row.kms_key_version = f"user-{row.id}", "1"
-    row.kms_public_key = hsm.make(row.kms_key_name).hex()
+    row.authoriser_public_key = hsm.make(row.kms_key_name).hex()
     halves.register(row, client)
     row.state = KeyState.ACTIVE
     with scopes_disabled():

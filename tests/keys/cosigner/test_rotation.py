@@ -29,7 +29,7 @@ def test_where_no_key_is_split_there_is_nothing_to_refresh(deployment):
 def test_a_dry_run_refreshes_nothing(deployment):
     row = made(deployment)
     assert services.start(actor=SYSTEM, kind="halves", scope="all", dry_run=True).total == 1
-    assert again(row).cosigner == row.cosigner
+    assert again(row).cosigner_public_key == row.cosigner_public_key
 
 
 def test_each_key_gets_fresh_halves_once(deployment):
@@ -37,7 +37,7 @@ def test_each_key_gets_fresh_halves_once(deployment):
     rotation = rotate()
     assert (rotation.state, rotation.done, rotation.failed) == (RotationState.DONE, 2, 0), rotation.report
     for row in rows:
-        assert again(row).cosigner != row.cosigner
+        assert again(row).cosigner_public_key != row.cosigner_public_key
         assert again(row).halves_refreshed_at is not None
         assert signed(row)
 
@@ -45,7 +45,7 @@ def test_each_key_gets_fresh_halves_once(deployment):
 def test_one_whose_old_halves_are_still_there_is_waited_for(deployment, monkeypatch):
     row = made(deployment)
     rotate(RotationScope.of_key(row))
-    first = again(row).cosigner
+    first = again(row).cosigner_public_key
     waiting = rotate()
     assert (waiting.state, waiting.problem) == (RotationState.RUNNING, "settling")
     monkeypatch.setattr(refresh, "GRACE", refresh.GRACE * 0)
@@ -53,7 +53,7 @@ def test_one_whose_old_halves_are_still_there_is_waited_for(deployment, monkeypa
         Rotation.objects.update(not_before=None)
         waiting = runner.run_for(waiting.id)
     assert waiting.state == RotationState.DONE
-    assert again(row).cosigner != first
+    assert again(row).cosigner_public_key != first
     assert signed(row)
 
 

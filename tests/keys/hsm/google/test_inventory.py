@@ -71,8 +71,8 @@ def row_of(owner, tenant, keeper, **fields):
         "kek_version": "1",
         "kms_key_name": name,
         "kms_key_version": status.version,
-        "kms_public_key": status.public_key.hex(),
-        "cosigner": os.urandom(32).hex(),
+        "authoriser_public_key": status.public_key.hex(),
+        "cosigner_public_key": os.urandom(32).hex(),
     }
     with scopes_disabled():
         return PersonalKey.objects.create(**{**wanted, **fields})
@@ -184,7 +184,7 @@ def test_a_version_of_another_kind_is_told(owner, tenant, keeper, ring):
 
 
 def test_another_public_key_is_told(owner, tenant, keeper):
-    change(row_of(owner, tenant, keeper), kms_public_key="02" + os.urandom(32).hex())
+    change(row_of(owner, tenant, keeper), authoriser_public_key="02" + os.urandom(32).hex())
     assert kinds(take()) == [Discrepancy.WRONG_PUBLIC_KEY]
 
 
@@ -194,7 +194,10 @@ def test_a_second_usable_version_is_told_but_not_while_one_replaces_the_other(ow
     assert kinds(take()) == [Discrepancy.SPARE_VERSION]
     with scopes_disabled():
         Succession.objects.create(
-            key=key, old_version=key.kms_key_version, old_public_key=key.kms_public_key, kms_key_name=key.kms_key_name
+            key=key,
+            old_version=key.kms_key_version,
+            old_public_key=key.authoriser_public_key,
+            kms_key_name=key.kms_key_name,
         )
     assert kinds(take()) == []
 
@@ -205,7 +208,7 @@ def test_a_key_that_a_succession_names_is_no_orphan(owner, tenant, keeper):
     keeper.check(new)
     with scopes_disabled():
         Succession.objects.create(
-            key=key, old_version=key.kms_key_version, old_public_key=key.kms_public_key, kms_key_name=new
+            key=key, old_version=key.kms_key_version, old_public_key=key.authoriser_public_key, kms_key_name=new
         )
     assert kinds(take()) == []
 
@@ -224,7 +227,7 @@ def test_a_stopped_key_that_is_disabled_in_the_hsm_is_as_it_should_be(owner, ten
 
 
 def test_keys_that_wait_or_leave_for_long_are_told(owner, tenant, keeper):
-    empty = {"public_key": None, "encrypted_half_key": None, "kms_key_version": "", "kms_public_key": ""}
+    empty = {"public_key": None, "encrypted_half_key": None, "kms_key_version": "", "authoriser_public_key": ""}
     waiting = row_of(owner, tenant, keeper, state=KeyState.PENDING, state_reason="The HSM is busy.", **empty)
     ended = row_of(owner, tenant, keeper, state=KeyState.FAILED, **empty)
     assert kinds(take()) == []

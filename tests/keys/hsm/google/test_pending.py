@@ -45,7 +45,7 @@ class FakeHalves:
             self._fill(row, keypair.public_key_hex, os.urandom(32).hex())
 
     def _fill(self, row, public_key, tweak):
-        row.public_key, row.key_tweak, row.cosigner = public_key, tweak, os.urandom(32).hex()
+        row.public_key, row.key_tweak, row.cosigner_public_key = public_key, tweak, os.urandom(32).hex()
         row.encrypted_half_key, row.kek_version = os.urandom(100), "test-1"
 
 
@@ -145,9 +145,9 @@ def test_the_job_makes_it_active(world, owner, emulator, cosigner):
     row = now(key)
     assert row.state == KeyState.ACTIVE
     assert row.kms_key_version == f"{row.kms_key_name}/cryptoKeyVersions/1"
-    assert cosigner.known == {key.id: bytes.fromhex(row.kms_public_key)}
+    assert cosigner.known == {key.id: bytes.fromhex(row.authoriser_public_key)}
     assert tags(key) == ["keys:key:requested", "keys:key:created"]
-    assert selectors.key_ref(row).hsm.authoriser == row.kms_public_key
+    assert selectors.key_ref(row).hsm.authoriser == row.authoriser_public_key
     assert jobs.finish_pending_keys() == 0
 
 

@@ -235,7 +235,7 @@ def test_a_late_cleaner_touches_nothing_of_a_later_attempt(deployment):
     deployment.converting(key)
     assert finished(key)
 
-    blocking(lambda b: b.withdraw(key.tenant_id, key.id, bytes.fromhex(first.cosigner)))
+    blocking(lambda b: b.withdraw(key.tenant_id, key.id, bytes.fromhex(first.cosigner_public_key)))
     assert deployment.state_at_b(key) == "active"
     assert signs(key)
 

@@ -107,8 +107,8 @@ def test_another_hsm_key_authorises_and_the_old_one_is_disabled_not_destroyed(de
     replace(key)
     row = again(key)
     assert row.public_key == key.public_key
-    assert row.cosigner == key.cosigner
-    assert {row.kms_key_name, row.kms_public_key}.isdisjoint({key.kms_key_name, key.kms_public_key})
+    assert row.cosigner_public_key == key.cosigner_public_key
+    assert {row.kms_key_name, row.authoriser_public_key}.isdisjoint({key.kms_key_name, key.authoriser_public_key})
     assert signs(row)
     assert signs_with_old(key), "a process that has not heard of it signs on"
     assert phase(key.kms_key_name) is HsmKeyPhase.READY
