@@ -35,7 +35,7 @@ def secret_key_is_weak() -> Finding:
 
 
 def no_restore_journal() -> Finding:
-    return None if settings.ENDINGS_FILE else "KEYCAST_ENDINGS_FILE is empty."
+    return None if settings.RESTORE_JOURNAL else "KEYCAST_RESTORE_JOURNAL is empty."
 
 
 def uses_memory_layer() -> bool:

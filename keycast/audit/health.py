@@ -118,18 +118,18 @@ def _is_overdue(chain: str, before: int) -> bool:
 
 
 def restore_journal() -> HealthFinding | None:
-    """The database is not older than the file of endings, and the file can be written."""
-    if not settings.ENDINGS_FILE:
+    """The database is not older than the restore journal, and the file can be written."""
+    if not settings.RESTORE_JOURNAL:
         return None
     if lacking := journal_writer.missing():
         return HealthFinding(
             "restored database",
             False,
-            f"Older than the file of endings: it lacks {len(lacking)} rows that were written. Nothing is signed.",
+            f"Older than the restore journal: it lacks {len(lacking)} rows that were written. Nothing is signed.",
             "A backup was restored: run manage.py after_restore (docs/operations.md, Restore).",
             tells=True,
         )
-    path = Path(settings.ENDINGS_FILE)
+    path = Path(settings.RESTORE_JOURNAL)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         fix = "Look at its disk and its owner; a job carries what it missed."
         return HealthFinding("endings", False, f"{path} cannot be written.", fix, Severity.WARNING, tells=True)

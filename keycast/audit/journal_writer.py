@@ -1,4 +1,4 @@
-"""Carries what must not come undone into the file of endings, and notices a database that is older than the file."""
+"""Carries what must not come undone into the restore journal, and notices a database that is older than the file."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ _restoring = threading.local()
 
 def restore_journal() -> RestoreJournal | None:
     """The file that the settings name, or None."""
-    return RestoreJournal(settings.ENDINGS_FILE) if settings.ENDINGS_FILE else None
+    return RestoreJournal(settings.RESTORE_JOURNAL) if settings.RESTORE_JOURNAL else None
 
 
 def append_after_commit(written: Sequence[Sequence[Any]]) -> None:
     """Carry rows as ``writing.append`` gives them back, once their transaction is committed."""
-    if not settings.ENDINGS_FILE:
+    if not settings.RESTORE_JOURNAL:
         return
     found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == AuditOutcome.OK.value]
     if found:
@@ -63,11 +63,11 @@ def catch_up(file: RestoreJournal | None = None) -> int:
     file = file or restore_journal()
     if file is None:
         return 0
-    known = {(ending.chain, ending.sequence, ending.hash) for ending in file.read()}
+    known = {(entry.chain, entry.sequence, entry.hash) for entry in file.read()}
     newest: int = AuditRow.objects.aggregate(newest=Max("id"))["newest"] or 0
     # A file that knows nothing is a new one, and gets the whole log.
     found = [entry_of(row) for row in rows(after=newest - LOOK_BACK if known else 0)]
-    missed = [ending for ending in found if (ending.chain, ending.sequence, ending.hash) not in known]
+    missed = [entry for entry in found if (entry.chain, entry.sequence, entry.hash) not in known]
     if missed:
         file.append(missed)
     return len(missed)
@@ -81,15 +81,15 @@ def missing() -> list[JournalEntry]:
     file = restore_journal()
     if file is None:
         return []
-    endings = after_last_restore(file.read())
-    newest = {(ending.chain, ending.sequence) for ending in [*newest_of_each_chain(endings), *endings[-NEWEST:]]}
-    return missing_in_database(ending for ending in endings if (ending.chain, ending.sequence) in newest)
+    entries = after_last_restore(file.read())
+    newest = {(entry.chain, entry.sequence) for entry in [*newest_of_each_chain(entries), *entries[-NEWEST:]]}
+    return missing_in_database(entry for entry in entries if (entry.chain, entry.sequence) in newest)
 
 
 def require_current() -> None:
     """Raise DatabaseOutdated when this database lacks what the file knows. Looks at most once a minute."""
     global _checked_at  # noqa: PLW0603 -- one look for all threads
-    if not settings.ENDINGS_FILE or getattr(_restoring, "is_on", False):
+    if not settings.RESTORE_JOURNAL or getattr(_restoring, "is_on", False):
         return
     # Held while looking: threads that come together share one look at the file.
     with _lock:
@@ -135,8 +135,8 @@ def _of_written(row: Sequence[Any]) -> JournalEntry:
     )
 
 
-def _carry(endings: Sequence[JournalEntry]) -> None:
+def _carry(entries: Sequence[JournalEntry]) -> None:
     try:
-        RestoreJournal(settings.ENDINGS_FILE).append(endings)
+        RestoreJournal(settings.RESTORE_JOURNAL).append(entries)
     except OSError as error:  # committed already: the job carries it later, and doctor says that it waits
-        logger.critical("The file of endings cannot be written", extra={"problem": type(error).__name__})
+        logger.critical("The restore journal cannot be written", extra={"problem": type(error).__name__})

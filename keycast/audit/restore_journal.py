@@ -2,7 +2,7 @@
 
 A database dump knows nothing of what happened after it: a key destroyed since then comes back, a revoked app signs
 again, a used one-time secret opens again. So every audit row with one of the tags in JOURNALED_TAGS is also appended to
-a file (``KEYCAST_ENDINGS_FILE``), one JSON object a line:
+a file (``KEYCAST_RESTORE_JOURNAL``), one JSON object a line:
 
     {"chain": …, "sequence": …, "hash": …, "at": …, "tag": …, "key": …, "connection": …, "data": {…}}
 
@@ -105,14 +105,14 @@ class RestoreJournal:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
-    def append(self, endings: Iterable[JournalEntry]) -> None:
+    def append(self, entries: Iterable[JournalEntry]) -> None:
         """Add lines, on the disk when this returns."""
-        self._write([asdict(ending) for ending in endings])
+        self._write([asdict(entry) for entry in entries])
 
     def read(self) -> list[JournalEntry]:
         """The lines in their order, each once; one that a crash cut off is passed over with a warning."""
-        found = (ending for line in self._lines() if (ending := _parsed(line)) is not None)
-        return list({(ending.chain, ending.sequence, ending.hash): ending for ending in found}.values())
+        found = (entry for line in self._lines() if (entry := _parsed(line)) is not None)
+        return list({(entry.chain, entry.sequence, entry.hash): entry for entry in found}.values())
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         try:
@@ -121,12 +121,12 @@ class RestoreJournal:
                     try:
                         value = json.loads(line)
                     except (ValueError, RecursionError):
-                        logger.warning("A line of the file of endings cannot be read")
+                        logger.warning("A line of the restore journal cannot be read")
                         continue
                     if isinstance(value, dict):
                         yield value
                     else:
-                        logger.warning("A line of the file of endings is no object")
+                        logger.warning("A line of the restore journal is no object")
         except FileNotFoundError:
             return
 
@@ -137,49 +137,49 @@ class RestoreJournal:
             fcntl.flock(handle, fcntl.LOCK_EX)
             data = (_missing_line_end(handle) + text).encode()
             if os.write(handle, data) != len(data):
-                raise OSError("The file of endings took only a part of what was written.")
+                raise OSError("The restore journal took only a part of what was written.")
             os.fsync(handle)
         finally:
             os.close(handle)
 
 
-def after_last_restore(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
+def after_last_restore(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """The lines after the last restore that this database knows of, all when it knows of none."""
-    restores = [number for number, ending in enumerate(endings) if ending.tag == AuditTag.DATABASE_RESTORED]
+    restores = [number for number, entry in enumerate(entries) if entry.tag == AuditTag.DATABASE_RESTORED]
     for number in reversed(restores):
-        if not missing_in_database([endings[number]]):
-            return list(endings[number + 1 :])
-    return list(endings)
+        if not missing_in_database([entries[number]]):
+            return list(entries[number + 1 :])
+    return list(entries)
 
 
-def missing_after_restore(endings: Sequence[JournalEntry]) -> list[JournalEntry]:
+def missing_after_restore(entries: Sequence[JournalEntry]) -> list[JournalEntry]:
     """What a restored database has to hear of: unsettled, and not in its own log."""
-    return missing_in_database(after_last_restore(endings))
+    return missing_in_database(after_last_restore(entries))
 
 
-def missing_in_database(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
+def missing_in_database(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """Those that this database has no row for, or another row: it is older than they are, or another one."""
-    waiting, missing = iter(endings), []
+    waiting, missing = iter(entries), []
     while batch := list(islice(waiting, _AT_ONCE)):
         known = _hashes(batch)
-        missing += [ending for ending in batch if known.get((ending.chain, ending.sequence)) != ending.hash]
-    cut = {chain: _first_kept(chain) for chain in {ending.chain for ending in missing}}
-    return [ending for ending in missing if ending.sequence >= cut[ending.chain]]
+        missing += [entry for entry in batch if known.get((entry.chain, entry.sequence)) != entry.hash]
+    cut = {chain: _first_kept(chain) for chain in {entry.chain for entry in missing}}
+    return [entry for entry in missing if entry.sequence >= cut[entry.chain]]
 
 
-def newest_of_each_chain(endings: Iterable[JournalEntry]) -> list[JournalEntry]:
+def newest_of_each_chain(entries: Iterable[JournalEntry]) -> list[JournalEntry]:
     """The line with the highest sequence of every chain: enough to tell whether a database is older."""
     newest: dict[str, JournalEntry] = {}
-    for ending in endings:
-        if ending.chain not in newest or newest[ending.chain].sequence < ending.sequence:
-            newest[ending.chain] = ending
+    for entry in entries:
+        if entry.chain not in newest or newest[entry.chain].sequence < entry.sequence:
+            newest[entry.chain] = entry
     return list(newest.values())
 
 
-def _hashes(endings: Iterable[JournalEntry]) -> dict[tuple[str, int], str]:
+def _hashes(entries: Iterable[JournalEntry]) -> dict[tuple[str, int], str]:
     sequences: dict[str, list[int]] = {}
-    for ending in endings:
-        sequences.setdefault(ending.chain, []).append(ending.sequence)
+    for entry in entries:
+        sequences.setdefault(entry.chain, []).append(entry.sequence)
     return {
         (row.chain, row.sequence): bytes(row.hash).hex()
         for chain, numbers in sequences.items()
@@ -197,7 +197,7 @@ def _parsed(line: dict[str, Any]) -> JournalEntry | None:
     try:
         return JournalEntry(**line)
     except TypeError:
-        logger.warning("A line of the file of endings has other fields than expected")
+        logger.warning("A line of the restore journal has other fields than expected")
         return None
 
 

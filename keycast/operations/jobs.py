@@ -106,7 +106,7 @@ def forget_old_requests() -> int:
 
 
 def carry_endings() -> int:
-    """Write to the file of endings what a crash or a full disk kept from it; returns how many lines."""
+    """Write to the restore journal what a crash or a full disk kept from it; returns how many lines."""
     return catch_up()
 
 

@@ -322,7 +322,11 @@ AUDIT_RETENTION_DAYS = env.int("KEYCAST_AUDIT_RETENTION_DAYS", default=0)
 AUDIT_EXPORT_ROWS = env.int("KEYCAST_AUDIT_EXPORT_ROWS", default=100_000)
 
 # What must not come undone when an older database is restored (keycast.audit.restore_journal)
-ENDINGS_FILE = env.str("KEYCAST_ENDINGS_FILE", default=str(DATA_DIR / "endings.jsonl") if IS_PRODUCTION else "")
+RESTORE_JOURNAL = env.str(
+    "KEYCAST_RESTORE_JOURNAL",
+    # Its name until 0.1, still read.
+    default=env.str("KEYCAST_ENDINGS_FILE", default=str(DATA_DIR / "endings.jsonl") if IS_PRODUCTION else ""),
+)
 
 # Bunker
 EMBEDDED = env.bool("KEYCAST_EMBEDDED", default=True)

@@ -37,7 +37,7 @@ SAFE: dict[str, Any] = {
     "OUTBOUND_RELAYS": ["wss://relay.example"],
     "KEK_PROVIDER": "local",
     "FIELD_KEYS": ["present"],
-    "ENDINGS_FILE": "/elsewhere/endings",
+    "RESTORE_JOURNAL": "/elsewhere/endings",
     "SIGNER_SOCKET": "",
     "SIGNER_IS_CHILD": False,
 }
@@ -76,7 +76,7 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E027": [{"SIGNER_SOCKET": "/run/signer"}],
     "keycast.E028": [{"SIGNER_IS_CHILD": True}],
     "keycast.E029": [{"EMAIL_TIMEOUT": seconds} for seconds in (None, 0, -1.0)],
-    "keycast.W030": [{"ENDINGS_FILE": ""}],
+    "keycast.W030": [{"RESTORE_JOURNAL": ""}],
 }
 ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
 """Tested by a test of their own, below."""

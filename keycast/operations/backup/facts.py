@@ -35,34 +35,34 @@ class JournalFacts:
     is_deployment_locked: bool | None = None
 
 
-def facts_from(endings: Iterable[JournalEntry]) -> JournalFacts:
+def facts_from(entries: Iterable[JournalEntry]) -> JournalFacts:
     """The facts, with endings in the order in which they happened."""
     facts = JournalFacts()
-    for ending in endings:
-        _note(facts, ending)
+    for entry in entries:
+        _note(facts, entry)
     return facts
 
 
-def _note(facts: JournalFacts, ending: JournalEntry) -> None:
-    tag = _TAGS.get(ending.tag)
+def _note(facts: JournalFacts, entry: JournalEntry) -> None:
+    tag = _TAGS.get(entry.tag)
     if tag is AuditTag.KEY_CREATED or tag is AuditTag.KEY_IMPORTED:
-        facts.made[ending.key] = ending.data.get("public_key", "")
+        facts.made[entry.key] = entry.data.get("public_key", "")
     elif tag is AuditTag.KEY_DESTROYED:
-        facts.destroyed.add(ending.key)
+        facts.destroyed.add(entry.key)
     elif tag in _STOPS_OF_KEYS:
-        facts.stopped_keys[ending.key] = _STOPS_OF_KEYS[tag]
+        facts.stopped_keys[entry.key] = _STOPS_OF_KEYS[tag]
     elif tag is AuditTag.KEY_UNLOCKED or tag is AuditTag.KEY_ENABLED:
-        facts.stopped_keys.pop(ending.key, None)
+        facts.stopped_keys.pop(entry.key, None)
     elif tag in _CHANGES_OF_KEYS:
-        facts.changed_keys[ending.key] = _CHANGES_OF_KEYS[tag]
+        facts.changed_keys[entry.key] = _CHANGES_OF_KEYS[tag]
     elif tag is AuditTag.KEY_IDENTITY_ROTATED:
-        facts.replaced_keys.add(ending.key)
+        facts.replaced_keys.add(entry.key)
     elif tag in _SETS:
         of, into, out = _SETS[tag]
         for name in into:
-            getattr(facts, name).add(of(ending))
+            getattr(facts, name).add(of(entry))
         for name in out:
-            getattr(facts, name).discard(of(ending))
+            getattr(facts, name).discard(of(entry))
     elif tag is AuditTag.DEPLOYMENT_LOCKED or tag is AuditTag.DEPLOYMENT_UNLOCKED:
         facts.is_deployment_locked = tag is AuditTag.DEPLOYMENT_LOCKED
 
@@ -82,20 +82,20 @@ _CHANGES_OF_KEYS: Final[dict[AuditTag | None, str]] = {
 _Of = Callable[[JournalEntry], str | Member]
 
 
-def _connection(ending: JournalEntry) -> str:
-    return ending.connection
+def _connection(entry: JournalEntry) -> str:
+    return entry.connection
 
 
-def _user(ending: JournalEntry) -> str:
-    return ending.data.get("user", "")
+def _user(entry: JournalEntry) -> str:
+    return entry.data.get("user", "")
 
 
-def _member(ending: JournalEntry) -> Member:
-    return ending.chain, ending.data.get("user", "")
+def _member(entry: JournalEntry) -> Member:
+    return entry.chain, entry.data.get("user", "")
 
 
-def _tenant(ending: JournalEntry) -> str:
-    return ending.chain
+def _tenant(entry: JournalEntry) -> str:
+    return entry.chain
 
 
 _SETS: Final[dict[AuditTag | None, tuple[_Of, tuple[str, ...], tuple[str, ...]]]] = {

@@ -1,4 +1,4 @@
-"""Brings a restored database up to date with what the file of endings knows, through the services, one by one.
+"""Brings a restored database up to date with what the restore journal knows, through the services, one by one.
 
 Everything may run twice: what is as it should be already is passed over. Where the file knows that an object was
 stopped, it is stopped; nothing is ever brought into use here.
@@ -55,26 +55,26 @@ class ReconcileReport:
         return {"done": dict(sorted(self.done.items())), "lost_keys": self.lost_keys, "problems": self.problems}
 
 
-def reconcile(endings: Sequence[JournalEntry]) -> ReconcileReport:
-    """Apply ``endings`` (in their order) to this database, and say so in its log. Raises AuditUnavailable."""
-    facts, outcomes = facts_from(endings), ReconcileReport()
+def reconcile(journal_entries: Sequence[JournalEntry]) -> ReconcileReport:
+    """Apply ``journal_entries`` (in their order) to this database, and say so in its log. Raises AuditUnavailable."""
+    facts, outcomes = facts_from(journal_entries), ReconcileReport()
     with scopes_disabled(), journal_writer.restoring():
         outcomes.lost_keys = _lost_keys(facts)
         for thing, row, act in _wanted(facts):
             _do(outcomes, thing, row, act)
         with transaction.atomic():
             outcomes.done["sessions ended"] = Session.objects.all().delete()[0]
-            data = {"endings": len(endings), "lost_keys": len(outcomes.lost_keys), **outcomes.done}
+            data = {"endings": len(journal_entries), "lost_keys": len(outcomes.lost_keys), **outcomes.done}
             if not outcomes.problems:  # else the database stays closed, and the command can be run again
                 record(AuditEntry(PLATFORM, AuditTag.DATABASE_RESTORED, AuditOutcome.OK, ACTOR, data=data))
     journal_writer.reset_check()
     return outcomes
 
 
-def preview(endings: Sequence[JournalEntry]) -> ReconcileReport:
+def preview(journal_entries: Sequence[JournalEntry]) -> ReconcileReport:
     """What ``reconcile`` would do; changes nothing."""
     with scopes_disabled():
-        facts, outcomes = facts_from(endings), ReconcileReport()
+        facts, outcomes = facts_from(journal_entries), ReconcileReport()
         outcomes.lost_keys = _lost_keys(facts)
         outcomes.done.update(thing for thing, _, _ in _wanted(facts))
         outcomes.done["sessions ended"] = Session.objects.count()

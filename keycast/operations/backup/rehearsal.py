@@ -55,15 +55,15 @@ def inspect() -> RestoreInspection:
 
 
 def _reconcile(found: RestoreInspection) -> None:
-    """Rehearse ``after_restore`` with the file of endings, if there is one."""
+    """Rehearse ``after_restore`` with the restore journal, if there is one."""
     file = journal_writer.restore_journal()
     if file is None:
         return
-    endings = missing_after_restore(file.read())
-    outcomes = reconcile(endings)
+    entries = missing_after_restore(file.read())
+    outcomes = reconcile(entries)
     found.done, found.lost_keys = dict(outcomes.done), outcomes.lost_keys
     found.problems += outcomes.problems
-    facts = facts_from(endings)
+    facts = facts_from(entries)
     back = PersonalKey.objects.filter(pk__in=[UUID(hex=key) for key in facts.destroyed]).exclude(
         state=KeyState.DESTROYED
     )

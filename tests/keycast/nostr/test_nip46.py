@@ -139,7 +139,7 @@ def test_the_methods_are_those_of_the_specification():
         "nip44_decrypt",
         "switch_relays",
         "logout",
-    } == METHODS
+    } == set(METHODS)
 
 
 def test_an_empty_result_or_error_is_refused():

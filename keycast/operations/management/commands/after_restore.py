@@ -34,7 +34,7 @@ class Command(BaseCommand):
             "--endings",
             metavar="FILE",
             action="append",
-            help="a file of endings (KEYCAST_ENDINGS_FILE of any machine; may be given several times)",
+            help="a restore journal (KEYCAST_RESTORE_JOURNAL of any machine; may be given several times)",
         )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, change nothing")
         parser.add_argument(
@@ -43,12 +43,14 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        paths = options["endings"] or ([settings.ENDINGS_FILE] if settings.ENDINGS_FILE else [])
+        paths = options["endings"] or ([settings.RESTORE_JOURNAL] if settings.RESTORE_JOURNAL else [])
         if not paths:
-            raise CommandError("Name the file of endings: --endings FILE (or KEYCAST_ENDINGS_FILE).", returncode=USAGE)
-        endings = _read(paths)
-        newest = _newest(endings)
-        outcomes = preview(endings) if options["dry_run"] else reconcile(endings)
+            raise CommandError(
+                "Name the restore journal: --endings FILE (or KEYCAST_RESTORE_JOURNAL).", returncode=USAGE
+            )
+        entries = _read(paths)
+        newest = _newest(entries)
+        outcomes = preview(entries) if options["dry_run"] else reconcile(entries)
         self._tell(outcomes, is_json=options["json"], is_dry=options["dry_run"])
         if outcomes.problems:
             raise SystemExit(PROBLEMS)
@@ -76,23 +78,23 @@ class Command(BaseCommand):
 
 def _read(paths: list[str]) -> list[JournalEntry]:
     """All files together, what the database knows left out, in the order of time. Raises CommandError."""
-    endings: dict[tuple[str, int, str], JournalEntry] = {}
+    entries: dict[tuple[str, int, str], JournalEntry] = {}
     for path in paths:
         if not Path(path).is_file():
             raise CommandError(f"There is no file {path}.", returncode=USAGE)
-        for ending in missing_after_restore(RestoreJournal(path).read()):
-            endings[ending.chain, ending.sequence, ending.hash] = ending
-    return sorted(endings.values(), key=lambda ending: (ending.at, ending.chain, ending.sequence))
+        for entry in missing_after_restore(RestoreJournal(path).read()):
+            entries[entry.chain, entry.sequence, entry.hash] = entry
+    return sorted(entries.values(), key=lambda entry: (entry.at, entry.chain, entry.sequence))
 
 
-def _newest(endings: list[JournalEntry]) -> float:
+def _newest(entries: list[JournalEntry]) -> float:
     """When this deployment last did something that we know of, in Unix seconds."""
     in_log = AuditRow.objects.aggregate(newest=Max("id"))["newest"]
     row = AuditRow.objects.filter(id=in_log).only("at").first()
-    return max([row.at if row else 0, *(ending.at for ending in endings)]) / 1e6
+    return max([row.at if row else 0, *(entry.at for entry in entries)]) / 1e6
 
 
 def _carry_on(paths: list[str]) -> None:
     """Have every file know of the restore, also those of other machines that were named."""
-    for path in {*paths, settings.ENDINGS_FILE} - {""}:
+    for path in {*paths, settings.RESTORE_JOURNAL} - {""}:
         journal_writer.catch_up(RestoreJournal(path))

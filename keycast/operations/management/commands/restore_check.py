@@ -33,7 +33,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--dump", metavar="FILE", help="check this dump instead of a fresh one")
         parser.add_argument("--into", metavar="URL", default="", help="an empty PostgreSQL database to restore into")
-        parser.add_argument("--endings", metavar="FILE", help="the file of endings (default: KEYCAST_ENDINGS_FILE)")
+        parser.add_argument("--endings", metavar="FILE", help="the restore journal (default: KEYCAST_RESTORE_JOURNAL)")
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
         parser.add_argument("--inspect", action="store_true", help=SUPPRESS)
 
@@ -55,9 +55,9 @@ class Command(BaseCommand):
         dump = Path(options["dump"]) if options["dump"] else dumps.dump(folder)
         if not dump.is_file():
             raise dumps.CannotRestore(f"There is no file {dump}.")
-        endings = _copy_of_endings(options["endings"] or settings.ENDINGS_FILE, folder)
+        entries = _copy_of_journal(options["endings"] or settings.RESTORE_JOURNAL, folder)
         with dumps.restored(dump, folder, options["into"]) as url:
-            found = _inspected(url, endings)
+            found = _inspected(url, entries)
         problems = [*found["problems"], *rehearsal.compare(found)]
         return {
             "sound": not problems,
@@ -89,7 +89,7 @@ class Command(BaseCommand):
         self.stdout.write("This backup is sound." if outcome["sound"] else "This backup is NOT sound.")
 
 
-def _copy_of_endings(path: str, folder: Path) -> str:
+def _copy_of_journal(path: str, folder: Path) -> str:
     """A copy, for the rehearsal writes to it; empty when there is none."""
     if not path or not Path(path).is_file():
         return ""
@@ -98,9 +98,9 @@ def _copy_of_endings(path: str, folder: Path) -> str:
     return str(copy)
 
 
-def _inspected(url: str, endings: str) -> dict[str, Any]:
+def _inspected(url: str, entries: str) -> dict[str, Any]:
     """What a process of its own finds in the restored database. Raises CannotRestore."""
-    environment = {**os.environ, "DATABASE_URL": url, "KEYCAST_ENDINGS_FILE": endings, "REDIS_URL": ""}
+    environment = {**os.environ, "DATABASE_URL": url, "KEYCAST_RESTORE_JOURNAL": entries, "REDIS_URL": ""}
     done = subprocess.run(  # noqa: S603 -- ourselves
         [sys.executable, str(settings.BASE_DIR / "manage.py"), "restore_check", "--inspect"],
         env=environment,

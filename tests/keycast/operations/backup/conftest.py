@@ -1,4 +1,4 @@
-"""A database that can be put back to what it was, while the file of endings stays."""
+"""A database that can be put back to what it was, while the restore journal stays."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from keycast.audit import journal_writer
 
 @pytest.fixture(autouse=True)
 def endings_path(tmp_path, settings):
-    """The file of endings, kept for this test."""
-    settings.ENDINGS_FILE = str(tmp_path / "endings.jsonl")
+    """The restore journal, kept for this test."""
+    settings.RESTORE_JOURNAL = str(tmp_path / "endings.jsonl")
     journal_writer.reset_check()
     with scopes_disabled():
         yield tmp_path / "endings.jsonl"

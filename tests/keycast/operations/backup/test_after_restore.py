@@ -203,7 +203,7 @@ def test_it_may_run_twice_and_the_log_holds_together(key, going_back):
 
 
 def test_without_a_file_it_says_what_to_name(settings, tmp_path):
-    settings.ENDINGS_FILE = ""
+    settings.RESTORE_JOURNAL = ""
     with pytest.raises(CommandError, match="--endings"):
         call_command("after_restore")
     with pytest.raises(CommandError, match="no file"):
