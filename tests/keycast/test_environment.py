@@ -27,7 +27,15 @@ READERS = {
     "named",
     "get",
 }
-INTERNAL = {"DJANGO_SETTINGS_MODULE", "KEYCAST_PARENT_PID", "KEYCAST_TEST_ROOT", "VIRTUAL_ENV", "PATH", "HOME"}
+INTERNAL = {
+    "DJANGO_SETTINGS_MODULE",
+    "KEYCAST_PARENT_PID",
+    "KEYCAST_TEST_ROOT",
+    "KEYCAST_TEST_ONLY",
+    "VIRTUAL_ENV",
+    "PATH",
+    "HOME",
+}
 """Set by our own processes, or by the system; nobody configures Keycast with them."""
 FOLDERS = ("keycast", "accounts", "keys", "bunker", "tests", "scripts")
 

@@ -32,11 +32,11 @@ FULL_DISK = """
     import django; django.setup()
     from django.core.management import call_command
     from django.db import DatabaseError, connection, transaction
-    from keycast.audit.entries import Actor, Entry
+    from keycast.audit.entries import Actor, AuditEntry
     from keycast.audit.errors import AuditUnavailable
     from keycast.audit.models import AuditRow
     from keycast.audit.services import record, verify
-    from keycast.audit.tags import Outcome, Tag
+    from keycast.audit.tags import AuditOutcome, AuditTag
 
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     call_command("migrate", "audit", verbosity=0)
@@ -45,7 +45,8 @@ FULL_DISK = """
     def do():
         with transaction.atomic():
             connection.cursor().execute("INSERT INTO deed VALUES (1)")
-            record(Entry("platform", Tag.KEY_CREATED, Outcome.OK, Actor.system("test"), data={"pad": "x" * 3000}))
+            data = {"pad": "x" * 3000}
+            record(AuditEntry("platform", AuditTag.KEY_CREATED, AuditOutcome.OK, Actor.system("test"), data=data))
 
     do()
     size = max(path.stat().st_size for path in __import__("pathlib").Path(DIRECTORY).iterdir())

@@ -30,7 +30,7 @@ import os, socket, sys
 import django
 django.setup()
 from keys.signing.isolated import messages  # before the user changes, who may not be able to read the library
-body = messages.encode(messages.StatusOf(7))
+body = messages.encode(messages.StatusRequest(7))
 os.setuid({STRANGER})
 with socket.socket(socket.AF_UNIX) as connection:
     connection.settimeout(10)
@@ -161,6 +161,6 @@ def test_no_request_opens_a_personal_key():
 def test_messages_show_nothing_of_themselves():
     secret = b"\xaa" * 32
     message = messages.ImportKeyRequest(1, secret, uuid.uuid4(), uuid.uuid4(), "personal-key")
-    assert repr(message) == "<Adopt>"
+    assert repr(message) == "<ImportKeyRequest>"
     body = EventBody("a" * 64, 1, 1, [], "private words")
     assert "private" not in repr(body)
