@@ -10,15 +10,18 @@ class KeysConfig(AppConfig):
 
     def ready(self) -> None:
         from keycast.base import findings
+        from keys import approval_kinds
         from keys.hsm import registration
         from keys.hsm.inventory import health as looks
-        from keys.lifecycle import approval_kinds, tenants
+        from keys.lifecycle import damage, tenants
         from keys.rotation import health as rotation_looks
         from keys.rotation import kinds
+        from keys.signing import runtime
         from keys.split import maintenance
 
         approval_kinds.connect()
         registration.register()
+        runtime.report_damage_to(damage.report_damage)
         maintenance.connect()
         kinds.register()
         tenants.connect()

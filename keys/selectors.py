@@ -13,19 +13,21 @@ from django_scopes import scopes_disabled
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
-from keys.hsm import providers, version_states
+from keys.hsm import inspection, providers, version_states
 from keys.hsm.provisioning import LIMIT
 from keys.lifecycle.modes import ModeOffer, offers
 from keys.lifecycle.rows import key_ref, transport_ref
 from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Succession, TransportKey
 from keys.refs import Capabilities, KeyRef, TransportRef
 from keys.signing.local import CAPABILITIES as ENCRYPTED
+from keys.signing.reports import HsmReport
 
 __all__ = [
     "WayOfKeeping",
     "capabilities_of",
     "failed_key_of",
     "failed_keys_of",
+    "hsm_reports",
     "hsm_services",
     "is_emulated",
     "is_split",
@@ -160,6 +162,11 @@ def split_provider() -> str:
 def hsm_services() -> list[str]:
     """What the HSMs that this deployment is to use are called in logs and on operators' pages."""
     return [providers.known()[name].service for name, _ in providers.hsms()]
+
+
+def hsm_reports() -> list[HsmReport]:
+    """How the HSMs and the co-signer look from here; empty where none is set up."""
+    return list(inspection.reports())
 
 
 def key_refs(key_ids: Iterable[UUID]) -> Iterator[KeyRef]:

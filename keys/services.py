@@ -27,10 +27,10 @@ from keycast.crypto.secret import SecretBytes
 from keys import access
 from keys.errors import KeyDamaged
 from keys.hsm import provisioning
-from keys.importing.secret_input import check_secret, parse_secret_input
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
 from keys.lifecycle.rows import locked_row
+from keys.lifecycle.secret_input import check_secret, parse_secret_input
 from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
@@ -158,7 +158,7 @@ def schedule_destruction(
     """Stop the key now and destroy it in ``KEY_DESTRUCTION_DAYS``. Raises InvalidTransition.
 
     Callers ask for a fresh re-authentication first. Staff need two persons: ``approval proof`` comes from a request
-    that another one approved (keys.lifecycle.approval_kinds), else ApprovalRequired.
+    that another one approved (keys.approval_kinds), else ApprovalRequired.
     """
     row = locked_row(key)
     held = access.require_manager(actor, row, StaffPermission.DESTROY)

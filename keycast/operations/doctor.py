@@ -20,7 +20,8 @@ from keycast.base import versions
 from keycast.operations import health, jobs, startup
 from keycast.operations.health import HealthCheck, HealthFinding
 from keys import SHARDS
-from keys.lifecycle.verification import hsm_reports, self_test, signer_report
+from keys.lifecycle.verification import self_test, signer_report
+from keys.selectors import hsm_reports
 
 LEAST_DISK = 500 * 1024 * 1024
 """Bytes."""

@@ -8,8 +8,7 @@ from typing import Any, Final
 from accounts.staff.model_admin import StaffAction
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
-from keys import services
-from keys.lifecycle import maintenance
+from keys import maintenance, services
 from keys.lifecycle.states import KeyTransition, allows
 from keys.models import ConversionStep, KeyState, PersonalKey
 from keys.selectors import is_split

@@ -6,12 +6,12 @@ from keycast.audit.tags import AuditOutcome
 from keycast.crypto import split
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
-from keys.cosigner import crash, records
+from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import messages
+from keys.signing.cosigning import crash, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 

@@ -7,12 +7,12 @@ from keycast.crypto import musig, split
 from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
-from keys.cosigner import crash, records
+from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, require_authorised, wipe_unless_kept
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import authorisation, messages
+from keys.signing.cosigning import authorisation, crash, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 

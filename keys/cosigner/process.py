@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-
-from django.conf import settings
 
 from keycast.audit.tags import AuditOutcome
 from keycast.base import hardening
@@ -19,7 +18,8 @@ from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerStore, StoreTransaction
 from keys.errors import KekUnavailable
 from keys.signing.cache import LeasedCache
-from keys.signing.cosigning import address, authorisation
+from keys.signing.cosigning import authorisation
+from keys.signing.cosigning.address import Address
 from keys.signing.kms import keyfile
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
@@ -40,6 +40,25 @@ _STAND_INS: Final = {
 PRUNE_SECONDS: Final = 3600.0
 
 
+@dataclass(frozen=True, slots=True)
+class CosignerSettings:
+    """What a co-signer is started with.
+
+    ``users`` are the ids of who may connect to its socket, by default its own; limits are uses a second.
+    ``lease_seconds`` is for how long, and ``halves_kept`` for how many halves, one may stay open.
+    """
+
+    database: Path
+    data_dir: Path
+    address: Address
+    users: frozenset[int]
+    key_limit: float
+    tenant_limit: float
+    lease_seconds: float
+    halves_kept: int
+    is_production: bool
+
+
 class SignerKekGivenError(Exception):
     """The co-signer was given signer A's key-encryption key."""
 
@@ -50,18 +69,19 @@ class CosignerKek(LocalKekProvider):
     name = records.KEK_PROVIDER
 
     @classmethod
-    def from_settings(cls) -> CosignerKek:
+    def found(cls, data_dir: Path, *, is_production: bool) -> CosignerKek:
+        """As the environment names it; a new one is made outside production. Raises KekUnavailable."""
         value, path = os.environ.get("KEYCAST_COSIGNER_KEK", ""), os.environ.get("KEYCAST_COSIGNER_KEK_FILE", "")
         if value and path:
             raise KekUnavailable("Set KEYCAST_COSIGNER_KEK or KEYCAST_COSIGNER_KEK_FILE, not both.")
         if value:
             return cls(lambda: os.environ.get("KEYCAST_COSIGNER_KEK", "").encode())
-        if not path and settings.IS_PRODUCTION:
+        if not path and is_production:
             raise KekUnavailable("No key-encryption key of the co-signer: set KEYCAST_COSIGNER_KEK_FILE.")
-        file = Path(path) if path else settings.DATA_DIR / "cosigner-kek"
+        file = Path(path) if path else data_dir / "cosigner-kek"
         if not path and not file.exists():
             keyfile.write_new(file)
-        return cls.from_file(file, strict_mode=settings.IS_PRODUCTION)
+        return cls.from_file(file, strict_mode=is_production)
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:
@@ -73,26 +93,26 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     return {**kept, **dict.fromkeys(FOREIGN, ""), **_STAND_INS}
 
 
-async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serve until ``stop`` is set. Raises KekUnavailable, CosignerStoreInUse, Foreign."""
     hardening.harden()
-    if settings.IS_PRODUCTION and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
+    if settings.is_production and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
         raise SignerKekGivenError("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
-    kek = CosignerKek.from_settings()
-    store = CosignerStore(path)
+    kek = CosignerKek.found(settings.data_dir, is_production=settings.is_production)
+    store = CosignerStore(settings.database)
     try:
         vault = OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, 0),
             lambda _: kek,
-            LeasedCache[object, OpenKey](lambda: float(settings.KEK_LEASE_SECONDS), settings.OPEN_KEYS_KEPT),  # type: ignore[arg-type]
+            LeasedCache[object, OpenKey](lambda: settings.lease_seconds, settings.halves_kept),  # type: ignore[arg-type]
         )
-        where = address.from_settings()
-        limits = CosignerLimits(_limit(settings.COSIGNER_KEY_LIMIT), _limit(settings.COSIGNER_TENANT_LIMIT))
-        users = frozenset(map(int, settings.COSIGNER_USERS)) or frozenset({os.geteuid()})
-        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), where, users)
+        limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit))
+        users = settings.users or frozenset({os.geteuid()})
+        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), settings.address, users)
         # Before the first request: from here on the log shows when this process could have signed.
         await store.write(_begin)
         await server.start()
+        where = settings.address
         ready(str(where.path) if where.path else f"{where.host}:{server.port}")
         await _until(stop, store)
         await server.stop()

@@ -19,7 +19,7 @@ from typing import Final, Protocol, TypeVar
 
 from keycast.base.errors import KeycastError
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmUnavailable
+from keys.hsm_errors import HsmUnavailable
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 class Course:
-    """The tries of one call. ``before`` each try, then ``succeeded`` or ``failed``; all may raise keys.hsm.errors."""
+    """The tries of one call. ``before`` each try, then ``succeeded`` or ``failed``; all may raise keys.hsm_errors."""
 
     def __init__(self, breaker: Breaker, what: str, judge: Judge) -> None:
         self._breaker, self._what, self.judge = breaker, what, judge
@@ -152,7 +152,7 @@ async def run(
     call: Callable[[P, float], Awaitable[T]],
     place: Callable[[float], AbstractAsyncContextManager[P]],
 ) -> T:
-    """The first good answer of ``call(client, seconds)``, from the event loop. Raises keys.hsm.errors.
+    """The first good answer of ``call(client, seconds)``, from the event loop. Raises keys.hsm_errors.
 
     ``place(seconds)`` gives the client, once there is room for one more request.
     """
@@ -171,7 +171,7 @@ async def run(
 
 
 def run_blocking(course: Course, call: Callable[[float], T]) -> T:
-    """The first good answer of ``call(seconds)``, from a thread or a job. Raises keys.hsm.errors."""
+    """The first good answer of ``call(seconds)``, from a thread or a job. Raises keys.hsm_errors."""
     while True:
         seconds = course.before()
         try:

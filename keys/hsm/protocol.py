@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from keycast.crypto.secret import SecretBytes
+
+if TYPE_CHECKING:
+    from keys.models import PersonalKey
 
 
 class HsmKeyPhase(StrEnum):
@@ -35,8 +40,16 @@ class HsmKeyStatus:
     reason: str = ""
 
 
+class KeySplitter(Protocol):
+    """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
+
+    def create(self, row: PersonalKey) -> None: ...
+
+    def adopt(self, row: PersonalKey, secret: SecretBytes) -> None: ...
+
+
 class HsmKeyManager(Protocol):
-    """Makes and ends the HSM keys that an Authoriser uses. Blocks: for jobs and commands. Raises keys.hsm.errors."""
+    """Makes and ends the HSM keys that an Authoriser uses. Blocks: for jobs and commands. Raises keys.hsm_errors."""
 
     def create(self, name_id: str) -> PendingHsmKey:
         """Ask for a key with this id (``user-<uuid4>``). Safe to repeat: a key that is there already is compared."""

@@ -29,8 +29,8 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.hsm import registration
-from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase, HsmKeyStatus
+from keys.hsm_errors import HsmKeyUnusable
 from keys.lifecycle import audit, creation, states
 from keys.lifecycle.rows import locked_row
 from keys.lifecycle.states import KeyTransition

@@ -13,11 +13,13 @@ from django.conf import settings
 
 from keycast.audit import signing
 from keys.hsm import providers
-from keys.hsm.protocol import HsmKeyManager
+from keys.hsm.protocol import HsmKeyManager, KeySplitter
 from keys.models import PersonalKey
 
 if TYPE_CHECKING:
     from keys.hsm.provisioning import CosignerCallbacks
+
+_splitters: list[KeySplitter] = []
 
 
 def register() -> None:
@@ -40,6 +42,17 @@ def register() -> None:
         if (checkpoints := provider.checkpoints) and checkpoints.is_set_up():
             signing.register(name, checkpoints.signer)
     modes.show_unserved(KeyMode.HSM, providers.split_provider())
+
+
+def split_with(splitter: KeySplitter) -> None:
+    """Who splits keys for HSMs that authorise and do not sign; called once, when the app is ready."""
+    _splitters[:] = [splitter]
+
+
+def splitter() -> KeySplitter:
+    """Who splits keys."""
+    (found,) = _splitters
+    return found
 
 
 @cache

@@ -16,7 +16,7 @@ from keycast.audit.entries import Actor
 from keycast.audit.services import record
 from keycast.audit.tags import AuditTag
 from keys.hsm import providers, registration
-from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
+from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.models import KeyState, PersonalKey
@@ -45,7 +45,7 @@ def lags(key: PersonalKey) -> bool:
 def sync_hsm_key(seen: PersonalKey) -> bool:
     """Disable or enable the HSM key as the row's state asks, until it does; whether that took a change.
 
-    Raises keys.hsm.errors; HsmKeyUnusable for a version to be enabled that is destroyed.
+    Raises keys.hsm_errors; HsmKeyUnusable for a version to be enabled that is destroyed.
     """
     changed = False
     for _ in range(_TRIES):  # the state may change while the HSM is asked

@@ -17,8 +17,8 @@ from keycast.crypto.secret import SecretBytes
 from keys import services
 from keys.errors import KeyExists
 from keys.importing.lines import ImportLine, parse_line
-from keys.importing.secret_input import check_secret, parse_secret_input
 from keys.lifecycle.creation import MAX_KEYS_A_QUERY, WantedKey
+from keys.lifecycle.secret_input import check_secret, parse_secret_input
 from keys.models import PersonalKey
 
 ACTOR: Final = Actor.command("import_keys")

@@ -13,10 +13,10 @@ from django_scopes import scopes_disabled
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keys.lifecycle import audit, states
+from keys.lifecycle.erasure import wipe_conversion
 from keys.lifecycle.states import KeyTransition
 from keys.models import Conversion, ConversionStep, HalfRefresh, KeyState, PersonalKey, TransportKey
 from keys.signing.runtime import forget_after_commit
-from keys.split.conversion.wiping import wipe
 
 
 def destroy_due(actor: Actor, now: datetime) -> int:
@@ -73,7 +73,7 @@ def overwrite(row: PersonalKey) -> None:
         transport.save(update_fields=["encrypted_secret_key", "is_current", "retired_at"])
     HalfRefresh.objects.filter(key=row).delete()
     for going in Conversion.objects.filter(key=row).exclude(step=ConversionStep.FAILED):
-        wipe(going)
+        wipe_conversion(going)
     _overwrite_field(row, "encrypted_secret_key")
     _overwrite_field(row, "encrypted_half_key")
     row.key_tweak = ""

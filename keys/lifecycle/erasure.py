@@ -7,6 +7,8 @@ import os
 from django.db import connection
 from django.db.models import Model
 
+from keys.models.hsm import Conversion, ConversionStep
+
 
 def overwritten(row: Model, field: str) -> None:
     """Put random bytes of the same length in the place of a sealed secret, in the row's own cell."""
@@ -27,3 +29,13 @@ def forget_old_pages() -> None:
     if connection.vendor == "sqlite" and not connection.in_atomic_block:
         with connection.cursor() as cursor:
             cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def wipe_conversion(going: Conversion, reason: str = "") -> None:
+    """End a conversion: both halves are gone, and jobs clean up elsewhere. In a transaction, with its row locked."""
+    for field in ("half_a", "half_b"):
+        overwritten(going, field)
+    going.step, going.problem = ConversionStep.CANCELLED, reason[:200]
+    going.half_a = going.half_b = None
+    going.half_a_kek_version = going.half_b_kek_version = ""
+    going.save()

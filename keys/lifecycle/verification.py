@@ -9,7 +9,6 @@ from uuid import UUID
 from django_scopes import scopes_disabled
 
 from keys.errors import KekUnavailable, KeyDamaged
-from keys.hsm import inspection
 from keys.lifecycle.rows import key_ref, transport_ref
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.signing import signer
@@ -27,11 +26,6 @@ class KeyProblem:
     row_id: UUID
     tenant_id: UUID
     cause: str
-
-
-def hsm_reports() -> list[HsmReport]:
-    """How the HSMs and the co-signer look from here; empty where none is set up."""
-    return list(inspection.reports())
 
 
 def signer_report() -> HsmReport:

@@ -9,10 +9,10 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keys.cosigner import crash
 from keys.errors import SecretRefused
 from keys.refs import KeyRef, SealedSecret, SecretPurpose
 from keys.signing import envelope
+from keys.signing.cosigning import crash
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved

@@ -123,7 +123,7 @@ class Authoriser(Protocol):
     async def authorise(self, hsm: HsmRef, digest: bytes) -> bytes:
         """``r ‖ s`` (64 bytes, low-S) over ``digest`` (32 bytes), verified under ``hsm.authoriser``.
 
-        Answers within 5 s, whatever the HSM does. Raises keys.hsm.errors, and KeyDamaged when ``hsm`` is incomplete.
+        Answers within 5 s, whatever the HSM does. Raises keys.hsm_errors, and KeyDamaged when ``hsm`` is incomplete.
         """
         ...
 

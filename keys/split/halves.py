@@ -8,12 +8,11 @@ from typing import Final
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
-from keys.cosigner import crash
 from keys.errors import KeyDamaged
 from keys.lifecycle.rows import hsm_ref
 from keys.models import KeyState, PersonalKey
 from keys.signing import factory
-from keys.signing.cosigning import authorisation
+from keys.signing.cosigning import authorisation, crash
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved

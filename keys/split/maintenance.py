@@ -28,7 +28,8 @@ _SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosig
 
 
 def connect() -> None:
-    """Start listening, where keys can be split; called once, when the app is ready."""
+    """Split keys from now on, and start listening where that is set up; called once, when the app is ready."""
+    registration.split_with(halves)
     if providers.splits_here():
         signals.key_changed.connect(_key_changed, dispatch_uid="keys.cosigner")
 

@@ -31,13 +31,13 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys import access
-from keys.cosigner import crash
 from keys.errors import KeyDamaged, NoCapability
 from keys.lifecycle import audit
 from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
 from keys.models.hsm import Succession
+from keys.signing.cosigning import crash
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay

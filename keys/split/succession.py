@@ -34,17 +34,16 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keys import access
-from keys.cosigner import crash
 from keys.errors import NoCapability
-from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase
+from keys.hsm_errors import HsmKeyUnusable
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.lifecycle.states import require_active
 from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import Succession, SuccessionStep
 from keys.refs import HsmRef
-from keys.signing.cosigning import authorisation
+from keys.signing.cosigning import authorisation, crash
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised

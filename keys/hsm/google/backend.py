@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import Final
 
 from django.conf import settings
 
 from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
-from keys.hsm import provisioning
+from keys.hsm import provisioning, registration
 from keys.hsm.google import names
 from keys.hsm.google.provider import PROVIDER, new_key_name
+from keys.hsm.protocol import KeySplitter
 from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 from keys.signing.cosigned import CAPABILITIES
 from keys.signing.factory import kek_problem
 
 _NO_RING: Final = "The key ring in Google Cloud KMS is not set up on this server."
-
-
-class KeySplitter(Protocol):
-    """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
-
-    def create(self, row: PersonalKey) -> None: ...
-
-    def adopt(self, row: PersonalKey, secret: SecretBytes) -> None: ...
 
 
 class GoogleBackend:
@@ -42,7 +35,7 @@ class GoogleBackend:
         return kek_problem() if names.is_ring(settings.GCP_KEY_RING) else _NO_RING
 
     def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
-        halves = self._halves or _halves()
+        halves = self._halves or registration.splitter()
         if secret is None:
             halves.create(row)
         else:
@@ -51,9 +44,3 @@ class GoogleBackend:
         row.kms_key_name = new_key_name()
         row.state = KeyState.PENDING
         provisioning.enqueue(row.id)
-
-
-def _halves() -> KeySplitter:
-    from keys.split import halves  # noqa: PLC0415
-
-    return halves

@@ -11,7 +11,7 @@ from google.auth.exceptions import GoogleAuthError
 from keycast.base.errors import KeycastError
 from keys.hsm.calling import Course, Health, Pause, Verdict
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import (
+from keys.hsm_errors import (
     HsmAnswerRefused,
     HsmForbidden,
     HsmKeyUnusable,

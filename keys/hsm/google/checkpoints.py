@@ -14,12 +14,12 @@ from google.cloud import kms_v1
 from keycast.audit.statements import is_signed
 from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import calling, clients, names, responses
+from keys.hsm_errors import HsmMisconfigured
 
 
 class GoogleStatementSigner:
-    """A Signer (keycast.audit.signing) with one version of a KMS key. Blocks; raises keys.hsm.errors."""
+    """A Signer (keycast.audit.signing) with one version of a KMS key. Blocks; raises keys.hsm_errors."""
 
     def __init__(self, version: str, breaker: Breaker | None = None) -> None:
         if not names.key_of(version):

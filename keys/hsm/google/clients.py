@@ -28,7 +28,7 @@ from google.cloud.kms_v1.services.key_management_service.transports import (
     KeyManagementServiceGrpcTransport as BlockingTransport,
 )
 
-from keys.hsm.errors import HsmForbidden, HsmMisconfigured, HsmThrottled, HsmUnavailable
+from keys.hsm_errors import HsmForbidden, HsmMisconfigured, HsmThrottled, HsmUnavailable
 
 #: One HTTP/2 connection carries about 100 requests at once at Google; two leave room for 100 clients and more.
 CONNECTIONS: Final = 2

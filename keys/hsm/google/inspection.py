@@ -11,9 +11,9 @@ from google.api_core.exceptions import GoogleAPICallError, MethodNotImplemented
 from google.auth.exceptions import GoogleAuthError
 
 from keycast.base.errors import KeycastError
-from keys.hsm.errors import HsmUnavailable
 from keys.hsm.google import calling, clients, names
 from keys.hsm.inspection import cosigner, newest
+from keys.hsm_errors import HsmUnavailable
 from keys.signing.reports import HsmReport
 
 PERMISSIONS: Final = (
@@ -58,7 +58,7 @@ def _key_ring() -> HsmReport:
 
 
 def _missing_permissions(ring: str) -> list[str]:
-    """Of PERMISSIONS; where nobody can be asked (the emulator), the ring is listed instead. Raises keys.hsm.errors."""
+    """Of PERMISSIONS; where nobody can be asked (the emulator), the ring is listed instead. Raises keys.hsm_errors."""
     client: Any = clients.blocking_client()
     try:
         try:

@@ -13,10 +13,10 @@ from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
 from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, as_keycast_error, code_of, course
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
+from keys.hsm_errors import HsmMisconfigured
 
 T = TypeVar("T")
 State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
@@ -66,7 +66,7 @@ class GoogleKeyManager:
         return HsmKeyStatus(HsmKeyPhase.READY, version.name, self.public_key(version.name))
 
     def public_key(self, version: str) -> bytes:
-        """The compressed point (33 bytes) of a key version. Raises keys.hsm.errors."""
+        """The compressed point (33 bytes) of a key version. Raises keys.hsm_errors."""
         request = kms_v1.GetPublicKeyRequest(name=version)
 
         def checked(response: Any) -> bytes:

@@ -12,11 +12,11 @@ from google.cloud import kms_v1
 
 from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, course
 from keys.hsm.google.keeper import ALGORITHM, LEVEL, GoogleKeyManager, State
 from keys.hsm.inventory.listing import HsmKey, HsmKeyPage, HsmKeyVersion, HsmKeyVersionState
+from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 
 T = TypeVar("T")
 

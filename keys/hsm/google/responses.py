@@ -9,7 +9,7 @@ from typing import Any
 
 import google_crc32c
 
-from keys.hsm.errors import HsmAnswerRefused
+from keys.hsm_errors import HsmAnswerRefused
 
 
 def checksum(data: bytes) -> int:

@@ -62,7 +62,7 @@ class HsmKeyPage:
 
 
 class HsmKeyReader(Protocol):
-    """One HSM. Every method raises keys.hsm.errors, and ends within some seconds."""
+    """One HSM. Every method raises keys.hsm_errors, and ends within some seconds."""
 
     @property
     def reads_a_minute(self) -> int:

@@ -27,11 +27,11 @@ from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
-from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory import orphans
 from keys.hsm.inventory.compare import NEED_ATTENTION, Discrepancy, InventoryFinding, compare
 from keys.hsm.inventory.listing import HsmKey, HsmKeyReader, HsmKeyVersionState, hsm_key_readers
 from keys.hsm.inventory.naming import named
+from keys.hsm_errors import HsmForbidden, HsmMisconfigured
 from keys.models import HsmInventory, InventoryState, KeyState, PersonalKey, Succession
 
 logger = logging.getLogger(__name__)

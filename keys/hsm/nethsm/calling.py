@@ -14,7 +14,7 @@ import httpx
 from keycast.base.errors import KeycastError
 from keys.hsm.calling import Course, Health, Pause, Verdict
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmForbidden, HsmKeyUnusable, HsmMisconfigured, HsmThrottled, HsmUnavailable
+from keys.hsm_errors import HsmForbidden, HsmKeyUnusable, HsmMisconfigured, HsmThrottled, HsmUnavailable
 
 _PAUSE: Final = Pause(0.05, (1.0, 1.5))
 #: NetHSM throttles by the second (a user who gave wrong credentials), and says nothing of how long.

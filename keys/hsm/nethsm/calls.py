@@ -16,11 +16,11 @@ import msgspec
 
 from keys.hsm.calling import run, run_blocking
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm import clients
 from keys.hsm.nethsm.access import NetHsmUser
 from keys.hsm.nethsm.calling import Refused, course
 from keys.hsm.nethsm.config import NetHsmConfig
+from keys.hsm_errors import HsmAnswerRefused
 
 MAX_ANSWER: Final = 256 * 1024
 JSON: Final = "application/json"
@@ -79,7 +79,7 @@ class NetHsmResponse:
 
 
 async def call(config: NetHsmConfig, breaker: Breaker, wanted: NetHsmRequest) -> NetHsmResponse:
-    """The answer, from the event loop, within 5 s. Raises keys.hsm.errors."""
+    """The answer, from the event loop, within 5 s. Raises keys.hsm_errors."""
     tries = course(breaker, str(wanted))
     lane = await clients.loop_client(config)
     return await run(tries, lambda client, seconds: _try(client, config, wanted, seconds), lane.place)
@@ -96,7 +96,7 @@ async def _try(
 
 
 def call_blocking(config: NetHsmConfig, breaker: Breaker, wanted: NetHsmRequest) -> NetHsmResponse:
-    """The answer, from a thread or a job, within 5 s. Raises keys.hsm.errors."""
+    """The answer, from a thread or a job, within 5 s. Raises keys.hsm_errors."""
     tries = course(breaker, str(wanted))
     client = clients.blocking_client(config)
     return run_blocking(tries, lambda seconds: _try_blocking(client, config, wanted, seconds))

@@ -17,8 +17,8 @@ from typing import Final
 
 import httpx
 
-from keys.hsm.errors import HsmMisconfigured, HsmThrottled
 from keys.hsm.nethsm.config import NetHsmConfig
+from keys.hsm_errors import HsmMisconfigured, HsmThrottled
 
 #: Of one event loop, and of all threads together: the device's handshakes are slow, its signatures one by one.
 CONNECTIONS: Final = 8

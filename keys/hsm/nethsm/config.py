@@ -8,7 +8,7 @@ from typing import Final, Self
 
 from django.conf import settings
 
-from keys.hsm.errors import HsmMisconfigured
+from keys.hsm_errors import HsmMisconfigured
 
 _URL: Final = re.compile(r"https://[a-zA-Z0-9.\[\]:-]+(/api/v1)?/?")
 _USER: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,60}")

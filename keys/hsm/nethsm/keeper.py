@@ -12,12 +12,12 @@ from keycast.crypto import ecdsa, schnorr
 from keycast.crypto.errors import CryptoError
 from keys.errors import NoCapability
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmAnswerRefused, HsmMisconfigured
 from keys.hsm.nethsm import access, calls, names, signatures
 from keys.hsm.nethsm.access import NetHsmUser
 from keys.hsm.nethsm.calls import PEM, NetHsmRequest, NetHsmResponse
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
+from keys.hsm_errors import HsmAnswerRefused, HsmMisconfigured
 
 KEY_TYPE: Final = "EC_P256K1"
 MECHANISM: Final = "BIP340_Signature"

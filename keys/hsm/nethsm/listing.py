@@ -11,13 +11,13 @@ from django_scopes import scopes_disabled
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured
 from keys.hsm.inventory.listing import HsmKey, HsmKeyPage, HsmKeyVersion, HsmKeyVersionState
 from keys.hsm.nethsm import access, calls, names
 from keys.hsm.nethsm.calls import JSON, PEM, NetHsmRequest, NetHsmResponse
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.nethsm.keeper import is_ours
 from keys.hsm.nethsm.provider import PROVIDER
+from keys.hsm_errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured
 from keys.models import PersonalKey
 
 LARGEST: Final = 8 * 1024 * 1024

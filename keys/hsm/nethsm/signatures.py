@@ -6,9 +6,9 @@ import base64
 import binascii
 from typing import Any, Final
 
-from keys.hsm.errors import HsmAnswerRefused
 from keys.hsm.nethsm.access import NetHsmUser
 from keys.hsm.nethsm.calls import NetHsmRequest, NetHsmResponse
+from keys.hsm_errors import HsmAnswerRefused
 
 _MESSAGE_SIZE: Final = 32
 _SIGNATURE_SIZE: Final = 64

@@ -39,7 +39,7 @@ class NetHsmSigner:
         return CAPABILITIES
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
-        """See keys.signing.protocol. Answers within 5 s, or raises keys.hsm.errors."""
+        """See keys.signing.protocol. Answers within 5 s, or raises keys.hsm_errors."""
         namespace, key_id = _place(key)
         self._config.require(self._config.signing_problem())
         user = access.operator(self._config, namespace)

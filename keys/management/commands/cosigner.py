@@ -17,8 +17,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
 from keys.cosigner import audit, rescue, store
-from keys.cosigner.process import SignerKekGivenError, run
+from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
+from keys.signing.cosigning import address
 
 
 class Command(BaseCommand):
@@ -58,7 +59,9 @@ class Command(BaseCommand):
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        await run(path, stop, lambda where: self._say(f"The co-signer (process {os.getpid()}) listens on {where}"))
+        await run(
+            _settings(path), stop, lambda where: self._say(f"The co-signer (process {os.getpid()}) listens on {where}")
+        )
 
     def _say(self, text: str) -> None:
         self.stdout.write(text)
@@ -87,3 +90,17 @@ class Command(BaseCommand):
         self._say(f"{found.rows} rows: {'NOT intact. ' + found.fault if found.fault else 'intact.'}")
         if found.fault:
             raise SystemExit(1)
+
+
+def _settings(database: Path) -> CosignerSettings:
+    return CosignerSettings(
+        database=database,
+        data_dir=Path(settings.DATA_DIR),
+        address=address.from_settings(),
+        users=frozenset(map(int, settings.COSIGNER_USERS)),
+        key_limit=settings.COSIGNER_KEY_LIMIT,
+        tenant_limit=settings.COSIGNER_TENANT_LIMIT,
+        lease_seconds=float(settings.KEK_LEASE_SECONDS),
+        halves_kept=settings.OPEN_KEYS_KEPT,
+        is_production=settings.IS_PRODUCTION,
+    )

@@ -8,8 +8,8 @@ from typing import Final
 from keycast.base import errors as general
 from keycast.base.errors import KeycastError
 from keys import errors as custody
+from keys import hsm_errors as hsm
 from keys.errors import CustodyError, KekUnavailable
-from keys.hsm import errors as hsm
 from keys.signing.cosigning import errors as cosigning
 from keys.signing.cosigning.client import LostReply
 

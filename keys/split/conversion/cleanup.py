@@ -9,14 +9,14 @@ from django.db import transaction
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
-from keys.cosigner import crash
 from keys.hsm import registration
-from keys.hsm.errors import HsmKeyUnusable, HsmMisconfigured
 from keys.hsm.protocol import HsmKeyManager
 from keys.hsm.providers import split_provider
+from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.models.hsm import Conversion, ConversionStep
+from keys.signing.cosigning import crash
 from keys.signing.cosigning.client import blocking
 
 logger = logging.getLogger(__name__)

@@ -13,6 +13,7 @@ from keys import access
 from keys.errors import ConversionUnderWay, KeyDamaged, NoCapability, NotConverting
 from keys.hsm.providers import new_key_name, split_provider
 from keys.lifecycle import audit, modes
+from keys.lifecycle.erasure import wipe_conversion
 from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
 from keys.models import PersonalKey
@@ -22,7 +23,6 @@ from keys.signing.half import SealedHalf
 from keys.signing.local import sealing_context_of
 from keys.signing.protocol import SplitKey
 from keys.split.conversion import wakeup
-from keys.split.conversion.wiping import wipe
 
 _ONE_WAY = "Only an encrypted key can be turned into a split one, and never the other way."
 
@@ -74,7 +74,7 @@ def end_conversion(
     row: PersonalKey, going: Conversion, actor: Actor, reason: str, outcome: AuditOutcome = AuditOutcome.OK
 ) -> None:
     """Stop a conversion inside the caller's transaction, with both rows locked: its halves are wiped."""
-    wipe(going, reason)
+    wipe_conversion(going, reason)
     audit.write(row, AuditTag.KEY_CONVERSION_ENDED, actor, outcome, reason=reason[:200], hsm_key=going.kms_key_name)
     wakeup.enqueue_after_commit(row.id)
 

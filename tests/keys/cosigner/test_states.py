@@ -10,7 +10,7 @@ from keycast.audit.entries import Actor
 from keys import services, signals
 from keys.errors import KeyLocked
 from keys.hsm import registration
-from keys.hsm.errors import HsmMisconfigured
+from keys.hsm_errors import HsmMisconfigured
 from keys.models import KeyState
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from keycast.crypto import ecdsa
+from keys import hsm_errors as errors
 from keys.errors import KeyDamaged
-from keys.hsm import calling, errors
+from keys.hsm import calling
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from tests.keys.hsm.google.conftest import TRANSIENT_CODES, make_hsm_key, misbehave

@@ -12,9 +12,9 @@ from keycast.audit.statements import Keyring, is_signed
 from keycast.base.errors import KeycastError
 from keycast.emulators.kms.faults import SPOILS
 from keys.hsm import calling
-from keys.hsm.errors import HsmMisconfigured
 from keys.hsm.google import clients, provider
 from keys.hsm.google.checkpoints import GoogleStatementSigner
+from keys.hsm_errors import HsmMisconfigured
 from tests.keycast.audit.conftest import write
 from tests.keys.hsm.google.conftest import RING, misbehave
 

@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from keycast.emulators.kms.server import KmsEmulator, TlsFiles
-from keys.hsm.errors import HsmForbidden, HsmMisconfigured
 from keys.hsm.google import clients
+from keys.hsm_errors import HsmForbidden, HsmMisconfigured
 from tests.keys.hsm.google.conftest import RING
 
 

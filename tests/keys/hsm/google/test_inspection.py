@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from keys.hsm.registration import hsm_key_managers
-from keys.lifecycle.verification import hsm_reports
+from keys.selectors import hsm_reports
 from tests.keys.hsm.google.conftest import misbehave
 
 pytestmark = pytest.mark.django_db

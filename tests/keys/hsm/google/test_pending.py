@@ -16,14 +16,14 @@ from keycast.base.errors import NotFound, NotPermitted
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.emulators.kms.store import State
-from keys import jobs, selectors, services
+from keys import jobs, maintenance, selectors, services
 from keys.errors import CheckFailed, InvalidTransition, KeyExists, KeyModeUnavailable
 from keys.hsm import provisioning, registration
-from keys.hsm.errors import HsmForbidden, HsmUnavailable
 from keys.hsm.google.backend import GoogleBackend
 from keys.hsm.google.keeper import GoogleKeyManager
 from keys.hsm.inventory.listing import hsm_key_readers
-from keys.lifecycle import maintenance, modes
+from keys.hsm_errors import HsmForbidden, HsmUnavailable
+from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.hsm.google.conftest import RING, misbehave

@@ -17,7 +17,6 @@ import pytest
 from keycast.crypto import ecdsa
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KeyDamaged
-from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.google import clients
 from keys.hsm.google.authoriser import GoogleAuthoriser
 from keys.hsm.google.keeper import GoogleKeyManager
@@ -25,6 +24,7 @@ from keys.hsm.google.kek import GoogleKekProvider
 from keys.hsm.google.listing import GoogleKeyReader
 from keys.hsm.inventory.listing import HsmKeyVersionState
 from keys.hsm.protocol import HsmKeyPhase
+from keys.hsm_errors import HsmKeyUnusable
 from keys.refs import HsmRef
 
 RING = os.environ.get("KEYCAST_TEST_GCP_KEY_RING", "")

@@ -18,12 +18,12 @@ from keycast.nostr.nip01 import UnsignedEvent, verify_event
 from keys import jobs, selectors, services
 from keys.errors import KeyModeUnavailable, NoCapability
 from keys.hsm import provisioning
-from keys.hsm.errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured, HsmUnavailable
 from keys.hsm.nethsm import access, clients, names
 from keys.hsm.nethsm.calling import HsmLocked
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.nethsm.keeper import NetHsmKeyManager
 from keys.hsm.nethsm.signer import NetHsmSigner
+from keys.hsm_errors import HsmAnswerRefused, HsmForbidden, HsmMisconfigured, HsmUnavailable
 from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
 from keys.signing.service import SigningService

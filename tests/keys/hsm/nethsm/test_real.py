@@ -17,13 +17,13 @@ import pytest
 
 from keycast.crypto import schnorr
 from keys.hsm.circuit_breaker import Breaker
-from keys.hsm.errors import HsmKeyUnusable
 from keys.hsm.nethsm import access, clients, names
 from keys.hsm.nethsm.calls import NetHsmRequest, call_blocking
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.nethsm.keeper import NetHsmKeyManager
 from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.hsm.protocol import HsmKeyPhase
+from keys.hsm_errors import HsmKeyUnusable
 from keys.refs import HsmRef, KeyRef
 
 URL = os.environ.get("KEYCAST_TEST_NETHSM_URL", "")

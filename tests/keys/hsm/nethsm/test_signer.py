@@ -15,7 +15,10 @@ from keycast.nostr.nip01 import UnsignedEvent, verify_event
 from keycast.nostr.nip46 import CRYPT_METHODS
 from keys.errors import KeyDamaged, NoCapability, SignatureRefused
 from keys.hsm.circuit_breaker import FAILURES
-from keys.hsm.errors import (
+from keys.hsm.nethsm import clients
+from keys.hsm.nethsm.calling import HsmLocked
+from keys.hsm.nethsm.signer import NetHsmSigner
+from keys.hsm_errors import (
     HsmAnswerRefused,
     HsmForbidden,
     HsmKeyUnusable,
@@ -23,9 +26,6 @@ from keys.hsm.errors import (
     HsmThrottled,
     HsmUnavailable,
 )
-from keys.hsm.nethsm import clients
-from keys.hsm.nethsm.calling import HsmLocked
-from keys.hsm.nethsm.signer import NetHsmSigner
 from keys.signing.service import SigningService
 from tests.keys.hsm.nethsm.conftest import misbehave
 

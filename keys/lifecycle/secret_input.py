@@ -10,7 +10,7 @@ from django.conf import settings
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip19, nip49
 from keys.errors import PasswordRefused, PublishedKeyRefused, ScryptTooCostly, SecretRefused, TooBusy
-from keys.importing.published import is_refused
+from keys.lifecycle.published import is_refused
 from keys.signing.factory import key_maker
 
 MAX_INPUT: Final = 1000

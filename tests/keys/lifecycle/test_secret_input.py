@@ -23,7 +23,7 @@ from keys.errors import (
     SecretRefused,
     TooBusy,
 )
-from keys.importing import published
+from keys.lifecycle import published
 from keys.services import parse_secret_input
 from tests import vectors
 from tests.keys.conftest import make_tenant, make_user
