@@ -8,13 +8,14 @@ is lost there is ``manage.py cosigner --replace-authoriser``, on this machine al
 from __future__ import annotations
 
 from keycast.audit.tags import AuditOutcome
+from keycast.base import crash
 from keycast.crypto.points import parsed
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import authorisation, crash, messages
+from keys.signing.cosigning import authorisation, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keycast.audit.tags import AuditOutcome
+from keycast.base import crash
 from keycast.crypto import split
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
@@ -11,7 +12,7 @@ from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import crash, messages
+from keys.signing.cosigning import messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keycast.audit.tags import AuditOutcome
+from keycast.base import crash
 from keycast.crypto import musig, split
 from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import is_public_key
@@ -12,7 +13,7 @@ from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, require_authorised, wipe_unless_kept
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import authorisation, crash, messages
+from keys.signing.cosigning import authorisation, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 

@@ -15,9 +15,10 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.base import crash
 from keycast.base.errors import KeycastError, Unavailable
 from keys.models import Rotation, RotationState
-from keys.rotation import crash, lease
+from keys.rotation import lease
 from keys.rotation.errors import RotationLeaseLost
 from keys.rotation.jobs import actor_of, job_of
 from keys.rotation.lease import RotationLease

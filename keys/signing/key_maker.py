@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from uuid import UUID
 
+from keycast.base import crash
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
@@ -12,7 +13,6 @@ from keycast.crypto.secret import SecretBytes
 from keys.errors import SecretRefused
 from keys.refs import KeyRef, SealedSecret, SecretPurpose
 from keys.signing import envelope
-from keys.signing.cosigning import crash
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from keycast.base import crash
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
@@ -12,7 +13,7 @@ from keys.errors import KeyDamaged
 from keys.lifecycle.rows import hsm_ref
 from keys.models import KeyState, PersonalKey
 from keys.signing import factory
-from keys.signing.cosigning import authorisation, crash
+from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved

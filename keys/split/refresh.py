@@ -29,6 +29,7 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import KeyDamaged, NoCapability
@@ -37,7 +38,6 @@ from keys.lifecycle.rows import key_ref, locked_row
 from keys.lifecycle.states import require_active
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
 from keys.models.hsm import Succession
-from keys.signing.cosigning import crash
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay

@@ -32,6 +32,7 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import NoCapability
@@ -43,7 +44,7 @@ from keys.lifecycle.states import require_active
 from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import Succession, SuccessionStep
 from keys.refs import HsmRef
-from keys.signing.cosigning import authorisation, crash
+from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised

@@ -16,12 +16,13 @@ from django.db import transaction
 from keycast.audit.entries import AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keys.errors import KekUnavailable, KeyMismatch
 from keys.lifecycle import audit
 from keys.lifecycle.damage import record_damage
 from keys.models import PersonalKey
-from keys.rotation import crash, sealed_columns
+from keys.rotation import sealed_columns
 from keys.rotation.errors import RotationError
 from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
 from keys.rotation.scope import RotationScope

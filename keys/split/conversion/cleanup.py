@@ -8,6 +8,7 @@ from django.db import transaction
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keys.hsm import registration
 from keys.hsm.protocol import HsmKeyManager
@@ -16,7 +17,6 @@ from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.models.hsm import Conversion, ConversionStep
-from keys.signing.cosigning import crash
 from keys.signing.cosigning.client import blocking
 
 logger = logging.getLogger(__name__)

@@ -7,13 +7,13 @@ from django.db import transaction
 from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base import crash
 from keys.hsm.providers import split_provider
 from keys.lifecycle import audit
 from keys.lifecycle.erasure import forget_old_pages, overwritten, wipe_freed_pages
 from keys.lifecycle.rows import locked_row
 from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
-from keys.signing.cosigning import crash
 from keys.signing.runtime import forget_after_commit
 
 

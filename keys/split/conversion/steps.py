@@ -17,6 +17,7 @@ from accounts.models import Tenant
 from accounts.panic.selectors import deployment_lock
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome
+from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.hsm.protocol import HsmKeyPhase
@@ -25,7 +26,6 @@ from keys.lifecycle.rows import hsm_ref, locked_row
 from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.refs import KeyRef, SealedSecret
-from keys.signing.cosigning import crash
 from keys.signing.cosigning.client import blocking
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf

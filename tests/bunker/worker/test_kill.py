@@ -22,7 +22,6 @@ from bunker.models import ConnectionState, Request, RequestState
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
 from keycast.audit.tags import AuditOutcome, AuditTag
-from keycast.base import crash
 from keycast.nostr.nip01 import parse_event, verify_event
 from tests.bunker.support import Client, FakePort, Home, issue, unscoped
 from tests.paths import ROOT
@@ -30,6 +29,19 @@ from tests.paths import ROOT
 # On PostgreSQL an heir waits for the dead worker's leases, some five seconds each time; on SQLite it sees the death.
 ROUNDS = {"sqlite": 20}
 ROUNDS_ELSEWHERE = 3
+STEPS = (
+    "before-claim",
+    "before-claim-commit",
+    "after-claim-commit",
+    "after-claim",
+    "after-sign",
+    "after-encrypt",
+    "before-result",
+    "before-result-commit",
+    "after-result-commit",
+    "before-publish",
+    "after-publish",
+)
 NEVER_CLAIMED = {"before-claim", "before-claim-commit"}
 INTERRUPTED = {
     "after-claim-commit",
@@ -151,7 +163,7 @@ def _request(client: Client, content: str) -> tuple[str, bytes]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("step", [step for step in crash.POINTS if step != "before-published-commit"])
+@pytest.mark.parametrize("step", STEPS)
 async def test_a_killed_worker_leaves_one_answer_and_no_gap(step: str, zygote: Zygote, home: Home) -> None:
     client = Client(FakePort(), home.transport.public_key)
     await sync_to_async(_connect)(home, client)

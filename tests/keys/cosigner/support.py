@@ -176,7 +176,7 @@ class Process:
         self.socket.unlink(missing_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, str(ROOT / "manage.py"), "cosigner"],
-            env={**self.environment, "KEYCAST_TEST_COSIGNING_CRASH_AT": crash_at},
+            env={**self.environment, "KEYCAST_TEST_CRASH_AT": crash_at},
             stdout=subprocess.PIPE,
             text=True,
         )

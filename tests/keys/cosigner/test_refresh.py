@@ -76,7 +76,7 @@ def run_a(process, verb, subject, crash_at=""):
         "PYTHONPATH": str(ROOT),
         "KEYCAST_DATA_DIR": str(settings.DATA_DIR),
         "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
-        "KEYCAST_TEST_COSIGNING_CRASH_AT": crash_at,
+        "KEYCAST_TEST_CRASH_AT": crash_at,
     }
     command = [sys.executable, "-m", "tests.keys.cosigner._signer_a", verb]
     command += [str(process.folder), str(process.socket), str(subject)]

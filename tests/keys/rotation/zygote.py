@@ -20,7 +20,7 @@ django.setup()
 from django.core.management import call_command  # noqa: E402
 from django.core.management.base import CommandError  # noqa: E402
 
-from keys.rotation import crash  # noqa: E402
+from keycast.base import crash  # noqa: E402
 from keys.rotation.kinds.sealed import RewrapRotation  # noqa: E402
 
 

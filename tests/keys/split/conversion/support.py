@@ -62,7 +62,7 @@ class Deployment:
             "KEYCAST_KMS_ENDPOINT": settings.KMS_ENDPOINT,
             "KEYCAST_GCP_KEY_RING": settings.GCP_KEY_RING,
             "KEYCAST_COSIGNER_SOCKET": str(self.process.socket),
-            "KEYCAST_TEST_COSIGNING_CRASH_AT": crash_at,
+            "KEYCAST_TEST_CRASH_AT": crash_at,
         }
         command = [sys.executable, "-m", "tests.keys.split.conversion._process", verb, key.id.hex]
         done = subprocess.run(
