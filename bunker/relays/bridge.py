@@ -80,7 +80,7 @@ class GroupSendQueue:
                 batch = self._batch()
                 try:
                     await self._layer.group_send(self._group, {"type": MESSAGE, "items": batch})
-                except Exception as error:
+                except Exception as error:  # loop top (relay): nobody awaits this task, and it must not end
                     self.lost += len(batch)
                     logger.warning("relay events could not be sent", extra={"error": type(error).__name__})
                     await asyncio.sleep(PAUSE_SECONDS)
@@ -99,7 +99,7 @@ async def inflow(layer: Layer, group: str, take: Callable[[bytes], None]) -> Non
     while True:
         try:
             await _listen(layer, group, take)
-        except Exception as error:  # whatever a layer's store raises when it is away
+        except Exception as error:  # loop top (relay): also what the store raises when it is away
             logger.warning("relay events could not be read", extra={"error": type(error).__name__})
             await asyncio.sleep(PAUSE_SECONDS)
 

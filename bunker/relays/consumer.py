@@ -116,12 +116,12 @@ class RelayConnection:
         return POLICY_VIOLATION
 
     def handle(self, text: bytes) -> float:
-        """Act on one text message. The relay's loop top: a fault of ours ends this connection and no other."""
+        """Act on one text message. A fault of ours ends this connection and no other."""
         if self._code != GONE:
             return 0.0
         try:
             return self._session.handle(text)
-        except Exception as error:
+        except Exception as error:  # loop top (relay): of the built-in one
             self._hub.intake.counters.misc["relay-errors"] += 1
             logger.error("a relay connection failed", extra={"error": type(error).__name__})
             self._code = INTERNAL_ERROR

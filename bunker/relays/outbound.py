@@ -113,7 +113,7 @@ class OutboundRelayConnection:
     # Its life
 
     async def run(self) -> None:
-        """Connect, serve, wait; until cancelled. This is the loop top of outbound relays."""
+        """Connect, serve, wait; until cancelled."""
         while True:
             started = self._around.clock()
             pause = self._pause
@@ -125,7 +125,7 @@ class OutboundRelayConnection:
                 pause = self._penalty
             except (OSError, WebSocketException, EOFError):
                 self._vitals.status = RelayStatus.WAITING
-            except Exception as error:
+            except Exception as error:  # loop top (relay): of outbound ones
                 self._around.intake.counters.misc["relay-errors"] += 1
                 logger.error("an outbound relay connection failed", extra={"error": type(error).__name__})
             self._ended(self._around.clock() - started)

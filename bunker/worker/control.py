@@ -32,7 +32,7 @@ class ControlListener:
         while True:
             try:
                 await self._listen(layer)
-            except Exception as error:  # whatever a channel layer's store raises when it is away
+            except Exception as error:  # loop top (worker): whatever the layer's store raises when it is away
                 log.warning("control_listener_lost", error=type(error).__name__)
                 await asyncio.sleep(PAUSE_SECONDS)
 

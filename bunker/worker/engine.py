@@ -111,7 +111,7 @@ class Engine:
             await self._handle(item)
         except CommitUncertain:  # stored or not, nobody knows: recovery will find out and finish it
             self._stats.errors["commit-outcome-unknown"] += 1
-        except Exception as error:
+        except Exception as error:  # loop top (request)
             self._stats.errors[type(error).__name__] += 1
             self._stats.tally.count(item.signer.tenant.chain, FAILED)
             log.error("request_failed", error=type(error).__name__)
@@ -122,33 +122,32 @@ class Engine:
             request = await self._envelopes.open(item)
             if isinstance(request, Nip46Request):
                 await self._delivery.say(item, request.id, text)
-        except Exception as error:
+        except Exception as error:  # loop top (request): of those that are turned away
             self._stats.errors[type(error).__name__] += 1
 
     async def resume(self, item: IncomingRequest, fence: int) -> None:
         """Finish a request that another worker, or this one's predecessor, had claimed (recovery). Never raises."""
-        try:
-            await self._resume(item, fence)
-        except CommitUncertain:
-            self._stats.errors["commit-outcome-unknown"] += 1
-        except Exception as error:
-            self._stats.errors[type(error).__name__] += 1
-            log.error("recovery_failed", error=type(error).__name__)
-            await self._give_up(item, fence)
+        for attempt in (self._resume, self._give_up):
+            try:
+                await attempt(item, fence)
+                return
+            except CommitUncertain:
+                self._stats.errors["commit-outcome-unknown"] += 1
+                return
+            except Exception as error:  # loop top (request): of those that are recovered
+                self._stats.errors[type(error).__name__] += 1
+                log.error("recovery_failed", error=type(error).__name__)
 
     async def _give_up(self, item: IncomingRequest, fence: int) -> None:
-        """End a request that failed twice in ways nobody foresaw: close its intent, tell the client. Never raises."""
-        try:
-            request = await self._envelopes.open(item)
-            if not isinstance(request, Nip46Request):
-                self._ledger.abandon(item)
-                return
-            entry = entry_of(item, of_method(request.method), AuditOutcome.UNKNOWN, {"reason": "failed-twice"})
-            reply = await self._envelopes.reply(item, text_of(request.id, None, Unavailable.public_message))
-            if await self._ledger.finish(item, reply, fence, (entry,), request.id):
-                self._delivery.let_out(item, item.connection, reply)
-        except Exception as error:
-            self._stats.errors[type(error).__name__] += 1
+        """End a request that failed twice in ways nobody foresaw: close its intent, tell the client."""
+        request = await self._envelopes.open(item)
+        if not isinstance(request, Nip46Request):
+            self._ledger.abandon(item)
+            return
+        entry = entry_of(item, of_method(request.method), AuditOutcome.UNKNOWN, {"reason": "failed-twice"})
+        reply = await self._envelopes.reply(item, text_of(request.id, None, Unavailable.public_message))
+        if await self._ledger.finish(item, reply, fence, (entry,), request.id):
+            self._delivery.let_out(item, item.connection, reply)
 
     async def _handle(self, item: IncomingRequest) -> None:
         request = await self._envelopes.open(item)

@@ -56,7 +56,7 @@ class SignerRequestHandler:
             return await self._handlers[type(request)](request)
         except KeycastError as error:
             return refusal(request.number, error)
-        except Exception as error:  # the loop top of this process: nothing of the request may end up in a traceback
+        except Exception as error:  # loop top (request): nothing of it may end up in a traceback
             logger.error("a request failed", extra={"error": type(error).__name__, "asked": type(request).__name__})
             return refusal(request.number, SignerFailed())
 
