@@ -7,9 +7,9 @@ import logging
 from collections.abc import Callable, Collection
 from itertools import islice
 
-from bunker.relays.budget import TokenBucket
 from bunker.relays.interfaces import Nip42Signer
 from bunker.relays.limits import OutboundLimits
+from keycast.base.token_bucket import TokenBucket
 from keycast.nostr.nip01 import UnsignedEvent, serialize
 
 logger = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Event as ProtocolEvent
 
-from bunker.relays.budget import TokenBucket
 from bunker.relays.limits import OutboundLimits
+from keycast.base.token_bucket import TokenBucket
 
 SLICE = 2_048
 """Bytes that are parsed before the bounds are looked at again: one read may hold 100,000 frames."""

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from bunker.relays.authentication import Nip42Authentication
-from bunker.relays.budget import TokenBucket
 from bunker.relays.event_checks import Intake, IntakeSource
 from bunker.relays.health_score import RelayMeasurements
 from bunker.relays.interfaces import DropReason, EventSink
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pending import PendingPublications
 from bunker.relays.subscription_plan import WIDE, SubscriptionPlan
+from keycast.base.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event

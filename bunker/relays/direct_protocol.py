@@ -23,7 +23,7 @@ try:
 except ImportError:  # a platform without the C extension
     from websockets.utils import apply_mask
 
-from bunker.relays.budget import TokenBucket
+from keycast.base.token_bucket import TokenBucket
 
 EXTENSION = "keycast.direct"
 TEXT_MASKED = 0x81

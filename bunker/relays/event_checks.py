@@ -10,11 +10,11 @@ import re
 from collections.abc import Callable, Container
 from time import monotonic, time
 
-from bunker.relays.budget import TokenBucket
 from bunker.relays.counters import Counters
 from bunker.relays.interfaces import DropReason, EventSink, ServedKeys
 from bunker.relays.limits import IntakeLimits
 from keycast.base.seen_ids import SeenIds
+from keycast.base.token_bucket import TokenBucket
 from keycast.crypto import schnorr
 from keycast.nostr.nip01 import Event, EventError, id_of, is_expired, parse_event
 

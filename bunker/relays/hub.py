@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from bunker.relays.budget import BucketMap
 from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
 from bunker.relays.reply_cache import RecentEvents
 from bunker.relays.session import FrameSink, RelaySession, Subscription
 from bunker.relays.unserved import RetryQueue
+from keycast.base.token_bucket import BucketMap
 
 if TYPE_CHECKING:
     from bunker.relays.filters import Filter

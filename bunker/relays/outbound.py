@@ -17,7 +17,6 @@ from websockets.exceptions import WebSocketException
 
 from bunker.relays.authentication import Nip42Authentication
 from bunker.relays.bounded_connection import BoundedConnection
-from bunker.relays.budget import TokenBucket
 from bunker.relays.conversation import RelayMisbehaved, RelayProtocol
 from bunker.relays.event_checks import Intake
 from bunker.relays.health_score import RelayMeasurements
@@ -26,6 +25,7 @@ from bunker.relays.limits import OutboundLimits
 from bunker.relays.pending import PendingPublications
 from bunker.relays.ssrf_guard import RelayRefused, SsrfGuard
 from bunker.relays.subscription_plan import SubscriptionPlan
+from keycast.base.token_bucket import TokenBucket
 
 logger = logging.getLogger(__name__)
 

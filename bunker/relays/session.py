@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from bunker.relays.budget import TokenBucket
 from bunker.relays.event_checks import IntakeSource, claimed_id
 from bunker.relays.filters import Filter, FilterError, parse_filter
 from bunker.relays.interfaces import DropReason
+from keycast.base.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from bunker.relays.hub import RelayHub

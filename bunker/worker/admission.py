@@ -13,17 +13,16 @@ from typing import Any
 
 from django.conf import settings
 
-from bunker.relays.budget import BucketMap
 from bunker.relays.event_checks import sole_recipient
 from bunker.relays.interfaces import DropReason
 from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
 from bunker.worker.leases import HeldLeases
-from bunker.worker.rates import Bucket
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import WorkerStats
 from keycast.base.seen_ids import SeenIds
+from keycast.base.token_bucket import BucketMap, TokenBucket
 from keycast.nostr.nip01 import Event
 
 RATE_LIMITED = "Too many requests. Please slow down."
@@ -101,9 +100,9 @@ class AdmissionControl:
             self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client
         )
         self._recent = SeenIds(self.limits.recent_ids)
-        self._strangers = Bucket(self.limits.strangers_rate, self.limits.strangers_burst)
+        self._strangers = TokenBucket(self.limits.strangers_rate, self.limits.strangers_burst)
         self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
-        self._notices = Bucket(200, 200)
+        self._notices = TokenBucket(200, 200)
         self._tasks: dict[asyncio.Task[None], IncomingRequest] = {}
         self._is_pumping = False
         self.is_draining = False
@@ -132,9 +131,9 @@ class AdmissionControl:
         bucket = connection.bucket
         if bucket is None:
             # Made on first use: of many thousand connections most are silent.
-            bucket = connection.bucket = Bucket(self.limits.client_rate, self.limits.client_burst)
+            bucket = connection.bucket = TokenBucket(self.limits.client_rate, self.limits.client_burst)
         item = IncomingRequest(event, raw, relay, signer, connection, now)
-        if not bucket.take(now):
+        if not bucket.take(now=now):
             return self._turn_away(item, DropReason.RATE_LIMITED, RATE_LIMITED)
         if not self._admit(signer.tenant, item):
             return self._turn_away(item, DropReason.BUSY, BUSY)
@@ -147,13 +146,13 @@ class AdmissionControl:
             self._stats.drops["stranger"] += 1
             return
         if signer.strangers is None:
-            signer.strangers = Bucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
+            signer.strangers = TokenBucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
         if not (
             # From the narrowest to the widest: a noisy key uses up its own allowance before it takes any of what all
             # strangers share.
             self._stranger_keys.of(item.event.pubkey).take()
-            and signer.strangers.take(item.received)
-            and self._strangers.take(item.received)
+            and signer.strangers.take(now=item.received)
+            and self._strangers.take(now=item.received)
         ):
             self._stats.drops["stranger-rate"] += 1
         elif not self._admit(_STRANGERS, item):
@@ -175,7 +174,11 @@ class AdmissionControl:
         connection = item.connection
         # A refusal costs an encryption and a signature. Without bounds a flood would be answered with as much work as
         # it asked for.
-        if connection is not None and connection.may_be_refused(item.received) and self._notices.take(item.received):
+        if (
+            connection is not None
+            and connection.may_be_refused(item.received)
+            and self._notices.take(now=item.received)
+        ):
             self._start(item, self._notify(item, text))
         self._stats.tally.count(item.signer.tenant.chain, REFUSED)
         return self._drop(reason)

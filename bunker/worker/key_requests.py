@@ -153,6 +153,6 @@ def _decide(connection: ConnectionRecord, operation: KeyMethod) -> Decision:
         return NO_POLICY
     decision = connection.policy.decide(operation.call)
     minute = connection.minute
-    if minute is not None and isinstance(decision, Allow) and not minute.take(time.monotonic()):
+    if minute is not None and isinstance(decision, Allow) and not minute.take():
         return TOO_OFTEN
     return decision

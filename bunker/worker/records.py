@@ -5,8 +5,8 @@ from __future__ import annotations
 from uuid import UUID
 
 from bunker.policy import CompiledPolicy
-from bunker.worker.rates import Bucket
 from keycast.audit.entries import Actor
+from keycast.base.token_bucket import TokenBucket
 from keys.refs import KeyRef, TransportRef
 
 REFUSALS_PER_SECOND = 2.0
@@ -85,19 +85,19 @@ class ConnectionRecord:
         self.relays = relays
         self.uses = uses
         self.is_counted = policy is not None and policy.limits.total_uses is not None
-        self.minute: Bucket | None = None
+        self.minute: TokenBucket | None = None
         if policy is not None and policy.limits.per_minute is not None:
-            self.minute = Bucket(policy.limits.per_minute / 60, policy.limits.per_minute)
-        self.bucket: Bucket | None = None
-        self.refusals: Bucket | None = None
-        self.connects: Bucket | None = None
+            self.minute = TokenBucket(policy.limits.per_minute / 60, policy.limits.per_minute)
+        self.bucket: TokenBucket | None = None
+        self.refusals: TokenBucket | None = None
+        self.connects: TokenBucket | None = None
         self.suppressed = 0
 
     def may_be_refused(self, now: float) -> bool:
         """Take one from the bound on refusals that are written down and answered; ``now`` is monotonic."""
         if self.refusals is None:
-            self.refusals = Bucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE)
-        if self.refusals.take(now):
+            self.refusals = TokenBucket(REFUSALS_PER_SECOND, REFUSALS_AT_ONCE)
+        if self.refusals.take(now=now):
             return True
         self.suppressed += 1
         return False
@@ -105,8 +105,8 @@ class ConnectionRecord:
     def may_connect(self, now: float) -> bool:
         """Take one from the bound on repeated ``connect``, which costs a transaction; ``now`` is monotonic."""
         if self.connects is None:
-            self.connects = Bucket(CONNECTS_PER_SECOND, CONNECTS_AT_ONCE)
-        return self.connects.take(now)
+            self.connects = TokenBucket(CONNECTS_PER_SECOND, CONNECTS_AT_ONCE)
+        return self.connects.take(now=now)
 
     def inherit(self, before: ConnectionRecord) -> None:
         """Take over what only memory knows when the row was read again."""
@@ -157,7 +157,7 @@ class SignerRecord:
         self.pairing_closed_until = 0.0
         self.pairing_relays: frozenset[str] = frozenset()
         self.clients: dict[str, ConnectionRecord] = {}
-        self.strangers: Bucket | None = None
+        self.strangers: TokenBucket | None = None
 
     def is_pairing(self, now: float) -> bool:
         """True while a ``connect`` with the right secret could succeed."""

@@ -10,9 +10,10 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from keycast.audit.tags import AuditOutcome
+from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.authorisers import AuthoriserHandler
@@ -20,7 +21,6 @@ from keys.cosigner.half_refresh import RefreshHandler
 from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.key_lifecycle import KeyLifecycleHandler
 from keys.cosigner.key_use import KeyUseHandler
-from keys.cosigner.limits import Buckets
 from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.signing.cosigning import messages
@@ -30,6 +30,7 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
 
 logger = logging.getLogger(__name__)
+MAX_BUCKETS: Final = 65_536
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Cosigner:
         self, store: CosignerStore, vault: OpenKeyVault[OpenKey], kek: Callable[[], KekProvider], limits: CosignerLimits
     ) -> None:
         self._store = store
-        self._key_limit, self._tenant_limit = Buckets(*limits.key), Buckets(*limits.tenant)
+        self._key_limit, self._tenant_limit = (
+            BucketMap(*limits.key, MAX_BUCKETS),
+            BucketMap(*limits.tenant, MAX_BUCKETS),
+        )
         self.refusals: Counter[str] = Counter()
         self._handlers = _handlers(CosignerKeyRepository(store, vault, kek))
 
@@ -66,7 +70,7 @@ class Cosigner:
 
     def _limit(self, request: CosignerRequest) -> None:
         # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.
-        if not (self._tenant_limit.take(request.tenant) and self._key_limit.take(request.key)):
+        if not (self._tenant_limit.of(request.tenant).take() and self._key_limit.of(request.key).take()):
             raise CosignerRefusalError(RefusalCode.RATE_LIMITED)
 
     async def _refused(self, request: CosignerRequest, peer: str, code: RefusalCode) -> AnyReply:

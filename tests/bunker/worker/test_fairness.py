@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from bunker.worker.fairness import FairQueue
-from bunker.worker.rates import Bucket
 from keycast.base.seen_ids import SeenIds
 
 
@@ -26,13 +25,6 @@ def test_tenants_take_turns_and_so_do_clients() -> None:
     assert [queue.take() for _ in range(5)] == ["x0", "z0", "y0", "x1", "x2"]
     with pytest.raises(IndexError):
         queue.take()
-
-
-def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
-    bucket = Bucket(rate=10, burst=3)
-    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.take(100.15)
-    assert not bucket.take(100.15)
 
 
 def test_recent_ids_are_bounded() -> None:
