@@ -119,6 +119,7 @@ def _canonicalise(request: HttpRequest, header: str, name: str) -> None:
 
 def _scope(request: HttpRequest) -> AbstractContextManager[Any]:
     if request.path.startswith("/admin/"):
+        # The staff admin shows every tenant.
         disabled: AbstractContextManager[Any] = scopes_disabled()
         return disabled
     tenant: Tenant | None = getattr(request, "tenant", None)

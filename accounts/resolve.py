@@ -25,6 +25,7 @@ def tenant_for_host(host: str) -> Tenant | None:
 
 def tenant_of_domain(name: str) -> Tenant | None:
     """The tenant that a verified domain belongs to, by exact name, whatever the tenant's state."""
+    # The host name says which tenant a request is for.
     with scopes_disabled():
         domain = TenantDomain.objects.select_related("tenant").filter(host=name, verified_at__isnull=False).first()
     return domain.tenant if domain else None

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.models import Invitation, Membership, Tenant, TenantDomain, User
 from keycast.base.errors import NotFound
@@ -14,7 +14,7 @@ from keycast.base.errors import NotFound
 
 def membership_of(user: User, tenant: Tenant) -> Membership | None:
     """The user's place in the tenant in whatever state, or None. Only an active one grants anything."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return Membership.objects.select_related("tenant", "user").filter(user=user, tenant=tenant).first()
 
 
@@ -28,7 +28,7 @@ def active_membership_of(user: User, tenant: Tenant) -> Membership | None:
 
 def members_of(tenant: Tenant) -> QuerySet[Membership]:
     """Everybody with a place in the tenant, by e-mail address, their users fetched along."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return Membership.objects.filter(tenant=tenant).select_related("user", "tenant").order_by("user__email")
 
 
@@ -51,7 +51,7 @@ def tenants_of(user: User) -> list[Tenant]:
 
 def pending_invitations(tenant: Tenant) -> QuerySet[Invitation]:
     """Invitations that can still be accepted, newest first."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return Invitation.objects.filter(
             tenant=tenant, accepted_at__isnull=True, withdrawn_at__isnull=True, expires_at__gt=timezone.now()
         ).select_related("invited_by")
@@ -67,13 +67,13 @@ def get_invitation(tenant: Tenant, invitation_id: UUID) -> Invitation:
 
 def domains_of(tenant: Tenant) -> list[TenantDomain]:
     """The tenant's host names, the primary one first."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return list(TenantDomain.objects.filter(tenant=tenant))
 
 
 def get_domain(tenant: Tenant, domain_id: int) -> TenantDomain:
     """One of the tenant's host names, proved or claimed. Raises NotFound, for another tenant's too."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         found = TenantDomain.objects.filter(tenant=tenant, id=domain_id).first()
     if found is None:
         raise NotFound
@@ -82,7 +82,7 @@ def get_domain(tenant: Tenant, domain_id: int) -> TenantDomain:
 
 def primary_host(tenant: Tenant) -> str:
     """The host name in addresses given out for this tenant, such as its built-in relay's. Raises NotFound."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         domain = TenantDomain.objects.filter(tenant=tenant, verified_at__isnull=False).first()
     if domain is None:
         raise NotFound("This tenant has no verified host name.")

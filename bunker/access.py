@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts import permissions
 from accounts.models import Membership
@@ -71,5 +71,5 @@ def higher(one: str, other: SetBy) -> SetBy:
 
 
 def _membership(user_id: UUID, tenant_id: UUID) -> Membership | None:
-    with scopes_disabled():
+    with scope(tenant=tenant_id):
         return Membership.objects.select_related("tenant", "user").filter(tenant_id=tenant_id, user_id=user_id).first()

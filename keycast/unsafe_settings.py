@@ -222,6 +222,7 @@ def key_lines(variable: str) -> set[str]:
 def rows(query: Callable[[], bool]) -> bool:
     """Answer of a query, or False where there is no table yet (the first migration runs these checks too)."""
     try:
+        # The checks ask of the whole deployment.
         with scopes_disabled():
             return query()
     except (OperationalError, ProgrammingError):

@@ -6,7 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from django.conf import settings
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts import permissions
 from accounts.models import Membership, Tenant, User
@@ -43,7 +43,7 @@ def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
 
 
 def _require_room(tenant: Tenant, user: User) -> None:
-    with scopes_disabled():
+    with scope(tenant=tenant):
         kept = PersonalKey.objects.filter(tenant=tenant, user=user).exclude(state__in=_NOT_FOUND)
         if kept.count() >= settings.KEYS_PER_USER:
             raise TooManyKeys
@@ -100,7 +100,7 @@ def _membership_of(actor: Actor, key: PersonalKey) -> Membership | None:
 
 
 def _membership(user_id: UUID, tenant_id: UUID) -> Membership | None:
-    with scopes_disabled():
+    with scope(tenant=tenant_id):
         return (
             Membership.objects.select_related("tenant", "user")
             .filter(tenant_id=tenant_id, user_id=user_id, user__is_active=True, state=Membership.State.ACTIVE)

@@ -80,6 +80,7 @@ def _key(target_id: str) -> PersonalKey:
         key_id = UUID(target_id)
     except ValueError:
         raise KeyNotFound from None
+    # Staff name a key by its id alone.
     with scopes_disabled():
         found: PersonalKey | None = PersonalKey.objects.select_related("user", "tenant").filter(pk=key_id).first()
     if found is None:

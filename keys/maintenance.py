@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
@@ -41,7 +41,7 @@ def check(*, actor: Actor, key: PersonalKey, reason: str = "") -> PersonalKey:
     access.require_manager(actor, key, StaffPermission.OPERATE)
     if key.state not in KEPT_STATES:
         raise InvalidTransition(_NOT_THERE.format(KeyState(key.state).label.lower()))
-    with scopes_disabled():
+    with scope(tenant=key.tenant_id):
         row = PersonalKey.objects.get(pk=key.pk)
     try:
         problem = _problem(row)
@@ -60,7 +60,7 @@ def recreate_failed(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pers
     The failed one becomes a tombstone. It was never whole, and its public key is nobody's. Raises InvalidTransition,
     NotPermitted, and as keys.services.create_key.
     """
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=key.tenant_id), transaction.atomic():
         row = locked_row(key)
         access.require_manager(actor, row, StaffPermission.OPERATE)
         states.after(row.state, KeyTransition.REMOVE)

@@ -8,7 +8,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.models import Tenant, User
 from keycast.nostr import nip19
@@ -50,7 +50,7 @@ _ENDED = (KeyState.DESTROYED, KeyState.FAILED)
 
 def keys_of(user: User, tenant: Tenant) -> QuerySet[PersonalKey]:
     """The user's keys in this tenant, tombstones left out, oldest first."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         found: QuerySet[PersonalKey] = PersonalKey.objects.filter(tenant=tenant, user=user)
         return found.exclude(state__in=_ENDED).select_related("tenant", "user")
 
@@ -65,7 +65,7 @@ def key_of(user: User, tenant: Tenant, key_id: UUID) -> PersonalKey:
 
 def failed_keys_of(user: User, tenant: Tenant) -> QuerySet[PersonalKey]:
     """The user's keys in this tenant that could not be made, and that nobody has removed yet."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         found: QuerySet[PersonalKey] = PersonalKey.objects.filter(tenant=tenant, user=user, state=KeyState.FAILED)
         return found.select_related("tenant", "user")
 
@@ -84,6 +84,7 @@ def key_by_public_key(text: str, tenant: Tenant | None = None) -> PersonalKey:
         public_key = nip19.public_key_of(text.strip())
     except nip19.Nip19Error:
         raise KeyNotFound from None
+    # Operators ask without a tenant, and a public key is one tenant's at most.
     with scopes_disabled():
         keys = PersonalKey.objects.filter(public_key=public_key).exclude(state__in=_ENDED)
         found: PersonalKey | None = (keys.filter(tenant=tenant) if tenant else keys).select_related("tenant").first()
@@ -99,7 +100,7 @@ def pending_until(key: PersonalKey) -> datetime:
 
 def transport_of(key: PersonalKey) -> TransportKey:
     """The key's current transport key. Raises KeyNotFound."""
-    with scopes_disabled():
+    with scope(tenant=key.tenant_id):
         found: TransportKey | None = TransportKey.objects.filter(
             tenant_id=key.tenant_id, key=key, is_current=True
         ).first()
@@ -172,6 +173,7 @@ def hsm_reports() -> list[HsmReport]:
 def key_refs(key_ids: Iterable[UUID]) -> Iterator[KeyRef]:
     """References of these keys, of any tenant and state, in no order; for workers, in few queries."""
     for chunk in _chunks(key_ids):
+        # Workers serve keys of every tenant.
         with scopes_disabled():
             rows = list(PersonalKey.objects.filter(pk__in=chunk, public_key__isnull=False))
         yield from (key_ref(row) for row in rows)
@@ -180,6 +182,7 @@ def key_refs(key_ids: Iterable[UUID]) -> Iterator[KeyRef]:
 def transport_refs(transport_ids: Iterable[UUID]) -> Iterator[TransportRef]:
     """References of these transport keys, of any tenant, in no order; for workers, in few queries."""
     for chunk in _chunks(transport_ids):
+        # Workers serve keys of every tenant.
         with scopes_disabled():
             rows = list(TransportKey.objects.filter(pk__in=chunk))
         yield from (transport_ref(row) for row in rows)
@@ -192,6 +195,7 @@ def hsm_lags(key: PersonalKey) -> bool:
 
 def overdue_hsm_changes(before: datetime) -> dict[str, int]:
     """What jobs have not brought about in the HSM or the co-signer since ``before``, by plain name; for operators."""
+    # Operators look at the whole deployment.
     with scopes_disabled():
         found = {
             "moves of keys to the HSM": Conversion.objects.filter(started_at__lt=before).exclude(

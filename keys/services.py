@@ -216,6 +216,7 @@ def destroy_restored_key(*, actor: Actor, key_id: UUID) -> bool:
     """Destroy again what a restored backup brought back; whether it had. For ``manage.py after_restore`` alone."""
     if actor.type != "command":
         raise NotPermitted
+    # The restore journal names a key by its id alone.
     with scopes_disabled():
         return destruction.destroy_restored(actor, key_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.models import Membership, Tenant, User
 from accounts.models.panic import HeldBy
@@ -45,7 +45,7 @@ def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
     """The actor's active place in the tenant."""
     if actor.type != "user":
         return None
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return (
             Membership.objects.select_related("tenant", "user")
             .filter(tenant=tenant, user_id=UUID(hex=actor.id), user__is_active=True, state=Membership.State.ACTIVE)

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.errors import Conflict
 from accounts.models import Membership, Tenant, User
@@ -122,7 +122,7 @@ def withdraw_release(*, actor: Actor, release: Release) -> Release:
 
 def decidable_by(release: Release) -> list[User]:
     """Who may decide: the tenant's owners and administrators, but never who asked."""
-    with scopes_disabled():
+    with scope(tenant=release.tenant_id):
         places = Membership.objects.filter(
             tenant_id=release.tenant_id,
             state=Membership.State.ACTIVE,
@@ -134,13 +134,14 @@ def decidable_by(release: Release) -> list[User]:
 
 def open_releases(tenant: Tenant) -> list[Release]:
     """What waits for a decision in a tenant, oldest first."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         rows = Release.objects.filter(tenant=tenant, state=Release.State.OPEN, expires_at__gt=timezone.now())
         return list(rows.select_related("asked_by", "user").order_by("asked_at"))
 
 
 def expire_releases() -> int:
     """Close requests whose time is over; returns how many. For a job; safe to repeat."""
+    # A job closes what is overdue in every tenant.
     with scopes_disabled():
         overdue = Release.objects.filter(state=Release.State.OPEN, expires_at__lte=timezone.now())
         return overdue.update(state=Release.State.EXPIRED, decided_at=timezone.now())
@@ -171,14 +172,14 @@ def _require_locked(tenant: Tenant, user: User | None) -> None:
 
 
 def _expire_open(tenant: Tenant, user: User | None) -> None:
-    with scopes_disabled():
+    with scope(tenant=tenant):
         Release.objects.filter(
             tenant=tenant, user=user, state=Release.State.OPEN, expires_at__lte=timezone.now()
         ).update(state=Release.State.EXPIRED, decided_at=timezone.now())
 
 
 def _open_row(release: Release) -> Release:
-    with scopes_disabled():
+    with scope(tenant=release.tenant_id):
         row = (
             Release.objects.select_for_update(of=("self",))
             .select_related("tenant", "user", "asked_by")

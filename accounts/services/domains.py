@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import F
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts import domain_proofs
 from accounts.errors import Conflict, InvalidValue
@@ -62,6 +62,7 @@ def add_domain(
         _check_claim(tenant, domain.host)
     if domain.host in settings.PLATFORM_HOSTS:
         raise Conflict("This host name belongs to the platform itself.")
+    # A host name is one tenant's in the whole deployment.
     with scopes_disabled():
         if TenantDomain.objects.filter(host=domain.host, verified_at__isnull=False).exists():
             raise Conflict(f"The host name {domain.host} is taken.")
@@ -83,7 +84,7 @@ def vouch_for_domain(*, actor: Actor, tenant: Tenant, host: str, reason: str = "
     require_actor(actor, StaffPermission.MANAGE_TENANTS)
     if actor.type not in {"staff", "command"}:
         raise NotPermitted
-    with scopes_disabled():
+    with scope(tenant=tenant):
         claim = TenantDomain.objects.filter(tenant=tenant, host=domain_name(host)).first()
     if claim is None:
         return add_domain(actor=actor, tenant=tenant, host=host, is_verified=True, reason=reason)
@@ -122,7 +123,7 @@ def check_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None = 
             return verify_domain(actor=actor, domain=domain, token=domain.token, by=by)
         except Conflict as conflict:
             problem = conflict.public_message
-    with scopes_disabled():
+    with scope(tenant=domain.tenant_id):
         TenantDomain.objects.filter(id=domain.id, token=domain.token).update(problem=problem[:200])
     domain.problem = problem[:200]
     return domain
@@ -130,6 +131,7 @@ def check_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None = 
 
 def check_claims() -> int:
     """Look for the proof of every claim that has not run out (a job); how many were proved."""
+    # A job looks at the claims of every tenant.
     with scopes_disabled():
         claims = TenantDomain.objects.filter(
             verified_at__isnull=True, expires_at__gt=timezone.now(), tenant__state=Tenant.State.ACTIVE
@@ -176,7 +178,7 @@ def make_domain_primary(*, actor: Actor, domain: TenantDomain, by: Membership | 
     domain = _fresh(domain, by)
     if domain.verified_at is None:
         raise Conflict("Only a verified host name can be the primary one.")
-    with scopes_disabled():
+    with scope(tenant=domain.tenant_id):
         TenantDomain.objects.filter(tenant_id=domain.tenant_id, is_primary=True).update(is_primary=False)
     domain.is_primary = True
     domain.save(update_fields=["is_primary"])
@@ -211,7 +213,7 @@ def _check_claim(tenant: Tenant, host: str) -> None:
         is_address = True
     if is_address or "." not in host:
         raise InvalidValue("A host name of your own is needed, such as keys.example.org.")
-    with scopes_disabled():
+    with scope(tenant=tenant):
         if TenantDomain.objects.filter(tenant=tenant).count() >= MAX_DOMAINS:
             raise Conflict(f"A community may have {MAX_DOMAINS} host names. Remove one first.")
 
@@ -228,7 +230,7 @@ def _begin_check(domain: TenantDomain, now: datetime.datetime) -> None:
         raise Conflict("This host name is verified already.")
     if domain.expires_at is None or domain.expires_at <= now:
         raise Conflict("This claim has run out. Begin again.")
-    with scopes_disabled():
+    with scope(tenant=domain.tenant_id):
         waiting = TenantDomain.objects.filter(id=domain.id, verified_at__isnull=True)
         waiting = waiting.exclude(checked_at__gt=now - CHECK_PAUSE)
         if not waiting.update(checked_at=now):
@@ -239,7 +241,7 @@ def _begin_check(domain: TenantDomain, now: datetime.datetime) -> None:
 def _fresh(domain: TenantDomain, by: Membership | None) -> TenantDomain:
     """The row as it is now, locked behind its tenant's. Raises NotFound, NotPermitted."""
     Tenant.objects.select_for_update().get(id=domain.tenant_id)
-    with scopes_disabled():
+    with scope(tenant=domain.tenant_id):
         rows = TenantDomain.objects.select_for_update(of=("self",)).select_related("tenant")
         found = rows.filter(id=domain.id, tenant_id=domain.tenant_id).first()
     if found is None:
@@ -251,7 +253,7 @@ def _fresh(domain: TenantDomain, by: Membership | None) -> TenantDomain:
 
 def _save(domain: TenantDomain, refusal: str) -> None:
     try:
-        with transaction.atomic(), scopes_disabled():
+        with transaction.atomic(), scope(tenant=domain.tenant_id):
             domain.save()
     except IntegrityError:
         raise Conflict(refusal) from None

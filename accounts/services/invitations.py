@@ -12,7 +12,7 @@ from django.db import transaction
 from django.template.loader import render_to_string
 from django.urls import reverse
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.absolute_urls import origin
 from accounts.errors import Conflict, InvalidValue, InvitationInvalid
@@ -55,7 +55,7 @@ def invite(*, actor: Actor, tenant: Tenant, email: str, by: Membership | None, r
     _require_founder(actor, tenant)
     _make_room(tenant, email)
     token = secrets.token_urlsafe(32)
-    with scopes_disabled():
+    with scope(tenant=tenant):
         invitation = Invitation.objects.create(
             tenant=tenant,
             email=email,
@@ -74,7 +74,7 @@ def withdraw_invitation(*, actor: Actor, invitation: Invitation, by: Membership 
     """Make an invitation worthless. Raises NotPermitted, and InvitationInvalid if it is not pending."""
     if by is not None:
         require(by, MemberPermission.INVITE, invitation)
-    with scopes_disabled():
+    with scope(tenant=invitation.tenant_id):
         pending = pending_invitations(invitation.tenant).filter(id=invitation.id)
         if not pending.update(withdrawn_at=timezone.now()):
             raise InvitationInvalid
@@ -99,7 +99,7 @@ def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
     invitation = find_invitation(tenant=tenant, token=token)
     if invitation is None or invitation.email != user.email.lower():
         raise InvitationInvalid
-    with scopes_disabled():
+    with scope(tenant=tenant):
         if not pending_invitations(tenant).filter(id=invitation.id).update(accepted_at=timezone.now()):
             raise InvitationInvalid
     actor = Actor.user(user)
@@ -112,7 +112,7 @@ def _require_founder(actor: Actor, tenant: Tenant) -> None:
     if actor.type != "staff":
         return
     require_actor(actor, StaffPermission.MANAGE_TENANTS)
-    with scopes_disabled():
+    with scope(tenant=tenant):
         if Membership.objects.filter(tenant=tenant).exists():
             raise NotPermitted("Staff bring nobody into a tenant that has people.")
 
@@ -127,7 +127,7 @@ def _checked_email(email: str) -> str:
 
 
 def _make_room(tenant: Tenant, email: str) -> None:
-    with scopes_disabled():
+    with scope(tenant=tenant):
         if Membership.objects.filter(tenant=tenant, user__email=email).exists():
             raise Conflict("This person is a member already.")
         lately = Invitation.objects.filter(tenant=tenant, email=email, created_at__gt=timezone.now() - HOUR)

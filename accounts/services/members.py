@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from django.db import IntegrityError, transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.errors import Conflict, InvalidValue, LastOwner
 from accounts.models import Invitation, Membership, Role, Tenant, User
@@ -36,7 +36,7 @@ def add_member(
         require(by, MemberPermission.INVITE, Role(role))
     require_room(tenant, Quota.MEMBERS)
     try:
-        with transaction.atomic(), scopes_disabled():
+        with transaction.atomic(), scope(tenant=tenant):
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
     except IntegrityError:
         raise Conflict("This person is a member already.") from None
@@ -98,7 +98,7 @@ def remove_member(*, actor: Actor, membership: Membership, by: Membership | None
 def _fresh(membership: Membership) -> Membership:
     """The row locked, and its tenant's row first, so that two owners cannot end each other at the same time."""
     Tenant.objects.select_for_update().get(id=membership.tenant_id)
-    with scopes_disabled():
+    with scope(tenant=membership.tenant_id):
         rows = Membership.objects.select_for_update(of=("self",)).select_related("user", "tenant")
         found = rows.filter(id=membership.id, tenant_id=membership.tenant_id).first()
     if found is None:
@@ -130,7 +130,7 @@ def _set_state(actor: Actor, membership: Membership, state: Membership.State, ta
 
 def _withdraw_invitations(actor: Actor, membership: Membership) -> None:
     """End the open invitations that somebody sent and, as they stand now, could not send any more."""
-    with scopes_disabled():
+    with scope(tenant=membership.tenant_id):
         sent = pending_invitations(membership.tenant).filter(invited_by=membership.user_id)
         void = [one for one in sent if not can(membership, MemberPermission.INVITE, Role(one.role))]
         Invitation.objects.filter(id__in=[one.id for one in void]).update(withdrawn_at=timezone.now())
@@ -142,7 +142,7 @@ def _withdraw_invitations(actor: Actor, membership: Membership) -> None:
 def _keep_an_owner(leaving: Membership) -> None:
     if leaving.role != Role.OWNER or leaving.state != _State.ACTIVE:
         return
-    with scopes_disabled():
+    with scope(tenant=leaving.tenant_id):
         others = Membership.objects.filter(tenant_id=leaving.tenant_id, role=Role.OWNER, state=_State.ACTIVE)
         if not others.exclude(id=leaving.id).filter(user__is_active=True).exists():
             raise LastOwner

@@ -91,5 +91,6 @@ def _write(view: SupportView, tag: AuditTag, actor: Actor, **data: str) -> None:
 def _tenants_of(view: SupportView) -> list[UUID]:
     if view.person_id is None:
         return [view.tenant_id] if view.tenant_id else []
+    # A person may have places in several tenants, and the audit log of each is told.
     with scopes_disabled():
         return list(Membership.objects.filter(user_id=view.person_id).values_list("tenant_id", flat=True))

@@ -113,7 +113,7 @@ def approve_nostrconnect(
     if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
     check_relays(key, uri.relays)
-    supersede(transport.id, uri.client_public_key, actor)
+    supersede(transport, uri.client_public_key, actor)
     metadata = {"name": clean_text(uri.name, 100), "url": clean_text(uri.url, 300)}
     connection = Connection.objects.create(
         tenant_id=key.tenant_id,

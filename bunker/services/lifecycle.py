@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.permissions import MemberPermission
 from bunker import access
@@ -25,7 +25,7 @@ SIGNER_REPLACED = "Its remote-signer key was replaced. Connect the app again wit
 @transaction.atomic
 def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Connection:
     """Give the app another name, for its owner's eyes."""
-    current = _locked(connection.id)
+    current = _locked(connection)
     access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
     current.name = clean_name(name)
     current.save(update_fields=["name"])
@@ -40,7 +40,7 @@ def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -
     Raises ConnectionEnded when the app's access is over. Locking twice changes nothing, unless the second lock has
     the higher authority: then only that can unlock it.
     """
-    current = _locked(connection.id)
+    current = _locked(connection)
     held = access.authority(actor, current.key)
     if current.state not in (ConnectionState.ACTIVE, ConnectionState.LOCKED):
         raise ConnectionEnded
@@ -53,7 +53,7 @@ def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -
 @transaction.atomic
 def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """Let a locked app go on under its policy. Raises ConnectionEnded, and NotPermitted below the rank of the lock."""
-    current = _locked(connection.id)
+    current = _locked(connection)
     if current.state == ConnectionState.LOCKED:
         access.require_unlocker(actor, current.key, current.locked_by)
         return _switched(current, ConnectionState.ACTIVE, "", AuditTag.CONNECTION_UNLOCKED, actor, reason)
@@ -66,7 +66,7 @@ def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "")
 @transaction.atomic
 def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """End the app's access for good, or withdraw an unused bunker URL. Revoking twice changes nothing."""
-    current = _locked(connection.id)
+    current = _locked(connection)
     access.require(actor, MemberPermission.REVOKE_CONNECTION, current.key)
     if current.state not in LIVE_STATES:
         return current
@@ -76,6 +76,7 @@ def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "")
 @transaction.atomic
 def logout_connection(*, connection_id: UUID, client_public_key: str) -> Connection | None:
     """End a connection because its own client said ``logout`` (NIP-46). None when that client holds no such one."""
+    # The worker knows a connection by its id alone, whatever its tenant.
     with scopes_disabled():
         current = (
             Connection.objects.select_for_update()
@@ -88,15 +89,14 @@ def logout_connection(*, connection_id: UUID, client_public_key: str) -> Connect
     return _end(current, ConnectionState.LOGGED_OUT, "", AuditTag.CONNECTION_LOGGED_OUT, actor)
 
 
-def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
+def supersede(transport: TransportKey, client_public_key: str, actor: Actor) -> None:
     """End whatever live connection this client already holds on this signer: one client, one grant.
 
     Also on an earlier remote-signer key of the same key: that is how an app moves to a new one.
     """
-    with scopes_disabled():
-        key_id = TransportKey.objects.values_list("key_id", flat=True).get(pk=transport_id)
+    with scope(tenant=transport.tenant_id):
         older = Connection.objects.select_for_update().filter(
-            key_id=key_id, client_public_key=client_public_key, state__in=("active", "locked")
+            key_id=transport.key_id, client_public_key=client_public_key, state__in=("active", "locked")
         )
         for connection in older:
             _end(connection, ConnectionState.REVOKED, REPLACED, AuditTag.CONNECTION_REVOKED, actor)
@@ -104,14 +104,14 @@ def supersede(transport_id: UUID, client_public_key: str, actor: Actor) -> None:
 
 def end_with_its_signer(connection: Connection, actor: Actor) -> None:
     """Revoke a live connection because its replaced remote-signer key's time is over; inside a transaction."""
-    current = _locked(connection.id)
+    current = _locked(connection)
     if current.state in LIVE_STATES:
         _end(current, ConnectionState.REVOKED, SIGNER_REPLACED, AuditTag.CONNECTION_REVOKED, actor)
 
 
-def _locked(connection_id: UUID) -> Connection:
-    with scopes_disabled():
-        return Connection.objects.select_for_update(of=("self",)).select_related("key").get(id=connection_id)
+def _locked(connection: Connection) -> Connection:
+    with scope(tenant=connection.tenant_id):
+        return Connection.objects.select_for_update(of=("self",)).select_related("key").get(id=connection.id)
 
 
 def _switched(

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from bunker.changes import ChangeKind, publish
 from bunker.errors import PairingClosed, PairingRefused
@@ -55,17 +55,25 @@ def bind_connection(
     close this signer's pairing for as long (settings BUNKER_PAIRING_*), and the owner's log says so.
     Raises PairingRefused, PairingClosed; the refusal is written down before it is raised.
     """
-    with scopes_disabled(), transaction.atomic():
-        outcome = _bind(transport_id, client_public_key, secret, metadata, requested_permissions)
+    with transaction.atomic():
+        transport = _locked(transport_id)
+        with scope(tenant=transport.tenant_id):
+            outcome = _bind(transport, client_public_key, secret, metadata, requested_permissions)
     if isinstance(outcome, PairingRefused):  # raised out here, so that the count of failures is kept
         raise outcome
     return outcome
 
 
+def _locked(transport_id: UUID) -> TransportKey:
+    # The worker knows a signer by its id alone; from here on everything is its tenant's.
+    with scopes_disabled():
+        found: TransportKey = TransportKey.objects.select_for_update().get(id=transport_id)
+    return found
+
+
 def _bind(
-    transport_id: UUID, client: str, secret: str, metadata: str, requested: str
+    transport: TransportKey, client: str, secret: str, metadata: str, requested: str
 ) -> PairedConnection | PairingRefused:
-    transport = TransportKey.objects.select_for_update().get(id=transport_id)
     held = Connection.objects.filter(
         transport=transport, client_public_key=client, state=ConnectionState.ACTIVE
     ).first()
@@ -79,7 +87,7 @@ def _bind(
     if waiting is None:
         return _refuse(transport, client, now) if _is_guess(transport, secret) else _no_longer(transport, client)
     actor = Actor.client(client, waiting.name)
-    supersede(transport.id, client, actor)
+    supersede(transport, client, actor)
     if not _use_secret(waiting, client, metadata, requested, now):
         return PairingRefused()
     waiting.refresh_from_db()
@@ -182,6 +190,7 @@ def read_metadata(text: str) -> dict[str, str]:
 @transaction.atomic
 def lapse_unused_secrets(*, now: datetime | None = None, limit: int = 1000) -> int:
     """Close connections whose secret nobody used in time. Returns how many; run by the jobs."""
+    # A job closes what is overdue in every tenant.
     with scopes_disabled():
         overdue = Connection.objects.select_for_update().filter(
             state=ConnectionState.PENDING, secret_expires_at__lte=now or timezone.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from django.conf import settings
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts import quotas
 from accounts.errors import InvalidValue
@@ -39,13 +39,13 @@ def default_policy_of(tenant: Tenant) -> str:
 
 def app_count(tenant: Tenant) -> int:
     """Connections that are live, bunker URLs that nobody has used yet among them."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return Connection.objects.filter(tenant=tenant, state__in=LIVE_STATES).count()
 
 
 def own_relays(tenant: Tenant) -> set[str]:
     """Outbound relays that only this tenant's settings and apps name: not the built-in one, nor the deployment's."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         live = Connection.objects.filter(tenant=tenant, state__in=LIVE_STATES).order_by()
         named = {url for urls in live.values_list("relays", flat=True).distinct() for url in urls}
     return not_shared(tenant, named | set(tenant.relays))
@@ -53,7 +53,7 @@ def own_relays(tenant: Tenant) -> set[str]:
 
 def not_shared(tenant: Tenant, urls: Iterable[str]) -> set[str]:
     """Those of ``urls`` that count as the tenant's own."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         hosts = set(TenantDomain.objects.filter(tenant=tenant).values_list("host", flat=True))
     return {url for url in urls if not (_is_built_in(url, hosts) or url in settings.OUTBOUND_RELAYS)}
 

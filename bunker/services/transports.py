@@ -15,7 +15,7 @@ from django.db import connection as database
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from bunker.changes import ChangeKind, publish
 from bunker.models import Connection, ConnectionState
@@ -35,14 +35,17 @@ _LIVE: Final = Q(state__in=[ConnectionState.PENDING, ConnectionState.ACTIVE, Con
 def retire_transports(*, now: datetime | None = None) -> int:
     """Revoke what is overdue on replaced keys, and retire those that nobody speaks to; returns how many changed."""
     now = now or timezone.now()
+    # A job retires replaced keys of every tenant.
     with scopes_disabled():
         overdue = list(
-            _replaced().filter(ends_at__lte=now).filter(_on_it(_LIVE)).values_list("pk", flat=True)[:MAX_PER_RUN]
+            _replaced().filter(ends_at__lte=now).filter(_on_it(_LIVE)).values_list("pk", "tenant_id")[:MAX_PER_RUN]
         )
-        ended = sum(_end_apps(transport_id) for transport_id in overdue)
-        lately = Q(ended_at__gt=now - ANSWERS_FOR) & ~Q(client_public_key="")
-        quiet = _replaced().exclude(_on_it(_LIVE | lately)).values_list("pk", flat=True)
-        return ended + sum(_retire(transport_id, _LIVE | lately) for transport_id in list(quiet[:MAX_PER_RUN]))
+    ended = sum(_end_apps(*found) for found in overdue)
+    lately = Q(ended_at__gt=now - ANSWERS_FOR) & ~Q(client_public_key="")
+    # Of every tenant once more, for some have no app left now.
+    with scopes_disabled():
+        quiet = list(_replaced().exclude(_on_it(_LIVE | lately)).values_list("pk", "tenant_id")[:MAX_PER_RUN])
+    return ended + sum(_retire(*found, _LIVE | lately) for found in quiet)
 
 
 def _replaced() -> QuerySet[TransportKey]:
@@ -55,18 +58,19 @@ def _on_it(which: Q) -> Exists:
 
 
 @transaction.atomic
-def _end_apps(transport_id: UUID) -> int:
-    live = list(Connection.objects.filter(_LIVE, transport_id=transport_id))
+def _end_apps(transport_id: UUID, tenant_id: UUID) -> int:
+    with scope(tenant=tenant_id):
+        live = list(Connection.objects.filter(_LIVE, transport_id=transport_id))
     for found in live:
         end_with_its_signer(found, _ACTOR)
     return len(live)
 
 
-def _retire(transport_id: UUID, spoken_to: Q) -> int:
+def _retire(transport_id: UUID, tenant_id: UUID, spoken_to: Q) -> int:
     if database.vendor == "sqlite":
         with database.cursor() as cursor:
             cursor.execute("PRAGMA secure_delete = ON")  # a freed cell must not keep the sealed secret
-    with transaction.atomic():
+    with scope(tenant=tenant_id), transaction.atomic():
         row = _replaced().select_for_update().filter(pk=transport_id).first()
         if row is None or Connection.objects.filter(spoken_to, transport=row).exists():
             return 0

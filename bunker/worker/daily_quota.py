@@ -136,6 +136,7 @@ class DailyQuota:
 
 def _store(new: dict[TenantDayKey, int], wanted: set[UUID], day: int) -> dict[UUID, int]:
     """Add to the days, then read today's totals, in one transaction. Blocks."""
+    # One flush writes what all tenants have signed.
     with scopes_disabled(), transaction.atomic():
         # In one order, so that the flushes of two workers cannot wait for each other in a circle.
         for (tenant_id, counted_on), count in sorted(new.items()):

@@ -68,6 +68,7 @@ class LoadedRecords:
 def load(transport_ids: Collection[UUID] | None = None) -> LoadedRecords:
     """Read everything, or the named transports alone. Blocks: call it from a thread. Raises django.db.Error."""
     loaded = LoadedRecords()
+    # A worker serves signers of every tenant.
     with scopes_disabled():
         if transport_ids is None:
             _read(loaded, Q(), None)
@@ -81,6 +82,7 @@ def load(transport_ids: Collection[UUID] | None = None) -> LoadedRecords:
 
 def built_in_hosts() -> frozenset[str]:
     """Every verified host: a relay URL on one of them with the path /relay is the built-in relay."""
+    # Host names of every tenant lead to the built-in relay.
     with scopes_disabled():
         return frozenset(TenantDomain.objects.filter(verified_at__isnull=False).values_list("host", flat=True))
 

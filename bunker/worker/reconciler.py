@@ -229,6 +229,7 @@ def _transports_of(changes: Collection[_Seen]) -> set[UUID]:
     for change in changes:
         by_kind.setdefault(change.kind, []).append(change.object_id)
     found: set[UUID] = set(by_kind.get(ChangeKind.TRANSPORT, ()))
+    # Changes come from every tenant.
     with scopes_disabled():
         if ids := by_kind.get(ChangeKind.CONNECTION):
             found |= set(Connection.objects.filter(id__in=ids).values_list("transport_id", flat=True))

@@ -58,6 +58,7 @@ class ServedDirectory:
         self._seen = {number: at for number, at in self._seen.items() if at >= since - OVERLAP_MS}
         wanted = Q()
         tenants: set[UUID] = set()
+        # The built-in relay serves signers of every tenant.
         with scopes_disabled():
             kinds = (ChangeKind.KEY, ChangeKind.TRANSPORT, ChangeKind.TENANT)
             rows = Change.objects.filter(at__gte=since, kind__in=kinds)
@@ -85,6 +86,7 @@ class ServedDirectory:
         self._closed |= {chain_of(tenant): states.get(tenant, suspended) == suspended for tenant in tenants}
 
     def _read(self, wanted: Q) -> dict[str, str]:
+        # Transport keys are looked up by public key, whatever their tenant.
         with scopes_disabled():
             rows = TransportKey.objects.filter(wanted, retired_at__isnull=True)
             return {key: chain_of(tenant) for key, tenant in rows.values_list("public_key", "tenant_id").iterator()}

@@ -74,6 +74,7 @@ class OverviewFilter:
 def collect(view: OverviewFilter | None = None) -> dict[str, Any]:
     """Everything the page needs, in a fixed number of queries."""
     view = view or OverviewFilter.of({})
+    # The staff console shows every tenant.
     with scopes_disabled():
         workers = list(worker_rows())
         report = health.report()

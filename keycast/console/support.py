@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from allauth.mfa.models import Authenticator
 from django.db.models import Count
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.models import KeyMode, Membership, Role, Tenant, TenantDomain, User
 from accounts.models.support import SupportView
@@ -21,8 +21,12 @@ SHOWN: Final = 50
 
 def collect(view: SupportView) -> dict[str, Any]:
     """Everything the page of this view needs, in a fixed number of queries."""
+    if view.tenant:
+        with scope(tenant=view.tenant):
+            return _tenant(view.tenant)
+    # A person's keys and places may lie in several tenants.
     with scopes_disabled():
-        return _tenant(view.tenant) if view.tenant else _person(view.person) if view.person else {}
+        return _person(view.person) if view.person else {}
 
 
 def _tenant(tenant: Tenant) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def reports() -> Iterator[HsmReport]:
 
 def newest(provider: str, name: str, kind: str) -> HsmReport:
     """The newest active key of a provider is in the HSM as it should be."""
+    # Any tenant's key shows whether the HSM answers.
     with scopes_disabled():
         keys = PersonalKey.objects.filter(key_mode="hsm", provider=provider, state=KeyState.ACTIVE)
         key: PersonalKey | None = keys.order_by("-created_at").first()

@@ -23,7 +23,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -59,6 +59,7 @@ class CosignerCallbacks:
 
 def finish_all() -> int:
     """Bring every pending key one step on, and end what is left of ended ones; how many keys changed."""
+    # A job finishes keys of every tenant.
     with scopes_disabled():
         mine = PersonalKey.objects.filter(key_mode="hsm", provider__in=registration.hsm_key_managers())
         pending = list(mine.filter(state=KeyState.PENDING).values_list("pk", flat=True)[:MAX_PER_RUN])
@@ -124,6 +125,7 @@ def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
 
 
 def _row(key_id: UUID, *expected: KeyState) -> PersonalKey | None:
+    # A job names a key by its id alone.
     with scopes_disabled():
         found: PersonalKey | None = PersonalKey.objects.filter(pk=key_id, key_mode="hsm", state__in=expected).first()
     return found
@@ -138,7 +140,7 @@ def _advanced(row: PersonalKey, keeper: HsmKeyManager) -> HsmKeyStatus:
 
 
 def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=seen.tenant_id), transaction.atomic():
         row = locked_row(seen)
         # Another process was faster.
         if row.state != KeyState.PENDING:
@@ -163,7 +165,7 @@ def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
 
 def _fail(seen: PersonalKey, reason: str) -> bool:
     """Failed: the halves are overwritten, the public key is free to be imported again; the HSM key is still named."""
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=seen.tenant_id), transaction.atomic():
         row = locked_row(seen)
         if row.state != KeyState.PENDING:
             return False
@@ -196,13 +198,13 @@ def _fail(seen: PersonalKey, reason: str) -> bool:
 def _note(seen: PersonalKey, problem: str) -> bool:
     """Show what a pending key waits for."""
     if seen.state_reason != problem:
-        with scopes_disabled():
+        with scope(tenant=seen.tenant_id):
             PersonalKey.objects.filter(pk=seen.pk, state=KeyState.PENDING).update(state_reason=problem[:200])
     return False
 
 
 def _unname(seen: PersonalKey, versions: list[str]) -> bool:
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=seen.tenant_id), transaction.atomic():
         row = locked_row(seen)
         if not row.kms_key_name:
             return False

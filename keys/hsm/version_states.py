@@ -10,7 +10,7 @@ from typing import Final
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
@@ -49,7 +49,7 @@ def sync_hsm_key(seen: PersonalKey) -> bool:
     """
     changed = False
     for _ in range(_TRIES):  # the state may change while the HSM is asked
-        with scopes_disabled():
+        with scope(tenant=seen.tenant_id):
             row = PersonalKey.objects.get(pk=seen.pk)
         if not lags(row):
             break
@@ -67,7 +67,7 @@ def _tell(row: PersonalKey) -> None:
     except HsmKeyUnusable:
         if not to_stop:
             raise  # what is destroyed is as good as disabled, but cannot serve again
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=row.tenant_id), transaction.atomic():
         now = locked_row(row)
         if now.kms_key_version != row.kms_key_version:
             return  # another HSM key took its place meanwhile

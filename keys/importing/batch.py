@@ -135,6 +135,7 @@ _Owner = _Candidate | tuple[bool, str]
 def _owners(tenant: Tenant, public_keys: Sequence[str]) -> dict[str, _Owner]:
     """For each known public key: whether it is a living key of this tenant, and whose."""
     owners: dict[str, _Owner] = {}
+    # A public key may be anybody's already, in whatever tenant.
     with scopes_disabled():
         for start in range(0, len(public_keys), MAX_KEYS_A_QUERY):
             rows = PersonalKey.objects.filter(public_key__in=public_keys[start : start + MAX_KEYS_A_QUERY])

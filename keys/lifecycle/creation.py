@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from django.db import IntegrityError, transaction
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.models import Tenant, User
 from accounts.quotas import Quota, require_room
@@ -42,7 +42,7 @@ def create_keys(actor: Actor, tenant: Tenant, backend: ModeBackend, wanted: Sequ
     Raises QuotaReached, and KeyExists when any is known already: nothing is stored then.
     """
     require_room(tenant, Quota.KEYS, len(wanted))
-    with scopes_disabled():
+    with scope(tenant=tenant):
         keys = [_row(tenant, backend, item) for item in wanted]
         transports = [_transport(key) for key in keys]
         if _repeats(keys):
@@ -64,6 +64,7 @@ def known_public_keys(public_keys: Iterable[str]) -> set[str]:
     """Which of these (64 hex digits) are known in any tenant, as a personal or as a transport key."""
     wanted = list(public_keys)
     known: set[str] = set()
+    # A public key is unique in the whole deployment.
     with scopes_disabled():
         for start in range(0, len(wanted), MAX_KEYS_A_QUERY):
             chunk = wanted[start : start + MAX_KEYS_A_QUERY]

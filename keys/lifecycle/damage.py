@@ -47,6 +47,7 @@ def record_damage(key_id: UUID, damage: KeyDamaged) -> None:
     Material that does not open at all locks nothing: a wrong key-encryption key would lock every key.
     """
     logger.critical("stored key material failed its check", extra={"key_id": str(key_id), "code": damage.code})
+    # Who opened it knows a key by its id alone.
     with scopes_disabled(), transaction.atomic():
         key = PersonalKey.objects.select_for_update().filter(pk=key_id).first()
         if key is None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -21,17 +21,19 @@ from keys.signing.runtime import forget_after_commit
 
 def destroy_due(actor: Actor, now: datetime) -> int:
     """Destroy every key whose day has come, one transaction each; returns how many."""
+    # A job destroys what is due in every tenant.
     with scopes_disabled():
         due = PersonalKey.objects.filter(state=KeyState.DESTRUCTION_SCHEDULED, destruction_due_at__lte=now)
-        destroyed = sum(_destroy(key_id, actor, now) for key_id in list(due.values_list("pk", flat=True)))
+        found = list(due.values_list("pk", "tenant_id"))
+    destroyed = sum(_destroy(key_id, tenant_id, actor, now) for key_id, tenant_id in found)
     if destroyed:
         _forget_old_pages()
     return destroyed
 
 
-def _destroy(key_id: UUID, actor: Actor, now: datetime) -> bool:
+def _destroy(key_id: UUID, tenant_id: UUID, actor: Actor, now: datetime) -> bool:
     _wipe_freed_pages()
-    with transaction.atomic():
+    with scope(tenant=tenant_id), transaction.atomic():
         row = PersonalKey.objects.select_for_update().filter(pk=key_id).first()
         # Looked at again under the lock: it may have been cancelled, or destroyed by another process.
         if row is None or row.state != KeyState.DESTRUCTION_SCHEDULED or _is_early(row, now):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from operator import attrgetter
 
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from keys.errors import KeyNotFound
 from keys.models import Conversion, PersonalKey, TransportKey
@@ -26,7 +26,7 @@ _transport_columns = attrgetter(*TRANSPORT_REF_COLUMNS)
 
 def locked_row(key: PersonalKey) -> PersonalKey:
     """The row as it is now, locked until the transaction ends; its tenant must be the one the caller saw."""
-    with scopes_disabled():
+    with scope(tenant=key.tenant_id):
         found: PersonalKey | None = (
             PersonalKey.objects.select_for_update(of=("self",))
             .select_related("tenant", "user")

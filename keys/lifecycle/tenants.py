@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts import quotas
 from accounts.errors import InvalidValue
@@ -18,7 +18,7 @@ _GONE = (KeyState.DESTROYED, KeyState.FAILED)
 
 def key_count(tenant: Tenant) -> int:
     """Keys of a tenant, tombstones and those that could not be made left out."""
-    with scopes_disabled():
+    with scope(tenant=tenant):
         return PersonalKey.objects.filter(tenant=tenant).exclude(state__in=_GONE).count()
 
 

@@ -47,6 +47,7 @@ def self_test(limit: int | None = 100) -> list[KeyProblem]:
 
     An empty list means that every key that was looked at opened to its own public key.
     """
+    # The self-test opens keys of every tenant.
     with scopes_disabled():
         return [*_personal_problems(limit), *_transport_problems(limit)]
 

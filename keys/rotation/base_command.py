@@ -166,6 +166,7 @@ def _key(text: str) -> PersonalKey:
         key_id = UUID(text)
     except ValueError:
         return key_by_public_key(text)
+    # An operator names a key by its id alone.
     with scopes_disabled():
         found: PersonalKey | None = PersonalKey.objects.filter(pk=key_id).first()
     if found is None:

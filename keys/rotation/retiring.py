@@ -83,6 +83,7 @@ def retire_kek(*, actor: Actor, version: str, archive: Path | None = None, dry_r
 
 
 def _refuse_if_needed(version: str) -> None:
+    # A KEK version is in use as long as any tenant's secret is sealed under it.
     with scopes_disabled():
         held = sealed_columns.references().get(version, {})
         if held:

@@ -43,6 +43,7 @@ def run_for(rotation_id: UUID, *, seconds: float = 20.0, observe: Observer = lam
 
     Safe to call from anywhere, any number of times at once. ``observe`` is told after every batch.
     """
+    # A rotation may be of one key, one tenant, or everything.
     with scopes_disabled():
         held = lease.acquire(rotation_id)
         if held is not None:

@@ -43,6 +43,7 @@ class RotationScope:
             found = UUID(hexadecimal)
         except ValueError:
             raise WrongScope from None
+        # The scope to rotate is being looked for; access is checked by who starts it.
         with scopes_disabled():
             if kind == "tenant" and (tenant := Tenant.objects.filter(pk=found).first()) is not None:
                 return cls.of_tenant(tenant)

@@ -66,6 +66,7 @@ def start(
         tenant_id=where.tenant_id,
         started_by={"type": actor.type, "id": actor.id, "label": actor.label},
     )
+    # A rotation may be of one key, one tenant, or everything.
     with scopes_disabled():
         row.options = dict(chosen.check(where, options))
         return _rehearse(chosen, row, reason) if dry_run else _begin(row, reason, nudge=nudge)
@@ -197,6 +198,7 @@ def _refuse_second(row: Rotation) -> None:
 
 
 def _authorise(kind: RotationKind, actor: Actor, scope: RotationScope) -> None:
+    # A rotation may be of one key, one tenant, or everything.
     with scopes_disabled():
         kind.authorise(actor, scope)
 

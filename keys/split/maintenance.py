@@ -39,6 +39,7 @@ def sync_state(key_id: UUID) -> bool:
 
     Stopping goes to the co-signer first; serving again to the HSM, whose authorisation the co-signer then asks for.
     """
+    # A job names a key by its id alone.
     with scopes_disabled():
         row: PersonalKey | None = PersonalKey.objects.filter(_SPLIT, pk=key_id).first()
     if row is None:
@@ -55,6 +56,7 @@ def resume_all() -> int:
     """Repeat every state of the last day, and bring refreshes on; how many keys were touched. Never raises for one."""
     if not providers.splits_here():
         return 0
+    # A job repeats states of every tenant.
     with scopes_disabled():
         lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
         key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:MAX_PER_RUN])
@@ -88,6 +90,7 @@ def _quietly(step: Any, key_id: UUID) -> int:
 
 
 def _key_changed(sender: Any, *, key_id: UUID, **_: Any) -> None:
+    # The signal names a key by its id alone.
     with scopes_disabled():
         is_split = PersonalKey.objects.filter(_SPLIT, pk=key_id).exists()
     if is_split:

@@ -25,7 +25,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -72,16 +72,16 @@ def refresh(*, actor: Actor, key: PersonalKey, authoriser: Authoriser, client: C
 
 def resume(authorisers: Callable[[str], Authoriser], client: CosignerClient | None = None) -> int:
     """Go on with every refresh that was broken off before its switch; returns how many switched. For a job."""
-    with scopes_disabled():
-        waiting = HalfRefresh.objects.exclude(step=RefreshStep.SWITCHED).select_related("key")
-        keys = [going.key for going in waiting]
+    waiting = HalfRefresh.objects.exclude(step=RefreshStep.SWITCHED).select_related("key")
+    keys = [going.key for going in waiting]
     return sum(_attempt(key, authorisers, client) for key in keys)
 
 
 def _attempt(key: PersonalKey, authorisers: Callable[[str], Authoriser], client: CosignerClient | None) -> bool:
     """One that cannot go on now (its key locked, the HSM away) holds up no other."""
     try:
-        refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.provider), client=client)
+        with scope(tenant=key.tenant_id):
+            refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.provider), client=client)
     except KeycastError as error:
         logger.warning("a refresh waits", extra={"key_id": str(key.id), "code": error.code})
         return False
@@ -91,10 +91,9 @@ def _attempt(key: PersonalKey, authorisers: Callable[[str], Authoriser], client:
 def finish_due(now: datetime | None = None, client: CosignerClient | None = None) -> int:
     """Destroy the old halves of every refresh that switched long enough ago; returns how many. For a job."""
     before = (now or timezone.now()) - GRACE
-    with scopes_disabled():
-        # Not at once: a process that still has the old half open would be refused by the co-signer.
-        due = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED, switched_at__lte=before)
-        found = list(due.values_list("key_id", "key__tenant_id", "new_half"))
+    # Not at once: a process that still has the old half open would be refused by the co-signer.
+    due = HalfRefresh.objects.filter(step=RefreshStep.SWITCHED, switched_at__lte=before)
+    found = list(due.values_list("key_id", "key__tenant_id", "new_half"))
     return sum(_finish(key_id, tenant_id, bytes.fromhex(new_half), client) for key_id, tenant_id, new_half in found)
 
 

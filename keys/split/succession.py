@@ -28,7 +28,7 @@ from uuid import uuid4
 from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -91,16 +91,16 @@ def resume(
     authorisers: Callable[[str], Authoriser], keeper: HsmKeyManager, client: CosignerClient | None = None
 ) -> int:
     """Go on with every succession that was broken off before its switch; returns how many switched. For a job."""
-    with scopes_disabled():
-        waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
-        keys = [going.key for going in waiting.select_related("key")]
-        return sum(_attempt(key, authorisers(key.provider), keeper, client) for key in keys)
+    waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
+    keys = [going.key for going in waiting.select_related("key")]
+    return sum(_attempt(key, authorisers(key.provider), keeper, client) for key in keys)
 
 
 def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:
     """One that cannot go on now (its key locked, the HSM away) holds up no other."""
     try:
-        succeed(actor=Actor.system("jobs"), key=key, authoriser=authoriser, keeper=keeper, client=client)
+        with scope(tenant=key.tenant_id):
+            succeed(actor=Actor.system("jobs"), key=key, authoriser=authoriser, keeper=keeper, client=client)
     except KeycastError as error:
         logger.warning("a new HSM key waits", extra={"key_id": str(key.id), "code": error.code})
         Succession.objects.filter(key=key).update(problem=error.public_message[:200])
@@ -111,11 +111,10 @@ def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, cl
 def finish_due(keeper: HsmKeyManager, now: datetime | None = None, client: CosignerClient | None = None) -> int:
     """End the old HSM key of every succession that switched long enough ago; returns how many. For a job."""
     before = (now or timezone.now()) - GRACE
-    with scopes_disabled():
-        found = Succession.objects.select_related("key")
-        ended = list(found.filter(key__state__in=_ENDED))
-        due = list(found.filter(step=SuccessionStep.SWITCHED, switched_at__lte=before).exclude(key__state__in=_ENDED))
-        return sum(_finish(going, keeper, client) for going in due) + sum(_clear(going, keeper) for going in ended)
+    found = Succession.objects.select_related("key")
+    ended = list(found.filter(key__state__in=_ENDED))
+    due = list(found.filter(step=SuccessionStep.SWITCHED, switched_at__lte=before).exclude(key__state__in=_ENDED))
+    return sum(_finish(going, keeper, client) for going in due) + sum(_clear(going, keeper) for going in ended)
 
 
 @transaction.atomic

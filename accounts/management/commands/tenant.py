@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts import services
 from accounts.hosts import domain_name
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         if tenant is None:
             raise CommandError("There is no tenant with that short name.")
         try:
-            with scopes_disabled():
+            with scope(tenant=tenant):
                 _SERVICES[options["verb"]](tenant, options)
         except KeycastError as refusal:
             raise CommandError(refusal.public_message) from None

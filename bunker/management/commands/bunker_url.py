@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from bunker.policy import TEMPLATES
 from bunker.services import IssuedUrl, create_bunker_url
@@ -35,18 +35,19 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            with scopes_disabled():
-                issued = _issue(options)
+            key = _find_key(options["key"])
+            with scope(tenant=key.tenant_id):
+                issued = _issue(key, options)
         except KeycastError as error:
             raise CommandError(error.public_message) from None
         self.stdout.write(json.dumps(_as_json(issued)) if options["json"] else issued.uri)
 
 
-def _issue(options: dict[str, Any]) -> IssuedUrl:
+def _issue(key: PersonalKey, options: dict[str, Any]) -> IssuedUrl:
     days, minutes = options["days"], options["secret_minutes"]
     return create_bunker_url(
         actor=Actor.command("bunker_url"),
-        key=_find_key(options["key"]),
+        key=key,
         policy_slug=options["policy"],
         name=options["name"],
         expires_at=None if days is None else timezone.now() + timedelta(days=days),
@@ -55,7 +56,9 @@ def _issue(options: dict[str, Any]) -> IssuedUrl:
 
 
 def _find_key(wanted: str) -> PersonalKey:
-    keys = PersonalKey.objects.select_related("tenant")
+    # An operator names a key, in whatever tenant it is.
+    with scopes_disabled():
+        keys = PersonalKey.objects.select_related("tenant")
     try:
         if wanted.startswith("npub1"):
             return keys.get(public_key=nip19.decode_npub(wanted))

@@ -58,6 +58,7 @@ class ReconcileReport:
 def reconcile(journal_entries: Sequence[JournalEntry]) -> ReconcileReport:
     """Apply ``journal_entries`` (in their order) to this database, and say so in its log. Raises AuditUnavailable."""
     facts, outcomes = facts_from(journal_entries), ReconcileReport()
+    # A restored database is reconciled as a whole.
     with scopes_disabled(), journal_writer.restoring():
         outcomes.lost_keys = _lost_keys(facts)
         for thing, row, act in _wanted(facts):
@@ -73,6 +74,7 @@ def reconcile(journal_entries: Sequence[JournalEntry]) -> ReconcileReport:
 
 def preview(journal_entries: Sequence[JournalEntry]) -> ReconcileReport:
     """What ``reconcile`` would do; changes nothing."""
+    # A restored database is looked at as a whole.
     with scopes_disabled():
         facts, outcomes = facts_from(journal_entries), ReconcileReport()
         outcomes.lost_keys = _lost_keys(facts)

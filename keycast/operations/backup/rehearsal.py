@@ -39,6 +39,7 @@ class RestoreInspection:
 def inspect() -> RestoreInspection:
     """Migrate this database, verify its log, open every key, bring it up to date, and see that nothing came back."""
     call_command("migrate", verbosity=0)
+    # A rehearsal inspects the whole database.
     with scopes_disabled():
         found = RestoreInspection(heads=heads(), keys=public_keys())
         report = verify()
@@ -80,6 +81,7 @@ def heads() -> dict[str, tuple[int, str]]:
 
 def public_keys() -> dict[str, tuple[str, str]]:
     """State and public key of every personal key, by id."""
+    # Keys of every tenant are compared.
     with scopes_disabled():
         rows = PersonalKey.objects.values_list("id", "state", "public_key")
         return {key.hex: (state, public_key or "") for key, state, public_key in rows.iterator()}

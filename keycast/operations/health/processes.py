@@ -54,6 +54,7 @@ def failed_jobs() -> HealthFinding | None:
 
 def pending_keys() -> HealthFinding | None:
     """No key waits for its HSM longer than it should."""
+    # Health is the whole deployment's.
     with scopes_disabled():
         late = PersonalKey.objects.filter(
             state=KeyState.PENDING, created_at__lt=timezone.now() - PENDING_TOO_LONG

@@ -16,6 +16,7 @@ MANY: Final = 400
 def named(names: Collection[str]) -> set[str]:
     """Those of ``names`` that a row names now, whatever its state."""
     wanted, found = list(names), set[str]()
+    # The HSM holds keys of every tenant.
     with scopes_disabled():
         for start in range(0, len(wanted), MANY):
             found |= _of_keys(wanted[start : start + MANY])

@@ -163,6 +163,7 @@ def _next_rows(run: HsmInventory, stock: HsmKeyReader, budget: _Budget) -> None:
     rows = list(_rows(run).only(*_COLUMNS)[:A_BATCH])
     found, unseen = _look_up(stock, rows)
     budget.took(2 * len(rows))
+    # The HSM holds keys of every tenant.
     with scopes_disabled():
         again = PersonalKey.objects.only(*_COLUMNS).in_bulk([row.pk for row in rows])
         # While a key's HSM key is being replaced there are two, and both are right.
@@ -216,6 +217,7 @@ def _can_tell(held: HsmKey, version: str) -> bool:
 
 def _rows(run: HsmInventory) -> QuerySet[PersonalKey]:
     """Those that are still to be looked at, in order."""
+    # The HSM holds keys of every tenant.
     with scopes_disabled():
         rows: QuerySet[PersonalKey] = PersonalKey.objects.filter(key_mode="hsm", provider=run.provider)
         rows = rows.exclude(kms_key_name="").order_by("pk")

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Final
 
 from django.db import transaction
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.models import KeyMode
 from keycast.crypto.secret import SecretBytes
@@ -51,7 +51,7 @@ def _finish(row: PersonalKey) -> None:
     """Ask the device, and let whoever holds the row see what came of it."""
     with within(TOTAL_SECONDS):
         provisioning.finish(row.id)
-    with scopes_disabled():
+    with scope(tenant=row.tenant_id):
         found = PersonalKey.objects.filter(pk=row.id).first()
     if found is not None:
         for field in (

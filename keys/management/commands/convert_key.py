@@ -8,7 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
@@ -41,6 +41,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._as_json = options["json"]
+        # An operator names a key or a tenant, whichever it is.
         with scopes_disabled():
             keys = _chosen(options)
         if not keys:
@@ -116,7 +117,7 @@ def _waited(keys: list[PersonalKey], seconds: float) -> list[PersonalKey]:
 
 
 def _outcome(key: PersonalKey) -> tuple[str, str]:
-    with scopes_disabled():
+    with scope(tenant=key.tenant_id):
         going = Conversion.objects.filter(key_id=key.id).first()
         mode = PersonalKey.objects.values_list("key_mode", flat=True).get(pk=key.pk)
     if going is not None:

@@ -55,6 +55,7 @@ class Command(BaseCommand):
         self.stdout.write(f"WARNING: {done.warning}")
 
     def _list(self, *, as_json: bool) -> None:
+        # A KEK version is in use as long as any tenant's secret is sealed under it.
         with scopes_disabled():
             found = sealed_columns.references()
         if as_json:

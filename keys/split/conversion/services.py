@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.models import KeyMode
 from accounts.staff.roles import StaffPermission
@@ -38,7 +38,7 @@ def begin_conversion(*, actor: Actor, key: PersonalKey) -> Conversion:
         return going
     # Opening may take a key-encryption key's round trip: not while the row is locked.
     split = _split(row)
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=key.tenant_id), transaction.atomic():
         # Looked at again under the lock: splitting took its time, and somebody else may have begun or stopped the key.
         row = locked_row(key)
         going = _running_conversion(row)
@@ -58,7 +58,7 @@ def cancel_conversion(*, actor: Actor, key: PersonalKey, reason: str = "") -> No
 
     For a conversion that failed: put the notice away. Raises NotPermitted, NotConverting.
     """
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=key.tenant_id), transaction.atomic():
         row = locked_row(key)
         access.require_manager(actor, row, StaffPermission.CONVERT)
         going = Conversion.objects.select_for_update().filter(key=row).first()
@@ -80,7 +80,7 @@ def end_conversion(
 
 
 def _looked_at(actor: Actor, key: PersonalKey) -> tuple[PersonalKey, Conversion | None]:
-    with scopes_disabled(), transaction.atomic():
+    with scope(tenant=key.tenant_id), transaction.atomic():
         row = locked_row(key)
         _require(actor, row)
         return row, _running_conversion(row)

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
-from django_scopes import scopes_disabled
+from django_scopes import scope
 
 from accounts.models import Tenant
 from accounts.panic.selectors import deployment_lock
@@ -50,10 +50,8 @@ _PROOF: Final = "Proof that this key signs in its new way of being kept. Never p
 
 def advance_all() -> int:
     """Bring every conversion one step on; how many ended."""
-    with scopes_disabled():
-        waiting = Conversion.objects.exclude(step=ConversionStep.FAILED).values_list("key_id", flat=True)
-        key_ids = list(waiting[:MAX_PER_RUN])
-    return sum(advance(key_id) for key_id in key_ids)
+    waiting = Conversion.objects.exclude(step=ConversionStep.FAILED).values_list("key_id", flat=True)
+    return sum(advance(key_id) for key_id in list(waiting[:MAX_PER_RUN]))
 
 
 def advance_with_waits(key_id: UUID) -> bool:
@@ -67,13 +65,18 @@ def advance_with_waits(key_id: UUID) -> bool:
 
 def advance(key_id: UUID) -> bool:
     """Bring one conversion as far as it goes now; whether it has ended. Never raises for the HSM or the co-signer."""
-    with scopes_disabled():
-        with conversion_lease(key_id) as going:
-            if going is not None and going.step == ConversionStep.CANCELLED:
-                cleanup.clean(going)
-            elif going is not None and going.step != ConversionStep.FAILED:
-                _advance(going)
-        return not Conversion.objects.exclude(step=ConversionStep.FAILED).filter(key_id=key_id).exists()
+    with conversion_lease(key_id) as going:
+        if going is not None:
+            with scope(tenant=going.key.tenant_id):
+                _clean_or_advance(going)
+    return not Conversion.objects.exclude(step=ConversionStep.FAILED).filter(key_id=key_id).exists()
+
+
+def _clean_or_advance(going: Conversion) -> None:
+    if going.step == ConversionStep.CANCELLED:
+        cleanup.clean(going)
+    elif going.step != ConversionStep.FAILED:
+        _advance(going)
 
 
 def _advance(going: Conversion) -> None:

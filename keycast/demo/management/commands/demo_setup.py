@@ -34,6 +34,7 @@ class Command(BaseCommand):
         call_command("migrate", verbosity=0)
         from keycast.demo.population import ensure_population  # noqa: PLC0415  (needs the key-encryption key)
 
+        # The demo makes its tenant here, and looks for what is there already.
         with scopes_disabled():
             made = ensure_population()
         _write(_published(made))
@@ -43,6 +44,7 @@ class Command(BaseCommand):
         from keycast.demo.population import ensure_hsm_key  # noqa: PLC0415
 
         try:
+            # The demo looks its own rows up by name.
             with scopes_disabled():
                 made = ensure_hsm_key()
         except (KeycastError, KeyError) as error:

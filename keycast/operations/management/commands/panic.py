@@ -50,6 +50,7 @@ class Command(BaseCommand):
             return
         if not options["reason"].strip():
             raise CommandError("Give a --reason.", returncode=USAGE)
+        # An operator stops what is named, in whatever tenant it is.
         with scopes_disabled():
             row = _find(options["level"], options["target"])
             try:
