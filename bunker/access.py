@@ -6,26 +6,19 @@ unlock what staff locked, and an owner cannot undo their lock.
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from django_scopes import scope
 
 from accounts import permissions
-from accounts.models import Membership
+from accounts.models import LockAuthority, Membership
+from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission
 from accounts.staff.roles import StaffPermission, actor_has_permission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
-from keys.models import PersonalKey, SetBy
+from keys.models import PersonalKey
 
-_RANK: Final = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}
-_BY_WHOM: Final = {
-    SetBy.OWNER: "its owner",
-    SetBy.TENANT: "an administrator",
-    SetBy.STAFF: "the platform's staff",
-    SetBy.SYSTEM: "the server's operators",
-}
 _STOPPING = frozenset({MemberPermission.REVOKE_CONNECTION})
 
 
@@ -45,29 +38,30 @@ def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
     permissions.require(_membership(UUID(actor.id), key.tenant_id), action, key)
 
 
-def authority(actor: Actor, key: PersonalKey) -> SetBy:
+def authority(actor: Actor, key: PersonalKey) -> LockAuthority:
     """On whose authority the actor locks a connection of ``key``. Raises NotPermitted, NotFound."""
     require(actor, MemberPermission.REVOKE_CONNECTION, key)
     if actor.type == "staff":
-        return SetBy.STAFF
+        return LockAuthority.STAFF
     if actor.type != "user":
-        return SetBy.SYSTEM
-    return SetBy.OWNER if actor.id == key.user_id.hex else SetBy.TENANT
+        return LockAuthority.SYSTEM
+    return LockAuthority.OWNER if actor.id == key.user_id.hex else LockAuthority.TENANT
 
 
 def require_unlocker(actor: Actor, key: PersonalKey, locked_by: str) -> None:
     """Only whoever could have locked it may unlock it; what its owner locked, only its owner. Raises NotPermitted."""
     held = authority(actor, key)
-    is_owners = locked_by == SetBy.OWNER
-    if (is_owners and held not in {SetBy.OWNER, SetBy.SYSTEM}) or _RANK[held] < _RANK[SetBy(locked_by)]:
-        raise NotPermitted(f"Only {_BY_WHOM[SetBy(locked_by)]} can unlock this app.")
-    if held is SetBy.OWNER:
+    is_owners = locked_by == LockAuthority.OWNER
+    is_anothers = is_owners and held not in {LockAuthority.OWNER, LockAuthority.SYSTEM}
+    if is_anothers or RANK[held] < RANK[LockAuthority(locked_by)]:
+        raise NotPermitted(f"Only {BY_WHOM[locked_by]} can unlock this app.")
+    if held is LockAuthority.OWNER:
         require(actor, MemberPermission.MANAGE_CONNECTION, key)
 
 
-def higher(one: str, other: SetBy) -> SetBy:
+def higher(one: str, other: LockAuthority) -> LockAuthority:
     """The higher of two authorities; ``one`` may be empty."""
-    return other if not one or _RANK[SetBy(one)] < _RANK[other] else SetBy(one)
+    return other if not one or RANK[one] < RANK[other] else LockAuthority(one)
 
 
 def _membership(user_id: UUID, tenant_id: UUID) -> Membership | None:

@@ -10,8 +10,8 @@ from django.db.models import Q
 from django.utils import timezone
 from django_scopes import ScopedManager
 
-from accounts.models import Tenant
-from keys.models import PersonalKey, SetBy, TransportKey
+from accounts.models import LockAuthority, Tenant
+from keys.models import PersonalKey, TransportKey
 
 
 class ConnectionState(models.TextChoices):
@@ -52,7 +52,9 @@ class Connection(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     use_count = models.BigIntegerField(default=0)
-    locked_by = models.CharField(max_length=8, choices=SetBy, blank=True, help_text="On whose authority it is locked.")
+    locked_by = models.CharField(
+        max_length=8, choices=LockAuthority, blank=True, help_text="On whose authority it is locked."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=200, blank=True)
 

@@ -9,22 +9,16 @@ from django.conf import settings
 from django_scopes import scope
 
 from accounts import permissions
-from accounts.models import Membership, Tenant, User
+from accounts.models import LockAuthority, Membership, Tenant, User
+from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission
 from accounts.staff.roles import StaffPermission, actor_has_permission
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import KeyState, PersonalKey
 
-_RANK: Final[dict[str, int]] = {SetBy.OWNER: 0, SetBy.TENANT: 1, SetBy.STAFF: 2, SetBy.SYSTEM: 3}
 _NOT_FOUND: Final = (KeyState.DESTROYED, KeyState.FAILED)
-_BY_WHOM: Final[dict[str, str]] = {
-    SetBy.OWNER: "its owner",
-    SetBy.TENANT: "an administrator",
-    SetBy.STAFF: "the platform's staff",
-    SetBy.SYSTEM: "the server's operators",
-}
 
 
 def require_creator(actor: Actor, tenant: Tenant, user: User) -> None:
@@ -55,40 +49,42 @@ def require_platform(actor: Actor, permission: StaffPermission = StaffPermission
         raise NotPermitted
 
 
-def require_manager(actor: Actor, key: PersonalKey, permission: StaffPermission = StaffPermission.OPERATE) -> SetBy:
+def require_manager(
+    actor: Actor, key: PersonalKey, permission: StaffPermission = StaffPermission.OPERATE
+) -> LockAuthority:
     """The authority of who may rename or destroy this key, staff by ``permission``. Raises NotPermitted, NotFound."""
     platform = _platform_authority(actor, permission)
     if platform is None:
         permissions.require(_membership_of(actor, key), MemberPermission.MANAGE_KEY, key)
-    return platform or SetBy.OWNER
+    return platform or LockAuthority.OWNER
 
 
-def authority(actor: Actor, key: PersonalKey) -> SetBy:
+def authority(actor: Actor, key: PersonalKey) -> LockAuthority:
     """The authority with which the actor can stop this key. Raises NotPermitted, NotFound."""
     platform = _platform_authority(actor, StaffPermission.LOCK)
     if platform is not None:
         return platform
     permissions.require(_membership_of(actor, key), MemberPermission.LOCK_KEY, key)
-    return SetBy.OWNER if _is(actor, key.user_id) else SetBy.TENANT
+    return LockAuthority.OWNER if _is(actor, key.user_id) else LockAuthority.TENANT
 
 
-def require_reversible(actor: Actor, key: PersonalKey) -> SetBy:
+def require_reversible(actor: Actor, key: PersonalKey) -> LockAuthority:
     """The actor's authority, if it is enough to bring the key back from its present state. Raises NotPermitted."""
     held = authority(actor, key)
-    if _RANK[held] < _RANK[key.state_set_by]:
-        raise NotPermitted(f"Only {_BY_WHOM[key.state_set_by]} can bring this key back into use.")
+    if RANK[held] < RANK[key.state_set_by]:
+        raise NotPermitted(f"Only {BY_WHOM[key.state_set_by]} can bring this key back into use.")
     return held
 
 
-def higher(one: str, other: str) -> SetBy:
+def higher(one: str, other: str) -> LockAuthority:
     """The higher of two authorities: stopping a key again never makes it easier to bring back."""
-    return SetBy(max(one, other, key=lambda set_by: _RANK[set_by]))
+    return LockAuthority(max(one, other, key=lambda set_by: RANK[set_by]))
 
 
-def _platform_authority(actor: Actor, permission: StaffPermission) -> SetBy | None:
+def _platform_authority(actor: Actor, permission: StaffPermission) -> LockAuthority | None:
     if actor.type in {"system", "command"}:
-        return SetBy.SYSTEM
-    return SetBy.STAFF if actor_has_permission(actor, permission) else None
+        return LockAuthority.SYSTEM
+    return LockAuthority.STAFF if actor_has_permission(actor, permission) else None
 
 
 def _is(actor: Actor, user_id: UUID) -> bool:

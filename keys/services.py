@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.models import Tenant, User
+from accounts.models import LockAuthority, Tenant, User
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
@@ -34,7 +34,7 @@ from keys.lifecycle.secret_input import check_secret, parse_secret_input
 from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
-from keys.models import Conversion, KeyState, PersonalKey, SetBy
+from keys.models import Conversion, KeyState, PersonalKey
 from keys.signing.runtime import forget_after_commit, signing_service, transport_service
 from keys.split.conversion import services as conversion
 
@@ -176,7 +176,7 @@ def cancel_destruction(*, actor: Actor, key: PersonalKey, reason: str = "") -> P
     row = locked_row(key)
     access.require_manager(actor, row, StaffPermission.DESTROY)
     row.destruction_due_at = None
-    _take(row, KeyTransition.CANCEL_DESTRUCTION, SetBy(row.state_set_by), "Destruction was cancelled.")
+    _take(row, KeyTransition.CANCEL_DESTRUCTION, LockAuthority(row.state_set_by), "Destruction was cancelled.")
     audit.write(row, AuditTag.KEY_DESTRUCTION_CANCELLED, actor, **_said(reason))
     return row
 
@@ -244,7 +244,7 @@ def _add_one(
 def _stop(actor: Actor, key: PersonalKey, step: KeyTransition, tag: AuditTag, reason: str) -> PersonalKey:
     row = locked_row(key)
     held = access.authority(actor, row)
-    was_stopped_by = row.state_set_by if row.state != KeyState.ACTIVE else SetBy.OWNER
+    was_stopped_by = row.state_set_by if row.state != KeyState.ACTIVE else LockAuthority.OWNER
     _take(row, step, access.higher(held, was_stopped_by), reason)
     audit.write(row, tag, actor, reason=row.state_reason)
     return row
@@ -267,7 +267,7 @@ def _said(reason: str) -> dict[str, Any]:
     return {"reason": clean_reason(reason)} if reason else {}
 
 
-def _take(row: PersonalKey, step: KeyTransition, set_by: SetBy, reason: str) -> None:
+def _take(row: PersonalKey, step: KeyTransition, set_by: LockAuthority, reason: str) -> None:
     row.state = states.after(row.state, step)
     row.state_set_by = set_by
     row.state_reason = clean_reason(reason)

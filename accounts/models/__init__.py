@@ -1,6 +1,7 @@
 """Tenants, users and who belongs where: a module for each. Verbs live in the services."""
 
 from accounts.models.approvals import Approval
+from accounts.models.lock_authority import LockAuthority
 from accounts.models.mail import OutgoingMail
 from accounts.models.memberships import Invitation, Membership, Role
 from accounts.models.panic import DeploymentLock, Release
@@ -13,6 +14,7 @@ __all__ = [
     "DeploymentLock",
     "Invitation",
     "KeyMode",
+    "LockAuthority",
     "Membership",
     "OutgoingMail",
     "Release",

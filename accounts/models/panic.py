@@ -9,15 +9,6 @@ from django.utils import timezone
 from django_scopes import ScopedManager
 
 
-class HeldBy(models.TextChoices):
-    """On whose authority a lock stands; the same or a higher one lifts it."""
-
-    OWNER = "owner", "The person themselves"
-    TENANT = "tenant", "The tenant's administrators"
-    STAFF = "staff", "Platform staff"
-    SYSTEM = "system", "The server's operators"
-
-
 class DeploymentLock(models.Model):
     """The one row that stops all signing on this deployment while ``locked_at`` is set."""
 

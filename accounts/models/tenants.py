@@ -9,7 +9,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 from django_scopes import ScopedManager
 
-from accounts.models.panic import HeldBy
+from accounts.models.lock_authority import LockAuthority
 
 
 class KeyMode(models.TextChoices):
@@ -40,7 +40,7 @@ class Tenant(models.Model):
     slug = models.SlugField(max_length=63, unique=True)
     name = models.CharField(max_length=100)
     state = models.CharField(max_length=16, choices=State, default=State.ACTIVE)
-    state_set_by = models.CharField(max_length=16, choices=HeldBy, blank=True, default="")
+    state_set_by = models.CharField(max_length=16, choices=LockAuthority, blank=True, default="")
     registration = models.CharField(max_length=16, choices=Registration, default=Registration.INVITATION)
     key_modes = models.JSONField(default=default_key_modes, help_text="Key modes its users may choose from.")
     default_key_mode = models.CharField(max_length=16, choices=KeyMode, default=KeyMode.ENCRYPTED)

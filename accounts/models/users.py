@@ -12,7 +12,7 @@ from django.db.models.functions import Lower
 from django.utils import timezone
 
 from accounts.managers import UserManager
-from accounts.models.panic import HeldBy
+from accounts.models.lock_authority import LockAuthority
 
 
 class StaffRole(models.TextChoices):
@@ -34,7 +34,7 @@ class User(AbstractBaseUser, PermissionsMixin):
     is_staff = models.BooleanField("platform staff", default=False)
     staff_role = models.CharField(max_length=24, choices=StaffRole, blank=True, default="")
     locked_at = models.DateTimeField(null=True, blank=True, help_text="Set while nothing may be signed for this user.")
-    locked_by = models.CharField(max_length=16, choices=HeldBy, blank=True, default="")
+    locked_by = models.CharField(max_length=16, choices=LockAuthority, blank=True, default="")
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = UserManager()

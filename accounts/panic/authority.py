@@ -2,43 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Final
 from uuid import UUID
 
 from django_scopes import scope
 
-from accounts.models import Membership, Tenant, User
-from accounts.models.panic import HeldBy
+from accounts.models import LockAuthority, Membership, Tenant, User
+from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission, require
 from keycast.audit.entries import Actor
 from keycast.base.errors import NotPermitted
 
-RANK: Final[dict[str, int]] = {"": 0, HeldBy.OWNER: 0, HeldBy.TENANT: 1, HeldBy.STAFF: 2, HeldBy.SYSTEM: 3}
-_BY_WHOM: Final[dict[str, str]] = {
-    HeldBy.STAFF: "the platform's staff",
-    HeldBy.SYSTEM: "the server's operators",
-}
 
-
-def over_person(actor: Actor, user: User) -> HeldBy:
+def over_person(actor: Actor, user: User) -> LockAuthority:
     """Members lock themselves alone; suspending others is accounts.services.members'. Raises NotPermitted."""
     if actor.type == "user" and actor.id != user.id.hex:
         raise NotPermitted
-    return _platform(actor) or HeldBy.OWNER
+    return _platform(actor) or LockAuthority.OWNER
 
 
-def over_tenant(actor: Actor, tenant: Tenant) -> HeldBy:
+def over_tenant(actor: Actor, tenant: Tenant) -> LockAuthority:
     """Owners and administrators of the tenant, and the platform. Raises NotPermitted."""
     held = _platform(actor)
     if held is None:
         require(membership_of(actor, tenant), MemberPermission.LOCK_TENANT)
-    return held or HeldBy.TENANT
+    return held or LockAuthority.TENANT
 
 
 def require_liftable_here(locked_by: str) -> None:
     """A tenant's own people lift what they locked themselves. Raises NotPermitted, saying who can."""
-    if RANK[locked_by] > RANK[HeldBy.TENANT]:
-        raise NotPermitted(f"Only {_BY_WHOM[locked_by]} can lift this lock.")
+    if RANK[locked_by] > RANK[LockAuthority.TENANT]:
+        raise NotPermitted(f"Only {BY_WHOM[locked_by]} can lift this lock.")
 
 
 def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
@@ -53,11 +46,11 @@ def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
         )
 
 
-def _platform(actor: Actor) -> HeldBy | None:
+def _platform(actor: Actor) -> LockAuthority | None:
     if actor.type in {"system", "command"}:
-        return HeldBy.SYSTEM
+        return LockAuthority.SYSTEM
     if actor.type == "staff":
-        return HeldBy.STAFF
+        return LockAuthority.STAFF
     if actor.type != "user":
         raise NotPermitted
     return None

@@ -10,10 +10,10 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from accounts.models import Tenant, User
-from accounts.models.panic import HeldBy, Release
+from accounts.models import LockAuthority, Tenant, User
+from accounts.models.lock_authority import RANK
+from accounts.models.panic import Release
 from accounts.panic import services
-from accounts.panic.authority import RANK
 from accounts.permissions import MemberPermission, can
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.forms import UnlockReasonForm
@@ -152,8 +152,8 @@ def _lock(
         scope=scope,
         is_locked=is_locked,
         since=since,
-        is_liftable=RANK[held_by] <= RANK[HeldBy.TENANT],
-        holder=HeldBy(held_by).label if held_by else "",
+        is_liftable=RANK[held_by] <= RANK[LockAuthority.TENANT],
+        holder=LockAuthority(held_by).label if held_by else "",
         release=release,
         is_decidable=bool(services.decidable_by(asked_by_me)),
     )

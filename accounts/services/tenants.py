@@ -12,7 +12,8 @@ from django.db import IntegrityError, transaction
 from accounts.colours import is_colour, is_readable
 from accounts.errors import Conflict, InvalidValue
 from accounts.models import KeyMode, Membership, Role, Tenant
-from accounts.panic.authority import RANK, over_tenant
+from accounts.models.lock_authority import RANK
+from accounts.panic.authority import over_tenant
 from accounts.permissions import MemberPermission, require
 from accounts.quotas import Quota
 from accounts.services._common import write

@@ -13,7 +13,8 @@ from django.utils import timezone
 
 from accounts.errors import Conflict, InvalidValue
 from accounts.models import StaffRole, User
-from accounts.panic.authority import RANK, over_person
+from accounts.models.lock_authority import RANK
+from accounts.panic.authority import over_person
 from accounts.services._common import write
 from accounts.services.staff import make_staff, require_staff_manager
 from accounts.signals import user_changed

@@ -25,6 +25,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
+from accounts.models import LockAuthority
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
@@ -34,7 +35,7 @@ from keys.hsm_errors import HsmKeyUnusable
 from keys.lifecycle import audit, creation, states
 from keys.lifecycle.rows import locked_row
 from keys.lifecycle.states import KeyTransition
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import KeyState, PersonalKey
 from keys.signing.runtime import forget_after_commit
 
 logger = logging.getLogger(__name__)
@@ -177,7 +178,7 @@ def _fail(seen: PersonalKey, reason: str) -> bool:
         row.state, row.state_reason, row.state_set_by = (
             states.after(row.state, KeyTransition.FAIL),
             reason[:200],
-            SetBy.SYSTEM,
+            LockAuthority.SYSTEM,
         )
         audit.save_state(row, "public_key", "encrypted_half_key", "key_tweak")
         forget_after_commit(row.id)

@@ -10,7 +10,7 @@ from typing import Final
 from django.db import IntegrityError, transaction
 from django_scopes import scope, scopes_disabled
 
-from accounts.models import Tenant, User
+from accounts.models import LockAuthority, Tenant, User
 from accounts.quotas import Quota, require_room
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.tags import AuditTag
@@ -20,7 +20,7 @@ from keys.errors import KeyExists
 from keys.lifecycle import audit
 from keys.lifecycle.modes import ModeBackend
 from keys.lifecycle.text import clean_name
-from keys.models import KeyState, PersonalKey, SetBy, TransportKey
+from keys.models import KeyState, PersonalKey, TransportKey
 from keys.refs import SecretPurpose
 from keys.signing.factory import key_maker
 
@@ -88,7 +88,7 @@ def _row(tenant: Tenant, backend: ModeBackend, wanted: WantedKey) -> PersonalKey
         key_mode=backend.key_mode,
         provider=backend.provider,
         state=KeyState.PENDING,
-        state_set_by=SetBy.OWNER,
+        state_set_by=LockAuthority.OWNER,
         is_imported=wanted.secret is not None,
     )
     backend.fill(row, wanted.secret)

@@ -11,12 +11,13 @@ from uuid import UUID
 from django.db import DatabaseError, close_old_connections, connection, transaction
 from django_scopes import scopes_disabled
 
+from accounts.models import LockAuthority
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keys.errors import KeyDamaged, KeyMismatch
 from keys.lifecycle import audit
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import KeyState, PersonalKey
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def _quarantine(key: PersonalKey) -> None:
     if key.state == KeyState.ACTIVE:
         key.state = KeyState.LOCKED
     key.state_reason = "Integrity check failed: the stored material belongs to another public key."
-    key.state_set_by = SetBy.SYSTEM
+    key.state_set_by = LockAuthority.SYSTEM
     audit.save_state(key)
 
 

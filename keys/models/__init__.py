@@ -2,7 +2,7 @@
 
 from keys.models.hsm import Conversion, ConversionStep, Succession
 from keys.models.inventory import HsmInventory, HsmOrphan, InventoryState, OrphanState
-from keys.models.personal_keys import KeyState, PersonalKey, Provider, SetBy
+from keys.models.personal_keys import KeyState, PersonalKey, Provider
 from keys.models.refreshes import HalfRefresh, RefreshStep
 from keys.models.rotations import Rotation, RotationState
 from keys.models.transport_keys import TransportKey
@@ -21,7 +21,6 @@ __all__ = [
     "RefreshStep",
     "Rotation",
     "RotationState",
-    "SetBy",
     "Succession",
     "TransportKey",
 ]

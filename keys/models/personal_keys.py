@@ -10,7 +10,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_scopes import ScopedManager
 
-from accounts.models import KeyMode, Tenant
+from accounts.models import KeyMode, LockAuthority, Tenant
 
 
 class KeyState(models.TextChoices):
@@ -23,15 +23,6 @@ class KeyState(models.TextChoices):
     DESTRUCTION_SCHEDULED = "destruction-scheduled", "To be destroyed"
     DESTROYED = "destroyed", "Destroyed"
     FAILED = "failed", "Creation failed"
-
-
-class SetBy(models.TextChoices):
-    """On whose authority a key is in its state; only the same or a higher one may bring it back into use."""
-
-    OWNER = "owner", "Its owner"
-    TENANT = "tenant", "The tenant's administrators"
-    STAFF = "staff", "Platform staff"
-    SYSTEM = "system", "Keycast itself"
 
 
 class Provider(models.TextChoices):
@@ -65,7 +56,7 @@ class PersonalKey(models.Model):
     provider = models.CharField(max_length=16, choices=Provider)
     state = models.CharField(max_length=24, choices=KeyState, default=KeyState.PENDING)
     state_reason = models.CharField(max_length=200, blank=True)
-    state_set_by = models.CharField(max_length=16, choices=SetBy, default=SetBy.OWNER)
+    state_set_by = models.CharField(max_length=16, choices=LockAuthority, default=LockAuthority.OWNER)
     public_key = models.CharField(max_length=64, unique=True, null=True, blank=True)
     encrypted_secret_key = models.BinaryField(null=True, blank=True)
     kek_version = models.CharField("key-encryption key version", max_length=255, blank=True)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from accounts.models import LockAuthority
 from keycast.nostr.nip19 import encode_npub
 from keys.lifecycle.states import KeyTransition, allows
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import KeyState, PersonalKey
 from keys.portal.choices import mode_name
 from keys.selectors import hsm_lags, is_emulated
 
@@ -74,7 +75,8 @@ class KeyView:
 def present(key: PersonalKey) -> KeyView:
     """``app_count`` and ``used_at`` are there when the query was annotated (keys.portal.panels)."""
     state = KeyState(key.state)
-    held_above = state not in {KeyState.ACTIVE, KeyState.FAILED} and key.state_set_by in {SetBy.STAFF, SetBy.SYSTEM}
+    is_above = key.state_set_by in {LockAuthority.STAFF, LockAuthority.SYSTEM}
+    held_above = is_above and state not in {KeyState.ACTIVE, KeyState.FAILED}
     return KeyView(
         id=key.id,
         html_id=f"key-{key.id.hex[:8]}",

@@ -14,8 +14,8 @@ from django_scopes import scopes_disabled
 
 from accounts import services as people
 from accounts.errors import Conflict, InvalidValue
-from accounts.models import Role, StaffRole, Tenant, User
-from accounts.models.panic import HeldBy, Release
+from accounts.models import LockAuthority, Role, StaffRole, Tenant, User
+from accounts.models.panic import Release
 from accounts.panic import services
 from accounts.panic.health import locks
 from accounts.panic.selectors import deployment_lock
@@ -123,7 +123,7 @@ def test_nobody_locks_another_member_by_their_own_word(owner, member):
 
 def test_a_person_locks_themselves_but_does_not_unlock_themselves(member):
     people.lock_user(actor=Actor.user(member), user=member, reason="lost phone")
-    assert fresh(member).locked_by == HeldBy.OWNER
+    assert fresh(member).locked_by == LockAuthority.OWNER
     with pytest.raises(NotPermitted):
         people.unlock_user(actor=Actor.user(member), user=member)
     assert fresh(member).locked_at is not None

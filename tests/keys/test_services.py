@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
-from accounts.models import Membership, Role, User
+from accounts.models import LockAuthority, Membership, Role, User
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.base.errors import KeycastError, NotFound, NotPermitted
@@ -25,7 +25,7 @@ from keys.errors import (
     KeyModeUnavailable,
     KeyNotFound,
 )
-from keys.models import KeyState, PersonalKey, SetBy, TransportKey
+from keys.models import KeyState, PersonalKey, TransportKey
 from keys.services import WantedKey
 from keys.signing.kms import registry
 
@@ -170,11 +170,11 @@ class TestStopping:
                 refused()
         assert services.lock_key(actor=actor, key=key, reason="lost\nphone").state == KeyState.LOCKED
         assert fresh(key).state_reason == "lost phone"
-        assert fresh(key).state_set_by == SetBy.TENANT
+        assert fresh(key).state_set_by == LockAuthority.TENANT
 
     def test_staff_can_stop_any_key(self, key, db):
         staff = User.objects.create(email="staff@example.org", is_staff=True, staff_role="operator")
-        assert services.disable_key(actor=Actor.staff(staff), key=key).state_set_by == SetBy.STAFF
+        assert services.disable_key(actor=Actor.staff(staff), key=key).state_set_by == LockAuthority.STAFF
 
     def test_the_owner_locks_and_unlocks(self, key, user, told):
         actor = Actor.user(user)

@@ -19,8 +19,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from accounts.models import Invitation, Membership, Tenant, TenantDomain
-from accounts.models.panic import HeldBy
+from accounts.models import Invitation, LockAuthority, Membership, Tenant, TenantDomain
 from accounts.panic.services import ask_release
 from accounts.services import lock_tenant
 from accounts.services.domains import add_domain
@@ -55,7 +54,7 @@ def victim_ids(bob: Any, owner: Any) -> dict[str, Any]:
     membership = Membership.objects.get(user=owner.user)
     invitation = invite(actor=Actor.user(owner.user), tenant=owner.tenant, email="dora@example.org", by=membership)
     lock_tenant(actor=Actor.command("test"), tenant=owner.tenant)
-    Tenant.objects.update(state_set_by=HeldBy.TENANT)
+    Tenant.objects.update(state_set_by=LockAuthority.TENANT)
     release = ask_release(actor=Actor.user(owner.user), tenant=owner.tenant, reason="drill")
     return {
         "key_id": key.id,

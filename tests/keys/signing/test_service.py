@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from django_scopes import scopes_disabled
 
+from accounts.models import LockAuthority
 from keycast.audit.models import AuditRow
 from keycast.crypto import schnorr
 from keycast.crypto.schnorr import Keypair
@@ -27,7 +28,7 @@ from keys.errors import (
     SignatureRefused,
 )
 from keys.lifecycle import damage
-from keys.models import KeyState, PersonalKey, SetBy
+from keys.models import KeyState, PersonalKey
 from keys.refs import KeyRef
 from keys.signing import envelope, factory, local
 from keys.signing.kms import registry
@@ -282,7 +283,7 @@ class TestDamage:
             with pytest.raises(KeyMismatch):
                 await service.sign_event(forged, event_of(forged))
         key = await sync_to_async(reload)(ref)
-        assert (key.state, key.state_set_by) == (KeyState.LOCKED, SetBy.SYSTEM)
+        assert (key.state, key.state_set_by) == (KeyState.LOCKED, LockAuthority.SYSTEM)
         assert "Integrity" in key.state_reason
         assert len(await sync_to_async(self.rows_of)(ref)) == 1, "one alarm a minute is enough"
 
