@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keycast.base.errors import KeycastError
+from keycast.base.errors import KeycastError, NotPermitted
 
 
 class Conflict(KeycastError):
@@ -34,3 +34,24 @@ class LastOwner(KeycastError):
     code = "last-owner"
     public_message = "A tenant needs at least one active owner. Make somebody else an owner first."
     http_status = 409
+
+
+class OwnApprovalRequest(NotPermitted):
+    """Somebody tried to decide on their own request."""
+
+    code = "own-request"
+    public_message = "You asked for this yourself. Another person has to decide; you can withdraw it."
+
+
+class AlreadyRequested(Conflict):
+    """The very same thing is asked for, and nobody has decided yet."""
+
+    code = "asked-already"
+    public_message = "This has been asked for already and waits for a decision."
+
+
+class AlreadyDecided(Conflict):
+    """Somebody decided before, or the time is over: the first decision stands."""
+
+    code = "decided"
+    public_message = "This request is closed."

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
-
 from django.db import models
-from django.utils import timezone
+
+from accounts.models.two_person_request import TwoPersonRequest
 
 
 class ApprovalState(models.TextChoices):
@@ -18,24 +17,17 @@ class ApprovalState(models.TextChoices):
     EXPIRED = "expired", "Expired"
 
 
-class Approval(models.Model):
+class Approval(TwoPersonRequest):
     """What somebody asked for, for what reason, and what another person made of it. Rows are never removed."""
 
     State = ApprovalState
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=40)
     target_id = models.CharField(max_length=64, blank=True)
     parameters = models.JSONField(default=dict)
     fingerprint = models.CharField(max_length=64, help_text="SHA-256 of kind, target and parameters.")
     description = models.CharField(max_length=300, help_text="What is to happen, in words, as it was when asked.")
-    reason = models.CharField(max_length=200)
     state = models.CharField(max_length=16, choices=ApprovalState, default=ApprovalState.OPEN)
-    asked_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
-    asked_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField()
-    decided_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    decided_at = models.DateTimeField(null=True, blank=True)
     decision_reason = models.CharField(max_length=200, blank=True)
     used_at = models.DateTimeField(null=True, blank=True, help_text="When the approval was spent; it is good for once.")
 
@@ -68,3 +60,9 @@ class Approval(models.Model):
 
     def __str__(self) -> str:
         return self.description
+
+    def why_closed(self) -> str:
+        if self.state == ApprovalState.OPEN:
+            return "This request has expired. Ask again."
+        by = f" by {self.decided_by.email}" if self.decided_by else ""
+        return f"This request is closed: {ApprovalState(self.state).label.lower()}{by}."

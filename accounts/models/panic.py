@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import uuid
-
 from django.db import models
-from django.utils import timezone
 from django_scopes import ScopedManager
+
+from accounts.models.two_person_request import TwoPersonRequest
 
 
 class DeploymentLock(models.Model):
@@ -24,7 +23,7 @@ class DeploymentLock(models.Model):
         return "locked" if self.locked_at else "not locked"
 
 
-class Release(models.Model):
+class Release(TwoPersonRequest):
     """A request of a tenant's own people to lift a lock: the tenant's (``user`` is None), or one person's.
 
     Another owner or administrator of the tenant decides; the platform's staff have accounts.staff.approvals.
@@ -37,16 +36,9 @@ class Release(models.Model):
         WITHDRAWN = "withdrawn", "Withdrawn"
         EXPIRED = "expired", "Expired"
 
-    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     tenant = models.ForeignKey("accounts.Tenant", on_delete=models.CASCADE, related_name="releases")
     user = models.ForeignKey("accounts.User", on_delete=models.CASCADE, null=True, blank=True, related_name="releases")
-    reason = models.CharField(max_length=200)
     state = models.CharField(max_length=16, choices=State, default=State.OPEN)
-    asked_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, related_name="+")
-    asked_at = models.DateTimeField(default=timezone.now, editable=False)
-    expires_at = models.DateTimeField()
-    decided_by = models.ForeignKey("accounts.User", on_delete=models.PROTECT, null=True, blank=True, related_name="+")
-    decided_at = models.DateTimeField(null=True, blank=True)
 
     objects = ScopedManager(tenant="tenant")
 

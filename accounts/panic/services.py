@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
+from accounts import two_person_rule
 from accounts.errors import Conflict
 from accounts.models import Membership, Tenant, User
 from accounts.models.panic import DeploymentLock, Release
@@ -20,14 +20,14 @@ from accounts.services import tenants, users
 from accounts.services._common import write
 from accounts.signals import deployment_changed
 from accounts.staff.approvals.kinds import ApprovalProof
-from accounts.staff.approvals.services import clean_reason, use_proof
+from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
+from accounts.two_person_rule import clean_reason
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
-from keycast.base.errors import NotFound, NotPermitted
+from keycast.base.errors import NotPermitted
 
 UNLOCK_DEPLOYMENT: Final = "unlock-deployment"
-LIFETIME: Final = datetime.timedelta(hours=24)
 
 
 @transaction.atomic
@@ -73,14 +73,10 @@ def ask_release(*, actor: Actor, tenant: Tenant, reason: str, user: User | None 
     if user is None or place is None or user.id != place.user_id:
         require(place, MemberPermission.LOCK_TENANT)
     _require_locked(tenant, user)
-    _expire_open(tenant, user)
+    with scope(tenant=tenant):
+        two_person_rule.expire_overdue(two_person_rule.overdue(Release.objects.filter(user=user)))
     row = Release(tenant=tenant, user=user, asked_by_id=UUID(hex=actor.id), reason=clean_reason(reason))
-    row.expires_at = timezone.now() + LIFETIME
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-    except IntegrityError:
-        raise Conflict("This has been asked for already and waits for a decision.") from None
+    two_person_rule.ask_once(row)
     write(AuditTag.RELEASE_ASKED, actor, tenant_id=tenant.id, release=row.id.hex, reason=row.reason, **_whose(row))
     notices.release_asked(row, decidable_by(row))
     return row
@@ -112,10 +108,8 @@ def refuse_release(*, actor: Actor, release: Release) -> Release:
 def withdraw_release(*, actor: Actor, release: Release) -> Release:
     """Take one's own request back. Raises NotPermitted, Conflict."""
     row = _open_row(release)
-    if actor.type != "user" or row.asked_by_id.hex != actor.id:
-        raise NotPermitted("Only who asked can withdraw a request.")
-    row.state, row.decided_at = Release.State.WITHDRAWN, timezone.now()
-    row.save(update_fields=["state", "decided_at"])
+    two_person_rule.require_who_asked(row, actor, "user")
+    two_person_rule.close(row, Release.State.WITHDRAWN, decided_by=None)
     write(AuditTag.RELEASE_WITHDRAWN, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
     return row
 
@@ -143,8 +137,7 @@ def expire_releases() -> int:
     """Close requests whose time is over; returns how many. For a job; safe to repeat."""
     # A job closes what is overdue in every tenant.
     with scopes_disabled():
-        overdue = Release.objects.filter(state=Release.State.OPEN, expires_at__lte=timezone.now())
-        return overdue.update(state=Release.State.EXPIRED, decided_at=timezone.now())
+        return two_person_rule.expire_overdue(two_person_rule.overdue(Release.objects.all()))
 
 
 def _require_platform(actor: Actor) -> None:
@@ -171,35 +164,16 @@ def _require_locked(tenant: Tenant, user: User | None) -> None:
     require_liftable_here(row.state_set_by)
 
 
-def _expire_open(tenant: Tenant, user: User | None) -> None:
-    with scope(tenant=tenant):
-        Release.objects.filter(
-            tenant=tenant, user=user, state=Release.State.OPEN, expires_at__lte=timezone.now()
-        ).update(state=Release.State.EXPIRED, decided_at=timezone.now())
-
-
 def _open_row(release: Release) -> Release:
     with scope(tenant=release.tenant_id):
-        row = (
-            Release.objects.select_for_update(of=("self",))
-            .select_related("tenant", "user", "asked_by")
-            .filter(pk=release.pk)
-            .first()
-        )
-    if row is None:
-        raise NotFound
-    if row.state != Release.State.OPEN or row.expires_at <= timezone.now():
-        raise Conflict("This request is closed.")
-    return row
+        return two_person_rule.open_row(Release.objects.select_related("tenant", "user", "asked_by"), release.pk)
 
 
 def _decided(actor: Actor, release: Release, state: Release.State) -> Release:
     row = _open_row(release)
     require(membership_of(actor, row.tenant), MemberPermission.LOCK_TENANT)
-    if row.asked_by_id.hex == actor.id:
-        raise NotPermitted("You asked for this yourself. Another person has to decide; you can withdraw it.")
-    row.state, row.decided_at, row.decided_by_id = state, timezone.now(), UUID(hex=actor.id)
-    row.save(update_fields=["state", "decided_at", "decided_by"])
+    two_person_rule.require_another_person(row, actor)
+    two_person_rule.close(row, state, decided_by=UUID(hex=actor.id))
     return row
 
 

@@ -14,8 +14,8 @@ from accounts.errors import Conflict, InvalidValue
 from accounts.models import Membership, Tenant, User
 from accounts.models.support import SupportView
 from accounts.services._common import write
-from accounts.staff.approvals.services import clean_reason
 from accounts.staff.roles import StaffPermission, require_actor
+from accounts.two_person_rule import clean_reason
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted

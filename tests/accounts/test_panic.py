@@ -13,14 +13,14 @@ from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from accounts import services as people
-from accounts.errors import Conflict, InvalidValue
+from accounts.errors import Conflict, InvalidValue, OwnApprovalRequest
 from accounts.models import LockAuthority, Role, StaffRole, Tenant, User
 from accounts.models.panic import Release
 from accounts.panic import services
 from accounts.panic.health import locks
 from accounts.panic.selectors import deployment_lock
 from accounts.staff.approvals import services as approvals
-from accounts.staff.approvals.errors import ApprovalRequired, OwnApprovalRequest
+from accounts.staff.approvals.errors import ApprovalRequired
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag

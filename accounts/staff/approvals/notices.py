@@ -8,11 +8,11 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 
 from accounts.absolute_urls import platform_origin
-from accounts.mail import send_later
 from accounts.models import User
 from accounts.models.approvals import Approval
 from accounts.staff.approvals.kinds import ApprovalKind, kind_of
 from accounts.staff.roles import PERMISSIONS, StaffPermission
+from accounts.two_person_rule import tell
 from keycast.audit.entries import Actor
 
 
@@ -42,5 +42,4 @@ def _link(row: Approval) -> str:
 
 def _send(people: Any, subject: str, template: str, context: dict[str, Any]) -> None:
     text = render_to_string(f"accounts/email/approval_{template}.txt", context)
-    for address in people.order_by("email").values_list("email", flat=True):
-        send_later(to=address, subject=f"[Keycast] {subject}", text=text)
+    tell(people.order_by("email").values_list("email", flat=True), subject, text)

@@ -6,28 +6,29 @@ a fresh proof of the second factor is the views' business. ``use_proof`` is for 
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 
-from accounts.errors import Conflict, InvalidValue
+from accounts import two_person_rule
+from accounts.errors import Conflict
 from accounts.models.approvals import Approval, ApprovalState
 from accounts.staff.approvals import notices
-from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
+from accounts.staff.approvals.errors import ApprovalRequired
 from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, kind_of
 from accounts.staff.roles import has_permission, require_actor
+from accounts.two_person_rule import clean_reason
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import PLATFORM, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import NotPermitted
 
-LIFETIME: Final = datetime.timedelta(hours=24)
+_NOBODY: Final = "Nobody decided in time."
 
 
 def fingerprint(kind: str, target_id: str, parameters: Mapping[str, Any]) -> str:
@@ -53,8 +54,9 @@ def request_approval(
     row.fingerprint = fingerprint(kind, target_id, values)
     row.description = wanted.describe(target_id, values)[:300]
     row.reason = clean_reason(reason)
-    row.expires_at = timezone.now() + LIFETIME
-    _insert(row)
+    same = Approval.objects.filter(fingerprint=row.fingerprint)
+    two_person_rule.expire_overdue(two_person_rule.overdue(same), _write_expired, decision_reason=_NOBODY)
+    two_person_rule.ask_once(row)
     _write(row, AuditTag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
     notices.notify_approvers(row, wanted)
     return row
@@ -100,8 +102,7 @@ def withdraw(*, actor: Actor, approval: Approval, reason: str = "") -> Approval:
     """Take one's own request back. Raises Decided; NotPermitted for anybody else's."""
     row = _open_row(approval)
     _require_staff(actor)
-    if row.asked_by_id.hex != actor.id:
-        raise NotPermitted("Only who asked can withdraw a request.")
+    two_person_rule.require_who_asked(row, actor, "staff")
     _close(row, ApprovalState.WITHDRAWN, actor, reason or "Withdrawn.")
     _write(row, AuditTag.APPROVAL_WITHDRAWN, actor, reason=row.decision_reason)
     return row
@@ -109,8 +110,8 @@ def withdraw(*, actor: Actor, approval: Approval, reason: str = "") -> Approval:
 
 def expire() -> int:
     """Close every request whose time is over; returns how many. For a job; safe to repeat."""
-    overdue = Approval.objects.filter(state=ApprovalState.OPEN, expires_at__lte=timezone.now())
-    return sum(_expire(approval_id) for approval_id in list(overdue.values_list("pk", flat=True)))
+    rows = two_person_rule.overdue(Approval.objects.all())
+    return two_person_rule.expire_overdue(rows, _write_expired, decision_reason=_NOBODY)
 
 
 def use_proof(
@@ -153,62 +154,20 @@ def _require_staff(actor: Actor) -> None:
 
 def _require_decider(actor: Actor, row: Approval, kind: ApprovalKind) -> None:
     _require_staff(actor)
-    if row.asked_by_id.hex == actor.id:
-        raise OwnApprovalRequest
+    two_person_rule.require_another_person(row, actor)
     require_actor(actor, kind.permission_to_approve)
 
 
-def clean_reason(reason: str) -> str:
-    """One printable line of at most 200 characters. Raises Invalid."""
-    text = reason.strip()
-    if not text or len(text) > 200 or not text.isprintable():
-        raise InvalidValue("Give a reason of at most 200 characters.")
-    return text
-
-
-def _insert(row: Approval) -> None:
-    for overdue in Approval.objects.filter(
-        fingerprint=row.fingerprint, state=ApprovalState.OPEN, expires_at__lte=timezone.now()
-    ):
-        _expire(overdue.pk)
-    try:
-        with transaction.atomic():
-            row.save(force_insert=True)
-    except IntegrityError:
-        raise AlreadyRequested from None
-
-
 def _open_row(approval: Approval) -> Approval:
-    """The row, locked until the transaction ends, so that the first decision wins."""
-    row = Approval.objects.select_for_update(of=("self",)).select_related("asked_by").get(pk=approval.pk)
-    if row.state != ApprovalState.OPEN:
-        _refuse_decided(row)
-    if row.expires_at <= timezone.now():
-        raise AlreadyDecided("This request has expired. Ask again.")
-    return row
+    return two_person_rule.open_row(Approval.objects.select_related("asked_by"), approval.pk)
 
 
-def _refuse_decided(row: Approval) -> NoReturn:
-    by = f" by {row.decided_by.email}" if row.decided_by else ""
-    raise AlreadyDecided(f"This request is closed: {ApprovalState(row.state).label.lower()}{by}.")
+def _close(row: Approval, state: ApprovalState, actor: Actor, reason: str) -> None:
+    two_person_rule.close(row, state, decided_by=UUID(actor.id), decision_reason=clean_reason(reason))
 
 
-def _close(row: Approval, state: ApprovalState, actor: Actor | None, reason: str) -> None:
-    row.state = state
-    row.decided_at = timezone.now()
-    row.decided_by_id = UUID(actor.id) if actor else None
-    row.decision_reason = clean_reason(reason)
-    row.save(update_fields=["state", "decided_at", "decided_by", "decision_reason"])
-
-
-@transaction.atomic
-def _expire(approval_id: UUID) -> bool:
-    row = Approval.objects.select_for_update().get(pk=approval_id)
-    if row.state != ApprovalState.OPEN or row.expires_at > timezone.now():
-        return False
-    _close(row, ApprovalState.EXPIRED, None, "Nobody decided in time.")
+def _write_expired(row: Approval) -> None:
     _write(row, AuditTag.APPROVAL_EXPIRED, Actor.system("jobs"))
-    return True
 
 
 def _write(row: Approval, tag: AuditTag, actor: Actor, **data: Any) -> None:

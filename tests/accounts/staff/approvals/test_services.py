@@ -13,9 +13,9 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from pytest_django import DjangoCaptureOnCommitCallbacks, Settings
 
-from accounts.errors import Conflict, InvalidValue
+from accounts.errors import AlreadyDecided, AlreadyRequested, Conflict, InvalidValue, OwnApprovalRequest
 from accounts.models import Approval, StaffRole, User
-from accounts.staff.approvals.errors import AlreadyDecided, AlreadyRequested, ApprovalRequired, OwnApprovalRequest
+from accounts.staff.approvals.errors import ApprovalRequired
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import approve, deny, expire, fingerprint, request_approval, use_proof, withdraw
 from keycast.audit.entries import Actor
