@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from django.conf import settings
 from django.db import transaction
@@ -27,6 +27,7 @@ from keycast.audit.restore_journal import (
     rows,
 )
 from keycast.audit.tags import AuditOutcome
+from keycast.audit.writer import WrittenRow
 
 logger = logging.getLogger(__name__)
 
@@ -47,11 +48,11 @@ def restore_journal() -> RestoreJournal | None:
     return RestoreJournal(settings.RESTORE_JOURNAL) if settings.RESTORE_JOURNAL else None
 
 
-def append_after_commit(written: Sequence[Sequence[Any]]) -> None:
-    """Carry rows as ``writing.append`` gives them back, once their transaction is committed."""
+def append_after_commit(written: Sequence[WrittenRow]) -> None:
+    """Carry rows as ``writer.append`` gives them back, once their transaction is committed."""
     if not settings.RESTORE_JOURNAL:
         return
-    found = [_of_written(row) for row in written if row[3] in _TAGS and row[4] == AuditOutcome.OK.value]
+    found = [_of_written(row) for row in written if row.tag in _TAGS and row.outcome == AuditOutcome.OK.value]
     if found:
         # After the commit: what is rolled back must not stand in the file. What a crash in between keeps from it,
         # catch_up carries.
@@ -118,19 +119,17 @@ def restoring() -> Iterator[None]:
         _restoring.is_on = False
 
 
-def _of_written(row: Sequence[Any]) -> JournalEntry:
-    """From the columns in keycast.audit.writer's order."""
-    chain, sequence, at, tag, *_, key_id, connection_id, _, data, _, this = row
+def _of_written(row: WrittenRow) -> JournalEntry:
     return entry_of(
         AuditRow(
-            chain=chain,
-            sequence=sequence,
-            at=at,
-            tag=tag,
-            key_id=key_id,
-            connection_id=connection_id,
-            data=data,
-            hash=this,
+            chain=row.chain,
+            sequence=row.sequence,
+            at=row.at,
+            tag=row.tag,
+            key_id=row.key_id,
+            connection_id=row.connection_id,
+            data=row.data,
+            hash=row.hash,
         )
     )
 

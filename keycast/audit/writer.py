@@ -10,7 +10,7 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from django.db import Error, transaction
@@ -21,15 +21,33 @@ from keycast.audit.entries import AuditEntry
 from keycast.audit.errors import AuditUnavailable
 
 MAX_DATA = 4096
-_COLUMNS = (
-    "chain, sequence, at, tag, outcome, actor_type, actor_id, actor_label, "
-    "key_id, connection_id, request_id, data, previous_hash, hash"
-)
-_INSERT = f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES ({', '.join(['%s'] * 14)})"  # noqa: S608
+
+
+class WrittenRow(NamedTuple):
+    """A row of the log as it is written: its body (keycast.audit.chain), then its place in the chain."""
+
+    chain: str
+    sequence: int
+    at: int
+    tag: str
+    outcome: str
+    actor_type: str
+    actor_id: str
+    actor_label: str
+    key_id: str
+    connection_id: str
+    request_id: str
+    data: str
+    previous_hash: bytes
+    hash: bytes
+
+
+_COLUMNS = ", ".join(WrittenRow._fields)
+_INSERT = f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES ({', '.join(['%s'] * len(WrittenRow._fields))})"  # noqa: S608
 _SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Rows of one statement on SQLite: few different statements, so that each stays prepared; at most 32,766 parameters."""
 _COPY = f"COPY audit_auditrow ({_COLUMNS}) FROM STDIN"
-_ROW = f"({', '.join(['?'] * 14)})"
+_ROW = f"({', '.join(['?'] * len(WrittenRow._fields))})"
 _STATEMENTS = {
     size: f"INSERT INTO audit_auditrow ({_COLUMNS}) VALUES {', '.join([_ROW] * size)}"  # noqa: S608
     for size in _SIZES
@@ -38,14 +56,13 @@ _NEW_HEAD = "INSERT INTO audit_auditchain (name, sequence, head) VALUES (%s, 0, 
 _MOVE_HEAD = "UPDATE audit_auditchain SET sequence = %s, head = %s WHERE name = %s"
 
 _Heads = dict[str, tuple[int, bytes]]
-_Row = tuple[str, int, int, str, str, str, str, str, str, str, str, str, bytes, bytes]
 _encode_data = msgspec.json.Encoder(order="sorted").encode
 
 
-def append(cursor: Any, entries: Sequence[AuditEntry]) -> list[_Row]:
+def append(cursor: Any, entries: Sequence[AuditEntry]) -> list[WrittenRow]:
     """Write ``entries`` in their order, through a Django cursor, inside the transaction that its connection has open.
 
-    Returns the rows as they were written, columns in the order of _COLUMNS.
+    Returns the rows as they were written.
     The heads of their chains are locked in the order of their names until that transaction ends, so chains never
     fork and two writers never wait for each other in a circle; a missing head is created. Raises AuditUnavailable
     when the database refuses; the transaction is then marked for rollback, even if the caller swallows the error.
@@ -95,7 +112,7 @@ def _select_heads(cursor: Any, names: list[str]) -> _Heads:
     return {name: (sequence, bytes(head)) for name, sequence, head in cursor.fetchall()}
 
 
-def _chained(heads: _Heads, entries: Sequence[AuditEntry], now: int) -> list[_Row]:
+def _chained(heads: _Heads, entries: Sequence[AuditEntry], now: int) -> list[WrittenRow]:
     """The finished rows of ``entries``; moves ``heads`` along."""
     rows = []
     for entry in entries:
@@ -117,11 +134,11 @@ def _chained(heads: _Heads, entries: Sequence[AuditEntry], now: int) -> list[_Ro
         )
         this = row_hash(previous, body)
         heads[entry.chain] = (previous_sequence + 1, this)
-        rows.append((*body, previous, this))
+        rows.append(WrittenRow(*body, previous, this))
     return rows
 
 
-def _insert(cursor: Any, rows: list[_Row]) -> None:
+def _insert(cursor: Any, rows: list[WrittenRow]) -> None:
     if cursor.db.vendor == "sqlite":
         _insert_chunks(cursor, rows)
     # For one row COPY costs more than it saves.
@@ -131,7 +148,7 @@ def _insert(cursor: Any, rows: list[_Row]) -> None:
         cursor.execute(_INSERT, rows[0])
 
 
-def _insert_chunks(cursor: Any, rows: list[_Row]) -> None:
+def _insert_chunks(cursor: Any, rows: list[WrittenRow]) -> None:
     """Many rows by one statement, with the driver's own placeholders.
 
     Each row of SQLite's executemany gives up the interpreter lock: a writer thread beside a busy event loop would wait
@@ -146,7 +163,7 @@ def _insert_chunks(cursor: Any, rows: list[_Row]) -> None:
                 start += size
 
 
-def _copy(cursor: Any, rows: list[_Row]) -> None:
+def _copy(cursor: Any, rows: list[WrittenRow]) -> None:
     """PostgreSQL's COPY: a quarter of the cost of executemany, and triggers and constraints hold all the same."""
     with cursor.db.wrap_database_errors, cursor.copy(_COPY) as copy:
         for row in rows:

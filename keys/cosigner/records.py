@@ -87,7 +87,8 @@ def load(writing: StoreTransaction, key_id: UUID) -> CosignerKeyRecord | None:
     ).fetchone()
     if row is None:
         return None
-    tenant_id = UUID(bytes=row[0])
+    tenant, public_key, state, authoriser, coming_authoriser = row
+    tenant_id = UUID(bytes=tenant)
     halves = {
         half_a: CosignerHalf(
             key_id, tenant_id, half_a, half_b, status, tweak, SealedSecret(KEK_PROVIDER, version, sealed)
@@ -97,7 +98,7 @@ def load(writing: StoreTransaction, key_id: UUID) -> CosignerKeyRecord | None:
             (key_id.bytes,),
         )
     }
-    return CosignerKeyRecord(key_id, tenant_id, row[1], row[2], row[3], halves, row[4])
+    return CosignerKeyRecord(key_id, tenant_id, public_key, state, authoriser, halves, coming_authoriser)
 
 
 def add_key(writing: StoreTransaction, half: CosignerHalf, public_key: bytes, now: int) -> None:

@@ -31,8 +31,8 @@ _COSIGNER_STATES: Final[dict[str, str]] = {
 def create(row: PersonalKey, client: CosignerClient | None = None) -> None:
     """Give an unsaved row a fresh key: both sides draw a half, and nobody ever has the whole.
 
-    Sets public_key, encrypted_half_key, kek_version and cosigner_public_key; the state stays the caller's. Signing begins with
-    ``register``. Raises KekUnavailable, CosignerUnavailable, KeyExists.
+    Sets public_key, encrypted_half_key, kek_version and cosigner_public_key; the state stays the caller's. Signing
+    begins with ``register``. Raises KekUnavailable, CosignerUnavailable, KeyExists.
     """
     half = maker_for(client).draw_half(tenant_id=row.tenant_id, key_id=row.id)
     half_b = blocking(lambda b: b.create(row.tenant_id, row.id, half.public), client)

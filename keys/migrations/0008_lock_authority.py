@@ -6,7 +6,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('keys', '0006_authoriser_since'),
+        ('keys', '0007_rename_misleading_columns'),
     ]
 
     operations = [
