@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from allauth.mfa.models import Authenticator
 from django.core.cache import cache
 from django.core.management import call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError
 from pytest_django import Settings
 
 from accounts.models import User
@@ -21,11 +25,12 @@ from keycast.audit.verification import ChainFault, VerificationReport
 from keycast.operations import doctor, health, jobs
 from keycast.operations.health import HealthFinding
 from keys import SHARDS
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.django_db
 
-FOR_TESTS = {"durability"} if connection.vendor == "postgresql" else set()
-"""PostgreSQL is usually run without fsync for tests, and the doctor is right to complain."""
+FOR_TESTS = {"durability"}
+"""Tests run without fsync on either database, and the doctor is right to complain."""
 
 
 def examine() -> dict[str, HealthFinding]:
@@ -134,3 +139,17 @@ def test_a_look_that_the_database_stops_is_a_finding() -> None:
     assert finding is not None
     assert not finding.is_ok
     assert "secret" not in finding.detail
+
+
+def test_sqlite_is_durable_as_the_product_sets_it_up(tmp_path: Path) -> None:
+    """The suite's own settings are not: so a process with the product's is asked."""
+    look = "from keycast.operations import doctor; print(doctor.database_mode().is_ok)"
+    environment = {name: value for name, value in os.environ.items() if name not in {"DATABASE_URL", "REDIS_URL"}}
+    environment |= {
+        "DJANGO_SETTINGS_MODULE": "keycast.settings",
+        "KEYCAST_ENVIRONMENT": "development",
+        "KEYCAST_DATA_DIR": str(tmp_path),
+    }
+    command = [sys.executable, "-c", f"import django; django.setup(); {look}"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "True", done.stderr[-1000:]
