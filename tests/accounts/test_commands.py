@@ -34,7 +34,7 @@ def run(*arguments: str) -> Any:
         ("create_user", "not-an-address", "--staff"),
     ],
 )
-def test_what_is_asked_wrongly_is_refused_and_leaves_nothing(arguments: tuple[str, ...]) -> None:
+def test_invalid_arguments_of_create_commands_are_refused_and_store_nothing(arguments: tuple[str, ...]) -> None:
     with pytest.raises(CommandError):
         run(*arguments)
     assert not Tenant.objects.exists()
@@ -76,7 +76,7 @@ def test_staff_is_made_without_a_tenant(monkeypatch: pytest.MonkeyPatch) -> None
     assert User.objects.get().check_password(PASSWORD)
 
 
-def test_a_second_run_adds_only_what_lacks_when_told_so() -> None:
+def test_create_user_with_existing_ok_updates_an_existing_user() -> None:
     run("create_tenant", "news", "news.example")
     run("create_user", "a@example.org", "--tenant", "news")
     with pytest.raises(CommandError):

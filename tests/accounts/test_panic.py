@@ -116,7 +116,7 @@ def test_nothing_can_be_asked_for_while_the_deployment_is_not_locked(officers):
 # One person
 
 
-def test_nobody_locks_another_member_by_their_own_word(owner, member):
+def test_an_owner_cannot_lock_another_member(owner, member):
     with pytest.raises(NotPermitted):
         people.lock_user(actor=Actor.user(owner), user=member)
 

@@ -69,7 +69,7 @@ def test_a_member_does_not_learn_that_another_members_key_exists() -> None:
 
 
 @pytest.mark.parametrize("action", LEADERS_ONLY)
-def test_only_owners_and_administrators_lead(action: MemberPermission) -> None:
+def test_only_owners_and_administrators_manage_people_and_settings(action: MemberPermission) -> None:
     assert {role for role in V if can(member(role), action)} == {"owner", "admin"}
 
 
@@ -78,7 +78,7 @@ def test_auditors_read_and_members_do_not() -> None:
 
 
 @pytest.mark.parametrize("action", [A.CHANGE_ROLE, A.SUSPEND_MEMBER, A.REMOVE_MEMBER])
-def test_nobody_changes_their_own_place_and_owners_answer_to_owners(action: MemberPermission) -> None:
+def test_nobody_changes_their_own_membership_and_only_owners_change_owners(action: MemberPermission) -> None:
     owner, admin = member("owner"), member("admin")
     assert not can(owner, action, owner)
     assert not can(admin, action, owner)

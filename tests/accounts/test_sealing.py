@@ -48,7 +48,7 @@ def store(authenticator: Authenticator, data: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("sealed", ["", "plain", "k1.", "k1.!!!", "k1.AAAA", "k2." + "A" * 60, "k1.é"])
-def test_what_was_never_sealed_does_not_open(sealed: str) -> None:
+def test_open_text_refuses_text_that_was_not_sealed(sealed: str) -> None:
     with pytest.raises(SealBroken):
         open_text(sealed, "authenticator")
 
@@ -116,7 +116,7 @@ def test_a_secret_written_in_clear_is_refused(bob: User) -> None:
         MFAAdapter().decrypt(SECRET)
 
 
-def test_what_is_on_its_way_shows_nothing(bob: User) -> None:
+def test_an_mfa_secret_before_saving_does_not_print_or_serialise(bob: User) -> None:
     unbound = MFAAdapter().encrypt(SECRET)
     assert SECRET not in f"{unbound} {unbound!r} {json.dumps([unbound])}"
     assert decrypt(unbound) == SECRET

@@ -82,7 +82,7 @@ def test_a_platform_host_belongs_to_no_tenant(settings: Any) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_cannot_be_recorded_does_not_happen(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_rolled_back_when_its_audit_row_cannot_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise DatabaseError("disk full")
 
@@ -261,7 +261,7 @@ def test_an_invitation_that_is_not_committed_is_not_sent(news: Tenant) -> None:
     assert not mail.outbox
 
 
-def test_a_dead_invitation_lets_nobody_in(news: Tenant, club: Tenant) -> None:
+def test_a_used_expired_or_withdrawn_invitation_is_refused(news: Tenant, club: Tenant) -> None:
     user = services.create_user(actor=ACTOR, email="new@example.org")
     first = invite(news)
     withdrawn = invite(news)  # a second invitation ends the first

@@ -115,7 +115,7 @@ def test_an_unknown_role_cannot_be_asked_for(parameters: dict[str, Any], officer
         )
 
 
-def test_an_operator_does_not_even_ask_for_it(operator: User, alice: User) -> None:
+def test_an_operator_cannot_request_a_staff_role_change(operator: User, alice: User) -> None:
     with pytest.raises(NotPermitted):
         request_approval(
             actor=Actor.staff(operator),
@@ -162,7 +162,7 @@ def test_an_operator_cannot_deactivate_a_colleague(operator: User, officer: User
 
 
 @pytest.mark.parametrize("role", [StaffRole.AUDITOR, StaffRole.SUPPORT])
-def test_those_who_only_look_change_nobody(role: StaffRole, alice: User) -> None:
+def test_auditors_and_support_cannot_change_users(role: StaffRole, alice: User) -> None:
     actor = Actor.staff(colleague("looker", role))
     for verb in (lock_user, unlock_user, deactivate_user, reactivate_user):
         with pytest.raises(NotPermitted):
@@ -186,7 +186,7 @@ def test_two_persons_lock_a_tenant(operator: User, officer: User, news: Tenant) 
     assert operator.email in row.data
 
 
-def test_what_changed_since_it_was_asked_is_told(operator: User, officer: User, news: Tenant) -> None:
+def test_approving_an_action_whose_target_changed_since_is_refused(operator: User, officer: User, news: Tenant) -> None:
     request = request_approval(actor=Actor.staff(operator), kind="lock-tenant", target_id=news.pk.hex, reason="breach")
     lock_tenant(actor=ACTOR, tenant=news)
     with pytest.raises(Conflict, match="This tenant is locked"):
@@ -243,7 +243,7 @@ def run(*arguments: str) -> Any:
         ("make", "alice@example.org", "--role", "root"),
     ],
 )
-def test_the_command_refuses_what_cannot_be(arguments: tuple[str, ...], alice: User) -> None:
+def test_the_staff_command_refuses_invalid_changes(arguments: tuple[str, ...], alice: User) -> None:
     with pytest.raises(CommandError):
         run(*arguments)
     assert not User.objects.get(pk=alice.pk).is_staff

@@ -49,7 +49,9 @@ def run(*arguments: str) -> Any:
         ("quotas", "news", "--set", "keys=-5"),
     ],
 )
-def test_what_cannot_be_is_refused_with_a_reason(arguments: tuple[str, ...], news: Tenant, club: Tenant) -> None:
+def test_the_tenant_command_refuses_invalid_changes_with_a_reason(
+    arguments: tuple[str, ...], news: Tenant, club: Tenant
+) -> None:
     add_domain(actor=ACTOR, tenant=news, host="soon.example")
     before = AuditRow.objects.count()
     with pytest.raises(CommandError) as refusal:
@@ -85,7 +87,7 @@ def test_limits_are_set_and_taken_back(news: Tenant) -> None:
     assert run("quotas", "news", "--set", "keys=default")["usage"]["keys"]["limit"] is None
 
 
-def test_it_is_shown_in_plain_words_too(news: Tenant) -> None:
+def test_the_tenant_command_prints_text_without_json(news: Tenant) -> None:
     out = StringIO()
     call_command("tenant", "show", "news", stdout=out)
     assert "The News (news): active" in out.getvalue()

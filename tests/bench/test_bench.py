@@ -77,7 +77,7 @@ async def test_every_answer_is_verified(bunker: FakeBunker):
     assert len(client.latencies) == 6
 
 
-def test_the_yardstick_has_every_step_both_ways(monkeypatch):
+def test_the_primitives_benchmark_measures_every_step_plain_and_as_called(monkeypatch):
     monkeypatch.setattr(primitives, "CLIENTS", 3)
     costs = primitives.measure()
     assert all(set(costs[way]) == {*primitives.STEPS, "sum"} for way in ("plain", "as called"))

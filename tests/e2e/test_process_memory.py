@@ -156,7 +156,7 @@ def keks(path: Path) -> list[bytes]:
     return [*(bytes(key.view()) for key in keyfile.parse(path.read_bytes()).values()), *written]
 
 
-def test_no_memory_holds_what_it_should_not() -> None:
+def test_each_process_memory_holds_only_the_secrets_it_may_hold() -> None:
     encrypted, split = (secret_of(Keypair.generate()[0]) for _ in range(2))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kc-mem-")))

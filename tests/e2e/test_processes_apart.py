@@ -74,7 +74,7 @@ def test_a_request_crosses_from_the_relay_to_the_worker_and_back(server: LiveSer
     assert answer
 
 
-def test_it_does_so_from_another_web_process_and_for_a_key_made_meanwhile(server: LiveServer) -> None:
+def test_a_request_over_a_second_web_process_reaches_a_key_made_after_start(server: LiveServer) -> None:
     npub, _ = server.create_key("made later")
     with ExitStack() as stack:
         port = free_port(20_000 + secrets.randbelow(20_000))
@@ -86,7 +86,7 @@ def test_it_does_so_from_another_web_process_and_for_a_key_made_meanwhile(server
         assert answer
 
 
-def test_it_signs_for_several_clients_one_request_after_another(server: LiveServer) -> None:
+def test_a_separate_worker_signs_for_several_clients_in_turn(server: LiveServer) -> None:
     urls = [server.bunker_url() for _ in range(2)]
     ask(server, "ping", "--bunker", server.bunker_url())
     found = json.loads(

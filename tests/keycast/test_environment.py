@@ -124,5 +124,5 @@ def test_nothing_is_set_in_the_example_so_that_copying_it_changes_nothing() -> N
         ("env.str(name)", []),
     ],
 )
-def test_it_sees_how_variables_are_read(code: str, found: list[str]) -> None:
+def test_the_scanner_finds_every_way_of_reading_an_environment_variable(code: str, found: list[str]) -> None:
     assert list(reads(ast.parse(code))) == found

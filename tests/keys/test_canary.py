@@ -77,7 +77,7 @@ def test_the_search_finds_what_it_looks_for():
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("close_connections")
-async def test_no_log_error_repr_or_table_shows_it(caplog):
+async def test_the_canary_secret_is_in_no_log_error_repr_or_table(caplog):
     from asgiref.sync import sync_to_async
 
     caplog.set_level(logging.DEBUG)
@@ -154,7 +154,7 @@ def _use_and_fail():
     return shown
 
 
-def test_nothing_of_it_can_be_serialised():
+def test_secret_bytes_cannot_be_copied_pickled_or_serialised():
     import copy
     import pickle
 

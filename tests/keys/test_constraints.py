@@ -94,13 +94,13 @@ def insert(tenant, user, base, change):
 
 
 @pytest.mark.parametrize(("base", "change"), REFUSED)
-def test_it_refuses(tenant, user, base, change):
+def test_the_database_refuses_an_invalid_personal_key_row(tenant, user, base, change):
     with pytest.raises(IntegrityError):
         insert(tenant, user, base, change)
 
 
 @pytest.mark.parametrize(("base", "change"), ALLOWED)
-def test_it_allows(tenant, user, base, change):
+def test_the_database_accepts_a_valid_personal_key_row(tenant, user, base, change):
     assert insert(tenant, user, base, change).pk
 
 

@@ -20,7 +20,7 @@ def test_every_schedule_names_a_function_that_runs_without_arguments(db):
         assert minutes > 0
 
 
-def test_it_destroys_what_is_due(key, user):
+def test_the_destruction_job_destroys_keys_that_are_due(key, user):
     services.schedule_destruction(actor=Actor.user(user), key=key)
     with scopes_disabled():
         PersonalKey.objects.filter(pk=key.pk).update(destruction_due_at=timezone.now() - timedelta(minutes=1))

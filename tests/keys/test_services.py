@@ -112,7 +112,7 @@ class TestCreation:
     def test_a_name_is_one_printable_line(self, user, tenant):
         assert make_key(user, tenant, " My\n\x1b[31mkey\u202e ").name == "My [31mkey"
 
-    def test_if_it_cannot_be_recorded_it_is_not_made(self, user, tenant, monkeypatch):
+    def test_a_key_is_not_created_when_its_audit_row_cannot_be_written(self, user, tenant, monkeypatch):
         from keycast.audit.errors import AuditUnavailable
         from keys.lifecycle import audit
 
@@ -149,7 +149,7 @@ class TestCreation:
 
 class TestStopping:
     @pytest.mark.parametrize("verb", [*STOPS, *OWNER_VERBS])
-    def test_others_cannot(self, key, tenant, verb):
+    def test_non_owners_cannot_stop_or_change_a_key(self, key, tenant, verb):
         other_tenants_owner = make_user(make_tenant(), Role.OWNER)
         for person in (make_user(tenant), make_user(tenant, Role.AUDITOR), other_tenants_owner):
             with pytest.raises((NotPermitted, NotFound)):
@@ -219,13 +219,13 @@ class TestBringingBack:
             services.unlock_key(actor=Actor.user(user), key=key)
         services.unlock_key(actor=Actor.user(admin), key=key)
 
-    def test_nor_by_stopping_it_once_more(self, key, user, admin):
+    def test_an_owner_cannot_undo_an_administrators_lock_by_disabling_the_key(self, key, user, admin):
         services.lock_key(actor=Actor.user(admin), key=key)
         services.disable_key(actor=Actor.user(user), key=key)
         with pytest.raises(NotPermitted):
             services.enable_key(actor=Actor.user(user), key=key)
 
-    def test_nor_by_scheduling_and_cancelling_its_destruction(self, key, user, admin):
+    def test_an_owner_cannot_undo_an_administrators_lock_by_cancelling_a_destruction(self, key, user, admin):
         services.lock_key(actor=Actor.user(admin), key=key)
         services.schedule_destruction(actor=Actor.user(user), key=key)
         services.cancel_destruction(actor=Actor.user(user), key=key)
@@ -265,7 +265,7 @@ class TestDestruction:
         assert services.destroy_due_keys(now=timezone.now() + timedelta(days=29)) == 0
         assert fresh(key).encrypted_secret_key is not None
 
-    def test_a_cancelled_one_is_never_destroyed(self, key, user):
+    def test_a_key_whose_destruction_was_cancelled_is_never_destroyed(self, key, user):
         services.schedule_destruction(actor=Actor.user(user), key=key)
         assert services.cancel_destruction(actor=Actor.user(user), key=key).state == KeyState.DISABLED
         assert services.destroy_due_keys(now=timezone.now() + timedelta(days=400)) == 0
@@ -348,7 +348,7 @@ class TestMany:
         with scopes_disabled():
             assert PersonalKey.objects.count() == TransportKey.objects.count() == 1
 
-    def test_only_for_members(self, user, tenant):
+    def test_add_keys_refuses_a_user_who_is_no_member(self, user, tenant):
         stranger = make_user(make_tenant())
         with pytest.raises(NotPermitted):
             services.add_keys(
@@ -368,7 +368,7 @@ class TestMany:
 
 
 class TestSelfTest:
-    def test_it_names_what_does_not_open(self, user, tenant):
+    def test_self_test_reports_damaged_keys_and_missing_kek_versions(self, user, tenant):
         good, moved, mixed = (make_key(user, tenant) for _ in range(3))
         with scopes_disabled():
             PersonalKey.objects.filter(pk=moved.pk).update(encrypted_secret_key=bytes(good.encrypted_secret_key))
@@ -406,7 +406,7 @@ class TestSelectors:
         with django_assert_num_queries(1):
             assert len(list(selectors.transport_refs(transports))) == 4
 
-    def test_they_work_inside_a_request_scope(self, key, user, tenant):
+    def test_key_selectors_and_services_work_inside_a_tenant_scope(self, key, user, tenant):
         with scope(tenant=tenant):
             assert selectors.key_of(user, tenant, key.id) == key
             with transaction.atomic():

@@ -45,7 +45,7 @@ def test_asking_needs_a_fresh_proof(ada: Any, owner: Any) -> None:
     assert not Release.objects.exists()
 
 
-def test_one_asks_and_another_decides(ada: Any, owner: Any) -> None:
+def test_an_owner_grants_a_members_unlock_request(ada: Any, owner: Any) -> None:
     lock_user(actor=ada.actor, user=ada.user)
     confirmed(ada)
     ada.browser.post(reverse("portal:emergency_ask_mine"), {"reason": "found <b>it</b>"})

@@ -184,7 +184,7 @@ def confirmed(person: Any) -> None:
     assert answer.status_code == 302
 
 
-def test_destruction_asks_who_one_is_first(ada: Any) -> None:
+def test_destroying_a_key_requires_step_up(ada: Any) -> None:
     key = ada.key()
     for answer in (
         ada.browser.get(f"/keys/{key.id}/destroy/"),

@@ -80,7 +80,7 @@ def test_the_way_to_prove_it_is_the_strongest_they_have(kind: Any, address: str,
 # --- what was typed ---
 
 
-def test_what_was_typed_is_kept_for_its_own_place_once_and_not_for_long(alice: User) -> None:
+def test_form_data_kept_during_step_up_is_returned_once_for_its_path_and_expires(alice: User) -> None:
     request = request_of(alice)
     stepup.keep(request, "/here/", {"reason": "lost"})
     assert stepup.take_form_data(request, "/there/") is None
@@ -139,7 +139,7 @@ def test_changing_how_one_signs_in_takes_the_factor_not_the_password(page: str, 
 
 
 @pytest.mark.parametrize("target", ["//evil.example", "https://evil.example/", "/\\evil.example", "javascript:x()"])
-def test_proving_it_leads_nowhere_else(target: str, browser_with_factor: Client) -> None:
+def test_step_up_does_not_redirect_to_another_host(target: str, browser_with_factor: Client) -> None:
     answer = browser_with_factor.get("/account/reauthenticate/", {"next": target})
     proved = browser_with_factor.post(answer["Location"], {"code": totp(ahead=1), "next": target})
     assert proved.status_code == 302

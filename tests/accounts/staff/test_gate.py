@@ -69,7 +69,7 @@ def test_a_session_opened_before_the_second_factor_was_set_up_gains_nothing_by_i
     assert "/account/2fa/reauthenticate/" in thief.get("/admin/")["Location"]
 
 
-def test_it_counts_once_the_second_factor_is_used(officer: User, news: Tenant) -> None:
+def test_staff_are_admitted_only_after_using_their_second_factor(officer: User, news: Tenant) -> None:
     browser = sign_in(officer)
     TOTP.activate(officer, SECRET)
     browser.post("/account/2fa/reauthenticate/", {"code": "000000"})

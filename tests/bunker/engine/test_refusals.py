@@ -116,7 +116,7 @@ async def test_a_logged_out_app_is_refused_until_it_connects_again(worker: Runni
     assert (await again.ask("ping"))["result"] == "pong"
 
 
-async def test_ten_uses_are_ten_whatever_arrives_at_once(worker: Running, home: Home) -> None:
+async def test_a_use_limit_of_ten_holds_under_concurrent_requests(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
     connection = await connection_of(home, client)
     policy = {

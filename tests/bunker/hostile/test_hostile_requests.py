@@ -32,7 +32,7 @@ ALLOWED = {
 
 
 @pytest.mark.compliance(spec="NIP-46", section="all", requirement="hostile requests end as the corpus says")
-async def test_every_hostile_row_ends_as_it_says(hostile: World) -> None:
+async def test_every_hostile_request_of_the_corpus_gets_its_expected_outcome(hostile: World) -> None:
     wrong: list[str] = []
     signed_by_cases = 0
     for case in hostile.vectors["cases"]:

@@ -22,19 +22,19 @@ OPEN = {
 
 
 @pytest.mark.parametrize("kind", [1, 3, 5, 7, 13, 1059, 30023])
-def test_it_signs_nothing_that_speaks(kind: int) -> None:
+def test_a_replaced_key_does_not_sign_content_events(kind: int) -> None:
     call = RequestedUse("sign_event", ME, kind=kind)
     assert isinstance(compile_policy(OPEN, is_replaced=True).decide(call), Deny)
 
 
 @pytest.mark.parametrize("method", ["nip04_encrypt", "nip44_encrypt"])
-def test_it_encrypts_nothing(method: str) -> None:
+def test_a_replaced_key_does_not_encrypt(method: str) -> None:
     denied = compile_policy(OPEN, is_replaced=True).decide(RequestedUse(method, ME, peer=PEER))
     assert isinstance(denied, Deny)
     assert "replaced" in denied.reason
 
 
-def test_it_grants_nothing_that_the_app_was_not_granted() -> None:
+def test_a_replaced_key_grants_nothing_beyond_the_app_policy() -> None:
     reading = TEMPLATES["read-only"].document
     for kind in (0, 22242):
         assert isinstance(
@@ -43,12 +43,12 @@ def test_it_grants_nothing_that_the_app_was_not_granted() -> None:
 
 
 @pytest.mark.parametrize("method", ["nip04_decrypt", "nip44_decrypt"])
-def test_it_reads(method: str) -> None:
+def test_a_replaced_key_decrypts(method: str) -> None:
     assert isinstance(compile_policy(OPEN, is_replaced=True).decide(RequestedUse(method, ME, peer=PEER)), Allow)
 
 
 @pytest.mark.parametrize("kind", [0, 22242])
-def test_it_tells_where_its_owner_went_and_signs_in_to_relays(kind: int) -> None:
+def test_a_replaced_key_signs_profile_and_relay_authentication_events(kind: int) -> None:
     assert isinstance(compile_policy(OPEN, is_replaced=True).decide(RequestedUse("sign_event", ME, kind=kind)), Allow)
 
 

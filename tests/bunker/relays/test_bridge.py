@@ -190,7 +190,7 @@ class TestPatience:
 
         return RetryQueue(offer, given_up.append, 2, (0.01, 0.01))
 
-    async def test_it_gives_up_after_the_last_pause(self, offered: list[Event]) -> None:
+    async def test_the_retry_queue_gives_up_after_its_last_pause(self, offered: list[Event]) -> None:
         given_up: list[Event] = []
         patience, event = self.make([DropReason.NOT_READY] * 2, offered, given_up), signed()
         patience.keep(event, b"")
@@ -198,14 +198,14 @@ class TestPatience:
         assert len(offered) == 2
         assert len(patience) == 0
 
-    async def test_it_stops_when_the_event_is_taken_or_refused(self, offered: list[Event]) -> None:
+    async def test_the_retry_queue_stops_when_the_event_is_taken_or_refused(self, offered: list[Event]) -> None:
         patience = self.make([DropReason.BUSY], offered, [])
         patience.keep(signed(), b"")
         await eventually(lambda: offered)
         await asyncio.sleep(0.03)
         assert len(offered) == 1
 
-    async def test_it_is_bounded_and_can_be_cleared(self, offered: list[Event]) -> None:
+    async def test_the_retry_queue_is_bounded_and_can_be_cleared(self, offered: list[Event]) -> None:
         patience = self.make([], offered, [])
         assert [patience.keep(signed(content=str(number)), b"") for number in range(3)] == [True, True, False]
         patience.clear()
@@ -213,7 +213,7 @@ class TestPatience:
         assert offered == []
 
 
-async def test_the_hub_is_patient_too() -> None:
+async def test_the_hub_retries_events_that_no_worker_is_ready_for() -> None:
     sink = Sink(DropReason.NOT_READY)
     hub = make_hub(sink)
     hub._patience._pauses = (0.02,)

@@ -12,7 +12,7 @@ def buckets(**counts: int) -> list[int]:
     return [counts.get(name, 0) for name in BUCKETS]
 
 
-def test_nothing_has_no_percentile() -> None:
+def test_the_percentile_of_no_uses_is_none() -> None:
     assert percentile(buckets(), 0.5) is None
 
 

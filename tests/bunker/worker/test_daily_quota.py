@@ -52,7 +52,7 @@ def test_nothing_is_left_when_all_is_taken_until_the_next_day() -> None:
     assert days.take(tenant)
 
 
-def test_what_was_not_signed_is_given_back() -> None:
+def test_a_reservation_that_was_not_signed_is_returned_to_the_daily_quota() -> None:
     tenant = record(1)
     days = DailyQuota(lambda: [tenant], directly, Clock())
     assert days.take(tenant)
@@ -122,7 +122,7 @@ async def test_beyond_the_days_signatures_the_client_hears_why_and_nothing_is_si
     assert "error" not in await client.sign()
 
 
-async def test_fifty_at_once_are_never_more_than_the_day_allows(worker: Running, home: Home) -> None:
+async def test_concurrent_requests_never_exceed_the_daily_quota(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
     await sync_to_async(set_quotas)(actor=ACTOR, tenant=home.tenant, signatures=7)
     await worker[0].reconciler.look()

@@ -25,7 +25,7 @@ def test_a_tenant_has_no_more_than_its_bound() -> None:
     assert (len(served), left_out) == (3, 6)
 
 
-def test_one_that_names_many_leaves_room_for_one_that_names_few() -> None:
+def test_a_tenant_with_many_relays_leaves_connections_for_one_with_few() -> None:
     wanted = {A: relays(60, keys=100), B: relays(2, name="small")}
     served, left_out = shared_out(wanted, {}, (), 10)
     assert len(served) == 10

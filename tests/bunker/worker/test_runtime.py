@@ -71,7 +71,7 @@ async def test_a_part_that_fails_ends_the_worker_after_a_drain(transactional_db:
     assert not await WorkerSeat.objects.aexists()
 
 
-async def test_the_seat_tells_how_the_worker_does(worker: Running, home: Home) -> None:
+async def test_the_worker_heartbeat_holds_its_status(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
     await client.sign()
     before = BUNKER_REQUESTS.labels("sign_event", "ok")._value.get()

@@ -34,7 +34,9 @@ async def settled(first: Running, second: Running) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_each_request_is_answered_once_and_a_sleeper_not_at_all(several: Any, home: Home) -> None:
+async def test_two_workers_answer_each_request_once_and_a_paused_worker_stores_nothing(
+    several: Any, home: Home
+) -> None:
     async with several() as first:
         client = await connected(first, home)
         async with several(port=FakePort(), is_alone=False) as second:

@@ -19,7 +19,7 @@ from tests.bunker.support import ACTOR, make_home
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_it_serves_nothing_it_does_not_know() -> None:
+def test_an_empty_directory_serves_no_key() -> None:
     directory = ServedDirectory()
     directory.load()
     assert not directory.serves("a" * 64)
@@ -34,7 +34,7 @@ def test_it_serves_each_key_in_its_own_tenant() -> None:
     assert not directory.serves(one.transport.public_key, two.tenant.id.hex)
 
 
-def test_it_notices_a_new_key() -> None:
+def test_the_directory_serves_a_new_key_after_a_refresh() -> None:
     directory = ServedDirectory()
     directory.load()
     home = make_home()
@@ -82,7 +82,7 @@ def test_it_notices_that_a_tenant_was_suspended_and_is_back() -> None:
     assert directory.closed() == {home.tenant.id.hex: False}
 
 
-def test_a_full_reading_makes_up_for_what_was_missed() -> None:
+def test_a_full_load_reports_tenants_suspended_meanwhile() -> None:
     closed, open_again = make_home(), make_home()
     suspend_tenant(actor=ACTOR, tenant=closed.tenant)
     directory = ServedDirectory()

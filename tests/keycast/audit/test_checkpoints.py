@@ -144,7 +144,7 @@ def test_a_few_new_rows_wait_for_the_interval_many_do_not(signer: signing.Statem
     assert sizes() == [1, 5, 10]
 
 
-def test_two_who_make_the_same_checkpoint_make_one(
+def test_two_processes_making_the_same_checkpoint_store_one(
     signer: signing.StatementSigner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(3)
@@ -221,7 +221,9 @@ def test_a_line_that_a_crash_cut_short_spoils_no_other(signer: signing.Statement
     assert [line["checkpoint"]["size"] for line in publishing.read_lines(outside)] == [5]
 
 
-def test_the_log_carries_them_too(signer: signing.StatementSigner, caplog: pytest.LogCaptureFixture) -> None:
+def test_checkpoints_are_also_written_to_the_process_log(
+    signer: signing.StatementSigner, caplog: pytest.LogCaptureFixture
+) -> None:
     write(5)
     with caplog.at_level("INFO"):
         jobs.sign_checkpoints()
@@ -245,7 +247,9 @@ FORGERIES: dict[str, tuple[Callable[[], None], list[str], list[str]]] = {
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
-def test_the_file_shows_what_is_right_in_itself(forgery: str, signer: signing.StatementSigner, outside: Path) -> None:
+def test_verification_with_the_checkpoint_file_finds_forgeries_that_are_internally_consistent(
+    forgery: str, signer: signing.StatementSigner, outside: Path
+) -> None:
     act, inside, with_file = FORGERIES[forgery]
     write(12)
     jobs.sign_checkpoints()

@@ -61,7 +61,7 @@ def test_threads_that_start_on_chains_without_heads_do_not_fork_them() -> None:
     assert set(written.values()) == {ROUNDS * len(CHAINS)}
 
 
-def test_processes_do_not_fork_them_either() -> None:
+def test_concurrent_processes_do_not_fork_an_audit_chain() -> None:
     code = "import django; django.setup(); from tests.keycast.audit.test_concurrency import child; child()"
     name = str(connection.settings_dict["NAME"])
     environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "tests.settings", "TEST_DATABASE_NAME": name}

@@ -122,7 +122,7 @@ def test_what_a_cut_leaves_is_intact_and_says_who_and_why(
     assert "intact" in out.getvalue()
 
 
-def test_one_cut_follows_another(signer: signing.StatementSigner, settings: Settings) -> None:
+def test_a_chain_can_be_cut_twice_and_verifies(signer: signing.StatementSigner, settings: Settings) -> None:
     for _ in range(3):
         write(6)
         checkpoints.make_all("platform", signer)

@@ -71,5 +71,5 @@ def assert_the_staffs_page_is_as_quick() -> None:
         assert len(queries) <= 22, query
 
 
-def test_what_is_looked_through_is_a_small_part() -> None:
+def test_the_search_window_is_at_most_a_twentieth_of_the_million_rows() -> None:
     assert max(WINDOW, CHAIN_WINDOW) * 20 <= ROWS

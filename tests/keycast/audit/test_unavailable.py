@@ -113,7 +113,7 @@ def test_a_role_that_may_not_add_rows_gets_nothing_done_and_health_is_red() -> N
 
 
 @pytest.mark.django_db
-def test_a_full_disk_is_seen_before_it_is_met(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_health_reports_a_nearly_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     if connection.vendor != "sqlite":
         pytest.skip("Another database's disk is elsewhere.")
     assert audit_log.takes_rows().is_ok

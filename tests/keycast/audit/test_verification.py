@@ -219,7 +219,7 @@ def cut_and_write_on() -> None:
 @pytest.mark.parametrize(
     ("forgery", "problem"), [(cut_and_rewind, "cut"), (cut_and_write_on, "rewritten"), (vanish, "chain-missing")]
 )
-def test_what_is_right_in_itself_is_not_what_was_kept(
+def test_verify_audit_against_an_earlier_report_finds_a_forged_chain(
     forgery: Callable[[], None], problem: str, tmp_path: Path
 ) -> None:
     write(7)

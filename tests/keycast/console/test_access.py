@@ -25,7 +25,7 @@ def closed(world: World, walker: User | None = None) -> list[str]:
     return [address for address in addresses(world, walker) if address not in OPEN_TO_ALL | LEAVING]
 
 
-def test_every_page_there_is_says_whose_duty_it_is() -> None:
+def test_every_admin_page_declares_its_staff_permission() -> None:
     assert unclassified() == []
 
 

@@ -160,9 +160,7 @@ def test_the_second_tab_is_told_who_decided(
     assert Tenant.objects.get().state == Tenant.State.ACTIVE
 
 
-def test_what_has_changed_since_is_shown_and_the_request_stays(
-    operator: User, officer_client: Client, world: World
-) -> None:
+def test_an_approval_that_fails_shows_why_and_stays_open(operator: User, officer_client: Client, world: World) -> None:
     row = asked(world, operator)
     Tenant.objects.update(state=Tenant.State.SUSPENDED)
     answer = officer_client.post(deciding(row, "approve"), {"reason": "seen"}, follow=True).content.decode()

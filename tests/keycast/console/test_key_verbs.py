@@ -118,7 +118,7 @@ def test_a_refusal_to_convert_is_told_in_words(operator_client: Client, world: W
     assert "not offered here" in do(operator_client, world.key, "convert")
 
 
-def test_verbs_that_make_no_sense_are_not_offered(operator_client: Client, world: World) -> None:
+def test_staff_actions_that_do_not_fit_the_key_state_are_not_offered(operator_client: Client, world: World) -> None:
     page = page_of(operator_client, world.key)
     for action in ("lock", "disable", "check", "convert", "rewrap", "transport", "destroy"):
         assert f"/do/{action}/" in page, action

@@ -59,7 +59,7 @@ def test_the_log_is_searched_by_event_id_npub_key_id_and_person(operator_client:
 
 
 @pytest.mark.parametrize("query", ["nobody@news.test", "npub1nonsense", "zz", "%", "' OR 1=1 --", "\u0661" * 32, "abc"])
-def test_a_search_for_what_can_be_nothing_says_so(operator_client: Client, query: str) -> None:
+def test_a_search_term_of_no_known_form_is_reported(operator_client: Client, query: str) -> None:
     page = operator_client.get(AUDIT, {"q": query})
     assert page.context["rows"] == []
     assert "There is no person, key or app" in page.content.decode()
@@ -131,7 +131,7 @@ def revoke(world: World) -> str:
     return f"{CONNECTIONS}{world.connection.pk}/do/revoke/"
 
 
-def test_a_verb_without_a_reason_does_nothing(operator_client: Client, revoke: str) -> None:
+def test_a_staff_action_without_a_reason_changes_nothing(operator_client: Client, revoke: str) -> None:
     for reason in ("", "   "):
         response = operator_client.post(revoke, {"reason": reason})
         assert response.status_code == 200
@@ -139,17 +139,17 @@ def test_a_verb_without_a_reason_does_nothing(operator_client: Client, revoke: s
     assert Connection.objects.get().state == "active"
 
 
-def test_looking_at_a_verb_does_nothing(operator_client: Client, revoke: str) -> None:
+def test_a_get_of_a_staff_action_changes_nothing(operator_client: Client, revoke: str) -> None:
     assert "Ends the app" in operator_client.get(revoke).content.decode()
     assert Connection.objects.get().state == "active"
 
 
-def test_an_unknown_verb_or_row_is_not_found(operator_client: Client, world: World, revoke: str) -> None:
+def test_an_unknown_staff_action_or_row_is_404(operator_client: Client, world: World, revoke: str) -> None:
     assert operator_client.post(revoke.replace("revoke", "sign"), {"reason": "x"}).status_code == 404
     assert operator_client.post(f"{CONNECTIONS}{world.tenant.pk}/do/revoke/", {"reason": "x"}).status_code == 404
 
 
-def test_a_verb_needs_the_forms_token(operator: Any, revoke: str) -> None:
+def test_a_staff_action_without_the_csrf_token_is_403(operator: Any, revoke: str) -> None:
     client = Client(enforce_csrf_checks=True, HTTP_HOST="admin.test")
     client.force_login(operator, "allauth.account.auth_backends.AuthenticationBackend")
     assert client.post(revoke, {"reason": "x"}).status_code == 403
@@ -167,7 +167,7 @@ def test_revoking_ends_the_connection_and_writes_who_and_why(
     assert "lost phone" in row.data
 
 
-def test_only_verbs_that_fit_the_state_are_offered(operator_client: Client, world: World) -> None:
+def test_only_staff_actions_available_in_the_row_state_are_offered(operator_client: Client, world: World) -> None:
     page = operator_client.get(f"{KEYS}{world.key.pk}/change/").content.decode()
     assert "/do/lock/" in page
     assert "/do/unlock/" not in page
@@ -189,7 +189,7 @@ def test_a_refusal_of_the_service_is_shown(operator_client: Client, world: World
         ("/admin/bunker/connection/{connection}/do/lock/", AuditTag.CONNECTION_LOCKED),
     ],
 )
-def test_every_verb_ends_in_the_log_with_its_reason(
+def test_every_staff_action_writes_an_audit_row_with_its_reason(
     operator_client: Client, world: World, address: str, tag: AuditTag
 ) -> None:
     ids = {name: getattr(world, name).pk for name in ("tenant", "member", "key", "connection")}

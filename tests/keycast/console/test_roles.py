@@ -111,7 +111,7 @@ def test_support_start_where_they_say_why(world: World) -> None:
     assert client.get("/admin/")["Location"] == "/admin/support/"
 
 
-def test_every_duty_is_somebodys_and_has_a_title() -> None:
+def test_every_staff_permission_has_a_role_and_a_title() -> None:
     assert set(PERMISSIONS) == set(TITLES) == set(StaffPermission)
     assert all(PERMISSIONS.values())
 

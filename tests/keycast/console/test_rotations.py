@@ -35,7 +35,7 @@ def begun(**fields: Any) -> Rotation:
 @pytest.mark.parametrize(
     "address", ["/admin/rotations/identity/start/", "/admin/rotations/nothing/start/", "/admin/rotations/kek/all/"]
 )
-def test_what_is_not_offered_is_not_found(operator_client: Client, address: str) -> None:
+def test_an_unknown_rotation_page_is_404(operator_client: Client, address: str) -> None:
     assert operator_client.get(address).status_code == 404
 
 
@@ -51,7 +51,9 @@ def test_counting_changes_nothing_and_beginning_asks_who_it_is(operator_client: 
     assert Rotation.objects.count() == 1
 
 
-def test_it_begins_with_a_reason_and_a_second_one_is_refused(operator_client: Client, world: World) -> None:
+def test_a_rotation_starts_with_a_reason_and_an_overlapping_one_is_refused(
+    operator_client: Client, world: World
+) -> None:
     prove_again(operator_client)
     operator_client.post(f"{START}?tenant={world.tenant.slug}", {"reason": "a leak"})
     rotation = Rotation.objects.get()
@@ -63,7 +65,7 @@ def test_it_begins_with_a_reason_and_a_second_one_is_refused(operator_client: Cl
     assert Rotation.objects.count() == 1
 
 
-def test_it_is_cancelled_and_goes_on(operator_client: Client) -> None:
+def test_a_rotation_can_be_cancelled_and_resumed_in_the_admin(operator_client: Client) -> None:
     rotation = begun()
     operator_client.post(f"{ROTATIONS}{rotation.pk}/do/cancel/", {"reason": "not now"})
     rotation.refresh_from_db()
@@ -73,7 +75,7 @@ def test_it_is_cancelled_and_goes_on(operator_client: Client) -> None:
     assert rotation.state == "pending"
 
 
-def test_its_page_tells_pace_rest_and_failures(operator_client: Client, world: World) -> None:
+def test_the_rotation_page_shows_rate_remaining_time_and_failures(operator_client: Client, world: World) -> None:
     failure = {"key": str(world.key.pk), "item": "x", "code": "key-damaged", "message": "<b>damaged</b>"}
     rotation = begun(
         state="running",
@@ -93,6 +95,6 @@ def test_its_page_tells_pace_rest_and_failures(operator_client: Client, world: W
     assert "&lt;b&gt;damaged" in page
 
 
-def test_one_of_a_key_leads_to_it(operator_client: Client, world: World) -> None:
+def test_the_rotation_list_links_to_the_key_of_a_one_key_rotation(operator_client: Client, world: World) -> None:
     services.start(actor=COMMAND, kind="transport", scope=RotationScope.of_key(world.key))
     assert f"/admin/keys/personalkey/{world.key.pk.hex}/change/" in operator_client.get(ROTATIONS).content.decode()

@@ -59,12 +59,12 @@ def test_auditors_open_none(world: World) -> None:
 
 
 @pytest.mark.parametrize("actor", [Actor.system("jobs"), Actor.command("x"), Actor.client("ab" * 32)])
-def test_only_staff_open_one(actor: Actor, world: World) -> None:
+def test_only_staff_can_open_a_support_view(actor: Actor, world: World) -> None:
     with pytest.raises(NotPermitted):
         open_view(actor=actor, tenant=world.tenant, reason="x")
 
 
-def test_a_look_is_at_one_thing(helper: User, world: World) -> None:
+def test_a_support_view_is_of_exactly_one_tenant_or_person(helper: User, world: World) -> None:
     for subjects in ({}, {"tenant": world.tenant, "person": world.member}):
         with pytest.raises(KeycastError):
             open_view(actor=Actor.staff(helper), reason="x", **subjects)
@@ -96,7 +96,7 @@ def test_a_view_ends_by_itself_and_when_it_is_closed(helper: User, client: Clien
         view_in_force(actor=Actor.staff(helper), view_id=SupportView.objects.latest("opened_at").pk)
 
 
-def test_who_left_support_sees_nothing_more(helper: User, client: Client, world: World) -> None:
+def test_a_support_view_ends_with_the_support_role(helper: User, client: Client, world: World) -> None:
     address = look(client, "news")["Location"]
     User.objects.filter(pk=helper.pk).update(staff_role=StaffRole.AUDITOR)
     assert client.get(address).status_code == 403

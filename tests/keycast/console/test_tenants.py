@@ -138,7 +138,7 @@ def test_a_host_name_that_staff_vouch_for_is_served_claimed_before_or_not(proved
     assert claim.token == ""
 
 
-def test_the_verbs_refuse_what_cannot_be(world: World) -> None:
+def test_tenant_actions_refuse_invalid_values(world: World) -> None:
     command = Actor.command("tenant")
     with pytest.raises(TypeError):
         set_quotas(actor=command, tenant=world.tenant, relics=1)

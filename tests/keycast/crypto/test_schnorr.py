@@ -60,7 +60,7 @@ def test_a_wiped_keypair_does_not_sign_and_gives_no_secret(keypair):
     assert bytes(_secp256k1.ffi.buffer(keypair._keypair)) == bytes(96)
 
 
-def test_deleting_it_wipes_it_whatever_holds_its_lock():
+def test_deleting_a_keypair_wipes_it_while_another_thread_holds_its_lock():
     keypair = Keypair.generate()[0]
     buffer, lock = keypair._keypair, keypair._lock
     taken, done = threading.Event(), threading.Event()

@@ -131,7 +131,7 @@ def test_an_imported_key_keeps_its_public_key_conversations_and_signatures(odd_s
     assert schnorr.verify(whole.public_key, MESSAGE, signed(first, second, aggregate))
 
 
-def test_two_splits_of_one_key_have_nothing_in_common():
+def test_two_splits_of_one_key_share_no_half():
     _, secret = Keypair.generate()
     one, other = split.new_halves_for(secret), split.new_halves_for(secret)
     assert one[0] != other[0]

@@ -131,7 +131,7 @@ def test_a_full_disk_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not doctor.disk_space().is_ok
 
 
-def test_a_look_that_the_database_stops_is_a_finding() -> None:
+def test_a_health_check_with_a_database_error_becomes_a_finding() -> None:
     def look() -> HealthFinding:
         raise DatabaseError("secret details")
 

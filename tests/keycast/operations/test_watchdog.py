@@ -94,7 +94,7 @@ def test_a_job_that_failed_is_a_finding_until_it_goes_well() -> None:
 # --- telling ---
 
 
-def test_what_is_not_to_be_told_is_not(people: list[User]) -> None:
+def test_a_finding_without_notification_opens_no_incident(people: list[User]) -> None:
     for _ in range(3):
         follow([finding(tells=False), finding("database", is_ok=True)])
     assert not mail.outbox
@@ -220,7 +220,7 @@ def test_one_look_counts_opens_incidents_and_leaves_a_sign(settings: Settings) -
     assert not Incident.objects.filter(name="jobs", ended_at=None).exists()
 
 
-def test_beside_a_worker_it_says_nothing_of_a_web(db: None) -> None:
+def test_the_watchdog_of_a_worker_records_no_web_heartbeat(db: None) -> None:
     watchdog.check_once(is_web=False)
     assert not Sign.objects.filter(name__startswith="web:").exists()
 

@@ -94,7 +94,7 @@ async def test_an_authorisation_of_a_successor_holds_once(bench):
         await bench.client.succeed_authoriser(*of(key), new, allowed)
 
 
-async def test_both_authorise_until_one_is_settled_on(bench):
+async def test_two_authorisers_are_accepted_until_one_is_settled(bench):
     key = await bench.key()
     new = successor(bench)
     with pytest.raises(CosignerRefused):
@@ -179,6 +179,6 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path):
     assert not store.read_only(path).execute("PRAGMA foreign_key_check").fetchall()
 
 
-def test_only_points_have_a_succession():
+def test_an_authoriser_replacement_refuses_bytes_that_are_no_compressed_point():
     with pytest.raises(ValueError, match="compressed point"):
         authorisation.succession(b"\x02" * 32, b"\x02" * 33)

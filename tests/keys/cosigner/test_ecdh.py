@@ -106,7 +106,7 @@ async def test_conversations_are_those_of_the_public_key(bench, peer, imported):
         assert await bench.signer.crypt(key, "nip04_decrypt", peer.public_key_hex, old) == "old"
 
 
-async def test_a_long_thread_costs_one_authorisation(bench, peer):
+async def test_many_messages_with_one_peer_cost_one_authorisation_per_lease(bench, peer):
     key = await bench.key()
     shared = nip44.conversation_key(peer, bytes.fromhex(key.public_key))
     payloads = [nip44.encrypt(str(n), shared) for n in range(30)]

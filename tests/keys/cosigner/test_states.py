@@ -76,7 +76,7 @@ def test_a_locked_key_is_locked_on_both_sides(row, process, hsm):
         signs(row, hsm, process.client())
 
 
-def test_only_the_hsm_brings_a_key_back(row, process, hsm, monkeypatch):
+def test_enabling_a_key_at_the_co_signer_needs_an_hsm_authorisation(row, process, hsm, monkeypatch):
     services.lock_key(actor=SYSTEM, key=row)
     maintenance.sync_state(row.id)
     services.unlock_key(actor=SYSTEM, key=row)

@@ -30,7 +30,7 @@ def ids():
     return uuid4(), uuid4()
 
 
-async def test_a_key_in_use_is_taken_from_nobody(bench, ids):
+async def test_the_co_signer_refuses_to_replace_a_half_in_use(bench, ids):
     whole, other = Whole(), Whole()
     await whole.brought(bench.client, ids)
     await bench.client.register_authoriser(*ids, bench.hsm.make("first"))
@@ -70,7 +70,7 @@ async def test_what_never_came_into_use_is_replaced(bench, ids):
     assert await bench.client.state(*ids) == "active"
 
 
-async def test_what_was_given_up_is_taken_again_with_another_authoriser(bench, ids):
+async def test_a_forgotten_key_can_be_imported_again_with_another_authoriser(bench, ids):
     whole, old, new = Whole(), bench.hsm.make("old"), bench.hsm.make("new")
     await whole.brought(bench.client, ids)
     await bench.client.register_authoriser(*ids, old)

@@ -46,7 +46,7 @@ def test_open_it_refuses_everybody_then_admits_one_probe(breaker, clock):
     assert [breaker.admits() for _ in range(3)] == [True, False, False]
 
 
-def test_a_good_probe_closes_it(breaker, clock):
+def test_a_successful_probe_closes_the_breaker(breaker, clock):
     fail(breaker)
     clock.now = FIRST_REST * 1.3
     assert breaker.admits()

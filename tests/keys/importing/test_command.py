@@ -228,7 +228,7 @@ class TestState:
             with pytest.raises(ImportFileMismatch):
                 ImportState.load(path)
 
-    def test_it_holds_no_secret(self, run, user, tmp_path):
+    def test_the_import_state_file_holds_no_secret(self, run, user, tmp_path):
         state = tmp_path / "state"
         run([line(user, secret=SECRET)], "--state", str(state))
         assert SECRET[:12] not in state.read_text()
@@ -286,7 +286,7 @@ class TestCreateKey:
         call_command("create_key", *arguments, stdout=out)
         return out.getvalue().strip()
 
-    def test_it_refuses_strangers_and_unknown_names(self, tenant, user):
+    def test_create_key_refuses_non_members_and_unknown_tenants_users_and_modes(self, tenant, user):
         stranger = make_user(make_tenant())
         for arguments in (
             ("--tenant", "nowhere", "--user", user.email, "--name", "x"),
@@ -299,7 +299,7 @@ class TestCreateKey:
                 self.call(*arguments)
         assert stored() == 0
 
-    def test_it_prints_the_npub_or_json(self, tenant, user):
+    def test_create_key_prints_the_npub_or_json(self, tenant, user):
         npub = self.call("--tenant", tenant.slug, "--user", user.email.upper(), "--name", "Main")
         assert nip19.decode_npub(npub)
         made = json.loads(self.call("--tenant", tenant.slug, "--user", user.email, "--name", "Two", "--json"))

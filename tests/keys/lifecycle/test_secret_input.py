@@ -180,7 +180,7 @@ class TestPublishedKeys:
         with pytest.raises(PublishedKeyRefused):
             services.import_key(actor=Actor.user(user), tenant=tenant, user=user, name="x", secret=secret)
 
-    def test_debug_and_tests_take_them(self, settings):
+    def test_published_secret_keys_are_accepted_outside_production_and_with_debug(self, settings):
         assert parse_secret_input(f"{1:064x}")
         settings.ENVIRONMENT, settings.DEBUG = "production", True
         assert parse_secret_input(f"{1:064x}")
@@ -247,7 +247,7 @@ class TestImport:
         assert key.public_key == Keypair.from_secret(secret).public_key_hex
         assert not secret.is_wiped
 
-    def test_two_at_once_end_as_one_key(self, transactional_db):
+    def test_concurrent_imports_of_one_secret_store_one_key(self, transactional_db):
         from django.db import connection
 
         tenant = make_tenant()

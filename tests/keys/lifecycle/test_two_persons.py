@@ -63,7 +63,7 @@ def test_no_role_destroys_a_key_alone(role: StaffRole, key: PersonalKey) -> None
 
 @pytest.mark.parametrize("verb", [lock_key, disable_key, cancel_destruction])
 @pytest.mark.parametrize("role", [StaffRole.AUDITOR, StaffRole.SUPPORT])
-def test_those_who_only_look_stop_no_key(verb: Any, role: StaffRole, key: PersonalKey) -> None:
+def test_auditors_and_support_cannot_stop_a_key(verb: Any, role: StaffRole, key: PersonalKey) -> None:
     actor = Actor.staff(colleague("looker", role))
     with pytest.raises(NotPermitted):
         verb(actor=actor, key=key)

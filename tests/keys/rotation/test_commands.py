@@ -48,7 +48,7 @@ def test_a_tenant_or_a_key_that_does_not_exist_is_refused(db, name):
 
 
 @pytest.mark.parametrize("name", ["rotate_kek", "rewrap_keys", "refresh_halves", "rotate_transport_keys"])
-def test_which_keys_must_be_said(db, name):
+def test_a_rotation_command_without_a_scope_is_refused(db, name):
     with pytest.raises(CommandError):
         call_command(name)
 
@@ -61,7 +61,7 @@ def test_a_second_one_is_refused_with_a_code(two_keys):
     assert run("rewrap_keys", "--all")[0] == 2
 
 
-def test_there_is_nothing_to_resume(two_keys):
+def test_resume_without_a_failed_rotation_is_refused(two_keys):
     assert run("rotate_kek", "--all", "--resume")[0] == 2
     assert run("rotate_kek", "--all")[0] == 0
     assert run("rotate_kek", "--all", "--resume")[0] == 2

@@ -91,7 +91,7 @@ def test_it_stays_within_its_scope(renaming, keys):
     assert names() == ["new", "old 0", "old 1", "old 3", "old 4"]
 
 
-def test_what_fails_is_named_and_holds_up_nothing(renaming, keys):
+def test_a_failing_item_is_reported_and_the_others_are_rotated(renaming, keys):
     renaming.failures["old 3"] = KeyDamaged()
     rotation = runner.run_for(begin().id)
     assert rotation.state == RotationState.FAILED
@@ -105,7 +105,7 @@ def test_what_fails_is_named_and_holds_up_nothing(renaming, keys):
     assert names() == ["new"] * 5
 
 
-def test_it_waits_for_what_is_away_and_does_not_wait_for_ever(renaming, keys):
+def test_a_rotation_retries_an_unavailable_item_and_fails_in_the_end(renaming, keys):
     renaming.failures = {key.name: Unavailable() for key in keys}
     rotation = runner.run_for(begin().id)
     assert (rotation.state, rotation.problem, rotation.failed) == (RotationState.RUNNING, "temporarily-unavailable", 0)
@@ -167,7 +167,7 @@ def test_a_lost_lease_holds_nothing(renaming, keys):
         held.hold()
 
 
-def test_what_appears_meanwhile_is_done_too(renaming, keys, tenant):
+def test_a_rotation_includes_rows_added_while_it_runs(renaming, keys, tenant):
     late = []
 
     def make_one(item):

@@ -35,7 +35,7 @@ def test_a_stranger_cannot_replace_it(key, tenant):
         rotate(key, Actor.user(make_user(tenant)))
 
 
-def test_nobody_replaces_everybody(key):
+def test_an_identity_rotation_of_all_keys_is_refused(key):
     with pytest.raises(WrongScope):
         services.start(actor=OPERATOR, kind="identity", scope="all")
 

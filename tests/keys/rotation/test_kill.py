@@ -72,7 +72,7 @@ def test_one_that_was_killed_is_brought_on_by_another_process(zygote, three_keys
 
 
 @pytest.mark.timeout(60)
-def test_of_many_that_are_started_at_once_one_runs(three_keys, kek_file):
+def test_of_concurrent_starts_of_one_rotation_only_one_succeeds(three_keys, kek_file):
     begun, refused = [], []
 
     def start():

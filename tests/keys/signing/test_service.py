@@ -338,13 +338,13 @@ class TestSlowProvider:
         assert slow.calls == 1
         assert threading.get_ident() not in slow.threads
 
-    async def test_without_a_lease_nobody_shares(self, ref, service, slow, settings):
+    async def test_with_a_zero_lease_each_use_unwraps_its_own_data_key(self, ref, service, slow, settings):
         settings.KEK_LEASE_SECONDS = 0
         events = await asyncio.gather(*(service.sign_event(ref, event_of(ref, str(n))) for n in range(4)))
         assert all(verify_event(event) for event in events)
         assert slow.calls == 4
 
-    async def test_its_failure_reaches_everybody_and_is_not_remembered(self, ref, service, slow):
+    async def test_a_failed_unwrap_fails_all_waiting_uses_and_is_tried_again(self, ref, service, slow):
         slow.failure = KekUnavailable()
         results = await asyncio.gather(
             *(service.sign_event(ref, event_of(ref)) for _ in range(5)), return_exceptions=True
@@ -371,6 +371,6 @@ def reload(ref):
         return PersonalKey.objects.get(pk=ref.key_id)
 
 
-def test_the_service_of_a_process_is_one():
+def test_signing_service_returns_one_instance_per_process():
     assert services.signing_service() is services.signing_service()
     assert factory.lease() == 60

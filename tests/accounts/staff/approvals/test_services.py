@@ -59,7 +59,7 @@ def test_a_request_needs_a_reason_in_one_line(reason: str, operator: User, deed:
         request_approval(actor=Actor.staff(operator), kind="test-deed", target_id="a1", reason=reason)
 
 
-def test_what_is_not_there_cannot_be_asked_for(operator: User, deed: Deed) -> None:
+def test_an_approval_for_a_target_that_does_not_exist_cannot_be_requested(operator: User, deed: Deed) -> None:
     with pytest.raises(NotFound):
         asked(operator, "gone")
     with pytest.raises(NotFound):
@@ -129,7 +129,7 @@ def test_an_officer_who_lost_the_role_no_longer_decides(operator: User, officer:
     assert not deed.done
 
 
-def test_what_somebody_asked_who_left_since_is_not_done(operator: User, officer: User, deed: Deed) -> None:
+def test_a_request_of_former_staff_cannot_be_approved(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator)
     User.objects.filter(pk=operator.pk).update(is_active=False)
     with pytest.raises(Conflict, match="may not ask for it any more"):
@@ -162,7 +162,7 @@ def test_after_its_time_a_request_is_closed(operator: User, officer: User, deed:
     assert not deed.done
 
 
-def test_only_who_asked_withdraws(operator: User, officer: User, deed: Deed) -> None:
+def test_only_the_requester_can_withdraw_a_request(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator)
     with pytest.raises(NotPermitted):
         withdraw(actor=Actor.staff(officer), approval=row)
@@ -172,7 +172,9 @@ def test_only_who_asked_withdraws(operator: User, officer: User, deed: Deed) -> 
     assert not deed.done
 
 
-def test_what_the_deed_refuses_is_told_and_leaves_the_request_open(operator: User, officer: User, deed: Deed) -> None:
+def test_an_error_of_the_approved_service_is_raised_and_leaves_the_request_open(
+    operator: User, officer: User, deed: Deed
+) -> None:
     row, deed.refuses = asked(operator), True
     with pytest.raises(Conflict, match="Its state has changed"):
         approve(actor=Actor.staff(officer), approval=row, reason="yes")
@@ -183,7 +185,7 @@ def test_what_the_deed_refuses_is_told_and_leaves_the_request_open(operator: Use
     assert approve(actor=Actor.staff(officer), approval=row, reason="yes") == "done"
 
 
-def test_an_approved_deed_is_done_once_in_both_names(operator: User, officer: User, deed: Deed) -> None:
+def test_an_approved_action_runs_once_and_is_logged_under_both_names(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator, how="softly")
     assert approve(actor=Actor.staff(officer), approval=row, reason="checked") == "done"
     (approval_proof,) = deed.done
@@ -202,7 +204,9 @@ def test_an_approved_deed_is_done_once_in_both_names(operator: User, officer: Us
 
 
 @pytest.mark.django_db(transaction=True)
-def test_of_two_tabs_one_decides(operator: User, officer: User, second: User, deed: Deed) -> None:
+def test_of_two_concurrent_decisions_only_one_is_stored(
+    operator: User, officer: User, second: User, deed: Deed
+) -> None:
     row, ends, start = asked(operator), [], threading.Barrier(4)
 
     def decide(verb: Verb, person: User) -> None:
@@ -247,12 +251,12 @@ def use(approval_proof: ApprovalProof | None, actor: Actor, target: str = "a1", 
     )
 
 
-def test_staff_without_a_warrant_are_refused_whatever_their_role(officer: User, deed: Deed) -> None:
+def test_staff_without_an_approval_proof_are_refused_whatever_their_role(officer: User, deed: Deed) -> None:
     with pytest.raises(ApprovalRequired):
         use(None, Actor.staff(officer))
 
 
-def test_a_warrant_made_up_from_an_open_or_denied_request_is_worth_nothing(
+def test_an_approval_proof_forged_from_an_open_or_denied_request_is_refused(
     operator: User, officer: User, deed: Deed
 ) -> None:
     row = asked(operator)
@@ -269,7 +273,7 @@ def approved_unspent(operator: User, officer: User) -> Approval:
     return row
 
 
-def test_a_warrant_is_good_for_its_own_deed_and_person_once(
+def test_an_approval_proof_works_once_for_its_own_action_and_approver(
     operator: User, officer: User, second: User, deed: Deed
 ) -> None:
     row = approved_unspent(operator, officer)

@@ -193,7 +193,7 @@ def test_a_dry_run_changes_nothing(key, going_back):
         services.rename_key(actor=STAFF, key=key, name="Other")
 
 
-def test_it_may_run_twice_and_the_log_holds_together(key, going_back):
+def test_after_restore_is_idempotent_and_the_audit_chain_stays_intact(key, going_back):
     with going_back():
         destroy(key)
     after_restore()
@@ -202,7 +202,7 @@ def test_it_may_run_twice_and_the_log_holds_together(key, going_back):
     assert journal_writer.missing() == []
 
 
-def test_without_a_file_it_says_what_to_name(settings, tmp_path):
+def test_after_restore_without_a_restore_journal_is_refused(settings, tmp_path):
     settings.RESTORE_JOURNAL = ""
     with pytest.raises(CommandError, match="--endings"):
         call_command("after_restore")

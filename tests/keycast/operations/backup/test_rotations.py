@@ -24,7 +24,7 @@ def test_a_key_that_was_replaced_since_the_dump_is_locked(key, going_back):
     assert (row.state, row.replaced_at) == (KeyState.LOCKED, None)
 
 
-def test_one_that_the_dump_knows_as_replaced_is_left_as_it_is(key):
+def test_after_restore_does_not_lock_a_key_replaced_before_the_dump(key):
     started = services.start(actor=STAFF, kind="identity", scope=RotationScope.of_key(key))
     runner.run_for(started.id)
     assert "replaced keys locked" not in after_restore()["done"]

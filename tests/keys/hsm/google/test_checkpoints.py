@@ -63,7 +63,7 @@ def test_a_checkpoint_is_signed_by_cloud_kms(kms_signer, db):
     assert (found.count, found.doubts) == (1, [])
 
 
-def test_the_setting_brings_it(emulator, settings):
+def test_the_checkpoint_kms_key_setting_selects_the_google_signer(emulator, settings):
     settings.AUDIT_CHECKPOINT_KEY = ""
     settings.AUDIT_CHECKPOINT_KMS_KEY = make_version()
     signing.register("google", provider.checkpoints)

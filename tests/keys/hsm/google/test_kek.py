@@ -152,7 +152,7 @@ def test_a_version_disabled_since_it_was_looked_up_is_looked_up_again(kek, wrapp
     assert kek.known_versions(TENANT) == (second,)
 
 
-def test_keys_of_people_live_under_it(kek, settings, user, tenant, db):
+def test_a_personal_key_sealed_under_a_google_kek_opens(kek, settings, user, tenant, db):
     settings.GCP_KEK, settings.KEK_PROVIDER = kek._key, "google"
     registry.register("google", provider.kek)
     try:

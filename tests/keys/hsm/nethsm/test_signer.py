@@ -146,7 +146,7 @@ async def test_messages_cannot_be_encrypted_or_decrypted(signer, device_key, met
         await signer.crypt(device_key, method, device_key.public_key, "text")
 
 
-async def test_what_it_says_of_itself_is_true(signer, device_key):
+async def test_the_nethsm_signer_states_that_it_signs_but_cannot_encrypt_or_import(signer, device_key):
     found = signer.capabilities(device_key)
     assert (found.name, found.sign, found.ecdh, found.imports) == ("HSM", True, False, False)
     assert any("cannot be read or written" in sentence for sentence in found.sentences)

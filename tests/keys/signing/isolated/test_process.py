@@ -58,7 +58,7 @@ def test_its_memory_is_locked_where_it_says_so(shared_signer):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can start it as another user")
-def test_nobody_of_the_same_user_reads_or_traces_it():
+def test_a_hardened_process_cannot_be_read_or_traced_by_its_own_user():
     """Not dumpable: /proc/PID belongs to root, whoever runs the process (prctl(2), PR_SET_DUMPABLE)."""
     code = LOOK.format(user=STRANGER)
     victim = (

@@ -44,7 +44,7 @@ SAME = os.urandom(32)
         "1:" + base64.b64encode(b"\xff" * 32).decode().replace("/", "_"),
     ],
 )
-def test_it_refuses_what_is_not_a_list_of_keys(text):
+def test_parsing_a_malformed_key_file_is_refused(text):
     with pytest.raises(KekUnavailable):
         keyfile.parse(text.encode())
 

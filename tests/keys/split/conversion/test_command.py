@@ -16,7 +16,7 @@ from tests.keys.split.conversion.support import signs
 pytestmark = pytest.mark.opens_keys
 
 
-def test_there_must_be_such_a_key(deployment):
+def test_convert_key_with_an_unknown_key_exits_2(deployment):
     with pytest.raises(CommandError) as refused:
         call_command("convert_key", "--key", "00" * 32)
     assert refused.value.returncode == 2
@@ -38,7 +38,7 @@ def test_every_key_of_a_tenant_moves(deployment, capsys):
     assert all(signs(key) for key in keys)
 
 
-def test_what_cannot_move_now_can_be_given_up(deployment, capsys):
+def test_convert_key_can_cancel_a_conversion_that_waits(deployment, capsys):
     key = deployment.key()
     misbehave(deployment.emulator, "error", "AsymmetricSign", code="PERMISSION_DENIED")
     with pytest.raises(SystemExit) as ended:
