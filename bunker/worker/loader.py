@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -87,6 +87,23 @@ def built_in_hosts() -> frozenset[str]:
         return frozenset(TenantDomain.objects.filter(verified_at__isnull=False).values_list("host", flat=True))
 
 
+class _ConnectionRow(NamedTuple):
+    """The columns of a connection that the snapshot is made of, in the order in which they are read."""
+
+    id: UUID
+    transport_id: UUID
+    state: str
+    client_public_key: str
+    name: str
+    expires_at: datetime | None
+    use_count: int
+    policy_text: str
+    requested_permissions: str
+    relays_text: str
+    secret_expires_at: datetime | None
+    ended_at: datetime | None
+
+
 def _spoken_to(now: datetime) -> Q:
     live = Q(state__in=[ConnectionState.ACTIVE, ConnectionState.LOCKED])
     waiting = Q(state=ConnectionState.PENDING, secret_expires_at__gt=now)
@@ -100,20 +117,19 @@ def _read(loaded: LoadedRecords, chosen: Q, ids: list[UUID] | None) -> None:
         Connection.objects.filter(_spoken_to(now) & chosen)
         .annotate(policy_text=Cast("policy", TextField()), relays_text=Cast("relays", TextField()))
         .order_by()
-        .values_list(
-            "id", "transport_id", "state", "client_public_key", "name", "expires_at", "use_count", "policy_text",
-            "requested_permissions", "relays_text", "secret_expires_at", "ended_at",
-        )
+        .values_list(*_ConnectionRow._fields)
         .iterator(chunk_size=2000)
-    )  # fmt: skip
-    by_transport: dict[UUID, list[Any]] = {}
-    for row in rows:
-        by_transport.setdefault(row[1], []).append(row)
+    )
+    by_transport: dict[UUID, list[_ConnectionRow]] = {}
+    for row in map(_ConnectionRow._make, rows):
+        by_transport.setdefault(row.transport_id, []).append(row)
     if by_transport:
         _read_signers(loaded, by_transport, ids)
 
 
-def _read_signers(loaded: LoadedRecords, by_transport: dict[UUID, list[Any]], ids: list[UUID] | None) -> None:
+def _read_signers(
+    loaded: LoadedRecords, by_transport: dict[UUID, list[_ConnectionRow]], ids: list[UUID] | None
+) -> None:
     transports = TransportKey.objects.filter(retired_at__isnull=True)
     if ids is not None:
         transports = transports.filter(id__in=ids)
@@ -180,24 +196,24 @@ def _refusal(row: dict[str, Any]) -> str | None:
     return None if row["is_member"] else "The owner is not a member of this community any more."
 
 
-def _add_connection(signer: SignerRecord, row: Any, policies: _Policies, relays: _Relays) -> None:
-    (connection_id, _, state, client, name, expires_at, uses, policy, requested, relay_list, secret_until, ended) = row
-    if state == ConnectionState.PENDING:
-        signer.pairing_until = max(signer.pairing_until, secret_until.timestamp())
-        signer.pairing_relays |= frozenset(relays.get(relay_list))
+def _add_connection(signer: SignerRecord, row: _ConnectionRow, policies: _Policies, relays: _Relays) -> None:
+    if row.state == ConnectionState.PENDING:
+        secret_until = row.secret_expires_at.timestamp() if row.secret_expires_at else 0.0
+        signer.pairing_until = max(signer.pairing_until, secret_until)
+        signer.pairing_relays |= frozenset(relays.get(row.relays_text))
         return
-    rival = signer.clients.get(client)
-    if rival is not None and ended is not None:  # a client's live grant, or its latest ended one, speaks for it
+    rival = signer.clients.get(row.client_public_key)
+    if rival is not None and row.ended_at is not None:  # a client's live grant, or its latest ended one, speaks for it
         return
-    signer.clients[client] = ConnectionRecord(
-        connection_id,
-        client,
-        name,
-        refusal=_CONNECTION_REFUSALS.get(state) if state != ConnectionState.ACTIVE else None,
-        expires_at=expires_at.timestamp() if expires_at else None,
-        policy=policies.get(policy, requested),
-        relays=relays.get(relay_list),
-        uses=uses,
+    signer.clients[row.client_public_key] = ConnectionRecord(
+        row.id,
+        row.client_public_key,
+        row.name,
+        refusal=None if row.state == ConnectionState.ACTIVE else _CONNECTION_REFUSALS.get(ConnectionState(row.state)),
+        expires_at=row.expires_at.timestamp() if row.expires_at else None,
+        policy=policies.get(row.policy_text, row.requested_permissions),
+        relays=relays.get(row.relays_text),
+        uses=row.use_count,
     )
 
 

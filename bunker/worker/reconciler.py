@@ -38,7 +38,18 @@ STALE_SECONDS = 5.0
 """Without a successful look for this long, nothing more is signed: a revocation might be among what was not seen."""
 
 IDS_AT_ONCE = 5_000
-_GONE = (Tenant.State.SUSPENDED.value, None, None, False)
+
+
+class _TenantRow(NamedTuple):
+    """What a change of a tenant may have changed; None is "no bound of its own"."""
+
+    state: str
+    max_signatures: int | None
+    max_relays: int | None
+    is_all_locked: bool
+
+
+_GONE = _TenantRow(Tenant.State.SUSPENDED.value, None, None, False)
 
 InThread = Callable[[Callable[[], Any]], Awaitable[Any]]
 
@@ -145,16 +156,16 @@ class Reconciler:
 
     async def _apply_tenants(self, tenant_ids: set[UUID]) -> None:
         """A tenant's own state takes effect at once, however many signers it has; members are read with the rest."""
-        rows: dict[UUID, tuple[str, int | None, int | None, bool]] = await self._in_thread(lambda: _tenants(tenant_ids))
+        rows: dict[UUID, _TenantRow] = await self._in_thread(lambda: _tenants(tenant_ids))
         for tenant_id in tenant_ids:
             # A tenant that is there no more is treated like a suspended one: nothing is signed for it.
-            state, signatures, relays, is_all_locked = rows.get(tenant_id, _GONE)
-            self.on_tenant(tenant_id, state == Tenant.State.SUSPENDED)
+            row = rows.get(tenant_id, _GONE)
+            self.on_tenant(tenant_id, row.state == Tenant.State.SUSPENDED)
             record = self._snapshot.tenants.get(tenant_id)
             if record is not None:
-                record.refusal = tenant_refusal(state, is_all_locked=is_all_locked)
-                record.max_signatures = bound(signatures, Quota.SIGNATURES)
-                record.max_relays = bound(relays, Quota.RELAYS)
+                record.refusal = tenant_refusal(row.state, is_all_locked=row.is_all_locked)
+                record.max_signatures = bound(row.max_signatures, Quota.SIGNATURES)
+                record.max_relays = bound(row.max_relays, Quota.RELAYS)
                 if record.refusal:
                     for signer in self._snapshot.of_tenant(tenant_id):
                         self._forget(signer.key.key_id, signer.transport.transport_id)
@@ -210,16 +221,14 @@ def _suspended() -> list[UUID]:
     return list(Tenant.objects.filter(state=Tenant.State.SUSPENDED).values_list("id", flat=True))
 
 
-def _tenants(tenant_ids: Collection[UUID]) -> dict[UUID, tuple[str, int | None, int | None, bool]]:
-    """State, signatures a day, relays of its own, and whether the deployment is locked, by id."""
+def _tenants(tenant_ids: Collection[UUID]) -> dict[UUID, _TenantRow]:
+    """Tenants as they are now, by id."""
     rows = Tenant.objects.annotate(is_all_locked=all_locked())
-    found: dict[UUID, tuple[str, int | None, int | None, bool]] = {}
+    found: dict[UUID, _TenantRow] = {}
     ids = list(tenant_ids)
     for start in range(0, len(ids), IDS_AT_ONCE):
-        wanted = rows.filter(id__in=ids[start : start + IDS_AT_ONCE]).values_list(
-            "id", "state", "max_signatures", "max_relays", "is_all_locked"
-        )
-        found |= {row[0]: row[1:] for row in wanted}
+        wanted = rows.filter(id__in=ids[start : start + IDS_AT_ONCE]).values_list("id", *_TenantRow._fields)
+        found |= {tenant_id: _TenantRow(*columns) for tenant_id, *columns in wanted}
     return found
 
 
