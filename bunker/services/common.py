@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
@@ -18,6 +17,7 @@ from bunker.services.tenants import LIVE_STATES, require_relay_quota
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.base.text import one_line
 from keys.models import PersonalKey
 
 MAX_NAME = 100
@@ -26,14 +26,8 @@ MAX_RELAYS_OF_A_PERSON = 20
 """Relays that all apps of one person may name in a tenant; connections to relays are shared by everybody."""
 
 
-def clean_text(text: str, limit: int) -> str:
-    """One line of printable text, at most ``limit`` characters: no control, bidi or line characters."""
-    kept = "".join(" " if unicodedata.category(char)[0] in "CZ" else char for char in text[: 4 * limit])
-    return " ".join(kept.split())[:limit].strip()
-
-
 def clean_name(name: str) -> str:
-    cleaned = clean_text(name, MAX_NAME)
+    cleaned = one_line(name, MAX_NAME)
     if not cleaned:
         raise InvalidConnection("Give the app a name, so that you recognise it later.", code="name-missing")
     return cleaned

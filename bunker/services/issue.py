@@ -22,7 +22,6 @@ from bunker.services.common import (
     check_expiry,
     check_relays,
     clean_name,
-    clean_text,
     write_down,
 )
 from bunker.services.lifecycle import supersede
@@ -31,6 +30,7 @@ from bunker.services.relay_urls import relays_for
 from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base.text import one_line
 from keycast.nostr.nip46 import format_permissions
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
 from keys.errors import KeyUnavailable
@@ -114,7 +114,7 @@ def approve_nostrconnect(
         raise InvalidConnection("The app names no relay, or too many.", code="relays")
     check_relays(key, uri.relays)
     supersede(transport, uri.client_public_key, actor)
-    metadata = {"name": clean_text(uri.name, 100), "url": clean_text(uri.url, 300)}
+    metadata = {"name": one_line(uri.name, 100), "url": one_line(uri.url, 300)}
     connection = Connection.objects.create(
         tenant_id=key.tenant_id,
         key=key,

@@ -12,10 +12,11 @@ from accounts.permissions import MemberPermission
 from bunker import access
 from bunker.errors import ConnectionEnded
 from bunker.models import Connection, ConnectionState
-from bunker.services.common import clean_name, clean_text, write_down
+from bunker.services.common import clean_name, write_down
 from bunker.services.tenants import LIVE_STATES
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
+from keycast.base.text import one_line
 from keys.models import TransportKey
 
 REPLACED = "Replaced: the app connected again with a newer bunker URL."
@@ -70,7 +71,7 @@ def revoke_connection(*, actor: Actor, connection: Connection, reason: str = "")
     access.require(actor, MemberPermission.REVOKE_CONNECTION, current.key)
     if current.state not in LIVE_STATES:
         return current
-    return _end(current, ConnectionState.REVOKED, clean_text(reason, 200), AuditTag.CONNECTION_REVOKED, actor)
+    return _end(current, ConnectionState.REVOKED, one_line(reason, 200), AuditTag.CONNECTION_REVOKED, actor)
 
 
 @transaction.atomic
@@ -120,7 +121,7 @@ def _switched(
     connection.state = state
     connection.locked_by = locked_by
     connection.save(update_fields=["state", "locked_by"])
-    write_down(connection, tag, actor, reason=clean_text(reason, 200))
+    write_down(connection, tag, actor, reason=one_line(reason, 200))
     return connection
 
 

@@ -21,12 +21,13 @@ from django_scopes import scope, scopes_disabled
 from bunker.changes import ChangeKind, publish
 from bunker.errors import PairingClosed, PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
-from bunker.services.common import clean_text, write_down
+from bunker.services.common import write_down
 from bunker.services.issue import hash_secret
 from bunker.services.lifecycle import supersede
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.base.text import one_line
 from keys.models import TransportKey
 
 MAX_METADATA = 2048
@@ -118,7 +119,7 @@ def _use_secret(connection: Connection, client: str, metadata: str, requested: s
             client_public_key=client,
             bound_at=now,
             client_metadata=read_metadata(metadata),
-            requested_permissions=clean_text(requested, MAX_PERMISSIONS),
+            requested_permissions=one_line(requested, MAX_PERMISSIONS),
         )
     )
 
@@ -182,7 +183,7 @@ def read_metadata(text: str) -> dict[str, str]:
     if not isinstance(said, dict):
         return {}
     cleaned = {
-        label: clean_text(said[label], 300) for label in ("name", "url", "image") if isinstance(said.get(label), str)
+        label: one_line(said[label], 300) for label in ("name", "url", "image") if isinstance(said.get(label), str)
     }
     return {label: value for label, value in cleaned.items() if value}
 

