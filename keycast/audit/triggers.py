@@ -73,18 +73,18 @@ _POSTGRESQL_ROWS = (
         BEGIN RAISE EXCEPTION '{MESSAGE}' USING ERRCODE = 'insufficient_privilege'; END $$""",
     f"""CREATE OR REPLACE FUNCTION audit_refuse_rewind() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION '{HEAD_MESSAGE}' USING ERRCODE = 'insufficient_privilege'; END $$""",
-    """CREATE TRIGGER audit_row_no_truncate REASON_STOPPED TRUNCATE ON audit_auditrow
+    """CREATE TRIGGER audit_row_no_truncate BEFORE TRUNCATE ON audit_auditrow
         FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse()""",
-    """CREATE TRIGGER audit_chain_no_delete REASON_STOPPED DELETE ON audit_auditchain
+    """CREATE TRIGGER audit_chain_no_delete BEFORE DELETE ON audit_auditchain
         FOR EACH ROW EXECUTE FUNCTION audit_refuse_rewind()""",
-    """CREATE TRIGGER audit_chain_no_truncate REASON_STOPPED TRUNCATE ON audit_auditchain
+    """CREATE TRIGGER audit_chain_no_truncate BEFORE TRUNCATE ON audit_auditchain
         FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_rewind()""",
-    """CREATE TRIGGER audit_chain_forward REASON_STOPPED UPDATE ON audit_auditchain FOR EACH ROW
+    """CREATE TRIGGER audit_chain_forward BEFORE UPDATE ON audit_auditchain FOR EACH ROW
         WHEN (NEW.sequence <= OLD.sequence OR NEW.name <> OLD.name) EXECUTE FUNCTION audit_refuse_rewind()""",
-    """CREATE TRIGGER audit_chain_from_start REASON_STOPPED INSERT ON audit_auditchain FOR EACH ROW
+    """CREATE TRIGGER audit_chain_from_start BEFORE INSERT ON audit_auditchain FOR EACH ROW
         WHEN (NEW.sequence <> 0) EXECUTE FUNCTION audit_refuse_rewind()""",
 )
-_POSTGRESQL_NO_DELETE = """CREATE TRIGGER audit_row_no_change REASON_STOPPED UPDATE OR DELETE ON audit_auditrow
+_POSTGRESQL_NO_DELETE = """CREATE TRIGGER audit_row_no_change BEFORE UPDATE OR DELETE ON audit_auditrow
     FOR EACH ROW EXECUTE FUNCTION audit_refuse()"""
 _POSTGRESQL_SIGNED = (
     f"""CREATE OR REPLACE FUNCTION audit_refuse_delete() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -101,9 +101,9 @@ _POSTGRESQL_SIGNED = (
             END IF;
             RAISE EXCEPTION '{SIGNED_MESSAGE}' USING ERRCODE = 'insufficient_privilege';
         END $$""",
-    """CREATE TRIGGER audit_row_no_change REASON_STOPPED UPDATE ON audit_auditrow
+    """CREATE TRIGGER audit_row_no_change BEFORE UPDATE ON audit_auditrow
         FOR EACH ROW EXECUTE FUNCTION audit_refuse()""",
-    """CREATE TRIGGER audit_row_no_delete REASON_STOPPED DELETE ON audit_auditrow
+    """CREATE TRIGGER audit_row_no_delete BEFORE DELETE ON audit_auditrow
         FOR EACH ROW EXECUTE FUNCTION audit_refuse_delete()""",
     *(
         statement
