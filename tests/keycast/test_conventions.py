@@ -84,3 +84,13 @@ def test_an_error_of_any_class_ends_at_loop_tops_alone_and_the_line_says_of_whic
 )
 def test_the_look_finds_what_it_should(code: str, is_found: bool) -> None:
     assert bool(list(swallowing(ast.parse(code)))) is is_found
+
+
+def test_no_class_name_has_two_meanings() -> None:
+    """A name is one thing everywhere (docs/glossary.md); Django finds commands by the name Command."""
+    places: dict[str, list[str]] = {}
+    for path in (path for name in PRODUCT for path in sorted((ROOT / name).rglob("*.py"))):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name not in {"Command", "Migration"}:
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
