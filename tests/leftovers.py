@@ -107,8 +107,9 @@ class Leftovers:
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self, item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
         """After all fixtures of the test have ended; after the last test there is no database any more."""
+        was_set_up = bool(getattr(item, "funcargs", None))  # a test that was skipped has made none
         result = yield
-        left = self._left(item, is_database_there=uses_database(item) and nextitem is not None)
+        left = self._left(item, is_database_there=uses_database(item) and was_set_up and nextitem is not None)
         if left:
             pytest.fail("left behind: " + "; ".join(left), pytrace=False)
         return result
