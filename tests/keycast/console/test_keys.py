@@ -87,7 +87,12 @@ def test_a_split_key_is_found_by_its_hsm_key_and_its_cosigner(
 
 def test_a_key_in_a_nethsm_is_found_by_its_name_there(operator_client: Client, world: World) -> None:
     split_key(
-        world, provider="nethsm", kms_key_name=NETHSM, kms_key_version=NETHSM, encrypted_half_key=None, cosigner=""
+        world,
+        provider="nethsm",
+        kms_key_name=NETHSM,
+        kms_key_version=NETHSM,
+        encrypted_half_key=None,
+        cosigner_public_key="",
     )
     assert found(operator_client, KEYS, NETHSM) == 1
 

@@ -314,4 +314,4 @@ async def refreshed(bench, key):
     await bench.client.commit_refresh(*ids, keypair.public_key, tweak)
     half = seal_half(keypair, secret, *ids, bench.kek)
     sealed = replace(key.sealed, blob=half.pack())
-    return replace(key, sealed=sealed, hsm=replace(key.hsm, tweak=tweak.hex(), cosigner=half_b.hex()))
+    return replace(key, sealed=sealed, hsm=replace(key.hsm, tweak=tweak.hex(), cosigner_public_key=half_b.hex()))
