@@ -146,7 +146,7 @@ class Story:
             patch.setattr("keys.lifecycle.audit.record_all", unavailable)
             assert self.post("/keys/import/", form).status_code == 503
         with self.patch.context() as patch:
-            patch.setattr("keys.services.creation.add", lambda *_, **__: {}["missing"])
+            patch.setattr("keys.services.creation.create_keys", lambda *_, **__: {}["missing"])
             assert self.post("/keys/import/", form).status_code == 500
         with self.patch.context() as patch:
             patch.setattr("keys.services.import_key", broken)
