@@ -35,6 +35,15 @@ def end_with_parent() -> None:
         raise SystemExit("The process that started this one is gone.")
 
 
+def manage_command(*arguments: str) -> list[str]:
+    """The arguments of a process that runs one of our commands: by ``manage.py``, or by the installed package.
+
+    The installed package is asked for with ``-P``, so that a folder ``keycast`` where we happen to stand is not run.
+    """
+    program = [str(settings.BASE_DIR / "manage.py")] if settings.IS_CHECKOUT else ["-P", "-m", "keycast"]
+    return [sys.executable, *program, *arguments]
+
+
 async def run_command(
     stop: asyncio.Event, *arguments: str, environment: Mapping[str, str] | None = None, watch: Watch | None = None
 ) -> None:
@@ -45,9 +54,7 @@ async def run_command(
     """
     inherited = os.environ if environment is None else environment
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(settings.BASE_DIR / "manage.py"),
-        *arguments,
+        *manage_command(*arguments),
         env={**inherited, PARENT_VARIABLE: str(os.getpid())},
         stdin=asyncio.subprocess.DEVNULL,
         start_new_session=True,

@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Final, Self
 
-from django.conf import settings
-
-from keycast.base.child_processes import PARENT_VARIABLE
+from keycast.base.child_processes import PARENT_VARIABLE, manage_command
 
 READY_WITHIN: Final = 60.0
 STOP_WITHIN: Final = 20.0
@@ -92,7 +90,7 @@ class ServerProcess:
 
 
 def _command(*arguments: str, program: Sequence[str] = ()) -> list[str]:
-    return [sys.executable, *(program or (str(settings.BASE_DIR / "manage.py"),)), *arguments]
+    return [sys.executable, *program, *arguments] if program else manage_command(*arguments)
 
 
 def _is_ready(port: int) -> bool:

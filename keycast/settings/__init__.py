@@ -14,7 +14,12 @@ from django.core.exceptions import ImproperlyConfigured
 from keycast.base import logging
 from keycast.settings.env import env, secret
 
-BASE_DIR = Path(__file__).resolve().parent.parent.parent
+PACKAGE_DIR = Path(__file__).resolve().parent.parent
+# A checkout has templates and static files beside the package, an installed copy in it (pyproject.toml). Data and .env
+# are the checkout's, or where the installed command is run: never in site-packages, which an upgrade replaces.
+IS_CHECKOUT = (PACKAGE_DIR.parent / "manage.py").is_file()
+RESOURCES_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else PACKAGE_DIR
+BASE_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
 env_file = BASE_DIR / ".env"
 if env_file.is_file() and os.environ.get("KEYCAST_ENVIRONMENT") != "test":
     env.read_env(str(env_file))
@@ -93,7 +98,7 @@ ASGI_APPLICATION = "keycast.asgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "templates"],
+        "DIRS": [RESOURCES_DIR / "templates"],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -192,7 +197,7 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("KEYCAST_STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
-STATICFILES_DIRS = [BASE_DIR / "static"]
+STATICFILES_DIRS = [RESOURCES_DIR / "static"]
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
 STATIC_STORAGE = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 STORAGES = {

@@ -1,22 +1,29 @@
-"""Typed readers of the environment. A secret comes from NAME or from the file NAME_FILE; both at once is an error."""
+"""Typed readers of the environment. Any value comes from NAME or from the file NAME_FILE; both at once is an error."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-env = environ.FileAwareEnv()
 
+class FileOrValue(MutableMapping[str, str]):
+    """The process's environment, in which NAME may be given as the path NAME_FILE instead.
 
-def secret(name: str, default: str | None = None) -> str:
-    """A secret from ``NAME`` or ``NAME_FILE``; an unreadable or empty file fails loudly, without its content."""
-    if os.environ.get(name) and os.environ.get(f"{name}_FILE"):
-        raise ImproperlyConfigured(f"Set {name} or {name}_FILE, not both.")
-    path = os.environ.get(f"{name}_FILE")
-    if path:
+    django-environ's own mapping keeps the newline at the end of the file, which then is part of a database's name or a
+    password, lets both be set, and raises OSError. Here what surrounds the value is stripped; both set, a file that
+    cannot be read and an empty one raise ImproperlyConfigured, which never repeats any of the content.
+    """
+
+    def __getitem__(self, name: str) -> str:
+        path = os.environ.get(f"{name}_FILE")
+        if not path:
+            return os.environ[name]
+        if os.environ.get(name):
+            raise ImproperlyConfigured(f"Set {name} or {name}_FILE, not both.")
         try:
             value = Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -24,7 +31,32 @@ def secret(name: str, default: str | None = None) -> str:
         if not value:
             raise ImproperlyConfigured(f"{name}_FILE is empty.")
         return value
-    value = os.environ.get(name, "")
+
+    def __setitem__(self, name: str, value: str) -> None:
+        os.environ[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del os.environ[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(os.environ)
+
+    def __len__(self) -> int:
+        return len(os.environ)
+
+
+class Environment(environ.Env):  # type: ignore[misc]  # django-environ has no types
+    """django-environ on top of FileOrValue."""
+
+    ENVIRON = FileOrValue()
+
+
+env = Environment()
+
+
+def secret(name: str, default: str | None = None) -> str:
+    """A secret from ``NAME`` or ``NAME_FILE``, else ``default``; ImproperlyConfigured if there is none either."""
+    value = env.ENVIRON.get(name, "")
     if value:
         return value
     if default is None:

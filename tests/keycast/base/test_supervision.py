@@ -175,7 +175,7 @@ async def test_a_child_does_not_outlive_a_killed_parent(script: Path, tmp_path: 
         f"sys.path.insert(0, {str(Path(__file__).parents[3])!r})\n"
         "from pathlib import Path\n"
         "from django.conf import settings\n"
-        f"settings.configure(BASE_DIR=Path({str(tmp_path)!r}))\n"
+        f"settings.configure(BASE_DIR=Path({str(tmp_path)!r}), IS_CHECKOUT=True)\n"
         "from keycast.base.child_processes import run_command\n"
         "asyncio.run(run_command(asyncio.Event(), 'obedient'))\n"
     )

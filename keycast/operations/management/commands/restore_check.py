@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from argparse import SUPPRESS
@@ -17,6 +16,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from keycast.base.child_processes import manage_command
 from keycast.operations.backup import dumps, rehearsal
 
 SOUND, PROBLEMS, CANNOT = 0, 1, 2
@@ -102,7 +102,7 @@ def _inspected(url: str, entries: str) -> dict[str, Any]:
     """What a process of its own finds in the restored database. Raises CannotRestore."""
     environment = {**os.environ, "DATABASE_URL": url, "KEYCAST_RESTORE_JOURNAL": entries, "REDIS_URL": ""}
     done = subprocess.run(  # noqa: S603 -- ourselves
-        [sys.executable, str(settings.BASE_DIR / "manage.py"), "restore_check", "--inspect"],
+        manage_command("restore_check", "--inspect"),
         env=environment,
         capture_output=True,
         text=True,
