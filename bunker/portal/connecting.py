@@ -111,7 +111,7 @@ def _let_in(request: PortalRequest, form: ApproveForm) -> HttpResponse:
         name=form.cleaned_data["name"],
         expires_at=form.expires_at,
     )
-    messages.success(request, "The app is connected. It hears from Keycast within a few seconds.")
+    messages.success(request, "You let the app in. Keycast now tells it so over its relays.")
     return redirect("apps:detail", connection_id=connection.id)
 
 

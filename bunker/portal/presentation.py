@@ -11,6 +11,7 @@ from django.utils import timezone
 from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, PolicyError, describe, parse_document
 from bunker.portal.requested_permissions import wishes
+from bunker.selectors import ConnectAnswer
 from keycast.nostr.nip46 import PermissionsError, parse_permissions
 
 _BADGES = {
@@ -53,10 +54,16 @@ class AppView:
     secret_expires_at: datetime | None
     is_to_move: bool
     moves_by: datetime | None
+    is_answer_waiting: bool
+    """The answer to the app's nostrconnect:// address is on its way (only where the page asks, see ``present``)."""
+    is_answer_lost: bool
 
 
-def present(connection: Connection) -> AppView:
-    """Needs ``connection.key`` and ``connection.transport`` at hand (the selectors fetch them)."""
+def present(connection: Connection, answer: ConnectAnswer | None = None) -> AppView:
+    """Needs ``connection.key`` and ``connection.transport`` at hand (the selectors fetch them).
+
+    ``answer`` is what became of the answer to the app's address, on pages that show it.
+    """
     state = ConnectionState(connection.state)
     label, badge, is_live = _standing(connection, state)
     title, may, may_not = _policy(connection)
@@ -91,6 +98,8 @@ def present(connection: Connection) -> AppView:
         secret_expires_at=connection.secret_expires_at,
         is_to_move=is_live and not connection.transport.is_current,
         moves_by=connection.transport.ends_at,
+        is_answer_waiting=is_live and answer == ConnectAnswer.WAITING,
+        is_answer_lost=is_live and answer == ConnectAnswer.NOT_TAKEN,
     )
 
 

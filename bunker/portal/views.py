@@ -15,7 +15,7 @@ from bunker.models import Connection
 from bunker.portal import activity
 from bunker.portal.forms import AppNameForm
 from bunker.portal.presentation import present
-from bunker.selectors import connection_of, connections_of
+from bunker.selectors import connect_answer_of, connection_of, connections_of
 from keys.selectors import key_of
 
 MAX_SHOWN = 300
@@ -47,7 +47,7 @@ def detail(request: PortalRequest, connection_id: UUID) -> HttpResponse:
         connection, outcome=request.GET.get("outcome", ""), before=request.GET.get("before", "")
     )
     context = {
-        "app": present(connection),
+        "app": present(connection, connect_answer_of(connection)),
         "rename_form": AppNameForm(initial={"name": connection.name}),
         "activity": page,
         "filters": activity.FILTERS,
@@ -61,8 +61,9 @@ def status(request: PortalRequest, connection_id: UUID) -> HttpResponse:
 
     No news is 204, which htmx leaves the page alone for: a screen reader hears of the change, not of each question.
     """
-    app = present(own_app(request, connection_id))
-    if request.htmx and app.is_pending:
+    connection = own_app(request, connection_id)
+    app = present(connection, connect_answer_of(connection))
+    if request.htmx and (app.is_pending or app.is_answer_waiting):
         return HttpResponse(status=204)
     return render(request, "apps/status.html", {"app": app})
 

@@ -15,6 +15,7 @@ from bunker.relays.interfaces import EventSink, Nip42Signer, Publication, Publis
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.outbound import OutboundContext, OutboundRelayConnection
 from bunker.relays.ssrf_guard import SsrfGuard
+from bunker.relays.unlinked import UnlinkedPublications
 from keycast.nostr.uris import UriError, normalize_relay_url
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ class RelayPool:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._listeners: dict[Publication, Settled] = {}
+        self._wall = wall
+        self._unlinked = UnlinkedPublications(self._limits.pending, self._settle)
         self._is_running = False
         self._stopped = asyncio.Event()
 
@@ -84,6 +87,8 @@ class RelayPool:
             if url not in self._links:
                 self._links[url] = OutboundRelayConnection(url, self._around)
             self._links[url].want(normal[url])
+            for waiting in self._unlinked.take(url):
+                self._links[url].publish(*waiting)
         self._start_missing()
 
     def publish(
@@ -95,15 +100,23 @@ class RelayPool:
         expires_at: float,
         on_settled: Settled | None = None,
     ) -> Publication:
-        """Send to each wanted relay of ``relays``, now and again until it accepts or time is up."""
+        """Send to each of ``relays``, now and again until it accepts or time is up.
+
+        A relay without a link is waited for: it may become wanted in the next moment (``set_wanted``).
+        """
         publication = Publication(event.id, expires_at)
-        links = [self._links[url] for url in dict.fromkeys(map(normalized, relays)) if url in self._links]
-        publication.states.update({link.url: PublishState.PENDING for link in links})
+        urls = [url for url in dict.fromkeys(map(normalized, relays)) if url is not None]
+        # Pending everywhere before the first is tried, or its refusal would settle what the others may still accept.
+        publication.states.update(dict.fromkeys(urls, PublishState.PENDING))
         if on_settled is not None:
             self._listeners[publication] = on_settled
-        for link in links:
-            link.publish(publication, event.pubkey, raw)
-        # Without any link nothing is pending, and nobody else would ever report the outcome.
+        for url in urls:
+            link = self._links.get(url)
+            if link is None:
+                self._unlinked.add(url, publication, event.pubkey, raw)
+            else:
+                link.publish(publication, event.pubkey, raw)
+        # Without any relay nothing is pending, and nobody else would ever report the outcome.
         self._settle(publication)
         return publication
 
@@ -125,6 +138,7 @@ class RelayPool:
             while not self._stopped.is_set():
                 for link in list(self._links.values()):
                     link.tick()
+                self._unlinked.expire(self._wall())
                 try:
                     async with asyncio.timeout(TICK_SECONDS):
                         await self._stopped.wait()

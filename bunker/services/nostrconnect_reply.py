@@ -13,6 +13,7 @@ import time
 from asgiref.sync import async_to_sync
 
 from bunker.models import Connection, Request, RequestState
+from bunker.selectors import connect_answer_id
 from keycast.nostr.nip01 import Event, UnsignedEvent, event_id, serialize
 from keycast.nostr.nip46 import KIND, Nip46Response
 from keys.models import TransportKey
@@ -20,7 +21,8 @@ from keys.refs import TransportRef
 from keys.selectors import transport_ref
 from keys.services import transport_service
 
-ANSWER_LIFETIME_MS = 600_000
+# As long as any request is remembered: until then the app's page says whether a relay took the answer.
+ANSWER_LIFETIME_MS = 24 * 3600 * 1000
 
 
 def store_connect_answer(connection: Connection, transport: TransportKey, secret: str) -> None:
@@ -34,7 +36,7 @@ def store_connect_answer(connection: Connection, transport: TransportKey, secret
         transport_id=transport.id,
         connection_id=connection.id,
         client_public_key=connection.client_public_key,
-        request_id=f"nostrconnect:{connection.id.hex}",
+        request_id=connect_answer_id(connection.id),
         body_hash=hashlib.sha256(connection.id.bytes).digest(),
         method="connect",
         shard=transport.shard,

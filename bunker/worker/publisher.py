@@ -53,7 +53,8 @@ class Publisher:
         self._stats.published += 1
         outbound = self._ways(relays, came_from)
         if outbound and self._pool is not None:
-            self._offer(reply, outbound, request)
+            is_heard = any(map(self._snapshot.is_built_in, relays))
+            self._offer(reply, outbound, request, is_heard=is_heard)
         elif request is not None:
             self._writer.published(request, PUBLISHED)
 
@@ -65,13 +66,14 @@ class Publisher:
             return (came_from, *outbound)
         return outbound
 
-    def _offer(self, reply: ReplyEvent, outbound: Sequence[str], request: str | None) -> None:
+    def _offer(self, reply: ReplyEvent, outbound: Sequence[str], request: str | None, *, is_heard: bool) -> None:
+        # Whoever listens at the built-in relay as well (is_heard) had it there, whatever becomes of the others.
         assert self._pool is not None  # noqa: S101 -- checked by the caller
 
         def settled(publication: Publication) -> None:
             if request is not None:
                 self.pending.discard(request)
-                self._writer.published(request, PUBLISHED if publication.is_accepted else ABANDONED)
+                self._writer.published(request, PUBLISHED if publication.is_accepted or is_heard else ABANDONED)
 
         if request is not None:
             self.pending.add(request)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.utils.crypto import get_random_string
 
-from bunker.models import Connection
+from bunker.models import Connection, Request
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
 
@@ -187,6 +187,35 @@ def test_an_approved_app_is_connected_with_what_was_chosen(ada: Any) -> None:
     assert (connection.state, connection.policy_slug) == ("active", "read-only")
     assert connection.expires_at is not None
     assert connection.client_public_key == NostrConnectUri.parse(text).client_public_key
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("abandoned", "The app could not be told."),
+        ("answered", "Telling the app that it is let in"),
+        ("published", "Connected"),
+    ],
+)
+def test_the_page_of_an_approved_app_says_whether_a_relay_took_the_answer(ada: Any, state: str, said: str) -> None:
+    text = uri()
+    page = ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": text}, follow=True).content.decode()
+    assert "Telling the app that it is let in" in page
+    Request.objects.filter(request_id__startswith="nostrconnect:").update(state=state)
+    path = f"/apps/{Connection.objects.get().id}/status/"
+    fragment = ada.browser.get(path).content.decode()
+    assert said in fragment
+    assert ("hx-get" in fragment) == (state == "answered")
+    asked_again = ada.browser.get(path, headers={"HX-Request": "true"})
+    assert asked_again.status_code == (204 if state == "answered" else 200)
+
+
+def test_an_app_that_has_used_its_key_was_told_whatever_its_relays_said(ada: Any) -> None:
+    ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": uri()})
+    Request.objects.update(state="abandoned")
+    Connection.objects.update(use_count=1)
+    page = ada.browser.get(f"/apps/{Connection.objects.get().id}/").content.decode()
+    assert "could not be told" not in page
 
 
 def test_the_app_is_revoked_by_post_after_a_question(ada: Any) -> None:

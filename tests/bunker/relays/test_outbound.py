@@ -74,12 +74,45 @@ async def test_relays_are_bounded() -> None:
         assert len(home.pool.health()) == 2
 
 
-async def test_publishing_to_no_wanted_relay_settles_at_once() -> None:
-    relay = Double(url="ws://127.0.0.1:1")
+async def test_publishing_to_no_relay_settles_at_once() -> None:
     async with pool() as home:
-        publication, settled = publish(home, reply(), relay)
+        publication, settled = publish(home, reply())
         assert settled == [publication]
         assert not publication.is_accepted
+
+
+async def test_publishing_to_a_relay_that_is_never_wanted_ends_with_its_time() -> None:
+    relay = Double(url="ws://127.0.0.1:1")
+    async with pool() as home:
+        publication, settled = publish(home, reply(), relay, seconds=0.2)
+        assert not settled
+        await eventually(lambda: settled == [publication])
+        assert publication.states == {relay.url: PublishState.EXPIRED}
+        assert publication.reasons[relay.url] == "not connected to this relay"
+
+
+async def test_publications_that_wait_for_a_link_are_bounded() -> None:
+    relay, other = Double(url="ws://127.0.0.1:1"), Double(url="ws://127.0.0.1:2")
+    async with pool(replace(QUICK, pending=20)) as home:
+        found = [publish(home, reply(content=str(number)), relay)[0] for number in range(3)]
+        assert [publication.states[relay.url] for publication in found] == [
+            PublishState.PENDING,
+            PublishState.PENDING,
+            PublishState.REFUSED,
+        ]
+        assert not publish(home, reply(), other)[1]  # one relay leaves room for others
+
+
+async def test_a_reply_for_a_relay_that_becomes_wanted_waits_for_its_link() -> None:
+    relay = Double()
+    async with relay.serving(), pool() as home:
+        event = reply()
+        publication, settled = publish(home, event, relay)
+        assert not settled
+        home.want(relay)
+        await eventually(lambda: settled == [publication])
+        assert publication.states == {relay.url: PublishState.ACCEPTED}
+        assert [parts[1]["id"] for parts in relay.asked("EVENT")] == [event.id]
 
 
 async def test_an_event_too_large_for_common_relays_does_not_fit() -> None:

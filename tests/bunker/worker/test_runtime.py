@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from asgiref.sync import sync_to_async
@@ -19,8 +20,11 @@ from bunker.worker.leases import AnotherWorkerRunning
 from bunker.worker.runtime import BunkerWorker
 from keycast.audit.models import AuditRow
 from keycast.base.metrics import BUNKER_REQUESTS
+from keycast.crypto.schnorr import Keypair
 from keycast.nostr.uris import NostrConnectUri
 from tests.bunker.conftest import Running, connected
+from tests.bunker.relays.double import Double, pool
+from tests.bunker.relays.support import eventually
 from tests.bunker.support import ACTOR, Client, FakePool, FakePort, Home, unscoped
 
 
@@ -93,6 +97,50 @@ async def test_an_approved_nostrconnect_client_gets_its_secret_back(worker: Runn
     assert (await client.ask("ping"))["result"] == "pong"
     await asyncio.sleep(0.4)
     assert (await Request.objects.aget(request_id__startswith="nostrconnect:")).state == RequestState.PUBLISHED
+
+
+def _uri_over(relay: str) -> NostrConnectUri:
+    url = quote(relay, safe="")
+    return NostrConnectUri.parse(f"nostrconnect://{Keypair.generate()[0].public_key_hex}?relay={url}&secret=s3cr3t")
+
+
+async def _answer_state() -> str:
+    return (await Request.objects.aget(request_id__startswith="nostrconnect:")).state
+
+
+async def test_a_nostrconnect_client_is_answered_over_a_relay_that_no_app_used_before(
+    start_worker: Callable[..., Any], home: Home
+) -> None:
+    relay = Double()
+    async with relay.serving(), pool() as around, start_worker(pool=around.pool):
+        with unscoped():
+            await sync_to_async(services.approve_nostrconnect)(
+                actor=ACTOR, key=home.key, uri=_uri_over(relay.url), policy_slug="full"
+            )
+        await eventually(lambda: bool(relay.asked("EVENT")))
+        assert relay.asked("EVENT")[0][1]["pubkey"] == home.transport.public_key
+        for _ in range(200):
+            if await _answer_state() == RequestState.PUBLISHED:
+                return
+            await asyncio.sleep(0.05)
+    pytest.fail(await _answer_state())
+
+
+async def test_an_answer_that_no_relay_takes_is_given_up_after_its_time(
+    start_worker: Callable[..., Any], home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bunker.worker.publisher.REPLY_LIFETIME", 1.0)
+    async with pool() as around, start_worker(pool=around.pool):
+        with unscoped():
+            await sync_to_async(services.approve_nostrconnect)(
+                actor=ACTOR, key=home.key, uri=_uri_over("ws://127.0.0.1:1"), policy_slug="full"
+            )
+        assert await _answer_state() == RequestState.ANSWERED
+        for _ in range(200):
+            if await _answer_state() == RequestState.ABANDONED:
+                return
+            await asyncio.sleep(0.05)
+    pytest.fail(await _answer_state())
 
 
 async def test_without_the_database_nothing_is_signed_and_the_client_hears_it(
