@@ -1,6 +1,6 @@
 """Verbs on connections: keyword-only, atomic, the audit row and the workers' hint in the same transaction."""
 
-from bunker.services.issue import IssuedUrl, approve_nostrconnect, create_bunker_url
+from bunker.services.issue import IssuedUrl, approve_nostrconnect, create_bunker_url, is_secret_of
 from bunker.services.lifecycle import (
     lock_connection,
     logout_connection,
@@ -21,6 +21,7 @@ __all__ = [
     "checked_relays",
     "create_bunker_url",
     "default_policy_of",
+    "is_secret_of",
     "lapse_unused_secrets",
     "lock_connection",
     "logout_connection",

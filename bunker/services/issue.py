@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db import transaction
@@ -52,6 +53,22 @@ class IssuedUrl:
 def hash_secret(secret: str) -> bytes:
     """What is kept of a secret. Plain SHA-256 is enough for 128 random bits (OWASP ASVS 6.5.2)."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def hash_client_secret(connection_id: UUID, secret: str) -> bytes:
+    """What is kept of the secret of a ``nostrconnect://`` URI: enough for its client to show it again in ``connect``.
+
+    The client chose it, so it may be weak, or another connection's, too. It is kept under the connection's id: no
+    lookup of a bunker URL's secret finds it, and it confirms a grant that its client holds already, nothing else.
+    """
+    return hashlib.sha256(f"nostrconnect:{connection_id.hex}:{secret}".encode(errors="surrogatepass")).digest()
+
+
+def is_secret_of(connection_id: UUID, secret_hash: bytes | None, secret: str) -> bool:
+    """Whether ``secret`` is the one that this connection began with, by bunker URL or nostrconnect:// URI."""
+    if secret_hash is None:
+        return False
+    return secret_hash in (hash_secret(secret), hash_client_secret(connection_id, secret))
 
 
 @transaction.atomic
@@ -115,7 +132,10 @@ def approve_nostrconnect(
     check_relays(key, uri.relays)
     supersede(transport, uri.client_public_key, actor)
     metadata = {"name": one_line(uri.name, 100), "url": one_line(uri.url, 300)}
+    connection_id = uuid4()
     connection = Connection.objects.create(
+        id=connection_id,
+        secret_hash=hash_client_secret(connection_id, uri.secret),
         tenant_id=key.tenant_id,
         key=key,
         transport=transport,

@@ -22,7 +22,7 @@ from bunker.changes import ChangeKind, publish
 from bunker.errors import PairingClosed, PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
 from bunker.services.common import write_down
-from bunker.services.issue import hash_secret
+from bunker.services.issue import hash_secret, is_secret_of
 from bunker.services.lifecycle import supersede
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
@@ -78,7 +78,7 @@ def _bind(
     held = Connection.objects.filter(
         transport=transport, client_public_key=client, state=ConnectionState.ACTIVE
     ).first()
-    if held is not None and (not secret or held.secret_hash == hash_secret(secret)):
+    if held is not None and (not secret or is_secret_of(held.id, _bytes(held.secret_hash), secret)):
         return PairedConnection(held.id, is_new=False)
     now = timezone.now()
     guard = PairingGuard.objects.filter(transport=transport).first()
@@ -94,6 +94,10 @@ def _bind(
     waiting.refresh_from_db()
     write_down(waiting, AuditTag.CONNECTION_BOUND, actor, client=client)
     return PairedConnection(waiting.id, is_new=True)
+
+
+def _bytes(value: bytes | memoryview | None) -> bytes | None:
+    return None if value is None else bytes(value)  # PostgreSQL gives a memoryview
 
 
 def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from bunker.models import RequestState
+from bunker.relays.limits import IntakeLimits
 from bunker.worker.sql import FinishRow, RequestRow
 from keycast.audit.entries import AuditEntry
 
@@ -15,6 +16,10 @@ ANSWERED: Final[str] = RequestState.ANSWERED.value
 PUBLISHED: Final[str] = RequestState.PUBLISHED.value
 ABANDONED: Final[str] = RequestState.ABANDONED.value
 """States as a database driver takes them: plain strings."""
+
+RESEND_MS: Final = 2 * IntakeLimits().freshness * 1000
+"""For how long a client may send a request again, in whatever event: one dated as far ahead as is let in stays fresh
+for twice that long. A request id that is older may mean another request."""
 
 
 class AlreadyClaimed:

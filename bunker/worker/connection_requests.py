@@ -11,13 +11,14 @@ from uuid import UUID
 from django.db import Error
 
 from bunker.methods import ConnectionMethod, prepare
-from bunker.methods.connect import Connect
+from bunker.methods.connect import ACK, Connect
+from bunker.services import is_secret_of
 from bunker.worker.admission import RATE_LIMITED, IncomingRequest
 from bunker.worker.delivery import Delivery
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.grants import Grants
 from bunker.worker.ledger import Ledger, body_hash
-from bunker.worker.records import ConnectionRecord
+from bunker.worker.records import ConnectionRecord, standing
 from bunker.worker.replies import text_of
 from bunker.worker.stats import Answered, WorkerStats
 from keycast.base import crash
@@ -84,11 +85,6 @@ class ConnectionMethodRunner:
 
     async def connect(self, item: IncomingRequest, request: Nip46Request) -> None:
         """Pair a client. Binding is idempotent and audited by its service; only its success is claimed and stored."""
-        if item.connection is not None and not item.connection.may_connect(now := time.monotonic()):
-            self._stats.refused["pairing-rate"] += 1
-            if item.connection.may_be_refused(now):
-                await self._delivery.say(item, request.id, RATE_LIMITED)
-            return
         try:
             operation = prepare(Nip46Method.CONNECT, request.params, self._grants.subject(item, item.connection))
             assert isinstance(operation, Connect)  # noqa: S101 -- by name
@@ -99,6 +95,14 @@ class ConnectionMethodRunner:
         if refusal := item.signer.tenant.refusal or item.signer.refusal:
             await self._delivery.say(item, request.id, refusal)
             return
+        if self._is_confirmation(item, operation.secret):
+            await self._settle(item, request, operation, ACK)
+            return
+        if item.connection is not None and not item.connection.may_connect(now := time.monotonic()):
+            self._stats.refused["pairing-rate"] += 1
+            if item.connection.may_be_refused(now):
+                await self._delivery.say(item, request.id, RATE_LIMITED)
+            return
         result, error_text = await self.run(operation)
         if error_text is not None:
             self._stats.refused["pairing"] += 1
@@ -107,6 +111,19 @@ class ConnectionMethodRunner:
             return
         await self._reload([item.signer.transport.transport_id])
         self._grants.refresh(item)
+        await self._settle(item, request, operation, result or ACK)
+
+    def _is_confirmation(self, item: IncomingRequest, secret: str) -> bool:
+        """Whether a client only says again what it said before: then memory answers, as often as it asks.
+
+        Command-line clients begin every command with ``connect``. It changes nothing, whatever else it holds.
+        """
+        connection = item.connection
+        if connection is None or standing(item.signer, connection, time.time()) is not None:
+            return False
+        return not secret or is_secret_of(connection.id, connection.secret_hash, secret)
+
+    async def _settle(self, item: IncomingRequest, request: Nip46Request, operation: Connect, result: str) -> None:
         text = text_of(request.id, result, None)
         if await self._ledger.settle(item, request.id, operation.name, body_hash(request), text, ()):
             self._count(item, operation.name, Answered.OK)

@@ -23,6 +23,7 @@ from bunker.worker.commit_jobs import (
     ABANDONED,
     FENCED,
     PUBLISHED,
+    RESEND_MS,
     STORED,
     AlreadyClaimed,
     ClaimWrite,
@@ -321,10 +322,23 @@ class _Batch:
             if sql.run_chunked(self._cursor, sql.insert_requests, [job.row]) == 1:
                 return STORED
             known = sql.known_requests(self._cursor, job.row)
+            if self._release_id(job.row, known) and sql.run_chunked(self._cursor, sql.insert_requests, [job.row]) == 1:
+                return STORED
             return _as_known(next((row for row in known if row.event_id == job.row.event_id), known[0]))
         if type(job) is ReplyWrite:
             return STORED if sql.run_chunked(self._cursor, sql.finish_requests, [job.row]) == 1 else FENCED
         return STORED
+
+    def _release_id(self, row: sql.RequestRow, known: list[sql.KnownRow]) -> bool:
+        """Take the request id from an earlier request that no resend can mean any more; False when there is none.
+
+        Some clients number their requests and begin anew, or draw from 16 bits. The earlier row stays, by its event id.
+        """
+        if any(found.event_id == row.event_id or not _is_past_resending(found, row.claimed_at) for found in known):
+            return False
+        for found in known:
+            sql.run(self._cursor, sql.release_request_id(connection.vendor), [found.event_id])
+        return True
 
     def _lost_fences(self) -> dict[int, int]:
         """Shards of this batch that this worker does not hold, or not under every job's fence: shard -> true fence."""
@@ -376,6 +390,10 @@ def _found(cursor: object, job: Job) -> Outcome | None:
 def _is_same_claim(found: sql.KnownRow, claimed: sql.RequestRow) -> bool:
     """True when the row is what this very claim stored, not what an earlier one of the same event did."""
     return (found.event_id, found.fence, found.claimed_at) == (claimed.event_id, claimed.fence, claimed.claimed_at)
+
+
+def _is_past_resending(found: sql.KnownRow, now: int) -> bool:
+    return found.state in (PUBLISHED, ABANDONED) and now - found.claimed_at > RESEND_MS
 
 
 def _as_known(row: sql.KnownRow) -> AlreadyClaimed:

@@ -33,7 +33,7 @@ from bunker.worker.group_commit import BatchWriter, CommitUncertain
 from bunker.worker.leases import HeldLeases
 from bunker.worker.records import ConnectionRecord
 from bunker.worker.replies import ReplyEvent
-from bunker.worker.sql import FinishRow, RequestRow
+from bunker.worker.sql import RELEASED_ID, FinishRow, RequestRow
 from bunker.worker.stats import WorkerStats
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.tags import AuditOutcome, AuditTag, of_method
@@ -45,6 +45,8 @@ REMEMBER_MS = 24 * 3600 * 1000
 """How long a request is remembered: longer than any relay resends it."""
 FINISH_PAUSES = (0.1, 0.3, 1.0, 2.0)
 REUSED_ID = "This request id was already used for another request."
+_RESERVED = ("sha256:", RELEASED_ID, "nostrconnect:")
+"""How request ids begin that are stored in our own way."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -227,7 +229,7 @@ def body_hash(request: Nip46Request) -> bytes:
 
 def _stored_id(request_id: str) -> str:
     """A request id as its column takes it: long ones, and what PostgreSQL text cannot hold, by their hash."""
-    if len(request_id) <= 128 and request_id.isprintable() and not request_id.startswith("sha256:"):
+    if len(request_id) <= 128 and request_id.isprintable() and not request_id.startswith(_RESERVED):
         return request_id
     return f"sha256:{sha256(request_id.encode()).hexdigest()}"
 

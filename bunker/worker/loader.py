@@ -102,6 +102,7 @@ class _ConnectionRow(NamedTuple):
     relays_text: str
     secret_expires_at: datetime | None
     ended_at: datetime | None
+    secret_hash: bytes | memoryview | None
 
 
 def _spoken_to(now: datetime) -> Q:
@@ -214,6 +215,7 @@ def _add_connection(signer: SignerRecord, row: _ConnectionRow, policies: _Polici
         policy=policies.get(row.policy_text, row.requested_permissions),
         relays=relays.get(row.relays_text),
         uses=row.use_count,
+        secret_hash=None if row.secret_hash is None else bytes(row.secret_hash),
     )
 
 

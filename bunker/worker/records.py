@@ -41,6 +41,8 @@ class TenantRecord:
 class ConnectionRecord:
     """One client's grant. ``refusal`` says why it is over or locked, and is None while it is active.
 
+    ``secret_hash`` is of the secret that it began with, by which its client may repeat ``connect``.
+
     ``uses`` counts key uses, those in flight included. ``key_limit``: total uses are bounded, so each is written
     with its claim. ``bucket`` bounds requests, ``refusals`` rows and replies for refused ones, ``connects`` pairing.
     """
@@ -59,6 +61,7 @@ class ConnectionRecord:
         "refusal",
         "refusals",
         "relays",
+        "secret_hash",
         "suppressed",
         "uses",
     )
@@ -74,7 +77,9 @@ class ConnectionRecord:
         policy: CompiledPolicy | None,
         relays: tuple[str, ...],
         uses: int,
+        secret_hash: bytes | None = None,
     ) -> None:
+        self.secret_hash = secret_hash
         self.id = connection_id
         self.hex = connection_id.hex
         self.client = client

@@ -58,6 +58,8 @@ class KnownRow(NamedTuple):
 
 REQUEST_COLUMNS = RequestRow._fields
 _KNOWN_COLUMNS = ", ".join(KnownRow._fields)
+RELEASED_ID = "released:"
+"""Before the event id of a request whose own request id another one has now; no client's id is stored like that."""
 SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Rows per statement: few different statements, so that each is compiled once and kept."""
 
@@ -154,6 +156,15 @@ def known_requests(cursor: Any, row: RequestRow) -> list[KnownRow]:
     )
     run(cursor, sql, [row.event_id, row.transport_id, row.client_public_key, row.request_id])
     return _known_rows(cursor)
+
+
+@lru_cache(maxsize=2)
+def release_request_id(vendor: str) -> str:
+    """Give the request id of an event back: its row goes on under a name of its own (``RELEASED_ID`` and event id)."""
+    return (
+        f"UPDATE bunker_request SET request_id = '{RELEASED_ID}' || event_id "  # noqa: S608
+        f"WHERE event_id = {mark(vendor)}"
+    )
 
 
 def known_event(cursor: Any, event_id: str) -> list[KnownRow]:

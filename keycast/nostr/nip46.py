@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from keycast.nostr.errors import NostrError
-from keycast.nostr.strict import RedactedStruct, is_unambiguous
+from keycast.nostr.strict import RedactedStruct, decode_strictly, is_unambiguous
 from keycast.nostr.types import MAX_KIND
 
 KIND: Final = 24133
@@ -158,13 +158,18 @@ _encode: Final = msgspec.json.Encoder().encode
 def parse_request(text: str) -> Nip46Request:
     """The request in a decrypted text: an object with id, method and params, all strings; unknown members ignored.
 
+    The parameters of ``connect`` may be anything.
+
     Raises RequestError, and nothing else.
     """
     try:
         data = text.encode()
         request = _decode_request(data)
     except (ValueError, RecursionError):
-        raise RequestError("malformed", _salvaged_id(text)) from None
+        connect = _lenient_connect(text)
+        if connect is None:
+            raise RequestError("malformed", _salvaged_id(text)) from None
+        request = connect
     if not is_unambiguous(data, request):
         raise RequestError("duplicate-key", request.id)
     if not request.id.isprintable():
@@ -178,6 +183,23 @@ def parse_response(text: str) -> Nip46Response:
         return _decode_response(text.encode())
     except (ValueError, RecursionError):
         raise RequestError("malformed") from None
+
+
+def _lenient_connect(text: str) -> Nip46Request | None:
+    """A ``connect`` whose parameters are not all strings: null for what a client does not know, metadata as an object.
+
+    It is a greeting, whose odd parts are no reason to fail. Null becomes "", anything else its JSON; None for the rest.
+    """
+    try:
+        found: Any = decode_strictly(text)
+        if not isinstance(found, dict) or found.get("method") != Nip46Method.CONNECT:
+            return None
+        params = found.get("params")
+        given = params if isinstance(params, list) else []
+        texts = [said if isinstance(said, str) else "" if said is None else _encode(said).decode() for said in given]
+        return msgspec.convert({**found, "params": texts[:MAX_PARAMS]}, Nip46Request)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _salvaged_id(text: str) -> str | None:

@@ -37,7 +37,13 @@ def _refuse_constant(_: str) -> None:
     raise ValueError("not JSON")
 
 
-_slow_decode: Final = json.JSONDecoder(object_pairs_hook=_refuse_duplicates, parse_constant=_refuse_constant).decode
+def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_duplicates(pairs)
+    return dict(pairs)
+
+
+decode_strictly: Final = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_refuse_constant).decode
+"""Any JSON text without duplicate keys, NaN or infinities. Raises ValueError or RecursionError."""
 
 
 def is_unambiguous(raw: bytes, decoded: msgspec.Struct) -> bool:
@@ -50,7 +56,7 @@ def is_unambiguous(raw: bytes, decoded: msgspec.Struct) -> bool:
     if len(raw) == len(_encode(decoded)):
         return True
     try:
-        _slow_decode(raw.decode())
+        decode_strictly(raw.decode())
     except (ValueError, RecursionError):
         return False
     return True

@@ -190,3 +190,18 @@ async def test_a_result_that_no_relay_takes_becomes_an_error(worker: Running, ho
 async def test_malformed_templates_are_refused(worker: Running, home: Home, params: list[str]) -> None:
     client = await connected(worker, home)
     assert "error" in await client.ask("sign_event", *params)
+
+
+async def test_a_request_id_means_one_request_until_no_resend_can_come(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    first = client.compose("sign_event", [json.dumps({"kind": 1, "content": "a", "tags": [], "created_at": 1})], "1")[1]
+    worker[1].send(first)
+    signed = await client.next()
+    assert "already used" in (await client.ask("ping", request_id="1"))["error"]
+    for _ in range(100):
+        if await Request.objects.filter(request_id="1", state="published").aupdate(claimed_at=1):
+            break
+        await asyncio.sleep(0.05)
+    assert (await client.ask("ping", request_id="1"))["result"] == "pong"
+    assert signed["result"]
+    assert worker[0].stats.signed == 1

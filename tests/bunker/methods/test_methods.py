@@ -11,13 +11,13 @@ import pytest
 from bunker.methods import (
     METHODS,
     BadParameters,
-    ConnectionMethod,
     InfoMethod,
     KeyMethod,
     RequestContext,
     UnknownMethod,
     prepare,
 )
+from bunker.methods.connect import Connect
 from keycast.audit.tags import of_method
 from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
@@ -69,12 +69,23 @@ def test_sign_event_asks_the_policy_about_the_event_that_it_would_sign() -> None
     assert operation.facts == {"kind": 1, "size": 5}
 
 
-def test_connect_refuses_another_signers_key_and_takes_missing_parameters_as_empty() -> None:
+def test_connect_refuses_the_key_of_another_signer() -> None:
     with pytest.raises(BadParameters):
-        prepare("connect", [USER, "secret"], subject())
-    with pytest.raises(BadParameters):
-        prepare("connect", [], subject())
-    assert isinstance(prepare("connect", [SIGNER], subject()), ConnectionMethod)
+        prepare("connect", ["9" * 64, "secret"], subject())
+
+
+@pytest.mark.parametrize("named", ["", SIGNER, SIGNER.upper(), USER, CLIENT, "undefined", "npub1x", "*"])
+def test_connect_takes_whatever_else_a_client_names_first(named: str) -> None:
+    operation = prepare("connect", [named, "secret"], subject())
+    assert isinstance(operation, Connect)
+    assert operation.secret == "secret"
+
+
+def test_connect_takes_missing_parameters_as_empty() -> None:
+    for given in ([], [SIGNER]):
+        operation = prepare("connect", given, subject())
+        assert isinstance(operation, Connect)
+        assert operation.secret == ""
 
 
 def test_switch_relays_answers_null_as_a_string_unless_something_changes() -> None:

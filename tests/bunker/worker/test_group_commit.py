@@ -15,7 +15,7 @@ from django.db import OperationalError, connection
 
 from bunker.models import Request, ShardLease
 from bunker.worker import group_commit as batch_module
-from bunker.worker.commit_jobs import FENCED, STORED, AlreadyClaimed, AuditWrite, ClaimWrite, ReplyWrite
+from bunker.worker.commit_jobs import FENCED, RESEND_MS, STORED, AlreadyClaimed, AuditWrite, ClaimWrite, ReplyWrite
 from bunker.worker.group_commit import BatchWriter
 from bunker.worker.leases import beat, register_worker
 from bunker.worker.sql import FinishRow, RequestRow
@@ -167,3 +167,40 @@ def _backend() -> int:
 def _end_backend(pid: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s)", [pid])
+
+
+@pytest.mark.parametrize("state", ["claimed", "answered"])
+async def test_a_request_id_whose_request_is_not_finished_stays_taken(
+    writer: BatchWriter, fence: int, state: str
+) -> None:
+    first = claim(fence, request_id="1", state=state)
+    await writer.submit(first)
+    outcome = await writer.submit(claim(fence, request_id="1", claimed_at=10 * RESEND_MS))
+    assert isinstance(outcome, AlreadyClaimed)
+    assert outcome.event_id == first.row.event_id
+
+
+async def test_a_request_id_stays_taken_while_a_resend_may_still_come(writer: BatchWriter, fence: int) -> None:
+    await writer.submit(claim(fence, request_id="1", state="published"))
+    outcome = await writer.submit(claim(fence, request_id="1", body_hash=b"o" * 32, claimed_at=RESEND_MS + 1))
+    assert isinstance(outcome, AlreadyClaimed)
+
+
+async def test_an_event_stays_known_however_old_it_is(writer: BatchWriter, fence: int) -> None:
+    first = claim(fence, request_id="1", state="published")
+    await writer.submit(first)
+    again = claim(fence, event_id=first.row.event_id, request_id="1", claimed_at=10 * RESEND_MS)
+    assert isinstance(await writer.submit(again), AlreadyClaimed)
+
+
+async def test_a_request_id_is_free_again_when_no_resend_can_mean_it(writer: BatchWriter, fence: int) -> None:
+    first = claim(fence, request_id="1", state="published")
+    second = claim(fence, request_id="1", body_hash=b"o" * 32, claimed_at=RESEND_MS + 2)
+    await writer.submit(first)
+    assert await writer.submit(second) is STORED
+    third = claim(fence, event_id=first.row.event_id, request_id="1", claimed_at=RESEND_MS + 3)
+    known = await writer.submit(third)  # the first event, sent once more
+    assert isinstance(known, AlreadyClaimed)
+    assert known.event_id == first.row.event_id
+    ids = {row.event_id: row.request_id async for row in Request.objects.all()}
+    assert ids == {first.row.event_id: f"released:{first.row.event_id}", second.row.event_id: "1"}
