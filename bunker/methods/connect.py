@@ -34,6 +34,8 @@ class Connect(ConnectionMethod):
             raise BadParameters("This connect request is for another remote signer.")
         given = [*params[1:4], "", "", ""]
         self._secret, self._permissions, self._metadata = given[0], given[1], given[2]
+        if self._permissions.startswith("{"):  # no permission begins like that: some send metadata in third place
+            self._permissions, self._metadata = "", self._metadata or self._permissions
         self._client = subject.client
         self._transport_id = subject.transport_id
         self.connection_id: UUID | None = None

@@ -14,7 +14,7 @@ from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
 from bunker.policy.document import PolicyDocument, PolicyLimits, PolicyRule, parse_document
 from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS
-from bunker.policy.permissions import RequestedPermissions, parse_requested
+from bunker.policy.permissions import Narrowing, narrowing
 from keycast.nostr.nip46 import KEY_METHODS, METHODS, Nip46Method
 
 
@@ -39,9 +39,7 @@ class CompiledPolicy:
 
     __slots__ = ("_asks_for", "_is_replaced", "_rules", "limits")
 
-    def __init__(
-        self, document: PolicyDocument, requested: RequestedPermissions | None, *, is_replaced: bool = False
-    ) -> None:
+    def __init__(self, document: PolicyDocument, requested: Narrowing | None, *, is_replaced: bool = False) -> None:
         self.limits: PolicyLimits = document.limits
         self._is_replaced = is_replaced
         self._asks_for = requested
@@ -142,4 +140,4 @@ def compile_policy(
 
 @lru_cache(maxsize=4096)
 def _compile(text: str, requested_permissions: str, is_replaced: bool) -> CompiledPolicy:
-    return CompiledPolicy(parse_document(text), parse_requested(requested_permissions), is_replaced=is_replaced)
+    return CompiledPolicy(parse_document(text), narrowing(requested_permissions), is_replaced=is_replaced)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from keycast.nostr.nip46 import KEY_METHODS, MAX_PERMISSIONS_TEXT, Nip46Method, PermissionsError, RequestedPermission
+from keycast.nostr.nip46 import KEY_METHODS, Nip46Method, parse_permissions
 
 
 @dataclass(frozen=True, slots=True)
-class RequestedPermissions:
+class Narrowing:
     """The methods and kinds an app asked for. ``kinds`` None means sign_event of any kind."""
 
     methods: frozenset[str]
@@ -20,23 +20,16 @@ class RequestedPermissions:
         return method != Nip46Method.SIGN_EVENT or self.kinds is None or kind in self.kinds
 
 
-def parse_requested(text: str) -> RequestedPermissions | None:
+def narrowing(text: str) -> Narrowing | None:
     """Read ``"sign_event:1,nip44_encrypt"``; None when the app asked for nothing in particular.
 
-    Entries that no policy knows grant nothing; they are not an error, since NIP-46 leaves the list open.
+    Entries that nobody knows grant nothing and are no error, since NIP-46 leaves the list open. When there is no other
+    (``undefined``, ``*``, metadata in the wrong place), the app has said nothing about what it wants.
     """
-    entries = [entry.strip() for entry in text[:MAX_PERMISSIONS_TEXT].split(",") if entry.strip()]
-    if not entries:
+    known = parse_permissions(text).known
+    if not known:
         return None
-    wishes = [wish for wish in map(_read, entries) if wish is not None]
+    wishes = [wish for wish in known if wish.method in KEY_METHODS]
     signing = [wish.kind for wish in wishes if wish.method == Nip46Method.SIGN_EVENT]
     kinds = None if None in signing else frozenset(kind for kind in signing if kind is not None)
-    return RequestedPermissions(frozenset(wish.method for wish in wishes), kinds)
-
-
-def _read(entry: str) -> RequestedPermission | None:
-    try:
-        wish = RequestedPermission.parse(entry)
-    except PermissionsError:
-        return None
-    return wish if wish.method in KEY_METHODS else None
+    return Narrowing(frozenset(wish.method for wish in wishes), kinds)

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from bunker.policy.permissions import RequestedPermissions
+from bunker.policy.permissions import Narrowing
 from keycast.nostr.nip46 import Nip46Method
 
 PROFILE: Final = 0
 RELAY_SIGN_IN: Final = 22242
 
-STILL_DONE: Final = RequestedPermissions(
+STILL_DONE: Final = Narrowing(
     frozenset({Nip46Method.SIGN_EVENT, Nip46Method.NIP04_DECRYPT, Nip46Method.NIP44_DECRYPT}),
     frozenset({PROFILE, RELAY_SIGN_IN}),
 )

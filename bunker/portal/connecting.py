@@ -22,6 +22,13 @@ from keys.models import KeyState, PersonalKey
 from keys.selectors import keys_of
 
 ONCE_SECONDS = 24 * 3600
+_PARTS = {
+    "relay": "A relay that Keycast cannot use",
+    "perms": "A permission that nobody knows",
+    "url": "Its address, which is no web address",
+    "image": "Its picture, which is no web address",
+}
+"""What is said of a part of an app's address that is left out (keycast.nostr.uris.LeftOut)."""
 
 
 @portal_view("GET", "POST", action=MemberPermission.CONNECT_APP)
@@ -125,8 +132,10 @@ def _review_page(
         "keys": keys,
         "policy": form["policy"].value(),
         "app": {"name": uri.name, "url": uri.url, "client": client, "relays": uri.relays},
-        "wishes": wishes(uri.permissions),
-        "offers": offers(uri.permissions, services.policies_of(request.tenant)),
+        "is_narrowed": bool(uri.permissions.known),
+        "wishes": wishes(uri.permissions.known),
+        "left_out": [(_PARTS[part], text) for part, text in uri.left_out],
+        "offers": offers(uri.permissions.known, services.policies_of(request.tenant)),
     }
     return render(request, "apps/review.html", context, status=status)
 

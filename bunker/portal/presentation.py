@@ -12,7 +12,7 @@ from bunker.models import Connection, ConnectionState
 from bunker.policy import TEMPLATES, PolicyError, describe, parse_document
 from bunker.portal.requested_permissions import wishes
 from bunker.selectors import ConnectAnswer
-from keycast.nostr.nip46 import PermissionsError, parse_permissions
+from keycast.nostr.nip46 import parse_permissions
 
 _BADGES = {
     ConnectionState.PENDING: "badge-accent",
@@ -42,7 +42,11 @@ class AppView:
     policy_title: str
     may: tuple[str, ...]
     may_not: tuple[str, ...]
+    is_narrowed: bool
+    """The app asked for less than it was granted, and gets no more than that."""
     narrowed_to: tuple[str, ...]
+    not_understood: tuple[str, ...]
+    """What the app asked for in words that nobody knows; it gets nothing for it, and loses nothing."""
     relays: tuple[str, ...]
     created_at: datetime
     bound_at: datetime | None
@@ -68,6 +72,7 @@ def present(connection: Connection, answer: ConnectAnswer | None = None) -> AppV
     label, badge, is_live = _standing(connection, state)
     title, may, may_not = _policy(connection)
     client = connection.client_public_key
+    requested = parse_permissions(connection.requested_permissions)
     return AppView(
         id=connection.id,
         name=connection.name,
@@ -86,7 +91,9 @@ def present(connection: Connection, answer: ConnectAnswer | None = None) -> AppV
         policy_title=title,
         may=may,
         may_not=may_not,
-        narrowed_to=_narrowed(connection),
+        is_narrowed=bool(requested.known),
+        narrowed_to=tuple(wishes(requested.known)),
+        not_understood=requested.unknown,
         relays=tuple(str(url) for url in connection.relays),
         created_at=connection.created_at,
         bound_at=connection.bound_at,
@@ -129,13 +136,6 @@ def _policy(connection: Connection) -> tuple[str, tuple[str, ...], tuple[str, ..
         return title, tuple(describe(parse_document(connection.policy))), ()
     except PolicyError:
         return title, (), ("Anything: its policy cannot be read, so every request is refused",)
-
-
-def _narrowed(connection: Connection) -> tuple[str, ...]:
-    try:
-        return tuple(wishes(parse_permissions(connection.requested_permissions)))
-    except PermissionsError:
-        return ()
 
 
 def _claim(connection: Connection, field: str) -> str:

@@ -27,8 +27,7 @@ def phrase(permission: RequestedPermission) -> str:
         if permission.kind is None:
             return "Sign any kind of event"
         return f"Sign: {kind_name(permission.kind)} (kind {permission.kind})"
-    row = METHODS.get(permission.method)
-    return row.wish if row is not None and row.wish else f"{permission.method} (nothing Keycast knows)"
+    return METHODS[permission.method].wish
 
 
 def wishes(permissions: Sequence[RequestedPermission]) -> list[str]:

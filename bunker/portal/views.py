@@ -82,6 +82,15 @@ def rename(request: PortalRequest, connection_id: UUID) -> HttpResponse:
 
 
 @portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
+def lift_narrowing(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Let the app use all that its policy allows, beyond what it asked for."""
+    connection = own_app(request, connection_id)
+    services.lift_narrowing(actor=actor_of(request), connection=connection)
+    messages.success(request, "The app may now use all that its policy allows.")
+    return _to_app(connection)
+
+
+@portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
 def lock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Refuse whatever the app asks until it is unlocked."""
     connection = own_app(request, connection_id)

@@ -2,6 +2,7 @@
 
 from bunker.services.issue import IssuedUrl, approve_nostrconnect, create_bunker_url, is_secret_of
 from bunker.services.lifecycle import (
+    lift_narrowing,
     lock_connection,
     logout_connection,
     rename_connection,
@@ -23,6 +24,7 @@ __all__ = [
     "default_policy_of",
     "is_secret_of",
     "lapse_unused_secrets",
+    "lift_narrowing",
     "lock_connection",
     "logout_connection",
     "policies_of",

@@ -32,8 +32,7 @@ from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.text import one_line
-from keycast.nostr.nip46 import format_permissions
-from keycast.nostr.uris import BunkerUri, NostrConnectUri
+from keycast.nostr.uris import MAX_URI, BunkerUri, NostrConnectUri
 from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, TransportKey
 
@@ -143,7 +142,7 @@ def approve_nostrconnect(
         state=ConnectionState.ACTIVE,
         client_public_key=uri.client_public_key,
         client_metadata={label: value for label, value in metadata.items() if value},
-        requested_permissions=format_permissions(uri.permissions),
+        requested_permissions=one_line(str(uri.permissions), MAX_URI),
         bound_at=timezone.now(),
         policy_slug=template.slug,
         policy=template.document,

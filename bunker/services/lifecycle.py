@@ -35,6 +35,23 @@ def rename_connection(*, actor: Actor, connection: Connection, name: str) -> Con
 
 
 @transaction.atomic
+def lift_narrowing(*, actor: Actor, connection: Connection) -> Connection:
+    """Forget what the app asked for, so that it may use all that its policy allows; the policy itself stays.
+
+    Raises ConnectionEnded. Where the app had asked for nothing, nothing changes.
+    """
+    current = _locked(connection)
+    access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
+    if current.state not in (ConnectionState.ACTIVE, ConnectionState.LOCKED):
+        raise ConnectionEnded
+    if current.requested_permissions:
+        asked, current.requested_permissions = current.requested_permissions, ""
+        current.save(update_fields=["requested_permissions"])
+        write_down(current, AuditTag.CONNECTION_POLICY_CHANGED, actor, asked=one_line(asked, 200))
+    return current
+
+
+@transaction.atomic
 def lock_connection(*, actor: Actor, connection: Connection, reason: str = "") -> Connection:
     """Refuse everything the app asks until it is unlocked; works on every worker within a second.
 

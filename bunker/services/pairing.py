@@ -28,10 +28,12 @@ from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.text import one_line
+from keycast.nostr.nip46 import parse_permissions
 from keys.models import TransportKey
 
 MAX_METADATA = 2048
-MAX_PERMISSIONS = 4096
+MAX_REQUESTED = 32_768
+"""Characters of a list of permissions that are cleaned; parse_permissions keeps fewer, in whole entries."""
 _ENDINGS = {
     ConnectionState.REVOKED.value: "The owner has revoked this app's access. Ask for a new bunker URL.",
     ConnectionState.LOGGED_OUT.value: "This app has logged out. Connect again with a new bunker URL.",
@@ -123,7 +125,7 @@ def _use_secret(connection: Connection, client: str, metadata: str, requested: s
             client_public_key=client,
             bound_at=now,
             client_metadata=read_metadata(metadata),
-            requested_permissions=one_line(requested, MAX_PERMISSIONS),
+            requested_permissions=str(parse_permissions(one_line(requested, MAX_REQUESTED))),
         )
     )
 

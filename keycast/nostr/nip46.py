@@ -16,7 +16,6 @@ KIND: Final = 24133
 MAX_REQUEST_ID: Final = 256
 MAX_METHOD: Final = 64
 MAX_PARAMS: Final = 16
-MAX_PERMISSIONS: Final = 100
 MAX_PERMISSIONS_TEXT: Final = 4096
 
 
@@ -214,54 +213,53 @@ def _salvaged_id(text: str) -> str | None:
     return None
 
 
-class PermissionsError(NostrError):
-    """A list of permissions that does not parse."""
-
-    def __init__(self) -> None:
-        super().__init__("invalid permissions")
-
-
 class RequestedPermission(msgspec.Struct, frozen=True, gc=False):
-    """What a client would like to do: a method, and for ``sign_event`` one kind (None: every kind).
+    """What a client would like to do: a method of NIP-46, and for ``sign_event`` one kind (None: every kind).
 
-    ``method`` may be one that we do not know. It is a wish, never a grant.
+    It is a wish, never a grant.
     """
 
     method: str
     kind: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Self:
-        """One permission: ``nip44_encrypt`` or ``sign_event:1``. Raises PermissionsError."""
+    def read(cls, text: str) -> Self | None:
+        """One permission: ``nip44_encrypt`` or ``sign_event:1``; None for what nobody knows."""
         method, separator, parameter = text.partition(":")
-        if not method or len(method) > MAX_METHOD or not method.isascii() or not method.replace("_", "").isalnum():
-            raise PermissionsError
-        return cls(method, _kind(parameter) if separator else None)
+        if method not in METHODS:
+            return None
+        if not separator or (method == Nip46Method.SIGN_EVENT and parameter in ("", "*")):
+            return cls(method)
+        is_kind = parameter.isascii() and parameter.isdigit() and len(parameter) <= 5 and int(parameter) <= MAX_KIND
+        return cls(method, int(parameter)) if is_kind and method == Nip46Method.SIGN_EVENT else None
 
     def __str__(self) -> str:
         return self.method if self.kind is None else f"{self.method}:{self.kind}"
 
 
-def parse_permissions(text: str) -> tuple[RequestedPermission, ...]:
-    """The comma-separated permissions of ``connect`` or a ``nostrconnect://`` URI; an empty text gives none.
+class RequestedPermissions(NamedTuple):
+    """The list of permissions of ``connect`` or a ``nostrconnect://`` URI, as far as it can be understood.
 
-    Raises PermissionsError, and nothing else.
+    ``known`` are those of methods that NIP-46 has. ``unknown`` are the other entries, in the client's own words.
     """
-    if len(text) > MAX_PERMISSIONS_TEXT:
-        raise PermissionsError
-    parts = [part.strip() for part in text.split(",")]
-    permissions = tuple(dict.fromkeys(RequestedPermission.parse(part) for part in parts if part))
-    if len(permissions) > MAX_PERMISSIONS:
-        raise PermissionsError
-    return permissions
+
+    known: tuple[RequestedPermission, ...] = ()
+    unknown: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return ",".join([*map(str, self.known), *self.unknown])
 
 
-def format_permissions(permissions: tuple[RequestedPermission, ...]) -> str:
-    """The text that ``parse_permissions`` reads."""
-    return ",".join(map(str, permissions))
+def parse_permissions(text: str) -> RequestedPermissions:
+    """Read a comma-separated list; never raises. Entries beyond MAX_PERMISSIONS_TEXT characters are left out."""
+    entries = dict.fromkeys(entry for part in clipped_permissions(text).split(",") if (entry := part.strip()))
+    read = {entry: RequestedPermission.read(entry) for entry in entries}
+    known = dict.fromkeys(permission for permission in read.values() if permission is not None)
+    return RequestedPermissions(tuple(known), tuple(entry for entry, permission in read.items() if permission is None))
 
 
-def _kind(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or len(text) > 5 or int(text) > MAX_KIND:
-        raise PermissionsError
-    return int(text)
+def clipped_permissions(text: str) -> str:
+    """As much of a list as is looked at, in whole entries: half of ``sign_event:30023`` would be another wish."""
+    if len(text) <= MAX_PERMISSIONS_TEXT:
+        return text
+    return text[: MAX_PERMISSIONS_TEXT + 1].rpartition(",")[0]

@@ -7,13 +7,14 @@ normal form that two readers understand alike, or is refused.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 from urllib.parse import parse_qsl, quote, urlencode
 
 from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.errors import NostrError
-from keycast.nostr.nip46 import PermissionsError, RequestedPermission, format_permissions, parse_permissions
+from keycast.nostr.nip46 import RequestedPermissions, parse_permissions
 from keycast.nostr.strict import RedactedStruct
 from keycast.nostr.types import is_hex
 
@@ -34,6 +35,7 @@ _LABEL: Final = re.compile(r"(?!-)[0-9a-z_-]{1,63}(?<!-)")
 _NUMERIC_LABEL: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _LINK: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_LINE_BREAKS: Final = re.compile(r"[\r\n\t]+")
 _DEFAULT_PORTS: Final = {"ws": 80, "wss": 443}
 
 
@@ -109,42 +111,61 @@ class BunkerUri(RedactedStruct, frozen=True):
         return f"bunker://{self.signer_public_key}?{urlencode(fields, quote_via=quote, safe='')}"
 
 
+class LeftOut(NamedTuple):
+    """A part of a client's URI that could not be used: its name (``relay``, ``perms``, ``url``) and text, shortened."""
+
+    part: str
+    text: str
+
+
 class NostrConnectUri(RedactedStruct, frozen=True):
     """``nostrconnect://<client key>?relay=...&secret=...``: what a client shows to be approved (NIP-46).
 
     ``name``, ``url`` and ``image`` are the client's own words, for display only. ``secret`` is kept out of ``repr``.
+    ``left_out`` is what else it said, for whoever approves it.
     """
 
     client_public_key: str
     relays: tuple[str, ...]
     secret: str
-    permissions: tuple[RequestedPermission, ...] = ()
+    permissions: RequestedPermissions = RequestedPermissions()
     name: str = ""
     url: str = ""
     image: str = ""
+    left_out: tuple[LeftOut, ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """One key, one to MAX_RELAYS relays, one secret; other fields unknown to us are ignored.
+        """One key, at least one usable relay, one secret. Whatever else is odd is left out, not a reason to fail.
 
-        A name too long is cut, a link that is not http(s) dropped. Raises UriError, and nothing else.
+        Line breaks (of a copied QR code's text) are taken out, raw spaces and other characters kept, a name too long is
+        cut. Raises UriError, and nothing else.
         """
-        public_key, fields = _split("nostrconnect", text)
+        public_key, fields = _split("nostrconnect", text, is_lenient=True)
+        relays, bad_relays = _usable_relays(fields)
+        permissions = parse_permissions(",".join(fields.get("perms", [])))
+        links = {part: (fields.get(part) or [""])[0] for part in ("url", "image")}
+        left_out = [
+            *(LeftOut("relay", url) for url in bad_relays),
+            *(LeftOut("perms", entry) for entry in permissions.unknown),
+            *(LeftOut(part, link) for part, link in links.items() if link and not _link(link)),
+        ]
         return cls(
             public_key,
-            _relays(fields),
+            relays,
             _secret(fields, required=True) or "",
-            _permissions(fields),
+            permissions,
             _name(fields),
-            _link(fields, "url"),
-            _link(fields, "image"),
+            _link(links["url"]),
+            _link(links["image"]),
+            tuple(LeftOut(part, _shown(said)) for part, said in left_out[:_MAX_FIELDS]),
         )
 
     def format(self) -> str:
         """The URI, as a client would write it."""
         fields = [("relay", normalize_relay_url(url)) for url in self.relays] + [("secret", self.secret)]
-        if self.permissions:
-            fields.append(("perms", format_permissions(self.permissions)))
+        if permissions := str(self.permissions):
+            fields.append(("perms", permissions))
         fields += [(key, text) for key in ("name", "url", "image") if (text := getattr(self, key))]
         return f"nostrconnect://{self.client_public_key}?{urlencode(fields, quote_via=quote, safe='')}"
 
@@ -152,34 +173,50 @@ class NostrConnectUri(RedactedStruct, frozen=True):
 _Fields = dict[str, list[str]]
 
 
-def _split(scheme: str, text: str) -> tuple[str, _Fields]:
+def _split(scheme: str, text: str, *, is_lenient: bool = False) -> tuple[str, _Fields]:
     """The public key and the decoded query fields of ``scheme://<64 hex>[/]?<query>``."""
     if not isinstance(text, str) or len(text) > MAX_URI:
         raise UriError("too-long")
+    if is_lenient:
+        text = _LINE_BREAKS.sub("", text.strip())
     head, mark, query = text.partition("?")
     found, separator, authority = head.partition("://")
     public_key = authority.removesuffix("/")
-    if found.lower() != scheme or not separator or not mark or "#" in query:
+    if found.lower() != scheme or not separator or not mark or ("#" in query and not is_lenient):
         raise UriError("malformed")
     if not is_hex(public_key, 32) or not is_public_key(bytes.fromhex(public_key)):
         raise UriError("public-key")
-    return public_key, _decoded(query)
+    return public_key, _decoded_leniently(query) if is_lenient else _decoded(query)
 
 
 def _decoded(query: str) -> _Fields:
     if not query.isascii() or not query.isprintable() or " " in query or _BAD_ESCAPE.search(query):
         raise UriError("malformed")
-    fields: _Fields = {}
     try:
-        for name, value in parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"):
-            fields.setdefault(name, []).append(value)
+        return _grouped(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="strict"))
     except ValueError:
         raise UriError("malformed") from None
+
+
+def _decoded_leniently(query: str) -> _Fields:
+    """As ``_decoded``, but any character may be there unescaped, as in a name that nobody encoded."""
+    if any("#" in part for part in query.split("&") if part.startswith("secret=")):
+        raise UriError("secret-malformed")  # it may end there or not: two readers would read two secrets
+    try:
+        return _grouped(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace"))
+    except ValueError:
+        raise UriError("malformed") from None
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> _Fields:
+    fields: _Fields = {}
+    for name, value in pairs:
+        fields.setdefault(name, []).append(value)
     return fields
 
 
 def _single(fields: _Fields, name: str) -> str | None:
-    values = fields.get(name, [])
+    values = list(dict.fromkeys(fields.get(name, [])))
     if len(values) > 1:
         raise UriError(f"{name}-twice")
     return values[0] if values else None
@@ -194,29 +231,43 @@ def _relays(fields: _Fields) -> tuple[str, ...]:
     return relays
 
 
+def _usable_relays(fields: _Fields) -> tuple[tuple[str, ...], list[str]]:
+    """The first MAX_RELAYS relays that are ones, and what else was named; no usable one is an error."""
+    usable: dict[str, None] = {}
+    others: list[str] = []
+    for given in fields.get("relay", []):
+        try:
+            url = normalize_relay_url(given.strip())
+        except UriError:
+            others.append(given)
+            continue
+        if url in usable or len(usable) < MAX_RELAYS:
+            usable[url] = None
+        else:
+            others.append(given)
+    if not usable:
+        raise UriError("relay-url" if others else "relay-missing")
+    return tuple(usable), others
+
+
 def _secret(fields: _Fields, *, required: bool) -> str | None:
     secret = _single(fields, "secret")
     if secret is None and not required:
         return None
     if not secret:
         raise UriError("secret-missing")
-    if len(secret) > MAX_SECRET or not secret.isprintable():
+    if len(secret) > MAX_SECRET or not secret.isprintable() or "\ufffd" in secret:
         raise UriError("secret-malformed")
     return secret
 
 
-def _permissions(fields: _Fields) -> tuple[RequestedPermission, ...]:
-    try:
-        return parse_permissions(_single(fields, "perms") or "")
-    except PermissionsError:
-        raise UriError("perms") from None
-
-
 def _name(fields: _Fields) -> str:
-    name = (_single(fields, "name") or "").strip()
-    return "".join(character for character in name[:MAX_NAME] if character.isprintable())
+    return _shown((fields.get("name") or [""])[0].strip())
 
 
-def _link(fields: _Fields, name: str) -> str:
-    link = _single(fields, name) or ""
+def _shown(text: str) -> str:
+    return "".join(character for character in text[:MAX_NAME] if character.isprintable())
+
+
+def _link(link: str) -> str:
     return link if len(link) <= MAX_LINK and _LINK.fullmatch(link) else ""

@@ -210,6 +210,40 @@ def test_the_page_of_an_approved_app_says_whether_a_relay_took_the_answer(ada: A
     assert asked_again.status_code == (204 if state == "answered" else 200)
 
 
+def test_what_is_left_out_of_an_address_is_shown(ada: Any) -> None:
+    ada.key()
+    text = uri() + "&relay=nonsense&perms=undefined&url=javascript:x"
+    page = ada.browser.post("/apps/approve/", {"uri": text}).content.decode()
+    for part in ("nonsense", "undefined", "javascript:x"):
+        assert f'<span class="mono">{part}</span>' in page
+
+
+def test_an_app_that_asked_for_what_nobody_knows_has_all_that_was_granted(ada: Any) -> None:
+    connection = ada.app()
+    _bind(connection, "undefined,<b>")
+    page = ada.browser.get(f"/apps/{connection.id}/").content.decode()
+    assert "Narrowed" not in page
+    assert "undefined" in page
+    assert "&lt;b&gt;" in page
+
+
+def test_an_owner_lifts_the_narrowing_of_an_app(ada: Any, bob: Any) -> None:
+    connection = ada.app()
+    _bind(connection, "ping")
+    path = f"/apps/{connection.id}/"
+    assert "to know your public key, nothing else" in ada.browser.get(path).content.decode()
+    assert bob.browser.post(f"{path}lift-narrowing/").status_code == 404
+    assert "Narrowed" in ada.browser.get(path).content.decode()
+    assert "all that its policy allows" in ada.browser.post(f"{path}lift-narrowing/", follow=True).content.decode()
+    assert "Narrowed" not in ada.browser.get(path).content.decode()
+
+
+def _bind(connection: Connection, requested: str) -> None:
+    Connection.objects.filter(id=connection.id).update(
+        state="active", client_public_key="ab" * 32, bound_at=connection.created_at, requested_permissions=requested
+    )
+
+
 def test_an_app_that_has_used_its_key_was_told_whatever_its_relays_said(ada: Any) -> None:
     ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": uri()})
     Request.objects.update(state="abandoned")

@@ -81,6 +81,12 @@ def test_connect_takes_whatever_else_a_client_names_first(named: str) -> None:
     assert operation.secret == "secret"
 
 
+def test_connect_takes_metadata_in_the_place_of_permissions() -> None:
+    operation = prepare("connect", [SIGNER, "secret", '{"name":"App"}'], subject())
+    assert isinstance(operation, Connect)
+    assert (operation._permissions, operation._metadata) == ("", '{"name":"App"}')
+
+
 def test_connect_takes_missing_parameters_as_empty() -> None:
     for given in ([], [SIGNER]):
         operation = prepare("connect", given, subject())

@@ -127,10 +127,16 @@ def test_what_an_app_asked_for_only_narrows() -> None:
 
 
 @pytest.mark.parametrize(
-    "requested", ["*", "everything", "sign_event:", "sign_event:\u0661", "sign_event:-1", "sign_event:1.0"]
+    "requested", ["ping", "get_public_key,*", "nip44_encrypt,sign_event:\u0661", "logout,sign_event:-1"]
 )
-def test_unknown_permissions_grant_nothing(requested: str) -> None:
+def test_unknown_permissions_grant_nothing_beside_known_ones(requested: str) -> None:
     assert isinstance(decide(sign(1), rule("allow", 1), requested=requested), Deny)
+
+
+@pytest.mark.parametrize("requested", ["*", "undefined", "everything", "sign_event:\u0661", "{}", "sign_event:1.0"])
+def test_without_a_known_permission_an_app_has_asked_for_nothing(requested: str) -> None:
+    assert isinstance(decide(sign(1), rule("allow", 1), requested=requested), Allow)
+    assert isinstance(decide(sign(2), rule("allow", 1), requested=requested), Deny)
 
 
 @pytest.mark.parametrize("requested", ["", " ", ",,"])

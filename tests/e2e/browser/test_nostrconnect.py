@@ -37,7 +37,7 @@ def test_nostr_tools_is_let_in_by_its_own_address(
         expect(page.get_by_text("“Waiting client”")).to_be_visible()
         expect(page.get_by_role("listitem").filter(has_text="Write private messages (NIP-44)")).to_be_visible()
         page.get_by_role("button", name="Let it in").click()
-        expect(page.get_by_text("The app is connected")).to_be_visible()
+        expect(page.get_by_text("You let the app in")).to_be_visible()
         printed, errors = client.communicate(timeout=60)
     finally:
         client.kill()
