@@ -17,13 +17,16 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
 
 
 class PathRouter:
-    """Sends websockets at exactly the relay's path to the relay, and refuses any other."""
+    """Sends websockets at the relay's path to the relay, and refuses any other.
+
+    With a slash at its end as well: several client libraries write every relay's URL like that.
+    """
 
     def __init__(self, relay: Application) -> None:
         self.relay = relay
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await (self.relay if scope["path"] == RELAY_PATH else refuse)(scope, receive, send)
+        await (self.relay if scope["path"].rstrip("/") == RELAY_PATH else refuse)(scope, receive, send)
 
 
 def websocket_router() -> Application:

@@ -8,7 +8,7 @@ import uvicorn
 
 from keycast.asgi import application, lifespan
 
-LARGEST_FRAME = 512 * 1024
+LARGEST_FRAME = 1024 * 1024
 """Bytes of one websocket message; larger ones close the connection (1009) before they are complete."""
 
 BACKLOG = 2048

@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("account/", include("accounts.urls")),
     path("relay", relay_information, name="relay"),
+    path("relay/", relay_information),  # as websockets: clients add the slash
     path("tenant.css", stylesheet, name="tenant_stylesheet"),
     path("", include("accounts.portal.urls")),
     path("", include("keys.portal.urls")),

@@ -89,13 +89,15 @@ class KeyMethod:
     ids, never content.
     """
 
-    __slots__ = ("call", "facts")
+    __slots__ = ("call", "facts", "result_size")
     name: str
     tag: AuditTag
 
-    def __init__(self, call: RequestedUse, facts: Mapping[str, Any]) -> None:
+    def __init__(self, call: RequestedUse, facts: Mapping[str, Any], result_size: int = 0) -> None:
         self.call = call
         self.facts = facts
+        self.result_size = result_size
+        """Bytes that the result will have in the answer, as far as that is known before; 0 when it is surely small."""
 
     async def run(self, keys: KeyOperations, key: KeyRef) -> str:
         """Do it; the result for the client. Raises KeycastError."""

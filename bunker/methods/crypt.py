@@ -9,9 +9,21 @@ from bunker.methods.base import BadParameters, KeyMethod, KeyOperations, Request
 from bunker.policy import RequestedUse
 from keycast.audit.tags import of_method
 from keycast.crypto.schnorr import is_public_key
+from keycast.nostr.nip44 import payload_length
 from keycast.nostr.nip46 import Nip46Method
 from keycast.nostr.types import is_hex
 from keys.refs import KeyRef
+
+SURELY_FITS = 16 * 1024
+"""Characters of a text whose result every relay takes."""
+
+
+def _result_size(method: Nip46Method, text: str) -> int:
+    if len(text) <= SURELY_FITS:
+        return 0
+    size = len(text.encode(errors="surrogatepass"))
+    # A plaintext is shorter than its payload, unless much of it has to be escaped: that shows when it is there.
+    return payload_length(size) if method.endswith("_encrypt") else size // 2
 
 
 class CipherMethod(KeyMethod):
@@ -30,7 +42,7 @@ class CipherMethod(KeyMethod):
         self.name = method.value
         self.tag = of_method(method)
         call = RequestedUse(self.name, subject.key.public_key, uses=subject.uses, peer=peer)
-        super().__init__(call, {"peer": peer, "size": len(text)})
+        super().__init__(call, {"peer": peer, "size": len(text)}, _result_size(method, text))
         self.peer = peer
         self._text = text
         self._size = 0

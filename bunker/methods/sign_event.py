@@ -5,12 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from bunker.methods.base import BadParameters, KeyMethod, KeyOperations, RequestContext, require
 from bunker.policy import RequestedUse
 from keycast.audit.tags import AuditTag
-from keycast.nostr.nip01 import EventError, parse_template, serialize
+from keycast.nostr.nip01 import EventError, UnsignedEvent, parse_template, serialize
 from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
+
+SURELY_FITS = 16 * 1024
+"""Characters of a template whose signed event every relay takes, however much of it has to be escaped."""
+_ID_AND_SIGNATURE = 256
+_quote = msgspec.json.Encoder().encode
+
+
+def _answer_size(event: UnsignedEvent) -> int:
+    return len(_quote(serialize(event).decode())) + _ID_AND_SIGNATURE
 
 
 class SignEvent(KeyMethod):
@@ -24,15 +35,16 @@ class SignEvent(KeyMethod):
         require(params, 1)
         try:
             template = parse_template(params[0])
-        except EventError:
-            raise BadParameters("This is not an event that can be signed.") from None
+        except EventError as error:
+            raise BadParameters(f"This is not an event that can be signed. {error.detail}".rstrip()) from None
         key = subject.key.public_key
         if template.pubkey is not None and template.pubkey != key:
             raise BadParameters("This event names another author than the connected key.")
         call = RequestedUse(
             self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content
         )
-        super().__init__(call, {"kind": template.kind, "size": len(template.content)})
+        size = _answer_size(template.by(key)) if len(params[0]) > SURELY_FITS else 0
+        super().__init__(call, {"kind": template.kind, "size": len(template.content)}, size)
         self._template = template
         self._event_id = ""
 

@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 REQUESTS = "bunker.relay.requests"
 REPLIES = "bunker.relay.replies"
 MESSAGE = "bunker.relay"
+REFUSAL = b"refuse "
+"""How an item begins that is no reply: event id, a space, words for its sender."""
 MOST_QUEUED = 2_000
 BATCH_EVENTS = 100
 BATCH_BYTES = 512 * 1024
@@ -153,6 +155,10 @@ class WebBridge:
         if len(item) == 64:
             self._hub.forget(item.decode())
             return
+        if item.startswith(REFUSAL):
+            event_id, _, reason = item[len(REFUSAL) :].decode().partition(" ")
+            self._hub.refuse(event_id, reason)
+            return
         try:
             self._hub.publish(parse_event(item), item)
         except EventError:
@@ -204,6 +210,10 @@ class WorkerBridge:
         """Let an event id in again, here and in the web processes."""
         self.intake.forget(event_id)
         self._out.put(event_id.encode())
+
+    def refuse(self, event_id: str, reason: str) -> None:
+        """Have the web process that took an event tell its sender why nobody can answer it."""
+        self._out.put(REFUSAL + f"{event_id} {reason}".encode())
 
     async def flush(self) -> None:
         """Wait, for a bounded time, until the replies have left this process, then end."""

@@ -36,6 +36,12 @@ class Filter:
         """Whether it names recipients, authors or ids: others would watch everybody's traffic."""
         return self.recipients is not None or self.authors is not None or self.ids is not None
 
+    @property
+    def value_count(self) -> int:
+        """How many values its conditions name, all together."""
+        sets = (self.ids, self.authors, self.kinds, self.recipients, *self.tags.values())
+        return sum(len(values) for values in sets if values is not None)
+
     def matches(self, event: Event, recipient: str) -> bool:
         """Tell whether ``event``, whose only ``p`` tag is ``recipient``, meets every condition but ``limit``."""
         return (

@@ -7,7 +7,7 @@ the worker runs in the same process; otherwise bridge.WebBridge attaches as the 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.reply_cache import RecentEvents
+from bunker.relays.reply_cache import RecentEvent, RecentEvents
 from bunker.relays.session import FrameSink, RelaySession, Subscription
 from bunker.relays.unserved import RetryQueue
 from keycast.base.token_bucket import BucketMap
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
 _Index = dict[str, set[Subscription]]
+SENDERS = 2_000
+"""Of how many of the last events it is known which connection brought them, to tell it what the worker found out."""
 
 
 class RelayHub:
@@ -51,6 +53,7 @@ class RelayHub:
             self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock
         )
         self._lazy: set[FrameSink] = set()
+        self._senders: OrderedDict[str, RelaySession] = OrderedDict()
         self._sessions: dict[str, set[RelaySession]] = {}
         self._closed: set[str] = set()
         self._patience = RetryQueue(self._offer, self._give_up, self.limits.backlog_events)
@@ -91,6 +94,12 @@ class RelayHub:
     def forget(self, event_id: str) -> None:
         """Let an event in again that could not be claimed."""
         self.intake.forget(event_id)
+
+    def refuse(self, event_id: str, reason: str) -> None:
+        """Tell whoever sent an event that nobody can answer it."""
+        session = self._senders.pop(event_id, None)
+        if session is not None and not session.has_ended:
+            session.refuse(event_id, reason)
 
     # The clients' side
 
@@ -150,6 +159,9 @@ class RelayHub:
             self.intake.remember(event.id)
             self._memory.add(event, recipient, raw)
         elif self._sink is not None:
+            self._senders[event.id] = session
+            if len(self._senders) > SENDERS:
+                self._senders.popitem(last=False)
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
             # A shard is changing hands. The client hears OK and would not send again, so it is kept for the next
             # owner.
@@ -163,20 +175,36 @@ class RelayHub:
             self._deliver(event, recipient, raw, session.scope)
         return None
 
-    def stored(self, filters: list[Filter], scope: str) -> Iterator[bytes]:
+    def repeat(self, event: Event, raw: bytes, session: RelaySession) -> None:
+        """The same event once more: its answer once more, from memory, or from the worker, which stored it for a day.
+
+        The claimed id is not verified where memory answers: whoever subscribes to a reply may read it anyway.
+        """
+        found = self._memory.reply_to(event.id)
+        if found is not None:
+            if found.recipient == event.pubkey and self.served.serves(found.event.pubkey, session.scope):
+                for subscription in self._waiting_for(found.event, found.recipient):
+                    if subscription.session is session and subscription.wants(found.event, found.recipient):
+                        session.deliver(subscription, found.event.id, found.raw)
+        elif self._sink is not None and self.intake.is_genuine(event, session.lane):
+            self._sink.receive(event, raw, BUILT_IN)
+
+    def stored(self, filters: list[Filter], session: RelaySession) -> Iterator[RecentEvent]:
         """Yield remembered replies that match, newest first, at most a bounded number and half a queue of bytes."""
         left, room = self.limits.stored_per_request, self.limits.queue_bytes // 2
         sent: set[str] = set()
         for wanted in filters:
             for item in self._memory.find(wanted):
                 # Tenants share this memory; on a tenant's host only the replies of its own signers are to be had.
-                if item.event.id in sent or not self.served.serves(item.event.pubkey, scope):
+                if item.event.id in sent or not self.served.serves(item.event.pubkey, session.scope):
+                    continue
+                if session.has_had(item.event.id):
                     continue
                 room -= len(item.raw)
                 if len(sent) >= left or room < 0:
                     return
                 sent.add(item.event.id)
-                yield item.raw
+                yield item
 
     def subscribe(self, subscription: Subscription) -> None:
         """Let live events reach ``subscription``."""
@@ -238,8 +266,8 @@ class RelayHub:
         for subscription in self._waiting_for(event, recipient):
             session = subscription.session
             allowed = serves(event.pubkey, session.scope) if scope is None else scope == session.scope
-            if allowed and any(wanted.matches(event, recipient) for wanted in subscription.filters):
-                session.out.put(subscription.prefix + raw + b"]")
+            if allowed and subscription.wants(event, recipient):
+                session.deliver(subscription, event.id, raw)
 
     def _waiting_for(self, event: Event, recipient: str) -> set[Subscription]:
         by_recipient = self._by_recipient.get(recipient)

@@ -30,6 +30,7 @@ class DropReason(StrEnum):
     MALFORMED = "malformed"
     WRONG_KIND = "wrong-kind"
     WRONG_RECIPIENT = "wrong-recipient"
+    NIP04 = "nip-04"
     NOT_SERVED = "not-served"
     STALE = "stale"
     EXPIRED = "expired"
@@ -122,6 +123,12 @@ class ReplyPort(Protocol):
 
     def forget(self, event_id: str) -> None:
         """Let an event id in again that was handed over but could not be claimed (database down)."""
+
+    def refuse(self, event_id: str, reason: str) -> None:
+        """Tell whoever sent an event why nobody can answer it (NIP-01's OK, false), after it was taken.
+
+        Does not block and does not raise; without effect when that connection is gone.
+        """
 
 
 class RelayPublisher(Protocol):

@@ -12,8 +12,8 @@ from django.conf import settings
 class IntakeLimits:
     """Bounds that hold for events from every relay, built in or outbound."""
 
-    frame_bytes: int = 512 * 1024
-    """Above what we process (128 KiB of plaintext), so that a larger request is still answered with an error."""
+    frame_bytes: int = 1024 * 1024
+    """An event of 512 KiB that is to be signed, as the text of a request, encrypted: base64 and padding add a half."""
     freshness: int = 300
     seen_ids: int = 65_536
     seen_seconds: int = 660
@@ -29,14 +29,18 @@ class BuiltInLimits:
 
     connections: int = 2_000
     connections_per_ip: int = 300
-    subscriptions: int = 20
+    subscriptions: int = 500
+    """Some clients open one for each request, and close none."""
     filters: int = 10
     filter_values: int = 1_000
+    filter_values_per_connection: int = 5_000
+    """Of all its subscriptions together: what they cost is kept while they are open."""
     subscription_id_chars: int = 64
     events_per_second: int = 1_000
     frames_per_second: int = 2_000
     verifications_per_ip: int = 4_000
-    queue_frames: int = 512
+    queue_frames: int = 4_096
+    """An inbox of 1,000 messages, decrypted at once, is 2,000 frames."""
     queue_bytes: int = 2 * 1024 * 1024
     idle_seconds: int = 600
     """A connection without a subscription is closed after this long without a frame."""
@@ -44,6 +48,8 @@ class BuiltInLimits:
     memory_events: int = 20_000
     memory_bytes: int = 32 * 1024 * 1024
     stored_per_request: int = 500
+    delivered_ids: int = 2_000
+    """Ids of events that one connection was sent, so that a further subscription of it does not bring them again."""
     backlog_events: int = 1_000
     reply_window: float = 0.003
     """How long an OK may wait for the reply, so that both leave in one write."""

@@ -30,6 +30,8 @@ class RecentEvents:
         self._all: deque[RecentEvent] = deque()
         self._by_recipient: dict[str, deque[RecentEvent]] = {}
         self._by_author: dict[str, deque[RecentEvent]] = {}
+        self._by_id: dict[str, RecentEvent] = {}
+        self._by_request: dict[str, RecentEvent] = {}
         self._bytes = 0
 
     def __len__(self) -> int:
@@ -42,6 +44,9 @@ class RecentEvents:
         self._all.append(item)
         self._by_recipient.setdefault(recipient, deque()).append(item)
         self._by_author.setdefault(event.pubkey, deque()).append(item)
+        self._by_id[event.id] = item
+        if request := _request_of(event):
+            self._by_request[request] = item
         self._bytes += len(raw)
         self._forget(now)
 
@@ -59,7 +64,12 @@ class RecentEvents:
             return self._of(self._by_recipient, wanted.recipients)
         if wanted.authors is not None:
             return self._of(self._by_author, wanted.authors)
-        return iter(self._all)
+        return (item for key in wanted.ids or () if (item := self._by_id.get(key)) is not None)
+
+    def reply_to(self, request: str) -> RecentEvent | None:
+        """The reply that names the event id ``request`` in its e tag, if it is remembered; the latest of several."""
+        self._forget(self._clock())
+        return self._by_request.get(request)
 
     @staticmethod
     def _of(index: dict[str, deque[RecentEvent]], keys: Iterable[str]) -> Iterator[RecentEvent]:
@@ -74,6 +84,11 @@ class RecentEvents:
             self._bytes -= len(item.raw)
             self._unlist(self._by_recipient, item.recipient)
             self._unlist(self._by_author, item.event.pubkey)
+            if self._by_id.get(item.event.id) is item:
+                del self._by_id[item.event.id]
+            request = _request_of(item.event)
+            if self._by_request.get(request) is item:
+                del self._by_request[request]
 
     @staticmethod
     def _unlist(index: dict[str, deque[RecentEvent]], key: str) -> None:
@@ -82,3 +97,8 @@ class RecentEvents:
         items.popleft()
         if not items:
             del index[key]
+
+
+def _request_of(event: Event) -> str:
+    """The event id of the request that a reply of ours answers (its e tag); empty without one."""
+    return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "e"), "")

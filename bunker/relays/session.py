@@ -10,10 +10,12 @@ import msgspec
 from bunker.relays.event_checks import IntakeSource, claimed_id
 from bunker.relays.filters import Filter, FilterError, parse_filter
 from bunker.relays.interfaces import DropReason
+from keycast.base.seen_ids import SeenIds
 from keycast.base.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from bunker.relays.hub import RelayHub
+    from keycast.nostr.nip01 import Event
 
 _EVENT = b'["EVENT",{'
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -24,6 +26,7 @@ OK_TEXT: dict[DropReason, tuple[bool, str]] = {
     DropReason.MALFORMED: (False, "invalid: this is not an event"),
     DropReason.WRONG_KIND: (False, "blocked: only kind 24133 is taken here"),
     DropReason.WRONG_RECIPIENT: (False, "invalid: exactly one p tag is needed"),
+    DropReason.NIP04: (False, "invalid: encrypted with NIP-04, and only NIP-44 version 2 is understood here"),
     DropReason.NOT_SERVED: (False, "blocked: neither from nor to a signer of this relay"),
     DropReason.STALE: (False, "invalid: created_at is too far from the present"),
     DropReason.EXPIRED: (False, "invalid: the event has expired"),
@@ -54,18 +57,26 @@ class FrameSink(Protocol):
 class Subscription:
     """One open REQ. ``prefix`` is the start of every frame that it is sent."""
 
-    __slots__ = ("filters", "prefix", "session")
+    __slots__ = ("filters", "name", "prefix", "session", "value_count")
 
     def __init__(self, session: RelaySession, name: str, filters: list[Filter]) -> None:
         self.session = session
+        self.name = name
         self.filters = filters
+        self.value_count = sum(wanted.value_count for wanted in filters)
         self.prefix = b'["EVENT",%b,' % _quote(name)
+
+    def wants(self, event: Event, recipient: str) -> bool:
+        """Whether one of its filters matches ``event``, whose only ``p`` tag is ``recipient``."""
+        return any(wanted.matches(event, recipient) for wanted in self.filters)
 
 
 class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
-    __slots__ = ("_events", "_frames", "_hub", "has_ended", "lane", "on_end", "out", "scope", "subscriptions")
+    __slots__ = (
+        "_delivered", "_events", "_frames", "_hub", "has_ended", "lane", "on_end", "out", "scope", "subscriptions",
+    )  # fmt: skip
 
     def __init__(
         self, hub: RelayHub, scope: str, lane: IntakeSource, out: FrameSink, clock: Callable[[], float]
@@ -78,6 +89,7 @@ class RelaySession:
         self.has_ended = False
         self.on_end: Callable[[], object] = lambda: None
         self.subscriptions: dict[str, Subscription] = {}
+        self._delivered = SeenIds(limits.delivered_ids, limits.memory_seconds, clock)
         self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
         self._frames = TokenBucket(limits.frames_per_second, 2 * limits.frames_per_second, clock)
 
@@ -139,6 +151,8 @@ class RelaySession:
         event, reason = self._hub.intake.admit(raw, self.lane)
         if event is not None and reason is None:
             reason = self._hub.accept(event, raw, self)
+        elif event is not None and reason is DropReason.DUPLICATE:
+            self._hub.repeat(event, raw, self)
         if reason is None and event is not None:
             self.out.put(b'["OK","%b",true,""]' % event.id.encode(), lazy=True)
             self._hub.flush_soon(self.out)
@@ -152,8 +166,7 @@ class RelaySession:
             return
         try:
             filters = self._filters(parts[2:])
-            if name not in self.subscriptions and len(self.subscriptions) >= self._hub.limits.subscriptions:
-                raise FilterError("rate-limited: too many subscriptions")
+            self._check_room(name, filters)
         except FilterError as error:
             # CLOSED is true of the name: nothing of an older subscription may come under it any more.
             self._drop_subscription(name)
@@ -165,11 +178,37 @@ class RelaySession:
     def _subscribe(self, name: str, filters: list[Filter]) -> None:
         """Stored events, then EOSE, then live ones: nothing runs in between, so none is missed or sent twice."""
         subscription = Subscription(self, name, filters)
-        for text in self._hub.stored(filters, self.scope):
-            self.out.put(subscription.prefix + text + b"]", lazy=True)
+        for item in self._hub.stored(filters, self):
+            self.deliver(subscription, item.event.id, item.raw, lazy=True)
         self._send("EOSE", name)
         self.subscriptions[name] = subscription
         self._hub.subscribe(subscription)
+
+    def deliver(self, subscription: Subscription, event_id: str, raw: bytes, *, lazy: bool = False) -> None:
+        """Send an event to one of this connection's subscriptions."""
+        self._delivered.add(event_id)
+        self.out.put(subscription.prefix + raw + b"]", lazy=lazy)
+
+    def has_had(self, event_id: str) -> bool:
+        """Whether one of its subscriptions was sent this event already.
+
+        A client with a subscription for each request would otherwise get all replies of the last minute each time.
+        """
+        return event_id in self._delivered
+
+    def refuse(self, event_id: str, reason: str) -> None:
+        """Say that an event, which was taken, cannot be answered."""
+        self._ok(event_id, False, reason)
+
+    def _check_room(self, name: str, filters: list[Filter]) -> None:
+        """Refuse one subscription, or one value, too many. Raises FilterError."""
+        limits = self._hub.limits
+        others = [found for found in self.subscriptions.values() if found.name != name]
+        if len(others) >= limits.subscriptions:
+            raise FilterError("rate-limited: too many subscriptions")
+        wanted = sum(item.value_count for item in filters) + sum(found.value_count for found in others)
+        if wanted > limits.filter_values_per_connection:
+            raise FilterError("rate-limited: too many values in the filters of this connection")
 
     def _filters(self, parts: list[msgspec.Raw]) -> list[Filter]:
         if not 1 <= len(parts) <= self._hub.limits.filters:

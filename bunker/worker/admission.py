@@ -14,7 +14,7 @@ from typing import Any
 from django.conf import settings
 
 from bunker.relays.event_checks import sole_recipient
-from bunker.relays.interfaces import DropReason
+from bunker.relays.interfaces import BUILT_IN, DropReason
 from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
 from bunker.worker.leases import HeldLeases
@@ -36,7 +36,8 @@ class AdmissionLimits:
     """Bounds of one worker: rates per second, places in queues."""
 
     client_rate: float = 500.0
-    client_burst: float = 1_000.0
+    client_burst: float = 1_500.0
+    """A message inbox is decrypted at once: 1,000 requests are promised, beside what else the app does."""
     stranger_rate: float = 2.0
     stranger_burst: float = 30.0
     signer_stranger_rate: float = 10.0
@@ -44,9 +45,11 @@ class AdmissionLimits:
     strangers_rate: float = 100.0
     strangers_burst: float = 400.0
     in_flight: int = 256
-    queue: int = 2_000
-    queue_per_tenant: int = 1_000
-    queue_per_client: int = 200
+    queue: int = 8_000
+    queue_per_tenant: int = 4_000
+    queue_per_client: int = 1_500
+    queue_bytes: int = 64 * 1024 * 1024
+    """Of the events in the queue; a tenant may fill half of it, a client an eighth."""
     recent_ids: int = 50_000
 
     @classmethod
@@ -97,7 +100,7 @@ class AdmissionControl:
         self._handle = handle
         self._notify = notify
         self._queue: FairQueue[IncomingRequest] = FairQueue(
-            self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client
+            self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client, self.limits.queue_bytes
         )
         self._recent = SeenIds(self.limits.recent_ids)
         self._strangers = TokenBucket(self.limits.strangers_rate, self.limits.strangers_burst)
@@ -120,7 +123,8 @@ class AdmissionControl:
         if not self._holding.fence(signer.shard):
             return self._drop(DropReason.NOT_READY)
         # Before the client's rate: relays bring the same event several times, and the client must not pay for that.
-        if event.id in self._recent:
+        # Over the built-in relay it comes a second time only when its client sends it again, and then its answer does.
+        if event.id in self._recent and (relay != BUILT_IN or event.id in self.at_work_on()):
             stats.drops["duplicate"] += 1
             return None
         now = time.monotonic()
@@ -163,7 +167,7 @@ class AdmissionControl:
         # Only while nobody waits: what comes now must not overtake what is in the queue.
         if not queue.size and len(self._tasks) < self.limits.in_flight:
             self._start(item, self._handle(item))
-        elif not queue.offer(lane, item.event.pubkey, item):
+        elif not queue.offer(lane, item.event.pubkey, item, len(item.raw)):
             return False
         self._recent.add(item.event.id)
         self._stats.queued = queue.size

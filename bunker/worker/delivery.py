@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from bunker.relays.limits import OutboundLimits
 from bunker.worker.admission import IncomingRequest
 from bunker.worker.commit_jobs import ANSWERED
 from bunker.worker.envelopes import Envelopes
 from bunker.worker.publisher import Publisher
 from bunker.worker.records import ConnectionRecord, SignerRecord
-from bunker.worker.replies import TOO_LARGE, ReplyEvent, published_size, text_of
+from bunker.worker.replies import ReplyEvent, published_size, text_of, too_large
 from keycast.base import crash
 from keycast.nostr.nip01 import parse_event
+from keycast.nostr.nip44 import MAX_PLAINTEXT
 
 
 class Delivery:
@@ -19,20 +21,14 @@ class Delivery:
         self._publisher = publisher
         self._envelopes = envelopes
 
-    def fitting(
-        self,
-        item: IncomingRequest,
-        connection: ConnectionRecord,
-        request_id: str,
-        result: str | None,
-        error: str | None,
-    ) -> tuple[str, str | None]:
-        """The answer's text, or an error in its place when no relay would carry it (T11)."""
-        text = text_of(request_id, result, error)
-        size = published_size(text)
-        if size is None or not self._publisher.fits(size, connection.relays, item.relay):
-            return text_of(request_id, None, TOO_LARGE), TOO_LARGE
-        return text, error
+    def refusal_of_size(self, item: IncomingRequest, connection: ConnectionRecord, size: int) -> str | None:
+        """Why a text of ``size`` bytes cannot go back the way its request came, or None (T11)."""
+        published = published_size(size)
+        if published is None:
+            return too_large(size, MAX_PLAINTEXT, is_ours=True)
+        if not self._publisher.fits(published, connection.relays, item.relay):
+            return too_large(size, OutboundLimits().event_bytes * 5 // 8, is_ours=False)
+        return None
 
     def state_of(self, item: IncomingRequest) -> str:
         """The state with which the reply to ``item`` is stored."""

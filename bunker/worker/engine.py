@@ -19,7 +19,7 @@ from bunker.worker.admission import IncomingRequest
 from bunker.worker.connection_requests import ConnectionMethodRunner, InThread, Reload
 from bunker.worker.daily_quota import DailyQuota
 from bunker.worker.delivery import Delivery
-from bunker.worker.envelopes import Envelopes
+from bunker.worker.envelopes import UNANSWERABLE, Envelopes
 from bunker.worker.grants import Grants, OfferedRelays
 from bunker.worker.group_commit import BatchWriter, CommitUncertain
 from bunker.worker.key_requests import KeyRequests
@@ -39,7 +39,7 @@ from keys.signing.protocol import TransportOpener
 
 log = structlog.get_logger(__name__)
 
-MALFORMED = "This is not a valid request."
+MALFORMED = "This is not a valid request: its id, its method and each of its parameters must be strings."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +67,13 @@ def assemble(
     in_thread: InThread,
     reload: Reload,
     forget: Callable[[str], None],
+    refuse: Callable[[str, str], None],
     offered_relays: OfferedRelays,
     days: DailyQuota,
 ) -> Parts:
     """Make the parts of an engine of what one worker has."""
     grants = Grants(snapshot, offered_relays)
-    envelopes = Envelopes(transports=transports, stats=stats, forget=forget)
+    envelopes = Envelopes(transports=transports, stats=stats, forget=forget, refuse=refuse)
     delivery = Delivery(publisher, envelopes)
     ledger = Ledger(writer=writer, holding=holding, envelopes=envelopes, delivery=delivery, stats=stats, forget=forget)
     refusals = Refusals(ledger, delivery, stats)
@@ -166,6 +167,7 @@ class Engine:
     async def _malformed(self, item: IncomingRequest, error: RequestError) -> None:
         if error.request_id is None:
             self._stats.drops["malformed"] += 1
+            self._envelopes.refuse(item.event.id, UNANSWERABLE)
         elif item.connection is None:  # a connect that does not parse, as far as anybody can tell
             self._stats.refused["pairing"] += 1
             await self._delivery.say(item, error.request_id, MALFORMED)

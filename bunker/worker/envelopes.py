@@ -16,11 +16,25 @@ from keys.signing.protocol import OpenTransport, TransportOpener
 
 T = TypeVar("T")
 
+UNDECRYPTABLE = "invalid: the content does not decrypt with NIP-44 between its author and its recipient"
+UNANSWERABLE = "invalid: not a NIP-46 request, which has an id, a method and params"
+
 
 class Envelopes:
-    """Opens and closes them. ``forget`` lets an event in again that could not be opened for want of the key."""
+    """Opens and closes them. ``forget`` lets an event in again that could not be opened for want of the key.
 
-    def __init__(self, *, transports: TransportOpener, stats: WorkerStats, forget: Callable[[str], None]) -> None:
+    ``refuse`` tells the sender of an event (by its id) why nobody can answer it.
+    """
+
+    def __init__(
+        self,
+        *,
+        transports: TransportOpener,
+        stats: WorkerStats,
+        forget: Callable[[str], None],
+        refuse: Callable[[str, str], None],
+    ) -> None:
+        self.refuse = refuse
         self.transports = transports
         self._stats = stats
         self._forget = forget
@@ -32,6 +46,7 @@ class Envelopes:
             text = await self._with_transport(item, lambda transport: transport.decrypt(event.pubkey, event.content))
         except InvalidOperand:
             self._stats.drops["undecryptable"] += 1
+            self.refuse(event.id, UNDECRYPTABLE)
             return None
         except KeycastError as failure:
             self._stats.errors[failure.code] += 1
@@ -45,7 +60,8 @@ class Envelopes:
     async def reply(self, item: IncomingRequest, text: str) -> ReplyEvent:
         """``text`` for the client of ``item``, encrypted and signed. Raises KeycastError."""
         event = item.event
-        now = int(time.time())
+        # Not before the request: a client whose clock is ahead may ask relays for what is later than its own now.
+        now = max(int(time.time()), event.created_at)
         return await self._with_transport(item, lambda transport: compose(transport, event.pubkey, text, event.id, now))
 
     async def _with_transport(self, item: IncomingRequest, use: Callable[[OpenTransport], T]) -> T:

@@ -15,7 +15,7 @@ from bunker.worker.grants import Grants
 from bunker.worker.ledger import Ledger, entry_of
 from bunker.worker.records import ConnectionRecord, standing
 from bunker.worker.refusals import Refusals
-from bunker.worker.replies import ReplyEvent
+from bunker.worker.replies import ReplyEvent, answer_size, size_of, text_of
 from bunker.worker.stats import Answered, WorkerStats
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
@@ -71,6 +71,13 @@ class KeyRequests:
                 reason = f"{reason} Ask the owner to allow it in Keycast."
             await self._refusals.refuse(item, request.id, request.method, body, reason, "policy", operation.facts)
             return
+        if operation.result_size:
+            size = answer_size(request.id, operation.result_size)
+            if refusal := self._delivery.refusal_of_size(item, connection, size):
+                await self._refusals.refuse(
+                    item, request.id, request.method, body, refusal, "too-large", operation.facts
+                )
+                return
         if is_signature and not self._days.take(item.signer.tenant):
             await self._refusals.refuse(
                 item, request.id, request.method, body, DAY_IS_FULL, "quota-reached", operation.facts
@@ -121,7 +128,11 @@ class KeyRequests:
             except KeycastError as failure:
                 error, outcome, code = failure.public_message, AuditOutcome.FAILED, failure.code
         facts = {**operation.facts, **operation.outcome()} if result is not None else {"reason": code}
-        text, error = self._delivery.fitting(item, connection, request_id, result, error)
+        text = text_of(request_id, result, error)
+        refusal = self._delivery.refusal_of_size(item, connection, size_of(text))
+        if refusal is not None:  # the key was used, but its owner has nothing of it
+            error, outcome, facts = refusal, AuditOutcome.FAILED, {**facts, "reason": "too-large"}
+            text = text_of(request_id, None, refusal)
         reply = await self._envelopes.reply(item, text)
         crash.point("after-encrypt")
         entry = entry_of(item, operation.tag, outcome, facts)

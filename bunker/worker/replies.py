@@ -9,9 +9,20 @@ from keycast.nostr.nip44 import MAX_PLAINTEXT, payload_length
 from keycast.nostr.nip46 import KIND, Nip46Response
 from keys.signing.protocol import OpenTransport
 
-TOO_LARGE = "The result is too large for the relays of this connection."
 _ENVELOPE = 640
 """Bytes of a reply event around its content, rounded up."""
+_TEXT = 128
+"""Bytes of an answer around its result, without its request id."""
+
+
+def too_large(size: int, most: int, *, is_ours: bool) -> str:
+    """What a client is told of a result of ``size`` bytes where ``most`` can be delivered."""
+    if is_ours:
+        return f"The result is too large: {size} bytes, and at most {most} can be delivered."
+    return (
+        f"The result is too large for the relay that this app uses: {size} bytes, and about {most} fit. "
+        "Over the relay of this server more can be delivered."
+    )
 
 
 class ReplyEvent:
@@ -32,9 +43,18 @@ def text_of(request_id: str, result: str | None, error: str | None) -> str:
     return response.to_text()
 
 
-def published_size(text: str) -> int | None:
-    """How many bytes the reply event of ``text`` will have; None when it cannot be encrypted at all."""
-    size = len(text) if text.isascii() else len(text.encode())
+def size_of(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def answer_size(request_id: str, result_size: int) -> int:
+    """Bytes of the text of an answer whose result has ``result_size`` bytes."""
+    return result_size + len(request_id) + _TEXT
+
+
+def published_size(size: int) -> int | None:
+    """Bytes of the reply event of a text of ``size`` bytes; None when it cannot be encrypted at all."""
     return None if size > MAX_PLAINTEXT else payload_length(size) + _ENVELOPE
 
 

@@ -99,6 +99,7 @@ class BunkerWorker:
             in_thread=self._threads,
             reload=self.reconciler.reload,
             forget=self._forget_event,
+            refuse=self._port.refuse,
             offered_relays=self._offered_relays,
             days=self._days,
         )

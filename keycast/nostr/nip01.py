@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from typing import Annotated, Final
@@ -14,21 +15,28 @@ from keycast.nostr.errors import NostrError
 from keycast.nostr.strict import RedactedStruct, is_unambiguous
 from keycast.nostr.types import MAX_KIND, MAX_TIMESTAMP, is_hex
 
-MAX_EVENT_BYTES: Final = 512 * 1024
+MAX_EVENT_BYTES: Final = 1024 * 1024
 """Longest JSON text of an event that is looked at, in bytes."""
-MAX_TAGS: Final = 2_000
-MAX_TAG_ITEMS: Final = 1_000
+MAX_TEMPLATE_BYTES: Final = 512 * 1024
+"""Longest JSON text of an event that is signed, in bytes."""
+MAX_TAGS: Final = 16_384
+"""More than as many bytes hold of the tags that lists are made of."""
 
 Timestamp = Annotated[int, Meta(ge=0, le=MAX_TIMESTAMP)]
 KindNumber = Annotated[int, Meta(ge=0, le=MAX_KIND)]
-Tags = Annotated[list[Annotated[list[str], Meta(min_length=1, max_length=MAX_TAG_ITEMS)]], Meta(max_length=MAX_TAGS)]
+Tags = Annotated[list[list[str]], Meta(max_length=MAX_TAGS)]
+"""An empty tag is odd, but NIP-01 does not forbid it and other libraries sign it."""
 
 
 class EventError(NostrError):
-    """A text that is not an event. ``code`` is one of ``too-large``, ``malformed``, ``duplicate-key``, ``not-hex``."""
+    """A text that is not an event. ``code`` is one of ``too-large``, ``malformed``, ``duplicate-key``, ``not-hex``.
 
-    def __init__(self, code: str) -> None:
+    ``detail`` is a sentence for whoever wrote the event: the member that is wrong and its bound, never its value.
+    """
+
+    def __init__(self, code: str, detail: str = "") -> None:
         self.code = code
+        self.detail = detail
         super().__init__(f"invalid event: {code}")
 
 
@@ -115,28 +123,54 @@ def parse_template(raw: str | bytes) -> EventTemplate:
 
     kind, content, tags and created_at are required. Raises EventError, and nothing else.
     """
-    data = _bytes_of(raw)
+    data = _bytes_of(raw, MAX_TEMPLATE_BYTES)
     try:
         wire = _decode_template(data)
+    except msgspec.ValidationError as error:
+        raise EventError("malformed", _what_is_wrong(str(error))) from None
     except (ValueError, RecursionError):
-        raise EventError("malformed") from None
+        raise EventError("malformed", "It is not the JSON text of an event.") from None
     if not is_unambiguous(data, wire):
-        raise EventError("duplicate-key")
+        raise EventError("duplicate-key", "It names a member twice, or is not valid UTF-8.")
     pubkey = None if wire.pubkey is UNSET else wire.pubkey
     if pubkey is not None and not is_hex(pubkey, 32):
-        raise EventError("not-hex")
+        raise EventError("not-hex", _BOUNDS["pubkey"])
     return EventTemplate(wire.kind, wire.content, wire.tags, wire.created_at, pubkey)
 
 
-def _bytes_of(raw: bytes | str | msgspec.Raw) -> bytes:
+_BOUNDS: Final = {
+    "kind": f"kind must be a whole number from 0 to {MAX_KIND}.",
+    "content": "content must be a string.",
+    "tags": f"tags must be a list of at most {MAX_TAGS} lists of strings.",
+    "created_at": f"created_at must be a whole number of seconds from 0 to {MAX_TIMESTAMP}.",
+    "pubkey": "pubkey must be 64 lower-case hex digits.",
+    "id": "id must be a string, or left out: it is made anew.",
+    "sig": "sig must be a string, or left out: it is made anew.",
+}
+_WRONG_MEMBER: Final = re.compile(r"at `\$\.([a-z_]+)((?:\[[0-9]+\]|\[\.\.\.\])*)`$")
+_MISSING_MEMBER: Final = re.compile(r"missing required field `([a-z_]+)`$")
+
+
+def _what_is_wrong(text: str) -> str:
+    """A sentence about the member that msgspec's message names; it tells types and places, no values."""
+    if missing := _MISSING_MEMBER.search(text):
+        return f"{missing[1]} is missing."
+    wrong = _WRONG_MEMBER.search(text)
+    if wrong is None or wrong[1] not in _BOUNDS:
+        return "It must be a JSON object with kind, content, tags and created_at."
+    place = f" (see {wrong[1]}{wrong[2]})" if wrong[2] else ""
+    return f"{_BOUNDS[wrong[1]].removesuffix('.')}{place}."
+
+
+def _bytes_of(raw: bytes | str | msgspec.Raw, most: int = MAX_EVENT_BYTES) -> bytes:
     if isinstance(raw, str):
         try:
             raw = raw.encode()
         except UnicodeEncodeError:
-            raise EventError("malformed") from None
+            raise EventError("malformed", "It is not valid Unicode.") from None
     data = bytes(raw)
-    if len(data) > MAX_EVENT_BYTES:
-        raise EventError("too-large")
+    if len(data) > most:
+        raise EventError("too-large", f"It has {len(data)} bytes; at most {most} are signed.")
     return data
 
 

@@ -18,8 +18,10 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes, view_of
 from keycast.nostr.errors import NostrError
 
-MAX_PLAINTEXT: Final = 128 * 1024
-"""Longest plaintext, in bytes, that we encrypt or decrypt; NIP-44 itself allows 2^32 - 1."""
+MAX_PLAINTEXT: Final = 640 * 1024
+"""Longest plaintext, in bytes, that we encrypt or decrypt: a follow list of thousands as the text of a NIP-46 message.
+
+NIP-44 itself allows 2^32 - 1."""
 VERSION: Final = b"\x02"
 _SALT: Final = b"nip44-v2"
 _NONCE: Final = 32

@@ -13,7 +13,7 @@ from keycast.nostr.strict import RedactedStruct, decode_strictly, is_unambiguous
 from keycast.nostr.types import MAX_KIND
 
 KIND: Final = 24133
-MAX_REQUEST_ID: Final = 256
+MAX_REQUEST_ID: Final = 4096
 MAX_METHOD: Final = 64
 MAX_PARAMS: Final = 16
 MAX_PERMISSIONS_TEXT: Final = 4096
@@ -146,7 +146,21 @@ class Nip46Response(RedactedStruct, frozen=True, gc=False, omit_defaults=True):
 
     def to_text(self) -> str:
         """The JSON to encrypt."""
+        if isinstance(self.id, NumericId):
+            return _encode(_NumberedResponse(msgspec.Raw(self.id.encode()), self.result, self.error)).decode()
         return _encode(self).decode()
+
+
+class NumericId(str):
+    """The id of a request that gave a number, as JSON text: NIP-46 has strings, so it is answered with an error."""
+
+    __slots__ = ()
+
+
+class _NumberedResponse(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    id: msgspec.Raw
+    result: str | None = None
+    error: str | None = None
 
 
 _decode_request: Final = msgspec.json.Decoder(Nip46Request).decode
@@ -165,10 +179,10 @@ def parse_request(text: str) -> Nip46Request:
         data = text.encode()
         request = _decode_request(data)
     except (ValueError, RecursionError):
-        connect = _lenient_connect(text)
-        if connect is None:
+        odd = _read_leniently(text)
+        if odd is None:
             raise RequestError("malformed", _salvaged_id(text)) from None
-        request = connect
+        request = odd
     if not is_unambiguous(data, request):
         raise RequestError("duplicate-key", request.id)
     if not request.id.isprintable():
@@ -184,10 +198,10 @@ def parse_response(text: str) -> Nip46Response:
         raise RequestError("malformed") from None
 
 
-def _lenient_connect(text: str) -> Nip46Request | None:
-    """A ``connect`` whose parameters are not all strings: null for what a client does not know, metadata as an object.
+def _read_leniently(text: str) -> Nip46Request | None:
+    """A ``connect`` whose parameters are not all strings; None for the rest.
 
-    It is a greeting, whose odd parts are no reason to fail. Null becomes "", anything else its JSON; None for the rest.
+    It is a greeting, whose odd parts are no reason to fail: null becomes "", metadata as an object its JSON.
     """
     try:
         found: Any = decode_strictly(text)
@@ -195,7 +209,7 @@ def _lenient_connect(text: str) -> Nip46Request | None:
             return None
         params = found.get("params")
         given = params if isinstance(params, list) else []
-        texts = [said if isinstance(said, str) else "" if said is None else _encode(said).decode() for said in given]
+        texts = [said if isinstance(said, str) else "" if said is None else _json(said) for said in given]
         return msgspec.convert({**found, "params": texts[:MAX_PARAMS]}, Nip46Request)
     except (ValueError, RecursionError):
         return None
@@ -204,13 +218,21 @@ def _lenient_connect(text: str) -> Nip46Request | None:
 def _salvaged_id(text: str) -> str | None:
     """The id of an object that is not a request, if it has one that can be answered."""
     try:
-        found: Any = msgspec.json.decode(text.encode())
+        return _id_of(decode_strictly(text))
     except (ValueError, RecursionError):
         return None
-    request_id = found.get("id") if isinstance(found, dict) else None
-    if isinstance(request_id, str) and 1 <= len(request_id) <= MAX_REQUEST_ID and request_id.isprintable():
-        return request_id
-    return None
+
+
+def _id_of(found: Any) -> str | None:
+    request_id: Any = found.get("id") if isinstance(found, dict) else None
+    if isinstance(request_id, int | float) and not isinstance(request_id, bool):
+        request_id = NumericId(_json(request_id))
+    is_usable = isinstance(request_id, str) and 1 <= len(request_id) <= MAX_REQUEST_ID and request_id.isprintable()
+    return request_id if is_usable else None
+
+
+def _json(value: Any) -> str:
+    return _encode(value).decode()
 
 
 class RequestedPermission(msgspec.Struct, frozen=True, gc=False):

@@ -13,7 +13,7 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.protocol import DamageReport
 from keys.signing.vault import OpenKeyVault
 
-MAX_REQUEST = 384 * 1024
+MAX_REQUEST = 704 * 1024
 """Bytes of plaintext that are read of a request: more than we would process, so that the client hears an error."""
 
 

@@ -110,6 +110,7 @@ class FakePort:
     published: list[Event] = field(default_factory=list)
     sink: Any = None
     waiters: dict[str, asyncio.Queue[Event]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
     drops: list[DropReason | None] = field(default_factory=list)
 
     @property
@@ -136,6 +137,9 @@ class FakePort:
 
     def forget(self, event_id: str) -> None:
         self.intake.forget(event_id)
+
+    def refuse(self, event_id: str, reason: str) -> None:
+        self.refused[event_id] = reason
 
     def send(self, raw: bytes, relay: str = BUILT_IN) -> DropReason | None:
         """Deliver one event as a client's frame would."""
@@ -211,6 +215,10 @@ class Client:
         """This client's secret key in hex, to make the same client again."""
         with self.keypair.secret() as secret:
             return secret.view().hex()
+
+    def encrypt(self, text: str) -> str:
+        """``text`` from this client to the key that it speaks to."""
+        return nip44.encrypt(text, self._conversation)
 
     def read_own(self, raw: bytes) -> str:
         """The text of a request that this client composed."""

@@ -12,7 +12,7 @@ import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidURI, WebSocketException
 
-MAX_FRAME: Final = 1 << 20
+MAX_FRAME: Final = 2 << 20
 """Longest frame taken from a relay, in bytes."""
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0

@@ -21,7 +21,7 @@ from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
 
-MAX_TEXT: Final = 512 * 1024
+MAX_TEXT: Final = 1024 * 1024
 """Characters of what is to be encrypted or decrypted."""
 
 Text = Annotated[str, Meta(max_length=MAX_TEXT)]

@@ -13,7 +13,7 @@ from typing import Final, cast
 from keycast.crypto.secret import wipe_bytes
 
 HEADER: Final = 4
-MAX_FRAME: Final = 1024 * 1024
+MAX_FRAME: Final = 2 * 1024 * 1024
 MAX_UNSENT: Final = 4 * MAX_FRAME
 _FIRST_BUFFER: Final = 32 * 1024
 _LOOK_AGAIN: Final = 0.02

@@ -17,6 +17,7 @@ from bunker import services
 from bunker.models import Connection, Request
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.nostr.nip01 import UnsignedEvent, id_of, parse_event, serialize, verify_event
 from keys import services as key_services
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, Home, make_home, unscoped
@@ -182,8 +183,87 @@ async def test_refusals_beyond_the_bound_are_said_but_not_written(worker: Runnin
 
 async def test_a_result_that_no_relay_takes_becomes_an_error(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
-    assert "too large" in (await client.sign('"' * 32_720))["error"]
+    signed = worker[0].stats.signed
+    assert "too large" in (await client.sign('"' * 163_740))["error"]
+    assert worker[0].stats.signed == signed  # it was seen before the key was used
     assert (await client.ask("ping"))["result"] == "pong"
+
+
+async def test_a_plaintext_that_cannot_be_delivered_is_no_success_in_the_log(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    peer = Client(worker[1], home.key.public_key)
+    text = peer.encrypt("\n" * 400_000)
+    assert "too large" in (await client.ask("nip44_decrypt", peer.public_key, text))["error"]
+    last = (await sync_to_async(rows)(tag=AuditTag.NIP44_DECRYPT))[-1]
+    assert last.outcome == AuditOutcome.FAILED
+    assert json.loads(last.data)["reason"] == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "tag"),
+    [
+        (3, 5_000, ["p", "a" * 64]),
+        (3, 1_500, ["p", "a" * 64, "wss://relay.example.com", "friend"]),
+        (35_128, 2_000, ["path", "/assets/page.js", "a" * 64]),
+        (1, 2_100, ["t", "x"]),
+    ],
+)
+async def test_lists_as_long_as_people_have_are_signed(
+    worker: Running, home: Home, kind: int, count: int, tag: list[str]
+) -> None:
+    client = await connected(worker, home)
+    event = parse_event((await client.sign(kind=kind, tags=[tag] * count))["result"])
+    assert verify_event(event)
+    assert len(event.tags) == count
+
+
+async def test_a_message_of_128_kib_is_encrypted_and_decrypted(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    text = "x" * 128 * 1024
+    sealed = await client.ask("nip44_encrypt", home.key.public_key, text)
+    assert (await client.ask("nip44_decrypt", home.key.public_key, sealed["result"]))["result"] == text
+
+
+async def test_a_content_that_does_not_decrypt_is_refused_by_name(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    other = Client(worker[1], home.key.public_key)
+    event_id, raw = client.compose_text("x")
+    content = parse_event(other.compose_text("x")[1]).content
+    unsigned = UnsignedEvent(client.public_key, int(time.time()), 24133, [["p", client.signer]], content)
+    digest = id_of(unsigned)
+    worker[1].send(serialize(unsigned.signed(digest.hex(), client.keypair.sign(digest))))
+    await client.silence()
+    assert "NIP-44" in worker[1].refused[digest.hex()]
+    assert event_id not in worker[1].refused
+    assert raw
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "hello", '{"method":"ping","params":[]}', '{"id":null,"method":"ping","params":[]}']
+)
+async def test_a_request_without_an_id_is_refused_by_its_event(worker: Running, home: Home, text: str) -> None:
+    client = await connected(worker, home)
+    event_id, raw = client.compose_text(text)
+    worker[1].send(raw)
+    await client.silence()
+    assert "NIP-46" in worker[1].refused[event_id]
+
+
+async def test_ids_that_are_numbers_or_long_are_answered(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    worker[1].send(client.compose_text('{"id":7,"method":"ping","params":[]}')[1])
+    answer = await client.next()
+    assert answer["id"] == 7
+    assert "strings" in answer["error"]
+    assert (await client.ask("ping", request_id="x" * 4_000))["result"] == "pong"
+
+
+async def test_an_answer_is_not_dated_before_its_request(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    ahead = int(time.time()) + 60
+    worker[1].send(client.compose("ping", [], created_at=ahead)[1])
+    assert (await client.next())["result"] == "pong"
+    assert worker[1].published[-1].created_at == ahead
 
 
 @pytest.mark.parametrize("params", [[], [""], ["{}"], ["5"], ["null"]])

@@ -137,9 +137,9 @@ async def test_an_event_that_could_not_be_claimed_may_come_again_through_the_web
         peer.publish(request)
         await eventually(lambda: sink.taken)
         assert peer.publish(request)[0][3].startswith("duplicate")
+        await eventually(lambda: len(sink.taken) == 2)
         side.forget(request.id)
         await eventually(lambda: peer.publish(request)[0][3] == "")
-        await eventually(lambda: len(sink.taken) == 2)
 
 
 async def test_after_detaching_nothing_is_taken_and_replies_still_leave(layer: Layer) -> None:

@@ -59,7 +59,7 @@ def test_the_document_states_the_limits_that_are_enforced() -> None:
     assert document["name"] == "Café: remote signing"
     assert set(document["supported_nips"]) >= {1, 11, 40, 46}
     assert document["limitation"]["max_subscriptions"] == 7
-    assert document["limitation"]["max_message_length"] == 512 * 1024
+    assert document["limitation"]["max_message_length"] == 1024 * 1024
     assert document["retention"][0] == {"kinds": [24133], "time": 60}
 
 

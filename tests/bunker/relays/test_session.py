@@ -198,7 +198,7 @@ async def test_the_same_event_again_is_accepted_as_a_duplicate(peer: Peer, sink:
     ((*head, text),) = peer.publish(event)
     assert head == ["OK", event.id, True]
     assert text.startswith("duplicate: ")
-    assert len(sink.taken) == 1
+    assert [found.id for found, _, _ in sink.taken] == [event.id] * 2  # the worker answers it once
 
 
 async def test_an_ok_waits_for_the_reply_to_leave_in_one_write(hub: RelayHub, peer: Peer, sink: Sink) -> None:
@@ -379,6 +379,62 @@ async def test_a_client_that_reconnects_misses_nothing_for_a_minute(hub: RelayHu
     assert [frame[0] for frame in Peer(hub).subscribe(p=[ME], since=answer.created_at)] == ["EVENT", "EOSE"]
     clock.now += 2
     assert [frame[0] for frame in Peer(hub).subscribe(p=[ME], since=answer.created_at)] == ["EOSE"]
+
+
+async def test_a_further_subscription_does_not_bring_what_another_of_the_connection_had(
+    hub: RelayHub, peer: Peer
+) -> None:
+    peer.subscribe("a", p=[ME])
+    answer = reply()
+    hub.publish(answer, serialize(answer))
+    assert [frame[0] for frame in peer.out.take()] == ["EVENT"]
+    assert peer.subscribe("b", p=[ME]) == [["EOSE", "b"]]
+    assert [frame[0] for frame in Peer(hub).subscribe(p=[ME])] == ["EVENT", "EOSE"]
+
+
+async def test_values_of_all_filters_of_a_connection_are_bounded(clock: Clock) -> None:
+    peer = Peer(make_hub(None, clock, filter_values_per_connection=3))
+    keys = [f"{number:064x}" for number in range(4)]
+    assert peer.subscribe("a", p=keys)[0][:2] == ["CLOSED", "a"]
+    assert peer.subscribe("a", p=keys[:2]) == [["EOSE", "a"]]
+    assert peer.subscribe("b", p=keys[:2])[0][0] == "CLOSED"
+    assert peer.subscribe("a", p=keys[:3]) == [["EOSE", "a"]]
+
+
+async def test_the_same_event_again_brings_its_answer_again(hub: RelayHub, peer: Peer, sink: Sink) -> None:
+    request = signed()
+    peer.publish(request)
+    answer = reply(tags=[["p", ME], ["e", request.id]])
+    hub.publish(answer, serialize(answer))
+    again = Peer(hub)
+    assert again.subscribe(p=[ME], limit=0) == [["EOSE", "s"]]
+    frames = again.publish(request)
+    assert [frame[0] for frame in frames] == ["EVENT", "OK"]
+    assert frames[0][2]["id"] == answer.id
+    assert len(sink.taken) == 1
+
+
+async def test_an_event_again_that_is_forged_reaches_no_worker(hub: RelayHub, peer: Peer, sink: Sink) -> None:
+    request = signed()
+    peer.publish(request)
+    forged = Event(request.id, request.pubkey, request.created_at, request.kind, request.tags, "other", request.sig)
+    assert peer.publish(forged)[0][3].startswith("duplicate")
+    assert len(sink.taken) == 1
+
+
+async def test_the_sender_of_an_event_hears_that_nobody_can_answer_it(hub: RelayHub, peer: Peer) -> None:
+    request = signed()
+    peer.publish(request)
+    hub.refuse(request.id, "invalid: no")
+    assert peer.out.take() == [["OK", request.id, False, "invalid: no"]]
+    hub.refuse(request.id, "invalid: no")
+    assert peer.out.take() == []
+
+
+async def test_an_event_of_nip04_is_refused_by_name(peer: Peer) -> None:
+    ((*head, text),) = peer.publish(signed(content="AAAA?iv=BBBB"))
+    assert head[2] is False
+    assert "NIP-44" in text
 
 
 async def test_the_memory_is_bounded(clock: Clock) -> None:

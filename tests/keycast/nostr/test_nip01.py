@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import (
     MAX_EVENT_BYTES,
-    MAX_TAG_ITEMS,
     MAX_TAGS,
+    MAX_TEMPLATE_BYTES,
     EventError,
     UnsignedEvent,
     event_id,
@@ -58,12 +58,10 @@ WRONG_VALUES = [
     ("tags", None),
     ("tags", "p"),
     ("tags", ["p"]),
-    ("tags", [[]]),
     ("tags", [["p", 1]]),
     ("tags", [["p", None]]),
     ("tags", [["p", ["x"]]]),
     ("tags", [["t"]] * (MAX_TAGS + 1)),
-    ("tags", [["t"] * (MAX_TAG_ITEMS + 1)]),
     ("content", 1),
     ("content", None),
     ("content", ["x"]),
@@ -160,7 +158,38 @@ def test_a_text_that_is_not_strict_json_of_an_event_is_refused(raw):
 
 def test_a_frame_too_large_is_refused_before_it_is_parsed():
     assert code_of(parse_event, b"[" * (MAX_EVENT_BYTES + 1)) == "too-large"
-    assert code_of(parse_template, " " * (MAX_EVENT_BYTES + 1)) == "too-large"
+    assert code_of(parse_template, " " * (MAX_TEMPLATE_BYTES + 1)) == "too-large"
+
+
+@pytest.mark.parametrize(
+    ("changes", "detail"),
+    [
+        ({"kind": 65_536}, "kind must be a whole number from 0 to 65535."),
+        ({"kind": "1"}, "kind must be a whole number from 0 to 65535."),
+        ({"created_at": 1.5}, "created_at must be a whole number of seconds from 0 to 9007199254740991."),
+        ({"content": None}, "content must be a string."),
+        ({"tags": [[], ["p", None]]}, "tags must be a list of at most 16384 lists of strings (see tags[1][1])."),
+        ({"tags": [[]] * (MAX_TAGS + 1)}, "tags must be a list of at most 16384 lists of strings."),
+        ({"pubkey": "npub1x"}, "pubkey must be 64 lower-case hex digits."),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_template_that_is_refused_names_the_member_and_its_bound(changes, detail):
+    with pytest.raises(EventError) as refusal:
+        parse_template(json.dumps({**TEMPLATE, **changes}))
+    assert refusal.value.detail == detail
+
+
+@pytest.mark.parametrize("name", ["kind", "content", "tags", "created_at"])
+def test_a_template_without_a_member_is_told_which(name):
+    with pytest.raises(EventError) as refusal:
+        parse_template(json.dumps({label: value for label, value in TEMPLATE.items() if label != name}))
+    assert refusal.value.detail == f"{name} is missing."
+
+
+def test_an_empty_tag_is_kept():
+    template = parse_template(json.dumps({**TEMPLATE, "tags": [[], ["t"]]}))
+    assert template.tags == [[], ["t"]]
 
 
 def test_a_template_for_a_malformed_public_key_is_refused():

@@ -43,7 +43,6 @@ def refusal(text):
         "[]",
         '[{"id":"a","method":"ping","params":[]}]',
         "{}",
-        '{"id":1,"method":"ping","params":[]}',
         '{"id":null,"method":"ping","params":[]}',
         '{"id":{},"method":"ping","params":[]}',
         '{"id":"","method":"ping","params":[]}',
@@ -163,6 +162,26 @@ def test_a_response_has_the_members_that_it_needs():
 def test_messages_do_not_show_themselves():
     for message in (Nip46Request("a", "connect", ["canary"]), Nip46Response.ok("a", "canary")):
         assert "canary" not in repr(message)
+
+
+@pytest.mark.parametrize("number", ["1", "0.25", "-7", "12345678901234567890"])
+def test_a_numeric_id_is_an_error_that_names_the_number(number):
+    code, request_id = refusal(f'{{"id":{number},"method":"ping","params":[]}}')
+    assert code == "malformed"
+    answer = Nip46Response.failed(request_id, "no").to_text()
+    assert json.loads(answer)["id"] == json.loads(number)
+
+
+@pytest.mark.parametrize("identifier", ["true", "null", "{}", "[]", '""'])
+def test_without_an_id_that_can_be_repeated_there_is_none(identifier):
+    assert refusal(f'{{"id":{identifier},"method":"ping","params":[]}}') == ("malformed", None)
+
+
+def test_a_connect_may_have_parameters_of_any_type_and_no_other_method_may():
+    text = '{"id":"1","method":"connect","params":[null,"secret",7,{"name":"App"}]}'
+    assert parse_request(text).params == ["", "secret", "7", '{"name":"App"}']
+    assert refusal(text.replace("connect", "ping")) == ("malformed", "1")
+    assert refusal(text.replace('"name":"App"', '"name":"App","name":"B"')) == ("malformed", None)
 
 
 @pytest.mark.parametrize(
