@@ -3,7 +3,7 @@
 #   make run                         the server for development, with the settings of .env if there is one
 #   make test [ARGS="tests/keys -x"] the test suite (SQLite; PostgreSQL with DATABASE_URL and REDIS_URL)
 #   make test-fast [ARGS=...]        its quick part, about a minute: no processes, browsers or waiting
-#   make lint | bench [ARGS=...] | clean
+#   make lint | bench [ARGS=...] | clean | release VERSION=1.2.3 (docs/releasing.md)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,7 +22,7 @@ CLIENTS := tests/e2e/clients/node_modules/.package-lock.json
 # Without a .env this checkout is somebody's desk, not a production machine.
 ENVIRONMENT := $(if $(wildcard .env),,KEYCAST_ENVIRONMENT=$${KEYCAST_ENVIRONMENT:-development})
 
-.PHONY: help demo run test test-fast lint bench clean setup setup-dev
+.PHONY: help demo run test test-fast lint bench clean setup setup-dev release
 
 help:
 	@sed -n '2,6s/^#  *//p' Makefile
@@ -68,6 +68,14 @@ lint: setup-dev
 
 bench: setup-dev
 	@$(PY) -m tests.bench $(ARGS)
+
+# In an environment of its own, which has what builds and nothing else.
+release:
+	@test -n "$(VERSION)" || { echo "Name the version: make release VERSION=1.2.3"; exit 1; }
+	deploy/release cut $(VERSION)
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(PYTHON) -m venv "$$folder" && \
+	"$$folder/bin/pip" install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/release.txt && \
+	"$$folder/bin/python" deploy/release build --ref v$(VERSION) --out dist/$(VERSION)
 
 # var/ holds the demo's database and key-encryption key: it is yours to delete.
 clean:
