@@ -12,6 +12,7 @@ Other ASGI servers, and the tests' communicator, use the plain receive loop of c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -215,6 +216,11 @@ class DirectFrameSink:
         if self._direct.waiting_bytes() > self._most_bytes:
             self.is_overflown = True
             self._direct.abort()
+
+    def withdraw(self, frame: bytes) -> None:
+        """Take a lazy frame back, if it has not been written yet."""
+        with suppress(ValueError):
+            self._lazy.remove(frame)
 
     def flush(self) -> None:
         """Write the lazy frames."""

@@ -134,9 +134,6 @@ class Intake:
         serves = self.served.serves
         if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):
             return DropReason.NOT_SERVED
-        # As no payload of NIP-44 ends. What else does not decrypt is found out by the worker.
-        if "?iv=" in event.content[-64:]:
-            return DropReason.NIP04
         now = self._now()
         if not -self.limits.freshness <= now - event.created_at <= self.limits.freshness:
             return DropReason.STALE

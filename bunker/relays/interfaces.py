@@ -30,7 +30,6 @@ class DropReason(StrEnum):
     MALFORMED = "malformed"
     WRONG_KIND = "wrong-kind"
     WRONG_RECIPIENT = "wrong-recipient"
-    NIP04 = "nip-04"
     NOT_SERVED = "not-served"
     STALE = "stale"
     EXPIRED = "expired"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -49,6 +50,12 @@ class Outbox:
         """Let lazy frames go now."""
         if self._frames:
             self._wanted.set()
+
+    def withdraw(self, frame: bytes) -> None:
+        """Take a lazy frame back, if it has not left yet."""
+        with suppress(ValueError):
+            self._frames.remove(frame)
+            self._bytes -= len(frame)
 
     async def run(self) -> None:
         """Send frames as they come, until cancelled; raises OSError without a peer."""

@@ -26,7 +26,6 @@ OK_TEXT: dict[DropReason, tuple[bool, str]] = {
     DropReason.MALFORMED: (False, "invalid: this is not an event"),
     DropReason.WRONG_KIND: (False, "blocked: only kind 24133 is taken here"),
     DropReason.WRONG_RECIPIENT: (False, "invalid: exactly one p tag is needed"),
-    DropReason.NIP04: (False, "invalid: encrypted with NIP-04, and only NIP-44 version 2 is understood here"),
     DropReason.NOT_SERVED: (False, "blocked: neither from nor to a signer of this relay"),
     DropReason.STALE: (False, "invalid: created_at is too far from the present"),
     DropReason.EXPIRED: (False, "invalid: the event has expired"),
@@ -52,6 +51,9 @@ class FrameSink(Protocol):
 
     def flush(self) -> None:
         """Let lazy frames go."""
+
+    def withdraw(self, frame: bytes) -> None:
+        """Take a lazy frame back, if it has not left yet."""
 
 
 class Subscription:
@@ -154,7 +156,7 @@ class RelaySession:
         elif event is not None and reason is DropReason.DUPLICATE:
             self._hub.repeat(event, raw, self)
         if reason is None and event is not None:
-            self.out.put(b'["OK","%b",true,""]' % event.id.encode(), lazy=True)
+            self.out.put(_ok_frame(event.id), lazy=True)
             self._hub.flush_soon(self.out)
         else:
             self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or DropReason.MALFORMED])
@@ -197,7 +199,8 @@ class RelaySession:
         return event_id in self._delivered
 
     def refuse(self, event_id: str, reason: str) -> None:
-        """Say that an event, which was taken, cannot be answered."""
+        """Say that an event, which was taken, cannot be answered; instead of its OK, if that has not left yet."""
+        self.out.withdraw(_ok_frame(event_id))
         self._ok(event_id, False, reason)
 
     def _check_room(self, name: str, filters: list[Filter]) -> None:
@@ -252,3 +255,7 @@ class RelaySession:
 
     def _send(self, *parts: str | bool) -> None:
         self.out.put(_quote(parts))
+
+
+def _ok_frame(event_id: str) -> bytes:
+    return b'["OK","%b",true,""]' % event_id.encode()

@@ -10,13 +10,17 @@ from bunker.worker.admission import IncomingRequest
 from bunker.worker.replies import ReplyEvent, compose
 from bunker.worker.stats import WorkerStats
 from keycast.base.errors import KeycastError
-from keycast.nostr.nip46 import Nip46Request, RequestError, parse_request
+from keycast.nostr.nip01 import Event
+from keycast.nostr.nip46 import Nip46Method, Nip46Request, RequestError, parse_request
 from keys.errors import InvalidOperand, OpenKeyExpired
 from keys.signing.protocol import OpenTransport, TransportOpener
 
 T = TypeVar("T")
 
 UNDECRYPTABLE = "invalid: the content does not decrypt with NIP-44 between its author and its recipient"
+NIP04_MARK = "?iv="
+# The first message of older client libraries is NIP-04; its answer tells them to go on with NIP-44 (NDK before 3.0).
+NIP04_REFUSED = "invalid: encrypted with NIP-04, and only NIP-44 version 2 is understood after connect"
 UNANSWERABLE = "invalid: not a NIP-46 request, which has an id, a method and params"
 
 
@@ -42,20 +46,26 @@ class Envelopes:
     async def open(self, item: IncomingRequest) -> Nip46Request | RequestError | None:
         """The request inside an event: None (counted) when it cannot be read at all."""
         event = item.event
+        is_nip04 = NIP04_MARK in event.content[-64:]  # as no payload of NIP-44 ends
         try:
-            text = await self._with_transport(item, lambda transport: transport.decrypt(event.pubkey, event.content))
+            text = await self._with_transport(item, lambda transport: _decrypted(transport, event, is_nip04=is_nip04))
         except InvalidOperand:
             self._stats.drops["undecryptable"] += 1
-            self.refuse(event.id, UNDECRYPTABLE)
+            self.refuse(event.id, NIP04_REFUSED if is_nip04 else UNDECRYPTABLE)
             return None
         except KeycastError as failure:
             self._stats.errors[failure.code] += 1
             self._forget(event.id)
             return None
         try:
-            return parse_request(text)
+            request = parse_request(text)
         except RequestError as error:
             return error
+        if is_nip04 and request.method != Nip46Method.CONNECT:
+            self._stats.drops["nip-04"] += 1
+            self.refuse(event.id, NIP04_REFUSED)
+            return None
+        return request
 
     async def reply(self, item: IncomingRequest, text: str) -> ReplyEvent:
         """``text`` for the client of ``item``, encrypted and signed. Raises KeycastError."""
@@ -70,3 +80,8 @@ class Envelopes:
             return use(await self.transports.open(item.signer.transport))
         except OpenKeyExpired:
             return use(await self.transports.open(item.signer.transport))
+
+
+def _decrypted(transport: OpenTransport, event: Event, *, is_nip04: bool) -> str:
+    decrypt = transport.decrypt_nip04 if is_nip04 else transport.decrypt
+    return decrypt(event.pubkey, event.content)

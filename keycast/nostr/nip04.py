@@ -1,7 +1,8 @@
-"""NIP-04, for the ``nip04_*`` methods alone: AES-256-CBC without authentication. Never on the wire to a client.
+"""NIP-04: AES-256-CBC without authentication. For the ``nip04_*`` methods, and to read a client's first ``connect``.
 
-Whoever may call ``decrypt`` with payloads of their choosing has a padding oracle by design, so policies leave these
-methods off unless the owner grants them.
+Nothing is sent to a client with it. Whoever may call ``decrypt`` with payloads of their choosing has a padding oracle by
+design, so policies leave these methods off unless the owner grants them; a client that sends ``connect`` has such an
+oracle for its own messages alone.
 """
 
 from __future__ import annotations

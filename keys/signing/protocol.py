@@ -66,6 +66,10 @@ class OpenTransport(Protocol):
         """The plaintext of a NIP-44 payload from ``peer``; ``InvalidOperand`` when it is not one."""
         ...
 
+    def decrypt_nip04(self, peer: str, payload: str) -> str:
+        """The plaintext of a NIP-04 payload from ``peer``; ``InvalidOperand`` when it is not one."""
+        ...
+
     def encrypt(self, peer: str, plaintext: str) -> str:
         """A NIP-44 payload for ``peer``."""
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from keycast.crypto.errors import CryptoError, SecretWiped
-from keycast.nostr import nip44
+from keycast.nostr import nip04, nip44
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
 from keys.refs import SecretPurpose, TransportRef
 from keys.signing.envelope import SealingContext
@@ -29,6 +29,16 @@ class OpenTransportKey(OpenKey):
         except SecretWiped:
             raise OpenKeyExpired from None
         except (CryptoError, nip44.Nip44Error):
+            raise InvalidOperand from None
+
+    def decrypt_nip04(self, peer: str, payload: str) -> str:
+        """The plaintext of a NIP-04 payload from ``peer``. Raises InvalidOperand, OpenKeyExpired."""
+        try:
+            with self.shared_key(peer) as key:
+                return nip04.decrypt(payload, key)
+        except SecretWiped:
+            raise OpenKeyExpired from None
+        except (CryptoError, nip04.Nip04Error):
             raise InvalidOperand from None
 
     def encrypt(self, peer: str, plaintext: str) -> str:

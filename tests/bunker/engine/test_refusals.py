@@ -17,10 +17,11 @@ from bunker import services
 from bunker.models import Connection, Request
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.nostr import nip04
 from keycast.nostr.nip01 import UnsignedEvent, id_of, parse_event, serialize, verify_event
 from keys import services as key_services
 from tests.bunker.conftest import Running, connected
-from tests.bunker.support import ACTOR, Client, Home, make_home, unscoped
+from tests.bunker.support import ACTOR, Client, Home, issue, make_home, unscoped
 
 
 def rows(**wanted: Any) -> list[AuditRow]:
@@ -46,8 +47,6 @@ async def test_a_stranger_hears_nothing_and_causes_no_write(worker: Running, hom
 
 
 async def test_a_stranger_who_only_pings_hears_nothing_while_pairing_is_open(worker: Running, home: Home) -> None:
-    from tests.bunker.support import issue
-
     await sync_to_async(issue)(home)
     await worker[0].reconciler.look()
     stranger = Client(worker[1], home.transport.public_key)
@@ -236,6 +235,39 @@ async def test_a_content_that_does_not_decrypt_is_refused_by_name(worker: Runnin
     assert "NIP-44" in worker[1].refused[digest.hex()]
     assert event_id not in worker[1].refused
     assert raw
+
+
+def _over_nip04(client: Client, text: str) -> tuple[str, bytes]:
+    with nip04.shared_key(client.keypair, bytes.fromhex(client.signer)) as key:
+        content = nip04.encrypt(text, key)
+    unsigned = UnsignedEvent(client.public_key, int(time.time()), 24133, [["p", client.signer]], content)
+    digest = id_of(unsigned)
+    return digest.hex(), serialize(unsigned.signed(digest.hex(), client.keypair.sign(digest)))
+
+
+@pytest.mark.parametrize(
+    "text", ['{"id":"1","method":"ping","params":[]}', '{"id":"1","method":"sign_event","params":[]}']
+)
+async def test_a_request_over_nip04_is_refused_by_name(worker: Running, home: Home, text: str) -> None:
+    client = await connected(worker, home)
+    event_id, raw = _over_nip04(client, text)
+    worker[1].send(raw)
+    await client.silence()
+    assert "NIP-44" in worker[1].refused[event_id]
+
+
+async def test_a_connect_over_nip04_is_answered_with_nip44(worker: Running, home: Home) -> None:
+    _, secret = await sync_to_async(lambda: issue(home, "full"))()
+    await worker[0].reconciler.look()
+    client = Client(worker[1], home.transport.public_key)
+    text = json.dumps({"id": "1", "method": "connect", "params": ["", secret]})
+    worker[1].send(_over_nip04(client, text.replace(secret, "wrong"))[1])
+    assert "error" in await client.next()
+    worker[1].send(_over_nip04(client, text)[1])
+    assert (await client.next())[
+        "result"
+    ] == "ack"  # read with NIP-44: older libraries go on with what they are answered
+    assert (await client.ask("ping"))["result"] == "pong"
 
 
 @pytest.mark.parametrize(

@@ -119,6 +119,10 @@ class Out:
     def flush(self) -> None:
         self.lazy = 0
 
+    def withdraw(self, frame: bytes) -> None:
+        if json.loads(frame) in self.frames:
+            self.frames.remove(json.loads(frame))
+
     def take(self) -> list[Any]:
         frames, self.frames = self.frames, []
         return frames

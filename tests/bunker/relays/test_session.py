@@ -431,10 +431,11 @@ async def test_the_sender_of_an_event_hears_that_nobody_can_answer_it(hub: Relay
     assert peer.out.take() == []
 
 
-async def test_an_event_of_nip04_is_refused_by_name(peer: Peer) -> None:
-    ((*head, text),) = peer.publish(signed(content="AAAA?iv=BBBB"))
-    assert head[2] is False
-    assert "NIP-44" in text
+async def test_an_ok_that_has_not_left_yet_is_replaced_by_the_refusal(hub: RelayHub, peer: Peer) -> None:
+    request = signed()
+    peer.session.handle(b'["EVENT",' + serialize(request) + b"]")
+    hub.refuse(request.id, "invalid: no")
+    assert peer.out.take() == [["OK", request.id, False, "invalid: no"]]
 
 
 async def test_the_memory_is_bounded(clock: Clock) -> None:
