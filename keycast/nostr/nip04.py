@@ -1,7 +1,7 @@
 """NIP-04: AES-256-CBC without authentication. For the ``nip04_*`` methods, and to read a client's first ``connect``.
 
-Nothing is sent to a client with it. Whoever may call ``decrypt`` with payloads of their choosing has a padding oracle by
-design, so policies leave these methods off unless the owner grants them; a client that sends ``connect`` has such an
+Nothing is sent to a client with it. Whoever may call ``decrypt`` with payloads of their choosing has a padding oracle
+by design, so policies leave these methods off unless the owner grants them; a client that sends ``connect`` has such an
 oracle for its own messages alone.
 """
 
