@@ -35,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            key = _find_key(options["key"])
+            key = find_key(options["key"])
             with scope(tenant=key.tenant_id):
                 issued = _issue(key, options)
         except KeycastError as error:
@@ -55,7 +55,8 @@ def _issue(key: PersonalKey, options: dict[str, Any]) -> IssuedUrl:
     )
 
 
-def _find_key(wanted: str) -> PersonalKey:
+def find_key(wanted: str) -> PersonalKey:
+    """The key with this id, npub or public key in hex, in whatever tenant. Raises CommandError."""
     # An operator names a key, in whatever tenant it is.
     with scopes_disabled():
         keys = PersonalKey.objects.select_related("tenant")
