@@ -25,7 +25,7 @@ LOOK_EVERY = 0.25
 
 
 class Command(BaseCommand):
-    """Reads the nostrconnect:// URI from standard input: it holds the app's secret, which belongs on no command line."""
+    """Reads the URI from standard input: it holds the app's secret, which belongs on no command line."""
 
     help = "Let in the app whose nostrconnect:// URI is on standard input, and wait until it has heard so."
 
