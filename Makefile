@@ -1,5 +1,5 @@
 # What a newcomer needs: `make demo` and `make test`. Nothing is installed outside .venv (and node_modules).
-#   make demo [ONCE=1] [PORT=8000]   everything in one process, with a demo tenant, shown by a real signature
+#   make demo [ONCE=1] [PORT=8000] [FOLDER=var]   everything in one process, with a demo tenant and a real signature
 #   make run                         the server for development, with the settings of .env if there is one
 #   make test [ARGS="tests/keys -x"] the test suite (SQLite; PostgreSQL with DATABASE_URL and REDIS_URL)
 #   make test-fast [ARGS=...]        its quick part, about a minute: no processes, browsers or waiting
@@ -50,7 +50,7 @@ setup: $(BASE)
 setup-dev: $(DEV) $(CLIENTS)
 
 demo: setup
-	@KEYCAST_ENVIRONMENT=development $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+	@KEYCAST_ENVIRONMENT=development $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(FOLDER),--folder $(FOLDER))
 
 run: setup
 	@$(ENVIRONMENT) $(PY) manage.py migrate --verbosity 0

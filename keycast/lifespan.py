@@ -58,7 +58,8 @@ async def run_cosigner(stop: asyncio.Event) -> None:
 async def run_kms_emulator(stop: asyncio.Event) -> None:
     """Run the stand-in for Cloud KMS as a child process; outside production, where the settings ask for it."""
     keys = str(settings.DATA_DIR / "kms-emulator.json")
-    await run_command(stop, "kms_emulator", "--port", str(settings.KMS_EMULATOR_PORT), "--file", keys)
+    place = ("--socket", settings.KMS_EMULATOR_SOCKET) if settings.KMS_EMULATOR_SOCKET else ()
+    await run_command(stop, "kms_emulator", "--port", str(settings.KMS_EMULATOR_PORT), *place, "--file", keys)
 
 
 async def run_relay_bridge(stop: asyncio.Event) -> None:

@@ -26,6 +26,14 @@ _OURS: Final = (
     "ALLOWED_HOSTS",
 )
 
+HONOURED: Final = (
+    "KEYCAST_KMS_EMULATOR_PORT",
+    "KEYCAST_LOG_LEVEL",
+    "KEYCAST_RELAYS",
+    "KEYCAST_RELAY_ALLOW_PRIVATE",
+)
+"""What may be chosen in the shell: where the emulator listens, how much is logged, which relays may be used."""
+
 
 def _fresh_secrets() -> dict[str, str]:
     return {
@@ -47,18 +55,19 @@ class DemoEnvironment:
     folder: Path
     port: int
     secrets: dict[str, str] = field(repr=False)
-    kms_port: int = 0
+    has_hsm: bool = False
 
     @classmethod
-    def prepare(cls, folder: Path, port: int, kms_port: int = 0) -> DemoEnvironment:
+    def prepare(cls, folder: Path, port: int, *, has_hsm: bool = False) -> DemoEnvironment:
         """Make the folder and ``demo.env``; a second start keeps the secrets that the first one made.
 
-        With ``kms_port`` the server also offers keys authorised by Cloud KMS, which it emulates at that port.
+        With ``has_hsm`` the server also offers keys authorised by Cloud KMS, emulated at a socket in ``folder`` or at
+        KEYCAST_KMS_EMULATOR_PORT.
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = folder / "demo.env"
         known = _read(file)
-        found = cls(folder, port, {name: known.get(name, value) for name, value in _fresh_secrets().items()}, kms_port)
+        found = cls(folder, port, {name: known.get(name, value) for name, value in _fresh_secrets().items()}, has_hsm)
         lines = (f"{name}={shlex.quote(value)}\n" for name, value in found.variables().items())
         write_private(file, "# Settings of the demo, for a shell: set -a; . demo.env; set +a\n" + "".join(lines))
         return found
@@ -92,15 +101,15 @@ class DemoEnvironment:
             "KEYCAST_PLATFORM_HOSTS": ADMIN_HOST,
             "KEYCAST_LOG_LEVEL": "WARNING",
             "EMAIL_URL": "consolemail://",
-            **(self._emulated_hsm() if self.kms_port else {}),
+            **(self._emulated_hsm() if self.has_hsm else {}),
             **self.secrets,
+            **{name: os.environ[name] for name in HONOURED if name in os.environ},
         }
 
     def _emulated_hsm(self) -> dict[str, str]:
         return {
             "KEYCAST_HSM_PROVIDERS": "google",
             "KEYCAST_KMS_EMULATOR": "1",
-            "KEYCAST_KMS_EMULATOR_PORT": str(self.kms_port),
             "GRPC_VERBOSITY": "NONE",
             "KEYCAST_GCP_KEY_RING": "projects/emulated/locations/europe-west1/keyRings/demo",
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -34,20 +35,31 @@ def manage(environment: Mapping[str, str], *arguments: str) -> str:
 class ServerProcess:
     """``manage.py serve`` as a child that ends with us; as a context, from ready to stopped.
 
+    ``place`` is a port, or a listening socket that the child takes over together with the descriptors ``kept_open``.
     ``program`` (Python's arguments) may stand in for manage.py, a profiler for example. ``exit_code`` is known once the
     server has stopped; 0 means that it drained properly.
     """
 
-    def __init__(self, environment: Mapping[str, str], port: int, program: Sequence[str] = ()) -> None:
-        self.port = port
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        place: int | socket.socket,
+        program: Sequence[str] = (),
+        kept_open: Sequence[int] = (),
+    ) -> None:
+        listener = None if isinstance(place, int) else place
+        self.port: int = place if isinstance(place, int) else place.getsockname()[1]
         self.exit_code: int | None = None
-        environment = {**environment, PARENT_VARIABLE: str(os.getpid())}
+        where = ("--port", str(self.port)) if listener is None else ("--fd", str(listener.fileno()))
         self._process = subprocess.Popen(  # noqa: S603
-            _command("serve", "--port", str(port), program=program),
-            env=environment,
+            _command("serve", *where, program=program),
+            env={**environment, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=[*kept_open, *([listener.fileno()] if listener else [])],
         )
+        if listener:
+            listener.close()
 
     @property
     def pid(self) -> int:

@@ -302,11 +302,12 @@ GCP_KEK = env.str("KEYCAST_GCP_KEK", default="")
 KMS_ENDPOINT = env.str("KEYCAST_KMS_ENDPOINT", default="")
 HSM_INVENTORY_READS = env.int("KEYCAST_HSM_INVENTORY_READS", default=200)
 KMS_EMULATOR = env.bool("KEYCAST_KMS_EMULATOR", default=False)
-KMS_EMULATOR_PORT = env.int("KEYCAST_KMS_EMULATOR_PORT", default=9010)
+KMS_EMULATOR_PORT = env.int("KEYCAST_KMS_EMULATOR_PORT", default=0)
+KMS_EMULATOR_SOCKET = "" if KMS_EMULATOR_PORT else str(DATA_DIR / "kms.sock")
 # Where no emulator is named, the server of the embedded shape runs one.
 KMS_EMULATOR_IS_CHILD = KMS_EMULATOR and not KMS_ENDPOINT and not IS_PRODUCTION
 if KMS_EMULATOR_IS_CHILD:
-    KMS_ENDPOINT = f"127.0.0.1:{KMS_EMULATOR_PORT}"
+    KMS_ENDPOINT = f"unix:{KMS_EMULATOR_SOCKET}" if KMS_EMULATOR_SOCKET else f"127.0.0.1:{KMS_EMULATOR_PORT}"
 NETHSM_URL = env.str("KEYCAST_NETHSM_URL", default="")
 NETHSM_CA_FILE = env.str("KEYCAST_NETHSM_CA_FILE", default="")
 NETHSM_EMULATOR = env.bool("KEYCAST_NETHSM_EMULATOR", default=False)

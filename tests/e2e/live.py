@@ -106,8 +106,7 @@ def live(
     done by a process that signs by itself; with KEYCAST_TEST_SIGNER=remote the server then runs a signer as its child.
     """
     with tempfile.TemporaryDirectory(prefix="keycast-e2e-") as folder, _database() as database:
-        kms_port = free_port(40_000 + secrets.randbelow(10_000)) if hsm else 0
-        surroundings = DemoEnvironment.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)), kms_port)
+        surroundings = DemoEnvironment.prepare(Path(folder), free_port(20_000 + secrets.randbelow(20_000)), has_hsm=hsm)
         mail = Path(folder) / "mail"
         mail.mkdir()
         environment = {

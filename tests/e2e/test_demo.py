@@ -1,4 +1,4 @@
-"""``make demo ONCE=1``, twice: it works from nothing, ends with 0, and keeps its data."""
+"""``make demo ONCE=1``, twice and beside another: it works from nothing, ends with 0, and keeps its data."""
 
 from __future__ import annotations
 
@@ -18,24 +18,36 @@ from tests.paths import ROOT
 pytestmark = pytest.mark.timeout(180)
 
 
-def demo(folder: Path) -> tuple[str, dict]:
-    """What it printed, and demo.json."""
+WANTED = 18_400
+"""The port that both demos below ask for."""
+
+
+def started(folder: Path, **also: str) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCAST", "DJANGO"))}
-    done = subprocess.run(
-        [sys.executable, "manage.py", "demo", "--once", "--folder", str(folder), "--port", "18400"],
+    return subprocess.Popen(
+        [sys.executable, "manage.py", "demo", "--once", "--folder", str(folder), "--port", str(WANTED)],
         cwd=ROOT,
-        env=environment,
-        capture_output=True,
+        env=environment | also,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr[-2000:] + done.stdout[-2000:]
-    return done.stdout, json.loads((folder / "demo.json").read_text())
 
 
-def test_the_demo_signs_a_note_and_a_second_start_keeps_the_data(tmp_path):
+def ended(demo: subprocess.Popen[str], folder: Path) -> tuple[str, dict]:
+    """What it printed, and demo.json."""
+    printed, errors = demo.communicate()
+    assert demo.returncode == 0, errors[-2000:] + printed[-2000:]
+    return printed, json.loads((folder / "demo.json").read_text())
+
+
+def test_the_demo_signs_a_note_beside_another_and_a_second_start_keeps_the_data(tmp_path):
     folder = tmp_path / "var"
-    printed, first = demo(folder)
+    beside = started(tmp_path / "other")
+    printed, first = ended(started(folder), folder)
+    also_printed, other = ended(beside, tmp_path / "other")
+    assert first["portal_url"] != other["portal_url"]
+    assert f"Port {WANTED} is taken" in printed + also_printed
     events = [parse_event(line) for line in printed.splitlines() if line.startswith('{"id"')]
     key, hsm = first["keys"]
     assert all(verify_event(event) for event in events)
@@ -50,7 +62,7 @@ def test_the_demo_signs_a_note_and_a_second_start_keeps_the_data(tmp_path):
     assert (folder / "demo.json").stat().st_mode & 0o777 == 0o600
     assert first["users"][0]["password"] in printed
 
-    _, second = demo(folder)
+    _, second = ended(started(folder), folder)
     assert [shown["npub"] for shown in second["keys"]] == [key["npub"], hsm["npub"]]
     assert second["users"] == first["users"]
     assert not set(second["keys"][0]["bunker_urls"]) & set(key["bunker_urls"])

@@ -37,23 +37,30 @@ class TlsFiles:
 
 
 class KmsEmulator:
-    """A Cloud KMS on ``host:port`` (0: any free port), from ``start`` to ``stop``."""
+    """A Cloud KMS on ``host:port`` (0: any free port), from ``start`` to ``stop``; or on a Unix ``socket``."""
 
     def __init__(
-        self, *, host: str = "127.0.0.1", port: int = 0, path: Path | None = None, tls: TlsFiles | None = None
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        socket: Path | None = None,
+        path: Path | None = None,
+        tls: TlsFiles | None = None,
     ) -> None:
         self.store = KmsEmulatorStore(path)
         self.faults = KmsFaults()
         self.calls: dict[str, int] = {}
         self._service = KmsEmulatorService(self.store)
         self._address = (host, port)
+        self._socket = socket
         self._tls = tls
         self._server: grpc.Server | None = None
 
     @property
     def address(self) -> str:
-        """``host:port`` as clients reach it."""
-        return "{}:{}".format(*self._address)
+        """``host:port``, or ``unix:path``, as gRPC clients reach it."""
+        return f"unix:{self._socket}" if self._socket else "{}:{}".format(*self._address)
 
     def start(self) -> Self:
         """Listen. A restarted emulator keeps its port and its keys."""

@@ -17,15 +17,20 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default=settings.LISTEN_HOST, help="Address to listen on.")
         parser.add_argument("--port", type=int, default=settings.LISTEN_PORT, help="Port to listen on; 0 takes any.")
+        parser.add_argument("--fd", type=int, help="Serve on this listening socket that we inherited, and open none.")
 
-    def handle(self, *args: Any, host: str, port: int, **options: Any) -> None:
+    def handle(self, *args: Any, host: str, port: int, fd: int | None, **options: Any) -> None:
         end_with_parent()
         from keycast.server import Server, configuration, listen  # noqa: PLC0415  (refuses an unsafe start)
 
         try:
-            listener = listen(host, port)
+            listener = listen(host, port) if fd is None else socket.socket(fileno=fd)
         except OSError as error:
-            raise CommandError(f"Cannot listen on {host}:{port}: {error.strerror}.") from None
+            if fd is not None:
+                raise CommandError(f"{fd} is no socket that we inherited: {error.strerror}.") from None
+            raise CommandError(
+                f"Cannot listen on {host}:{port}: {error.strerror}. Choose with --port or KEYCAST_LISTEN_PORT."
+            ) from None
         self._announce(listener)
         Server(configuration(host=host, port=port)).run(sockets=[listener])
 

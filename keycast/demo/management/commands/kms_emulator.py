@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from argparse import ArgumentParser
 from pathlib import Path
@@ -21,6 +22,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=9010, help="0 takes any free port")
+        parser.add_argument("--socket", type=Path, help="listen on this Unix socket instead, made for its owner alone")
         parser.add_argument("--file", type=Path, help="keep keys in this file")
         parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="delay of each answer")
         parser.add_argument("--pending", type=float, default=0.0, metavar="SECONDS", help="time to generate a key")
@@ -29,14 +31,16 @@ class Command(BaseCommand):
         if settings.IS_PRODUCTION:
             raise CommandError("The emulator protects nothing and does not run in production.")
         end_with_parent()
-        emulator = KmsEmulator(host=options["host"], port=options["port"], path=options["file"])
+        os.umask(0o077)
+        place = {"host": options["host"], "port": options["port"], "socket": options["socket"]}
+        emulator = KmsEmulator(**place, path=options["file"])
         emulator.store.pending_seconds = options["pending"]
         if options["latency"]:
             emulator.faults.set([KmsFault(KmsFaultKind.LATENCY, seconds=options["latency"])])
         try:
             emulator.start()
         except (OSError, RuntimeError):
-            raise CommandError(f"Cannot listen on {options['host']}:{options['port']}.") from None
+            raise CommandError(f"Cannot listen on {emulator.address}.") from None
         signal.signal(signal.SIGTERM, lambda *_: emulator.stop())
         self.stdout.write(f"Cloud KMS emulator on {emulator.address} (emulated: protects nothing)")
         self.stdout.flush()

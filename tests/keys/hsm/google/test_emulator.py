@@ -203,8 +203,10 @@ def test_production_refuses_it(settings):
         call_command("kms_emulator")
 
 
-def test_the_command_serves_until_it_is_ended(settings):
-    command = [sys.executable, "manage.py", "kms_emulator", "--port", "0"]
+@pytest.mark.parametrize("place", ["port", "socket"])
+def test_the_command_serves_until_it_is_ended(settings, tmp_path, place):
+    where = {"port": ["--port", "0"], "socket": ["--socket", str(tmp_path / "kms.sock")]}
+    command = [sys.executable, "manage.py", "kms_emulator", *where[place]]
     environment = os.environ | {"KEYCAST_ENVIRONMENT": "development"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         line = process.stdout.readline()
@@ -212,6 +214,8 @@ def test_the_command_serves_until_it_is_ended(settings):
         settings.KMS_EMULATOR, settings.KMS_ENDPOINT = True, line.split()[4]
         clients.reset()
         assert create(clients.blocking_client()).name.startswith(RING)
+        if place == "socket":
+            assert (tmp_path / "kms.sock").stat().st_mode & 0o077 == 0
         process.terminate()
         assert process.wait(10) == 0
     clients.reset()
