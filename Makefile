@@ -50,7 +50,7 @@ setup: $(BASE)
 setup-dev: $(DEV) $(CLIENTS)
 
 demo: setup
-	@KEYCAST_ENVIRONMENT=development $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(FOLDER),--folder $(FOLDER))
+	@KEYCAST_ENVIRONMENT=development KEYCAST_PARENT_PID=$$PPID exec $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(FOLDER),--folder $(FOLDER))
 
 run: setup
 	@$(ENVIRONMENT) $(PY) manage.py migrate --verbosity 0

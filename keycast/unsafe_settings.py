@@ -231,9 +231,9 @@ def rows(query: Callable[[], bool]) -> bool:
 
 def demo_tenant_is_present() -> Finding:
     from accounts.models import TenantDomain  # noqa: PLC0415  (the app registry must be ready)
+    from accounts.services.domains import LOCAL_HOSTS  # noqa: PLC0415
 
-    local = {"localhost", "127.0.0.1", "[::1]"}
-    if rows(lambda: TenantDomain.objects.filter(host__in=local).exists()):
+    if rows(lambda: TenantDomain.objects.filter(host__in=LOCAL_HOSTS).exists()):
         return "The database has a tenant at localhost, as the demo makes it."
     return None
 

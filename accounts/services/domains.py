@@ -35,6 +35,8 @@ CLAIM_LIFETIME: Final = datetime.timedelta(days=7)
 MOST_CHECKED: Final = 30
 """Claims that one run of the job looks at, for some seconds each at worst; the next run goes on with the others."""
 CHECK_PAUSE: Final = datetime.timedelta(seconds=10)
+LOCAL_HOSTS: Final = frozenset({"localhost", "127.0.0.1", "[::1]"})
+"""Where the demo's tenant lives; production refuses to start with one there (keycast.E006)."""
 TAKEN: Final = "This host name is proved and used by somebody else on this server."
 
 log = structlog.get_logger(__name__)
@@ -62,6 +64,8 @@ def add_domain(
         _check_claim(tenant, domain.host)
     if domain.host in settings.PLATFORM_HOSTS:
         raise Conflict("This host name belongs to the platform itself.")
+    if settings.IS_PRODUCTION and domain.host in LOCAL_HOSTS:
+        raise InvalidValue("A production server serves no tenant at its own loopback: it would refuse to start again.")
     # A host name is one tenant's in the whole deployment.
     with scopes_disabled():
         if TenantDomain.objects.filter(host=domain.host, verified_at__isnull=False).exists():

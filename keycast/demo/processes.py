@@ -25,7 +25,12 @@ class DemoFailed(Exception):
 def manage(environment: Mapping[str, str], *arguments: str) -> str:
     """Run ``manage.py ARGUMENTS`` to its end; returns its standard output, lets the rest be seen."""
     done = subprocess.run(  # noqa: S603  (our own program, arguments as a list)
-        _command(*arguments), env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+        _command(*arguments),
+        env={**environment, PARENT_VARIABLE: str(os.getpid())},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise DemoFailed(f"manage.py {arguments[0]} ended with exit code {done.returncode}.")

@@ -151,9 +151,9 @@ def job_cluster() -> ComponentStatus:
     waiting, oldest = queue()
     sign = "No job has run yet" if age is None else f"Last sign of a job {processes.duration_in_words(age)} ago"
     line = f", {waiting} waiting, the first for {processes.duration_in_words(oldest)}" if waiting else ", none waiting"
-    return ComponentStatus(
-        "Jobs", BAD if heartbeats.jobs_are_overdue(age) else GOOD, f"{sign}{line}.", processes.JOBS_PAGE
-    )
+    is_overdue = heartbeats.jobs_are_overdue(age)
+    state = BAD if is_overdue else QUIET if age is None else GOOD
+    return ComponentStatus("Jobs", state, f"{sign}{line}.", processes.JOBS_PAGE)
 
 
 def audit_chain() -> ComponentStatus:

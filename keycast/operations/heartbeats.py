@@ -6,13 +6,17 @@ import time
 from typing import Any, Final
 
 from django.conf import settings
+from django.db.models import Min
 
+from bunker.models import WorkerSeat
 from keycast.operations.models import Sign
 
 JOBS: Final = "jobs"
 WEB: Final = "web:"
 WEB_FRESH_SECONDS: Final = 60.0
 FORGOTTEN_SECONDS: Final = 24 * 3600.0
+WORKER_FRESH_MS: Final = 15_000
+PROCESS_STARTED: Final = time.time()
 
 
 def record_heartbeat(name: str, status: dict[str, Any] | None = None) -> None:
@@ -30,8 +34,20 @@ def seconds_since_heartbeat(name: str) -> float | None:
 
 
 def jobs_are_overdue(seconds: float | None) -> bool:
-    """Whether so long without a job means that the cluster does not run, or hangs."""
-    return seconds is None or seconds > settings.JOBS_SILENT_SECONDS
+    """Whether so long without a job means that the cluster does not run, or hangs.
+
+    While neither this process nor a worker is older than the limit, that cannot be known: all may just have started.
+    """
+    limit = float(settings.JOBS_SILENT_SECONDS)
+    is_silent = seconds is None or seconds > limit
+    return is_silent and time.time() - _running_since() > limit
+
+
+def _running_since() -> float:
+    """Unix time at which the oldest of this process and the workers that are alive was started."""
+    fresh = time.time_ns() // 1_000_000 - WORKER_FRESH_MS
+    oldest = WorkerSeat.objects.filter(seen_at__gte=fresh).aggregate(at=Min("started_at"))["at"]
+    return min(PROCESS_STARTED, oldest.timestamp()) if oldest else PROCESS_STARTED
 
 
 def delete_old_heartbeats() -> None:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django_scopes import scopes_disabled
 
 from accounts import domain_proofs
-from accounts.models import Tenant
+from accounts.models import Tenant, TenantDomain
 from accounts.services import add_domain
 from keycast.audit.models import AuditRow
 
@@ -63,6 +64,15 @@ def test_the_tenant_command_refuses_invalid_changes_with_a_reason(
 def test_a_tenant_is_suspended_and_resumed(news: Tenant) -> None:
     assert run("suspend", "news", "--reason", "unpaid")["state"] == "suspended"
     assert run("resume", "news")["state"] == "active"
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST", "127.0.0.1"])
+def test_production_takes_no_tenant_at_its_own_loopback(news: Tenant, settings: Any, host: str) -> None:
+    settings.IS_PRODUCTION = True
+    with pytest.raises(CommandError):
+        run("add-domain", "news", host)
+    with scopes_disabled():
+        assert not TenantDomain.objects.filter(host__in=["localhost", "127.0.0.1"]).exists()
 
 
 def test_host_names_are_added_made_primary_and_removed(news: Tenant) -> None:

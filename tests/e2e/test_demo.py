@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,12 +24,21 @@ WANTED = 18_400
 """The port that both demos below ask for."""
 
 
-def started(folder: Path, **also: str) -> subprocess.Popen[str]:
+def started(folder: Path, *, once: bool = True) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCAST", "DJANGO"))}
     return subprocess.Popen(
-        [sys.executable, "manage.py", "demo", "--once", "--folder", str(folder), "--port", str(WANTED)],
+        [
+            sys.executable,
+            "manage.py",
+            "demo",
+            *(["--once"] if once else []),
+            "--folder",
+            str(folder),
+            "--port",
+            str(WANTED),
+        ],
         cwd=ROOT,
-        env=environment | also,
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -66,3 +77,28 @@ def test_the_demo_signs_a_note_beside_another_and_a_second_start_keeps_the_data(
     assert [shown["npub"] for shown in second["keys"]] == [key["npub"], hsm["npub"]]
     assert second["users"] == first["users"]
     assert not set(second["keys"][0]["bunker_urls"]) & set(key["bunker_urls"])
+
+
+def processes_of(folder: Path) -> set[int]:
+    """Who has the demo's folder in its environment: the demo's children, and theirs."""
+    mark, found = f"KEYCAST_DATA_DIR={folder}".encode(), set()
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):  # it has just ended, or is another account's
+            if mark in environ.read_bytes().split(b"\0"):
+                found.add(int(environ.parent.name))
+    return found
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="prctl and /proc are Linux's")
+def test_nothing_outlives_a_demo_that_is_killed(tmp_path):
+    folder = tmp_path / "var"
+    with started(folder, once=False) as demo:
+        for line in demo.stdout:
+            if line.startswith("The co-signer"):
+                break
+        assert processes_of(folder)
+        demo.kill()
+        demo.wait()
+        while processes_of(folder):  # the timeout above ends this
+            time.sleep(0.1)
+        demo.communicate()

@@ -61,10 +61,10 @@ def run(*arguments: str) -> tuple[int, str]:
     return 0, out.getvalue()
 
 
-def test_a_fresh_installation_lacks_a_worker_jobs_and_two_officers() -> None:
+def test_a_fresh_installation_lacks_a_worker_and_two_officers() -> None:
     cache.clear()
     failing = {name for name, finding in examine().items() if not finding.is_ok}
-    assert failing - FOR_TESTS == {"workers", "leases", "jobs", "security officers"}
+    assert failing - FOR_TESTS == {"workers", "leases", "security officers"}
 
 
 def test_every_failing_line_says_what_to_do() -> None:

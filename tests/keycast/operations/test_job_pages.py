@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -23,6 +24,11 @@ from tests.keycast.console.conftest import World, signed_in, staff
 PAGE = "/admin/jobs/"
 RUN = "/admin/jobs/forget-old-requests/run/"
 PATH = "keycast.operations.jobs.forget_old_requests"
+
+
+@pytest.fixture(autouse=True)
+def running_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "PROCESS_STARTED", time.time() - 3600)
 
 
 def job_run(number: int, path: str = PATH, outcome: str = "ok", **options: Any) -> JobRun:

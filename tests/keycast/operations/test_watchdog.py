@@ -18,6 +18,7 @@ from pytest_django import Settings
 from accounts.mail.letters import Letter
 from accounts.mail.transport import MailNotSent, send_now
 from accounts.models import StaffRole, User
+from bunker.models import WorkerSeat
 from keycast.base import metrics
 from keycast.base.child_processes import run_command
 from keycast.operations import health, heartbeats, incidents, jobs, watchdog
@@ -60,6 +61,26 @@ def follow(findings: list[HealthFinding]) -> None:
 
 
 # --- the finding ---
+
+
+@pytest.fixture(autouse=True)
+def running_for_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heartbeats, "PROCESS_STARTED", time.time() - 3600)
+
+
+def test_what_cannot_be_known_so_soon_after_the_start_is_no_finding(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeats, "PROCESS_STARTED", time.time())
+    assert processes.jobs().is_ok
+    silent_for(8 * 3600)
+    assert processes.jobs().is_ok
+    started = timezone.now() - timedelta(seconds=settings.JOBS_SILENT_SECONDS + 60)
+    seat = WorkerSeat.objects.create(id="w", host="h", pid=1, started_at=started, seen_at=time.time_ns() // 1_000_000)
+    assert not processes.jobs().is_ok
+    seat.seen_at -= 60_000
+    seat.save()
+    assert processes.jobs().is_ok
 
 
 def test_a_cluster_that_never_ran_or_is_silent_is_a_finding(settings: Settings) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from keycast.base.child_processes import end_with_parent
 from keycast.demo.processes import DemoFailed
 from keycast.demo.walkthrough import run
 
@@ -28,6 +29,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, once: bool, port: int, folder: Path, **options: Any) -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+        end_with_parent()
         os.umask(0o077)
         try:
             code = run(self._say, folder=folder.resolve(), port=port, once=once)

@@ -11,6 +11,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_scopes import scopes_disabled
 
+from keycast.base.child_processes import end_with_parent
 from keycast.base.errors import KeycastError
 from keycast.demo.environment import ADMIN_HOST, PORTAL_HOST, write_private
 
@@ -25,6 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--hsm", action="store_true", help="add the key of the HSM; needs the server running")
 
     def handle(self, *args: Any, hsm: bool = False, **options: Any) -> None:
+        end_with_parent()
         if settings.IS_PRODUCTION:
             raise CommandError("The demo publishes its passwords; it does not run in production.")
         if hsm:
