@@ -69,7 +69,7 @@ def recreate_failed(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pers
         if row.kms_key_name:
             raise InvalidTransition(_UNCLEAN)
         access.require_creator(actor, row.tenant, row.user)
-        backend = modes.choose(row.tenant, row.key_mode, row.provider)
+        backend = modes.choose(row.tenant, row.key_mode, row.hsm_provider)
         made = creation.create_keys(actor, row.tenant, backend, [WantedKey(row.user, row.name)])[0]
         row.state = states.after(row.state, KeyTransition.REMOVE)
         destruction.overwrite(row)
@@ -101,7 +101,7 @@ def _problem(row: PersonalKey) -> str:
     """What is wrong, in plain words; empty when nothing is."""
     if not opens(row):
         return "What is stored does not open to the key's public key."
-    stock = hsm_key_readers().get(row.provider) if row.key_mode == "hsm" else None
+    stock = hsm_key_readers().get(row.hsm_provider) if row.key_mode == "hsm" else None
     if stock is None:
         return ""
     found = compare(row, *read_hsm_key(stock, row), timezone.now())

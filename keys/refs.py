@@ -21,7 +21,10 @@ class SecretPurpose(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SealedSecret:
-    """A secret under a key-encryption key: ``provider`` and ``kek_version`` name the key, ``blob`` is opaque."""
+    """A secret under a key-encryption key: ``provider`` and ``kek_version`` name the key, ``blob`` is opaque.
+
+    A packed half (keys.signing.half) names its provider in the blob; ``provider`` is empty then.
+    """
 
     provider: str
     kek_version: str
@@ -53,14 +56,15 @@ class KeyRef:
     """One usable personal key. ``public_key`` is 64 lower-case hex digits (x-only, BIP-340).
 
     ``sealed`` is the whole secret in mode ``encrypted``, signer A's half of a split key, and None where the HSM
-    holds all of it; ``hsm`` is None in mode ``encrypted``.
+    holds all of it. ``hsm_provider`` is empty, and ``hsm`` None, in mode ``encrypted``, where ``sealed`` says which
+    key-encryption key it is under.
     """
 
     tenant_id: UUID
     key_id: UUID
     public_key: str
     key_mode: str
-    provider: str
+    hsm_provider: str
     sealed: SealedSecret | None = None
     hsm: HsmRef | None = None
 
@@ -86,7 +90,8 @@ HSM_REF_COLUMNS: Final = (
 """A row's columns for the fields of ``HsmRef``, in their order."""
 
 KEY_REF_COLUMNS: Final = (
-    *("public_key", "key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version"),
+    *("public_key", "key_mode", "hsm_provider", "kek_provider"),
+    *("encrypted_secret_key", "encrypted_half_key", "kek_version"),
     *HSM_REF_COLUMNS,
 )
 """What ``key_ref_of`` needs of a personal key's row, in its order."""
@@ -100,23 +105,24 @@ TRANSPORT_REF_COLUMNS: Final = (
 
 def key_ref_of(tenant_id: UUID, key_id: UUID, columns: Sequence[Any]) -> KeyRef:
     """The reference to a personal key, from the values of ``KEY_REF_COLUMNS``, wherever they were read."""
-    public_key, mode, provider, secret, half, kek_version, *hsm = columns
+    public_key, mode, hsm_provider, kek_provider, secret, half, kek_version, *hsm = columns
     sealed = secret or half
     return KeyRef(
         tenant_id,
         key_id,
         public_key or "",
         mode,
-        provider,
-        SealedSecret.stored(provider, kek_version, sealed) if sealed else None,
+        hsm_provider,
+        SealedSecret.stored(kek_provider, kek_version, sealed) if sealed else None,
         HsmRef(*hsm) if hsm[0] else None,
     )
 
 
 def transport_ref_of(columns: Sequence[Any]) -> TransportRef:
     """The reference to a transport key, from the values of ``TRANSPORT_REF_COLUMNS``, wherever they were read."""
-    tenant_id, transport_id, key_id, public_key, provider, kek_version, sealed = columns
-    return TransportRef(tenant_id, transport_id, key_id, public_key, SealedSecret.stored(provider, kek_version, sealed))
+    tenant_id, transport_id, key_id, public_key, kek_provider, kek_version, secret = columns
+    sealed = SealedSecret.stored(kek_provider, kek_version, secret)
+    return TransportRef(tenant_id, transport_id, key_id, public_key, sealed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,7 +117,7 @@ def mode_offers(tenant: Tenant) -> list[ModeOffer]:
 def capabilities_of(key: PersonalKey) -> Capabilities | None:
     """What this key can do, as its mode's offer says; None while nothing here serves its mode."""
     for offer in offers(key.tenant):
-        if (offer.key_mode, offer.provider) == (key.key_mode, key.provider):
+        if (offer.key_mode, offer.provider) == (key.key_mode, key.provider_of_mode):
             return offer.capabilities
     return ENCRYPTED if key.key_mode == "encrypted" else None
 
@@ -152,7 +152,7 @@ def is_emulated(key_mode: str, provider: str) -> bool:
 
 def is_split(key: PersonalKey) -> bool:
     """Whether two signers hold a half each of it, and an HSM authorises what they sign."""
-    return key.key_mode == "hsm" and providers.splits(key.provider)
+    return key.key_mode == "hsm" and providers.splits(key.hsm_provider)
 
 
 def split_provider() -> str:

@@ -91,7 +91,7 @@ def _shown(key: PersonalKey) -> dict[str, Any]:
     return {
         "npub": nip19.encode_npub(key.public_key or ""),
         "mode": key.key_mode,
-        "provider": key.provider,
+        "provider": key.provider_of_mode,
         "bunker_urls": [_address(key, name) for name in SPARES],
     }
 

@@ -51,7 +51,7 @@ def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
     """What there is of the key in an HSM and at the co-signer: names and public keys."""
     if key.key_mode != "hsm":
         return []
-    facts = [("HSM", str(Provider(key.provider).label)), ("key in the HSM", key.kms_key_name)]
+    facts = [("HSM", str(Provider(key.hsm_provider).label)), ("key in the HSM", key.kms_key_name)]
     if selectors.is_split(key):
         facts += [
             ("version in use", key.kms_key_version.rpartition("/")[2]),

@@ -19,7 +19,9 @@ _WORDS: Final = {
     "asked_by": "asked for by",
     "rotation": "rotation",
     "mode": "mode",
-    "provider": "kept by",
+    "kek_provider": "key-encryption key with",
+    "hsm_provider": "HSM",
+    "provider": "kept by",  # as rows of earlier versions have it, of either mode
     "from_provider": "before",
     "hsm_key": "HSM key",
     "kek_version": "key-encryption key",

@@ -43,7 +43,7 @@ class PersonalKeyChangeList(ChangeList):
 class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
     list_display = ("short_npub", "name", "state_word", "kept", "user", "tenant", "used", "created_at")
     list_display_links = ("short_npub", "name")
-    list_filter = ("state", "key_mode", "provider", TenantFilter)
+    list_filter = ("state", "key_mode", "kek_provider", "hsm_provider", TenantFilter)
     list_select_related = ("user", "tenant")
     sortable_by = ()
     ordering = ("-created_at", "-id")  # as the index has it: the newest page is read, and nothing else
@@ -51,8 +51,17 @@ class PersonalKeyAdmin(ReadOnlyAdmin[PersonalKey]):
     search_help_text = HELP
     change_form_template = "admin/keys/key.html"
     fields = (
-        *("id", "npub", "public_key", "name", "user_link", "tenant_link", "kept", "provider", "state"),
-        *("state_reason", "state_set_by", "state_changed_at", "destruction_due_at", "kek_version"),
+        *("id", "npub", "public_key", "name", "user_link", "tenant_link", "kept"),
+        *(
+            "kek_provider",
+            "hsm_provider",
+            "state",
+            "state_reason",
+            "state_set_by",
+            "state_changed_at",
+            "destruction_due_at",
+            "kek_version",
+        ),
         *("is_imported", "created_at"),
     )
     staff_actions = STAFF_ACTIONS

@@ -25,7 +25,7 @@ def newest(provider: str, name: str, kind: str) -> HsmReport:
     """The newest active key of a provider is in the HSM as it should be."""
     # Any tenant's key shows whether the HSM answers.
     with scopes_disabled():
-        keys = PersonalKey.objects.filter(key_mode="hsm", provider=provider, state=KeyState.ACTIVE)
+        keys = PersonalKey.objects.filter(key_mode="hsm", hsm_provider=provider, state=KeyState.ACTIVE)
         key: PersonalKey | None = keys.order_by("-created_at").first()
     keeper = registration.hsm_key_managers().get(provider)
     if key is None or keeper is None:

@@ -62,7 +62,7 @@ def finish_all() -> int:
     """Bring every pending key one step on, and end what is left of ended ones; how many keys changed."""
     # A job finishes keys of every tenant.
     with scopes_disabled():
-        mine = PersonalKey.objects.filter(key_mode="hsm", provider__in=registration.hsm_key_managers())
+        mine = PersonalKey.objects.filter(key_mode="hsm", hsm_provider__in=registration.hsm_key_managers())
         pending = list(mine.filter(state=KeyState.PENDING).values_list("pk", flat=True)[:MAX_PER_RUN])
         ended = mine.filter(state__in=[KeyState.FAILED, KeyState.DESTROYED]).exclude(kms_key_name="")
         left = list(ended.values_list("pk", flat=True)[:MAX_PER_RUN])
@@ -81,7 +81,7 @@ def finish_with_waits(key_id: UUID) -> bool:
 def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """Bring one pending key as far as it goes now; whether it is active or failed by that. Never raises for the HSM."""
     row = _row(key_id, KeyState.PENDING)
-    keeper = registration.hsm_key_managers().get(row.provider) if row else None
+    keeper = registration.hsm_key_managers().get(row.hsm_provider) if row else None
     if row is None or keeper is None:
         return False
     try:
@@ -107,7 +107,7 @@ def finish(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
 def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     """End the HSM part and the co-signer's half of a key that failed or was destroyed; whether that is done now."""
     row = _row(key_id, KeyState.FAILED, KeyState.DESTROYED)
-    keeper = registration.hsm_key_managers().get(row.provider) if row else None
+    keeper = registration.hsm_key_managers().get(row.hsm_provider) if row else None
     if row is None or keeper is None or not row.kms_key_name:
         return False
     try:
@@ -156,8 +156,7 @@ def _activate(seen: PersonalKey, status: HsmKeyStatus) -> bool:
             row,
             tag,
             _ACTOR,
-            mode=row.key_mode,
-            provider=row.provider,
+            **audit.custody(row),
             public_key=row.public_key or "",
             hsm_key=row.kms_key_version,
         )

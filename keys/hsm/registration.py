@@ -68,11 +68,11 @@ def cosigner_callbacks() -> CosignerCallbacks:
     from keys.signing.cosigning.client import blocking  # noqa: PLC0415
 
     def register_authoriser(row: PersonalKey, public_key: bytes) -> None:
-        if providers.splits(row.provider):
+        if providers.splits(row.hsm_provider):
             blocking(lambda client: client.register_authoriser(row.tenant_id, row.id, public_key))
 
     def forget(row: PersonalKey) -> None:
-        if providers.splits(row.provider):
+        if providers.splits(row.hsm_provider):
             blocking(lambda client: client.forget(row.tenant_id, row.id))
 
     return CosignerCallbacks(register_authoriser, forget)

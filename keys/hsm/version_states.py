@@ -30,7 +30,7 @@ def out_of_sync_keys() -> QuerySet[PersonalKey]:
     """Split keys whose HSM key is not in the state that theirs asks for."""
     behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
-        behind, key_mode="hsm", provider__in=providers.splitting()
+        behind, key_mode="hsm", hsm_provider__in=providers.splitting()
     )
     return found.exclude(cosigner_public_key="").exclude(kms_key_version="")
 
@@ -59,7 +59,7 @@ def sync_hsm_key(seen: PersonalKey) -> bool:
 
 
 def _tell(row: PersonalKey) -> None:
-    keeper, to_stop = registration.hsm_key_managers().get(row.provider), row.state in STOPPED
+    keeper, to_stop = registration.hsm_key_managers().get(row.hsm_provider), row.state in STOPPED
     if keeper is None:
         raise HsmMisconfigured
     try:

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record, record_all
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -21,6 +22,12 @@ def entry(
 ) -> AuditEntry:
     """An audit row about ``key``, in its tenant's chain."""
     return AuditEntry(chain_of(key.tenant_id), tag, outcome, actor, key_id=key.id.hex, data=data)
+
+
+def custody(key: PersonalKey) -> dict[str, Any]:
+    """How a key is kept, for an audit row's data: its mode, and the provider of that mode under its own name."""
+    name = "hsm_provider" if key.key_mode == KeyMode.HSM else "kek_provider"
+    return {"mode": str(key.key_mode), name: str(getattr(key, name))}
 
 
 def write(key: PersonalKey, tag: AuditTag, actor: Actor, outcome: AuditOutcome = AuditOutcome.OK, **data: Any) -> None:

@@ -86,7 +86,6 @@ def _row(tenant: Tenant, backend: ModeBackend, wanted: WantedKey) -> PersonalKey
         user=wanted.user,
         name=clean_name(wanted.name),
         key_mode=backend.key_mode,
-        provider=backend.provider,
         state=KeyState.PENDING,
         state_set_by=LockAuthority.OWNER,
         is_imported=wanted.secret is not None,
@@ -116,8 +115,7 @@ def _entry(actor: Actor, key: PersonalKey, transport: TransportKey) -> AuditEntr
         tag,
         actor,
         user=key.user_id.hex,
-        mode=key.key_mode,
-        provider=key.provider,
+        **audit.custody(key),
         public_key=key.public_key or "",
         transport_key=transport.public_key,
     )

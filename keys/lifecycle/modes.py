@@ -70,7 +70,7 @@ class EncryptedBackend:
         else:
             made = maker.adopt(secret, tenant_id=row.tenant_id, row_id=row.id, purpose=purpose)
         row.public_key = made.public_key
-        row.provider = made.sealed.provider
+        row.kek_provider = made.sealed.provider
         row.kek_version = made.sealed.kek_version
         row.encrypted_secret_key = made.sealed.blob
         row.state = KeyState.ACTIVE

@@ -26,7 +26,7 @@ class KeyState(models.TextChoices):
 
 
 class Provider(models.TextChoices):
-    """Who guards the secret: the key-encryption key's keeper (encrypted) or the HSM (hsm)."""
+    """Services that keep keys: key-encryption keys (``kek_provider``), or a person's own key (``hsm_provider``)."""
 
     LOCAL = "local", "Local key file"
     GOOGLE = "google", "Google Cloud KMS"
@@ -43,7 +43,8 @@ class PersonalKey(models.Model):
     """One Nostr identity of one user, in one of the two key modes (custody of it: docs/security-model.md).
 
     ``public_key`` is 64 lower-case hex digits (x-only, BIP-340); unset while a key is pending.
-    ``encrypted_secret_key`` is a sealed box (keys.signing.envelope), set in mode ``encrypted`` only.
+    ``encrypted_secret_key`` is a sealed box (keys.signing.envelope), set in mode ``encrypted`` only, and
+    ``kek_provider`` keeps the key-encryption key it is under; a half names that in itself (keys.signing.half).
     Mode ``hsm`` on Google keeps signer A's sealed half in ``encrypted_half_key``, the public tweak of an
     imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in ``authoriser_public_key``.
     """
@@ -53,7 +54,8 @@ class PersonalKey(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="personal_keys")
     name = models.CharField(max_length=100)
     key_mode = models.CharField(max_length=16, choices=KeyMode)
-    provider = models.CharField(max_length=16, choices=Provider)
+    kek_provider = models.CharField("key-encryption key's provider", max_length=16, choices=Provider, blank=True)
+    hsm_provider = models.CharField("HSM", max_length=16, choices=Provider, blank=True)
     state = models.CharField(max_length=24, choices=KeyState, default=KeyState.PENDING)
     state_reason = models.CharField(max_length=200, blank=True)
     state_set_by = models.CharField(max_length=16, choices=LockAuthority, default=LockAuthority.OWNER)
@@ -89,7 +91,8 @@ class PersonalKey(models.Model):
             models.Index(fields=["tenant", "state"], name="personalkey_state"),
             # The staff's list: in order of making, with every column that it is narrowed by (docs/decisions/0080).
             models.Index(
-                fields=["created_at", "id", "tenant", "key_mode", "provider", "state"], name="personalkey_list"
+                fields=["created_at", "id", "tenant", "key_mode", "kek_provider", "hsm_provider", "state"],
+                name="personalkey_list",
             ),
             models.Index(fields=["kms_key_name"], name="personalkey_hsm_key", condition=~Q(kms_key_name="")),
             models.Index(
@@ -104,8 +107,8 @@ class PersonalKey(models.Model):
             ),
             models.CheckConstraint(
                 name="personalkey_provider_fits_mode",
-                condition=Q(key_mode="encrypted", provider__in=["local", "google"])
-                | Q(key_mode="hsm", provider__in=["google", "nethsm"]),
+                condition=Q(key_mode="encrypted", kek_provider__in=["local", "google"], hsm_provider="")
+                | Q(key_mode="hsm", hsm_provider__in=["google", "nethsm"], kek_provider=""),
             ),
             models.CheckConstraint(
                 name="personalkey_encrypted_fields",
@@ -129,9 +132,9 @@ class PersonalKey(models.Model):
                         | (
                             ~Q(kms_key_name="")
                             & (
-                                (Q(provider="nethsm") & _NO_HALF)
+                                (Q(hsm_provider="nethsm") & _NO_HALF)
                                 | (
-                                    Q(provider="google", encrypted_half_key__isnull=False)
+                                    Q(hsm_provider="google", encrypted_half_key__isnull=False)
                                     & ~Q(kms_key_version="")
                                     & ~Q(authoriser_public_key="")
                                     & ~Q(cosigner_public_key="")
@@ -166,3 +169,8 @@ class PersonalKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({(self.public_key or 'pending')[:12]})"
+
+    @property
+    def provider_of_mode(self) -> str:
+        """The one of ``kek_provider`` and ``hsm_provider`` that is set; with the mode, a way of keeping keys."""
+        return self.hsm_provider if self.key_mode == KeyMode.HSM else self.kek_provider

@@ -66,4 +66,4 @@ def form_options(choices: list[KeyModeChoice]) -> list[tuple[str, str]]:
 
 def mode_name(key: PersonalKey) -> str:
     """The name of the way a key is kept, true to what it is."""
-    return _marked(way_of_keeping(key.key_mode, key.provider).name, key.key_mode, key.provider)
+    return _marked(way_of_keeping(key.key_mode, key.provider_of_mode).name, key.key_mode, key.provider_of_mode)

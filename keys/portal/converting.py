@@ -78,7 +78,7 @@ def _now(key: PersonalKey) -> list[KeyModeChoice]:
     return [
         choice
         for choice in choices_for(key.tenant)
-        if (choice.offer.key_mode, choice.offer.provider) == (key.key_mode, key.provider)
+        if (choice.offer.key_mode, choice.offer.provider) == (key.key_mode, key.provider_of_mode)
     ]
 
 

@@ -82,7 +82,7 @@ class SealedColumn:
 
 
 def _read_personal(row: PersonalKey) -> tuple[SealedSecret, SealingContext]:
-    sealed = SealedSecret.stored(row.provider, row.kek_version, row.encrypted_secret_key)
+    sealed = SealedSecret.stored(row.kek_provider, row.kek_version, row.encrypted_secret_key)
     return sealed, SealingContext(row.tenant_id, row.id, row.public_key or "", SecretPurpose.PERSONAL_KEY)
 
 
@@ -124,7 +124,7 @@ _sealed_columns: Final[list[SealedColumn]] = [
         "pk",
         Q(encrypted_secret_key__isnull=False),
         _read_personal,
-        lambda old, new: {"encrypted_secret_key": new.blob, "provider": new.provider},
+        lambda old, new: {"encrypted_secret_key": new.blob, "kek_provider": new.provider},
     ),
     SealedColumn(
         "signer A's halves",

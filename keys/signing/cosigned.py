@@ -163,7 +163,7 @@ class CosignedSigner:
                     raise CosignerMisbehaved from None
 
     async def _authorised(self, key: KeyRef, digest: bytes) -> bytes:
-        authoriser = self._authorisers.get(key.provider)
+        authoriser = self._authorisers.get(key.hsm_provider)
         if authoriser is None:
             raise KeyModeUnavailable
         return await authoriser.authorise(_hsm_of(key), digest)

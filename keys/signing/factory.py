@@ -15,7 +15,7 @@ from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning.client import CosignerClient
 from keys.signing.half import OpenHalf
 from keys.signing.key_maker import LocalKeyMaker
-from keys.signing.kms import registry, versions
+from keys.signing.kms import registry
 from keys.signing.local import CAPABILITIES as ENCRYPTED_CAPABILITIES
 from keys.signing.local import LocalSigner
 from keys.signing.opened_key import OpenKey
@@ -24,6 +24,8 @@ from keys.signing.service import SigningService
 from keys.signing.transport import OpenTransportKey, TransportService
 from keys.signing.vault import OpenKeyVault
 
+ENCRYPTED: Final = ("encrypted", "")
+"""The mode that no HSM takes part in, whoever keeps its key-encryption key."""
 CONVERSATIONS_PER_KEY: Final = 128
 CONVERSATIONS_PER_TRANSPORT: Final = 256
 _signers: dict[tuple[str, str], Callable[[], Signer]] = {}
@@ -46,38 +48,38 @@ def own_key_maker(cosigner: CosignerClient | None = None) -> KeyMaker:
     return LocalKeyMaker(registry.default_provider, registry.provider, cosigner)
 
 
-def register_signer(mode_and_provider: tuple[str, str], make: Callable[[], Signer]) -> None:
-    """Have ``make`` give the signer of a key mode and provider when a signing service is made."""
-    _signers[mode_and_provider] = make
+def register_signer(mode_and_hsm: tuple[str, str], make: Callable[[], Signer]) -> None:
+    """Have ``make`` give the signer of a key mode and HSM provider when a signing service is made."""
+    _signers[mode_and_hsm] = make
 
 
-def register_capabilities(mode_and_provider: tuple[str, str], tell: Callable[[], Capabilities]) -> None:
-    """Have ``tell`` say what keys of a key mode and provider can do, whether they are served here or not."""
-    _capabilities[mode_and_provider] = tell
+def register_capabilities(mode_and_hsm: tuple[str, str], tell: Callable[[], Capabilities]) -> None:
+    """Have ``tell`` say what keys of a key mode and HSM provider can do, whether they are served here or not."""
+    _capabilities[mode_and_hsm] = tell
 
 
-def capabilities_of(key_mode: str, provider: str) -> Capabilities:
-    """What keys of this kind can do; the same table in every process. Raises KeyModeUnavailable."""
-    if (key_mode, provider) in encrypted():
+def capabilities_of(key_mode: str, hsm_provider: str) -> Capabilities:
+    """What keys of this mode and HSM can do; the same table in every process. Raises KeyModeUnavailable."""
+    if (key_mode, hsm_provider) == ENCRYPTED:
         return ENCRYPTED_CAPABILITIES
     try:
-        return _capabilities[key_mode, provider]()
+        return _capabilities[key_mode, hsm_provider]()
     except KeyError:
         raise KeyModeUnavailable from None
 
 
-def encrypted() -> tuple[tuple[str, str], ...]:
-    """Mode ``encrypted`` with every provider of key-encryption keys that there is."""
-    return tuple(("encrypted", name) for name in versions.known())
-
-
 def served() -> tuple[tuple[str, str], ...]:
-    """The key modes and providers of this deployment, as its settings have them."""
-    return (*encrypted(), *_signers)
+    """The key modes and HSM providers of this deployment, as its settings have them."""
+    return (ENCRYPTED, *_signers)
+
+
+def name_of(served: tuple[str, str]) -> str:
+    """One of ``served`` in a word: ``encrypted``, or ``hsm/`` and the HSM."""
+    return "/".join(filter(None, served))
 
 
 def own_signers() -> dict[tuple[str, str], Signer]:
-    """Every signer of this deployment, working in this process, by key mode and provider."""
+    """Every signer of this deployment, working in this process, by key mode and HSM provider."""
     local = LocalSigner(
         OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, CONVERSATIONS_PER_KEY),
@@ -85,7 +87,7 @@ def own_signers() -> dict[tuple[str, str], Signer]:
             LeasedCache(lease, settings.OPEN_KEYS_KEPT),
         )
     )
-    signers: dict[tuple[str, str], Signer] = dict.fromkeys(encrypted(), local)
+    signers: dict[tuple[str, str], Signer] = {ENCRYPTED: local}
     return signers | {served: make() for served, make in _signers.items()}
 
 

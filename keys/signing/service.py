@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 class SigningService:
-    """Dispatches to the signer of a key's mode and provider, and releases only what verifies under BIP-340.
+    """Dispatches to the signer of a key's mode and HSM provider, and releases only what verifies under BIP-340.
 
     No call queries the database, blocks, or suspends while the key is open or its key-encryption key local.
     Whether the key may be used (its state, the connection's policy) is the caller's business and comes first.
@@ -29,7 +29,7 @@ class SigningService:
 
     @property
     def served(self) -> tuple[tuple[str, str], ...]:
-        """The key modes and providers that it has signers for."""
+        """The key modes and HSM providers that it has signers for."""
         return tuple(self._signers)
 
     def capabilities(self, key: KeyRef) -> Capabilities:
@@ -68,7 +68,7 @@ class SigningService:
             signer.forget_all()
 
     def _signer(self, key: KeyRef) -> Signer:
-        signer = self._signers.get((key.key_mode, key.provider))
+        signer = self._signers.get((key.key_mode, key.hsm_provider))
         if signer is None:
             raise KeyModeUnavailable
         return signer

@@ -36,7 +36,7 @@ def _outside() -> HsmReport:
     took = (time.perf_counter() - began) * 1000
     if found.problem:
         return HsmReport(_NAME, False, f"It cannot seal: {found.problem}", "Look at the signer's own environment.")
-    missing = sorted({"/".join(served) for served in factory.served()} - set(found.modes))
+    missing = sorted({factory.name_of(served) for served in factory.served()} - set(found.modes))
     if missing or found.provider != settings.KEK_PROVIDER:
         detail = (
             f"It seals with {found.provider}, and serves no {', '.join(missing)}."

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
 # Each may take a round trip to the co-signer and one to the HSM, and a job ends after five minutes.
 MAX_PER_RUN: Final = 500
-_SPLIT: Final = Q(key_mode="hsm", provider__in=providers.splitting()) & ~Q(cosigner_public_key="")
+_SPLIT: Final = Q(key_mode="hsm", hsm_provider__in=providers.splitting()) & ~Q(cosigner_public_key="")
 
 
 def connect() -> None:
@@ -47,8 +47,8 @@ def sync_state(key_id: UUID) -> bool:
     if row.state in version_states.SERVING:
         # The other order would ask a disabled version to sign for enabling the key.
         changed = version_states.sync_hsm_key(row)
-        return halves.sync_state(row, lambda: authoriser_of(row.provider)) or changed
-    told = halves.sync_state(row, lambda: authoriser_of(row.provider))
+        return halves.sync_state(row, lambda: authoriser_of(row.hsm_provider)) or changed
+    told = halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
     return version_states.sync_hsm_key(row) or told
 
 

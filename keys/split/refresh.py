@@ -81,7 +81,7 @@ def _attempt(key: PersonalKey, authorisers: Callable[[str], Authoriser], client:
     """One that cannot go on now (its key locked, the HSM away) holds up no other."""
     try:
         with scope(tenant=key.tenant_id):
-            refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.provider), client=client)
+            refresh(actor=Actor.system("jobs"), key=key, authoriser=authorisers(key.hsm_provider), client=client)
     except KeycastError as error:
         logger.warning("a refresh waits", extra={"key_id": str(key.id), "code": error.code})
         return False

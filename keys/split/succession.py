@@ -93,7 +93,7 @@ def resume(
     """Go on with every succession that was broken off before its switch; returns how many switched. For a job."""
     waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
     keys = [going.key for going in waiting.select_related("key")]
-    return sum(_attempt(key, authorisers(key.provider), keeper, client) for key in keys)
+    return sum(_attempt(key, authorisers(key.hsm_provider), keeper, client) for key in keys)
 
 
 def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:

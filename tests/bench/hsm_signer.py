@@ -105,7 +105,7 @@ def encrypted() -> Any:
 
     key_id = uuid4()
     made = key_maker().generate(tenant_id=TENANT, row_id=key_id, parent_id=None, purpose=SecretPurpose.PERSONAL_KEY)
-    return KeyRef(TENANT, key_id, made.public_key, "encrypted", made.sealed.provider, made.sealed)
+    return KeyRef(TENANT, key_id, made.public_key, "encrypted", "", made.sealed)
 
 
 def cosigned() -> Any:

@@ -21,7 +21,7 @@ def development_key(db: None) -> PersonalKey:
             user=User.objects.create(email="u@example.org"),
             name="key",
             key_mode="encrypted",
-            provider="local",
+            kek_provider="local",
             state="active",
             public_key=secrets.token_hex(32),
             encrypted_secret_key=b"sealed",

@@ -45,7 +45,7 @@ def main() -> None:
     sealed, wire = (
         SealedSecret("local", given["version"], bytes.fromhex(given[name])) for name in ("sealed", "transport_sealed")
     )
-    key = KeyRef(ids["tenant_id"], ids["key_id"], given["public_key"], "encrypted", "local", sealed)
+    key = KeyRef(ids["tenant_id"], ids["key_id"], given["public_key"], "encrypted", "", sealed)
     transport = TransportRef(**ids, public_key=given["transport_public_key"], sealed=wire)
     asyncio.run(use(key, transport, given["peer"]))
     pause("open")

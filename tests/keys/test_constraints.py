@@ -13,16 +13,16 @@ BLOB = b"sealed"
 SETTLED = ("active", "locked", "disabled", "destruction-scheduled")
 ENCRYPTED = {
     "key_mode": "encrypted",
-    "provider": "local",
+    "kek_provider": "local",
     "state": "active",
     "public_key": "ab" * 32,
     "encrypted_secret_key": BLOB,
     "kek_version": "1",
 }
-NETHSM = {"key_mode": "hsm", "provider": "nethsm", "state": "active", "public_key": "ab" * 32, "kms_key_name": "k"}
+NETHSM = {"key_mode": "hsm", "hsm_provider": "nethsm", "state": "active", "public_key": "ab" * 32, "kms_key_name": "k"}
 GOOGLE = {
     "key_mode": "hsm",
-    "provider": "google",
+    "hsm_provider": "google",
     "state": "active",
     "public_key": "ab" * 32,
     "kms_key_name": "k",
@@ -38,8 +38,9 @@ REFUSED = [
     (ENCRYPTED, {"key_mode": ""}),
     (ENCRYPTED, {"state": "sleeping"}),
     (ENCRYPTED, {"state_set_by": "nobody"}),
-    (ENCRYPTED, {"provider": "nethsm"}),
-    (ENCRYPTED, {"provider": "none"}),
+    *[(ENCRYPTED, {"kek_provider": name}) for name in ("", "nethsm", "none")],
+    (ENCRYPTED, {"hsm_provider": "google"}),
+    (ENCRYPTED, {"kek_provider": "", "hsm_provider": "google"}),
     *[(ENCRYPTED, {"state": state, "encrypted_secret_key": None}) for state in SETTLED],
     *[(ENCRYPTED, {"state": state, "kek_version": ""}) for state in SETTLED],
     *[(ENCRYPTED, {"state": state}) for state in ("pending", "failed", "destroyed")],
@@ -51,7 +52,9 @@ REFUSED = [
     (ENCRYPTED, {"key_tweak": "ab"}),
     (ENCRYPTED, {"cosigner_public_key": "b"}),
     (ENCRYPTED, {"state": "destruction-scheduled"}),
-    (NETHSM, {"provider": "local"}),
+    *[(NETHSM, {"hsm_provider": name}) for name in ("", "local", "none")],
+    *[(row, {"kek_provider": "local"}) for row in (NETHSM, GOOGLE)],
+    *[(row, {"kek_provider": "google", "hsm_provider": ""}) for row in (NETHSM, GOOGLE)],
     (NETHSM, {"encrypted_secret_key": BLOB}),
     (NETHSM, {"state": "pending", "encrypted_secret_key": BLOB}),
     (NETHSM, {"kms_key_name": ""}),
@@ -72,7 +75,7 @@ REFUSED = [
 ]
 ALLOWED = [
     (ENCRYPTED, {}),
-    (ENCRYPTED, {"provider": "google"}),
+    (ENCRYPTED, {"kek_provider": "google"}),
     (ENCRYPTED, {"state": "locked"}),
     (ENCRYPTED, {"state": "disabled"}),
     (ENCRYPTED, {"state": "destruction-scheduled", "destruction_due_at": timezone.now()}),

@@ -127,7 +127,7 @@ class TestCreation:
 
     def test_a_new_key_is_active_sealed_recorded_and_announced(self, user, tenant, told):
         key = make_key(user, tenant)
-        assert (key.state, key.key_mode, key.provider, key.is_imported) == ("active", "encrypted", "local", False)
+        assert (key.state, key.key_mode, key.kek_provider, key.is_imported) == ("active", "encrypted", "local", False)
         assert told == [key.id]
         assert tags_of(key) == ["keys:key:created"]
         transport = selectors.transport_of(key)
@@ -204,7 +204,7 @@ def test_a_stopped_key_is_wiped_from_this_process_once_that_is_committed(verb):
     key = make_key(user, tenant)
     service = services.signing_service()
     async_to_sync(service.crypt)(selectors.key_ref(key), "nip44_encrypt", selectors.transport_of(key).public_key, "x")
-    cached = service._signers["encrypted", "local"]._vault._cache
+    cached = service._signers["encrypted", ""]._vault._cache
     with transaction.atomic():
         verb(actor=Actor.user(user), key=key)
         assert cached.get(key.id) is not None

@@ -19,7 +19,8 @@ def poison(ada: Person, bob: Person, other_tenant: Tenant) -> dict[str, str]:
         "user": str(bob.user.id), "user_id": str(bob.user.id), "invited_by": str(bob.user.id),
         "created_by": str(bob.user.id), "is_staff": "on", "is_superuser": "on", "is_active": "",
         "staff_role": "auditor",
-        "state": "locked", "status": "active", "is_imported": "on", "public_key": "ab" * 32, "provider": "google",
+        "state": "locked", "status": "active", "is_imported": "on", "public_key": "ab" * 32, "kek_provider": "google",
+        "hsm_provider": "google",
         "key_mode": "hsm", "kms_key_name": "x", "policy_slug": "full", "requested_permissions": "sign_event",
         "use_count": "-1000", "used_at": "2001-01-01", "bound_at": "2001-01-01", "accepted_at": "2001-01-01",
         "expires_at": "2101-01-01", "secret_expires_at": "2101-01-01", "locked_by": "", "locked_at": "",
@@ -30,8 +31,8 @@ def poison(ada: Person, bob: Person, other_tenant: Tenant) -> dict[str, str]:
 def test_a_new_key_is_the_persons_own_and_as_asked(ada: Person, poison: dict[str, str]) -> None:
     ada.browser.post("/keys/new/", {**poison, "name": "Mine", "choice": "encrypted:local"})
     key = PersonalKey.objects.get()
-    assert (key.user, key.tenant, key.state, key.key_mode, key.provider) == (
-        *(ada.user, ada.tenant, "active", "encrypted", "local"),
+    assert (key.user, key.tenant, key.state, key.key_mode, key.kek_provider, key.hsm_provider) == (
+        *(ada.user, ada.tenant, "active", "encrypted", "local", ""),
     )
     assert (key.is_imported, key.kms_key_name) == (False, "")
     assert key.public_key != poison["public_key"]

@@ -40,7 +40,7 @@ class GoogleBackend:
             halves.create(row)
         else:
             halves.adopt(row, secret)
-        row.provider = self.provider
+        row.hsm_provider = self.provider
         row.kms_key_name = new_key_name()
         row.state = KeyState.PENDING
         provisioning.enqueue(row.id)

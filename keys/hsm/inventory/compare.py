@@ -146,14 +146,14 @@ def _of_state(row: PersonalKey, version: HsmKeyVersion) -> Discrepancy | None:
         return Discrepancy.BROKEN
     if version.state is HsmKeyVersionState.DISABLED and row.state in _IN_USE:
         return None if row.hsm_is_disabled else Discrepancy.DISABLED  # disabled by us: a job is about to enable it
-    hsm = providers.hsm_of(row.provider)  # one that cannot disable a key says nothing
+    hsm = providers.hsm_of(row.hsm_provider)  # one that cannot disable a key says nothing
     is_followed = hsm is not None and hsm.can_disable and row.state in _STOPPED
     return Discrepancy.STILL_ENABLED if is_followed and version.state is HsmKeyVersionState.USABLE else None
 
 
 def _fits(row: PersonalKey, public_key: bytes) -> bool:
     """Whether this (33 bytes) is the row's authoriser, and, where the HSM signs with it, the key itself."""
-    is_itself = not providers.splits(row.provider)
+    is_itself = not providers.splits(row.hsm_provider)
     return public_key.hex() == row.authoriser_public_key and (not is_itself or public_key[1:].hex() == row.public_key)
 
 

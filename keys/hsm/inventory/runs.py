@@ -46,7 +46,7 @@ FOREIGN_KEPT: Final = 200
 RUNS_KEPT: Final = 10
 _HSM, _ROWS = "hsm", "rows"
 _COLUMNS: Final = (
-    *("id", "tenant_id", "provider", "state", "state_reason", "state_changed_at", "created_at"),
+    *("id", "tenant_id", "hsm_provider", "state", "state_reason", "state_changed_at", "created_at"),
     *("public_key", "kms_key_name", "kms_key_version", "authoriser_public_key", "hsm_is_disabled"),
 )
 
@@ -219,7 +219,7 @@ def _rows(run: HsmInventory) -> QuerySet[PersonalKey]:
     """Those that are still to be looked at, in order."""
     # The HSM holds keys of every tenant.
     with scopes_disabled():
-        rows: QuerySet[PersonalKey] = PersonalKey.objects.filter(key_mode="hsm", provider=run.provider)
+        rows: QuerySet[PersonalKey] = PersonalKey.objects.filter(key_mode="hsm", hsm_provider=run.provider)
         rows = rows.exclude(kms_key_name="").order_by("pk")
         return rows.filter(pk__gt=UUID(run.cursor)) if run.cursor else rows
 

@@ -41,7 +41,7 @@ class NetHsmBackend:
     def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
         if secret is not None:
             raise NoCapability(_NO_IMPORT)
-        row.provider = self.provider
+        row.hsm_provider = self.provider
         row.kms_key_name = names.key_name(row.tenant_id, row.id)
         row.state = KeyState.PENDING
         transaction.on_commit(partial(_finish, row), robust=True)

@@ -104,7 +104,7 @@ class NetHsmKeyReader:
 def _tenants() -> list[UUID]:
     # The device holds a namespace for each tenant.
     with scopes_disabled():
-        rows = PersonalKey.objects.filter(provider=PROVIDER.name, key_mode="hsm").exclude(kms_key_name="")
+        rows = PersonalKey.objects.filter(hsm_provider=PROVIDER.name, key_mode="hsm").exclude(kms_key_name="")
         return list(rows.order_by().values_list("tenant_id", flat=True).distinct())
 
 

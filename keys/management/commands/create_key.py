@@ -67,7 +67,7 @@ def as_json(key: PersonalKey) -> dict[str, Any]:
         "npub": _npub(key),
         "public_key": key.public_key,
         "mode": key.key_mode,
-        "provider": key.provider,
+        "provider": key.provider_of_mode,
         "state": str(key.state),
         "name": key.name,
     }

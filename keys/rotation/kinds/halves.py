@@ -40,7 +40,7 @@ class HalfRefreshRotation(RotationKind):
 
     def rotate(self, job: RotationJob, item: RotationItem) -> None:
         key: PersonalKey = item.row
-        refresh.refresh(actor=job.actor, key=key, authoriser=maintenance.authoriser_of(key.provider))
+        refresh.refresh(actor=job.actor, key=key, authoriser=maintenance.authoriser_of(key.hsm_provider))
 
     def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         settling = Q(half_refresh__step=RefreshStep.SWITCHED) | Q(succession__isnull=False)

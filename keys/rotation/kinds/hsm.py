@@ -47,7 +47,7 @@ class HsmKeyRotation(RotationKind):
     def rotate(self, job: RotationJob, item: RotationItem) -> Change | None:
         """The HSM may take minutes for a key; the others are asked for meanwhile."""
         key: PersonalKey = item.row
-        authoriser = maintenance.authoriser_of(key.provider)
+        authoriser = maintenance.authoriser_of(key.hsm_provider)
         try:
             succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper())
         except HsmKeyPending:

@@ -103,7 +103,7 @@ def _left(job: RotationJob) -> QuerySet[PersonalKey]:
 
 def _provider(key: PersonalKey) -> str | None:
     """The same HSM; an encrypted key gets whatever keeps key-encryption keys now."""
-    return key.provider if key.key_mode == "hsm" else None
+    return key.hsm_provider if key.key_mode == "hsm" else None
 
 
 def _make(actor: Actor, old: PersonalKey) -> PersonalKey:

@@ -49,7 +49,7 @@ class RemoteSigner:
     def capabilities(self, key: KeyRef) -> Capabilities:
         from keys.signing.factory import capabilities_of  # noqa: PLC0415 -- it makes this signer
 
-        return capabilities_of(key.key_mode, key.provider)
+        return capabilities_of(key.key_mode, key.hsm_provider)
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
         body = EventBody.of(event)

@@ -180,7 +180,7 @@ class SignerRefusedReply(SignerReply, frozen=True, tag="refused"):
 
 
 class StatusReply(SignerReply, frozen=True, tag="status-is"):
-    """The signer as it is. ``problem`` is empty when it can seal; ``modes`` are ``mode/provider``."""
+    """The signer as it is. ``problem`` is empty when it can seal; ``modes`` are ``encrypted`` and ``hsm/provider``."""
 
     process: int
     problem: str

@@ -61,7 +61,7 @@ class SignerRequestHandler:
             return refusal(request.number, SignerFailed())
 
     async def _status(self, request: messages.StatusRequest) -> AnyReply:
-        modes = tuple("/".join(served) for served in self._service.served)
+        modes = tuple(factory.name_of(served) for served in self._service.served)
         return messages.StatusReply(
             request.number, os.getpid(), factory.kek_problem(), settings.KEK_PROVIDER, modes, self._is_locked
         )

@@ -37,7 +37,7 @@ def switch(going: Conversion) -> bool:
         # Looked at under the lock: the proof took a round trip, and meanwhile it may have been stopped or cancelled.
         if now is None or row.state != KeyState.ACTIVE or row.key_mode != KeyMode.ENCRYPTED:
             return False
-        before = row.provider
+        before = row.kek_provider
         # In the same transaction that makes the row a split key's: there is no moment with both, and none with
         # neither.
         overwritten(row, "encrypted_secret_key")
@@ -51,8 +51,7 @@ def switch(going: Conversion) -> bool:
             Actor.system("jobs"),
             asked_by=now.asked_by,
             before=f"encrypted:{before}",
-            mode=row.key_mode,
-            provider=row.provider,
+            **audit.custody(row),
             public_key=row.public_key or "",
             hsm_key=row.kms_key_version,
         )
@@ -63,11 +62,21 @@ def switch(going: Conversion) -> bool:
 
 
 def _become_split(row: PersonalKey, going: Conversion) -> None:
-    row.key_mode, row.provider = KeyMode.HSM, split_provider()
+    # Signer A's half names its key-encryption key's provider in itself (keys.signing.half).
+    row.key_mode, row.kek_provider, row.hsm_provider = KeyMode.HSM, "", split_provider()
     row.encrypted_secret_key = None
     row.encrypted_half_key, row.kek_version = going.half_a, going.half_a_kek_version
     row.cosigner_public_key, row.key_tweak = going.cosigner_public_key, going.key_tweak
     row.kms_key_name, row.kms_key_version = going.kms_key_name, going.kms_key_version
     row.authoriser_public_key = going.authoriser_public_key
-    names = ("key_mode", "provider", "encrypted_secret_key", "encrypted_half_key", "kek_version", "cosigner_public_key")
-    row.save(update_fields=[*names, "key_tweak", "kms_key_name", "kms_key_version", "authoriser_public_key"])
+    custody = ("key_mode", "kek_provider", "hsm_provider", "encrypted_secret_key", "encrypted_half_key", "kek_version")
+    row.save(
+        update_fields=[
+            *custody,
+            "cosigner_public_key",
+            "key_tweak",
+            "kms_key_name",
+            "kms_key_version",
+            "authoriser_public_key",
+        ]
+    )

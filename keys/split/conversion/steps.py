@@ -190,6 +190,5 @@ def _split_of(going: Conversion) -> SplitKey:
 def _ref_of(going: Conversion) -> KeyRef:
     """The key as it will be."""
     key: PersonalKey = going.key
-    provider = split_provider()
-    sealed = SealedSecret.stored(provider, going.half_a_kek_version, going.half_a)
-    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", provider, sealed, hsm_ref(going))
+    sealed = SealedSecret.stored("", going.half_a_kek_version, going.half_a)
+    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", split_provider(), sealed, hsm_ref(going))

@@ -29,7 +29,7 @@ NOTE = {"kind": 1, "content": "hello", "tags": [], "created_at": 1}
 
 
 def subject(**changes: Any) -> RequestContext:
-    key = KeyRef(uuid.uuid4(), uuid.uuid4(), USER, "encrypted", "local")
+    key = KeyRef(uuid.uuid4(), uuid.uuid4(), USER, "encrypted", "")
     given = {"transport_id": uuid.uuid4(), "signer_public_key": SIGNER, "connection_id": uuid.uuid4()} | changes
     return RequestContext(key, CLIENT, **given)
 

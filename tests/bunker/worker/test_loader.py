@@ -14,15 +14,16 @@ __all__ = ["house"]
 
 HSM = {
     "key_mode": "hsm",
+    "kek_provider": "",
     "encrypted_secret_key": None,
     "kms_key_name": "ring/cryptoKeys/a",
     "kms_key_version": "ring/cryptoKeys/a/cryptoKeyVersions/1",
     "authoriser_public_key": "02" + "ab" * 32,
 }
-NETHSM = HSM | {"provider": "nethsm", "kek_version": ""}
+NETHSM = HSM | {"hsm_provider": "nethsm", "kek_version": ""}
 SPLIT = (
     HSM
-    | {"provider": "google", "encrypted_half_key": b"half", "kek_version": "7", "key_tweak": "cd" * 32}
+    | {"hsm_provider": "google", "encrypted_half_key": b"half", "kek_version": "7", "key_tweak": "cd" * 32}
     | {"cosigner_public_key": "ef" * 32}
 )
 
@@ -41,7 +42,7 @@ def test_a_split_key_brings_its_half_and_each_column_of_the_hsm(house: House) ->
     PersonalKey.objects.filter(pk=house.key.pk).update(**SPLIT)
     found = key_ref(PersonalKey.objects.get(pk=house.key.pk))
     assert found.sealed is not None
-    assert (found.sealed.provider, found.sealed.kek_version, found.sealed.blob) == ("google", "7", b"half")
+    assert (found.sealed.provider, found.sealed.kek_version, found.sealed.blob) == ("", "7", b"half")
     assert found.hsm == HsmRef(
         key_name="ring/cryptoKeys/a",
         key_version="ring/cryptoKeys/a/cryptoKeyVersions/1",

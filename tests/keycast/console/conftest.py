@@ -65,7 +65,7 @@ def make_world() -> World:
         user=member,
         name="Main",
         key_mode="encrypted",
-        provider="local",
+        kek_provider="local",
         state="active",
         public_key=PUBLIC_KEY,
         encrypted_secret_key=SEALED,

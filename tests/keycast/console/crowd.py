@@ -59,11 +59,13 @@ def make(keys: int = KEYS, tenants: int = TENANTS, people: int = PEOPLE) -> None
     state = "CASE i % 50 WHEN 1 THEN 'locked' WHEN 2 THEN 'disabled' ELSE 'active' END"
     _run(
         keys,
-        "INSERT INTO keys_personalkey (id, name, key_mode, provider, state, state_reason, state_set_by, public_key,"
-        " encrypted_secret_key, kek_version, kms_key_name, kms_key_version, authoriser_public_key, encrypted_half_key,"
+        "INSERT INTO keys_personalkey (id, name, key_mode, kek_provider, hsm_provider, state, state_reason,"
+        " state_set_by, public_key, encrypted_secret_key, kek_version, kms_key_name, kms_key_version,"
+        " authoriser_public_key, encrypted_half_key,"
         " key_tweak, cosigner_public_key, is_imported, created_at, state_changed_at, tenant_id, user_id{more})"
         f" {{numbers}} SELECT {_id(3, 'i')}, 'Key ' || i, CASE WHEN {hsm} THEN 'hsm' ELSE 'encrypted' END,"
-        f" CASE WHEN {hsm} THEN 'google' ELSE 'local' END, {state}, '', 'owner', {_say('hex', i='i')},"
+        f" CASE WHEN {hsm} THEN '' ELSE 'local' END, CASE WHEN {hsm} THEN 'google' ELSE '' END, {state}, '', 'owner',"
+        f" {_say('hex', i='i')},"
         f" CASE WHEN {hsm} THEN NULL ELSE {blob} END, '1', CASE WHEN {hsm} THEN {name} ELSE '' END,"
         f" CASE WHEN {hsm} THEN {name} || '/cryptoKeyVersions/1' ELSE '' END, CASE WHEN {hsm} THEN '02' ELSE '' END,"
         f" CASE WHEN {hsm} THEN {blob} ELSE NULL END, '', CASE WHEN {hsm} THEN {_say('hex', i='1000000 + i')} ELSE ''"

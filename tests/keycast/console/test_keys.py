@@ -32,7 +32,7 @@ def split_key(world: World, **fields: Any) -> PersonalKey:
         "user": world.member,
         "name": "Split",
         "key_mode": "hsm",
-        "provider": "google",
+        "hsm_provider": "google",
         "state": "active",
         "public_key": "d1" * 32,
         "encrypted_half_key": SEALED,
@@ -88,7 +88,7 @@ def test_a_split_key_is_found_by_its_hsm_key_and_its_cosigner(
 def test_a_key_in_a_nethsm_is_found_by_its_name_there(operator_client: Client, world: World) -> None:
     split_key(
         world,
-        provider="nethsm",
+        hsm_provider="nethsm",
         kms_key_name=NETHSM,
         kms_key_version=NETHSM,
         encrypted_half_key=None,
@@ -116,7 +116,8 @@ def test_the_list_is_narrowed_by_state_mode_provider_and_tenant(operator_client:
     other = Tenant.objects.create(slug="other", name="Other")
     split_key(world, tenant=other, public_key="d2" * 32)
     assert count(operator_client, state__exact="locked") == 1
-    assert count(operator_client, key_mode__exact="hsm") == count(operator_client, provider__exact="google") == 2
+    assert count(operator_client, key_mode__exact="hsm") == count(operator_client, hsm_provider__exact="google") == 2
+    assert count(operator_client, kek_provider__exact="google") == 0
     for tenant in ("news", "news.test", str(world.tenant.pk)):
         assert count(operator_client, tenant=tenant) == 2, tenant
     assert count(operator_client, tenant="other", key_mode__exact="encrypted") == 0

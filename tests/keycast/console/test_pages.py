@@ -91,7 +91,7 @@ def test_lists_cost_the_same_number_of_queries_however_long_they_are(
             user=world.member,
             name=f"Key {number}",
             key_mode="encrypted",
-            provider="local",
+            kek_provider="local",
             state="active",
             public_key=f"{number:064x}",
             encrypted_secret_key=b"x",

@@ -147,7 +147,7 @@ def add_key(world: World, tenant: Tenant, mark: str) -> None:
         user=world.member,
         name="Key",
         key_mode="encrypted",
-        provider="local",
+        kek_provider="local",
         state="active",
         public_key=mark.rjust(64, "0"),
         encrypted_secret_key=b"x",

@@ -37,7 +37,7 @@ def receive():
 
 
 def made(hsm, client, secret):
-    row = PersonalKey(tenant_id=uuid4(), key_mode="hsm", provider="google")
+    row = PersonalKey(tenant_id=uuid4(), key_mode="hsm", hsm_provider="google")
     if secret is None:
         halves.create(row, client)
     else:

@@ -45,7 +45,7 @@ class StoredHsm(FakeHsm):
 
 def make_row(user, tenant, hsm, client, secret=None):
     """An active split key, made as the backend of its mode makes it."""
-    row = PersonalKey(tenant=tenant, user=user, name="Split", key_mode="hsm", provider="google")
+    row = PersonalKey(tenant=tenant, user=user, name="Split", key_mode="hsm", hsm_provider="google")
     if secret is None:
         halves.create(row, client)
     else:

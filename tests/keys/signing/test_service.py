@@ -117,7 +117,7 @@ async def test_an_event_of_another_author_reaches_no_signer():
 
 
 async def test_a_mode_that_nobody_serves_is_unavailable():
-    ref = replace(hsm_ref(), provider="google")
+    ref = replace(hsm_ref(), hsm_provider="google")
     service = fake_service(FakeSigner(keypair=OWN))
     with pytest.raises(KeyModeUnavailable):
         await service.sign_event(ref, event_of(ref))

@@ -64,7 +64,7 @@ def row_of(owner, tenant, keeper, **fields):
         "user": owner,
         "name": "Main",
         "key_mode": "hsm",
-        "provider": "google",
+        "hsm_provider": "google",
         "state": "active",
         "public_key": os.urandom(32).hex(),
         "encrypted_half_key": b"half",

@@ -157,7 +157,7 @@ def test_a_personal_key_sealed_under_a_google_kek_opens(kek, settings, user, ten
     registry.register("google", provider.kek)
     try:
         key = make_key(user, tenant)
-        assert (key.provider, key.kek_version) == ("google", f"{kek._key}/cryptoKeyVersions/1")
+        assert (key.kek_provider, key.kek_version) == ("google", f"{kek._key}/cryptoKeyVersions/1")
         assert services.self_test() == []
         assert selectors.key_ref(key).sealed.provider == "google"
     finally:

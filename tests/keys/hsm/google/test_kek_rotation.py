@@ -109,13 +109,13 @@ def test_keys_move_from_the_file_to_cloud_kms_and_back(in_google, settings, user
         retiring.retire_kek(actor=OPERATOR, version="first")
     assert "take the file away" in refused.value.public_message
     key.refresh_from_db()
-    assert (key.key_mode, key.provider) == ("encrypted", "google")
+    assert (key.key_mode, key.kek_provider) == ("encrypted", "google")
     assert key_services.self_test(None) == []
     settings.KEK_PROVIDER = "local"
     assert rotate("rewrap").state == RotationState.DONE
     assert sealed_under() == {"first": 2}
     key.refresh_from_db()
-    assert key.provider == "local"
+    assert key.kek_provider == "local"
     assert versions(kek_file) == ["first"]
     assert key_services.self_test(None) == []
 

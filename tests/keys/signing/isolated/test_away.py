@@ -26,7 +26,7 @@ IN_TIME = 5.5
 
 def a_key():
     tenant_id, row_id, made = made_key()
-    return KeyRef(tenant_id, row_id, made.public_key, "encrypted", "local", made.sealed)
+    return KeyRef(tenant_id, row_id, made.public_key, "encrypted", "", made.sealed)
 
 
 async def refusal_of(key):
@@ -39,7 +39,7 @@ async def refusal_of(key):
 
 async def test_where_there_is_none_every_way_says_so_in_time(tmp_path):
     with asking(tmp_path / "nobody.sock"):
-        key = KeyRef(uuid.uuid4(), uuid.uuid4(), "a" * 64, "encrypted", "local", None)
+        key = KeyRef(uuid.uuid4(), uuid.uuid4(), "a" * 64, "encrypted", "", None)
         error = await refusal_of(key)
         assert (error.code, error.http_status) == ("signer-unavailable", 503)
         assert isinstance(error, KekUnavailable)

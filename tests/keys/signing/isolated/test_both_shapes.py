@@ -33,7 +33,7 @@ def made_key(purpose=SecretPurpose.PERSONAL_KEY, parent=None):
 @pytest.fixture
 def key(shape):
     tenant_id, row_id, made = made_key()
-    return KeyRef(tenant_id, row_id, made.public_key, "encrypted", "local", made.sealed)
+    return KeyRef(tenant_id, row_id, made.public_key, "encrypted", "", made.sealed)
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ async def test_a_personal_key_does_not_open_as_a_transport_key(key, damage):
 
 async def test_modes_that_nothing_serves_are_refused(key):
     with pytest.raises(KeyModeUnavailable):
-        await signing_service().sign_event(replace(key, key_mode="hsm", provider="nethsm"), note(key))
+        await signing_service().sign_event(replace(key, key_mode="hsm", hsm_provider="nethsm"), note(key))
 
 
 async def test_a_version_that_is_not_configured_is_said_to_be_so(key):
@@ -169,7 +169,7 @@ def test_an_imported_key_is_sealed_for_its_place_alone(key):
     row_id = uuid.uuid4()
     made = factory.key_maker().adopt(secret, tenant_id=key.tenant_id, row_id=row_id, purpose=SecretPurpose.PERSONAL_KEY)
     assert made.public_key == keypair.public_key_hex
-    ref = KeyRef(key.tenant_id, row_id, made.public_key, "encrypted", "local", made.sealed)
+    ref = KeyRef(key.tenant_id, row_id, made.public_key, "encrypted", "", made.sealed)
     inspection.check_personal(ref)
     with pytest.raises(KeyDamaged):
         inspection.check_personal(replace(ref, key_id=key.key_id))

@@ -140,7 +140,7 @@ def test_a_frame_too_long_ends_the_connection(shared_signer):
 async def test_an_event_with_another_id_or_author_is_not_signed(outside):
     """The caller computes the id; the signer does not believe it."""
     tenant_id, row_id, made = made_key()
-    key = KeyRef(tenant_id, row_id, made.public_key, "encrypted", "local", made.sealed)
+    key = KeyRef(tenant_id, row_id, made.public_key, "encrypted", "", made.sealed)
     event = UnsignedEvent(key.public_key, 1, 1, [], "what it says")
     other = UnsignedEvent(key.public_key, 1, 1, [], "what is signed")
     signer = access.RemoteSigner(access.client())

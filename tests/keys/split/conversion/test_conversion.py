@@ -77,7 +77,7 @@ def test_a_moved_key_keeps_its_public_key_and_leaves_no_whole_behind(deployment)
     assert signs(key, "meanwhile")
     assert finished(key)
     row = again(key)
-    assert (row.key_mode, row.provider, row.public_key) == ("hsm", "google", key.public_key)
+    assert (row.key_mode, row.kek_provider, row.hsm_provider, row.public_key) == ("hsm", "", "google", key.public_key)
     assert row.encrypted_secret_key is None
     assert signs(key, "after")
     assert not Conversion.objects.exists()
