@@ -204,7 +204,7 @@ def _read_leniently(text: str) -> Nip46Request | None:
     It is a greeting, whose odd parts are no reason to fail: null becomes "", metadata as an object its JSON.
     """
     try:
-        found: Any = decode_strictly(text)
+        found = _object(text)
         if not isinstance(found, dict) or found.get("method") != Nip46Method.CONNECT:
             return None
         params = found.get("params")
@@ -218,9 +218,15 @@ def _read_leniently(text: str) -> Nip46Request | None:
 def _salvaged_id(text: str) -> str | None:
     """The id of an object that is not a request, if it has one that can be answered."""
     try:
-        return _id_of(decode_strictly(text))
+        return _id_of(_object(text))
     except (ValueError, RecursionError):
         return None
+
+
+def _object(text: str) -> Any:
+    """Any JSON value that two readers understand alike: no duplicate key, no lone surrogate. Raises ValueError."""
+    decode_strictly(text)
+    return msgspec.json.decode(text.encode())
 
 
 def _id_of(found: Any) -> str | None:
