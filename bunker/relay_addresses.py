@@ -5,13 +5,32 @@ What a name resolves to is judged where the connection is made (bunker.relays.ss
 
 from __future__ import annotations
 
+import re
+from collections.abc import Container
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
 from keycast.base.outbound import is_local_name
 from keycast.nostr.uris import UriError, normalize_relay_url
+
+BUILT_IN_PATH = "/relay"
+_SLASHES = re.compile("/+")
+
+
+def is_built_in_path(path: str) -> bool:
+    """Whether a percent-decoded path leads to the built-in relay. Clients normalise relay URLs, each in its own way:
+    with a slash at the end (NDK), with repeated slashes made one (nostr-tools), or not at all.
+    """
+    return path == BUILT_IN_PATH or _SLASHES.sub("/", path).removesuffix("/") == BUILT_IN_PATH
+
+
+def is_built_in(url: str, hosts: Container[str]) -> bool:
+    """Whether a relay URL in normal form is the built-in relay on one of ``hosts`` (host names, IPv6 in brackets)."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    return (f"[{host}]" if ":" in host else host) in hosts and is_built_in_path(unquote(parts.path))
 
 
 class RelayRefused(Exception):

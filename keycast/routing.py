@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from bunker.relay_addresses import is_built_in_path
 from bunker.relays.consumer import RelayConsumer
 from keycast.proxies import Application
-
-RELAY_PATH = "/relay"
 
 
 async def refuse(scope: Any, receive: Any, send: Any) -> None:
@@ -17,16 +16,13 @@ async def refuse(scope: Any, receive: Any, send: Any) -> None:
 
 
 class PathRouter:
-    """Sends websockets at the relay's path to the relay, and refuses any other.
-
-    With a slash at its end as well: several client libraries write every relay's URL like that.
-    """
+    """Sends websockets at the relay's path to the relay, and refuses any other."""
 
     def __init__(self, relay: Application) -> None:
         self.relay = relay
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        await (self.relay if scope["path"].rstrip("/") == RELAY_PATH else refuse)(scope, receive, send)
+        await (self.relay if is_built_in_path(scope["path"]) else refuse)(scope, receive, send)
 
 
 def websocket_router() -> Application:

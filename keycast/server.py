@@ -6,6 +6,7 @@ import socket
 
 import uvicorn
 
+from bunker.relays.hub import get_hub
 from keycast.asgi import application, lifespan
 
 LARGEST_FRAME = 1024 * 1024
@@ -53,6 +54,9 @@ class Server(uvicorn.Server):
     """Drains the bunker worker while its clients are still connected, then closes connections; exits with 0."""
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        hub = get_hub()
+        hub.stop()
         await lifespan.stop()
+        hub.flush()
         await super().shutdown(sockets)
         self._captured_signals.clear()  # else uvicorn raises the signal again and the exit code is not 0

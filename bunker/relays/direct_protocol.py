@@ -29,6 +29,7 @@ from keycast.base.token_bucket import TokenBucket
 EXTENSION = "keycast.direct"
 TEXT_MASKED = 0x81
 MOST_FRAGMENTS = 256
+ABNORMAL_CLOSURE = 1006
 CONTROLS_PER_SECOND = 10
 CONTROLS_BURST = 50
 
@@ -83,6 +84,20 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             self.transport.abort()
 
     # What uvicorn calls
+
+    def shutdown(self) -> None:
+        """The server ends: so does the connection, once what was written has gone, but without a close frame.
+
+        A closing handshake says that the conversation is over, and libraries take it at its word: RxJS completes the
+        stream, so that applesauce never connects again. A connection that breaks is one to make again (RFC 6455, 7.2.3).
+        """
+        if self._handle is None or self.close_sent:
+            super().shutdown()
+            return
+        self.stop_keepalive()
+        self.queue.put_nowait({"type": "websocket.disconnect", "code": ABNORMAL_CLOSURE})
+        self.close_sent = True
+        self.transport.close()
 
     def handle_connect(self, event: Request) -> None:
         """Offer the direct way to the application."""

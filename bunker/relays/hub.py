@@ -56,6 +56,7 @@ class RelayHub:
         self._senders: OrderedDict[str, RelaySession] = OrderedDict()
         self._sessions: dict[str, set[RelaySession]] = {}
         self._closed: set[str] = set()
+        self._is_stopping = False
         self._patience = RetryQueue(self._offer, self._give_up, self.limits.backlog_events)
 
     # The worker's side (ReplyPort)
@@ -100,6 +101,14 @@ class RelayHub:
         session = self._senders.pop(event_id, None)
         if session is not None and not session.has_ended:
             session.refuse(event_id, reason)
+
+    def stop(self) -> None:
+        """This process ends: keep nothing any more for a worker that will not come, so that senders hear it."""
+        self._is_stopping = True
+
+    def flush(self) -> None:
+        """Let every lazy frame go now."""
+        self._flush()
 
     # The clients' side
 
@@ -244,7 +253,7 @@ class RelayHub:
         oldest = self._clock() - self.limits.memory_seconds
         while self._backlog and self._backlog[0][0] < oldest:
             self._backlog.popleft()
-        if len(self._backlog) >= self.limits.backlog_events:
+        if self._is_stopping or len(self._backlog) >= self.limits.backlog_events:
             return False
         self.intake.remember(event.id)
         self._backlog.append((self._clock(), event, raw, lane))

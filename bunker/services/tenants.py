@@ -14,7 +14,7 @@ from accounts.quotas import Quota, limit_of, refusal
 from accounts.services import register_check
 from bunker.models import Connection
 from bunker.policy import TEMPLATES, PolicyTemplate
-from bunker.relay_addresses import OutboundPolicy, RelayRefused, check_url
+from bunker.relay_addresses import OutboundPolicy, RelayRefused, check_url, is_built_in
 from keycast.nostr.uris import UriError, normalize_relay_url
 
 LIVE_STATES = ("pending", "active", "locked")
@@ -55,7 +55,7 @@ def not_shared(tenant: Tenant, urls: Iterable[str]) -> set[str]:
     """Those of ``urls`` that count as the tenant's own."""
     with scope(tenant=tenant):
         hosts = set(TenantDomain.objects.filter(tenant=tenant).values_list("host", flat=True))
-    return {url for url in urls if not (_is_built_in(url, hosts) or url in settings.OUTBOUND_RELAYS)}
+    return {url for url in urls if not (is_built_in(url, hosts) or url in settings.OUTBOUND_RELAYS)}
 
 
 def require_relay_quota(tenant: Tenant, relays: Iterable[str]) -> None:
@@ -105,11 +105,6 @@ def _check_policies(tenant: Tenant) -> None:
     offered = {template.slug for template in policies_of(tenant)}
     if tenant.default_policy and tenant.default_policy not in offered:
         raise InvalidValue("The policy that is offered first has to be among those offered.")
-
-
-def _is_built_in(url: str, hosts: Collection[str]) -> bool:
-    host_and_port, _, path = url.partition("://")[2].partition("/")
-    return path.rstrip("/") == "relay" and host_and_port.partition(":")[0] in hosts
 
 
 def connect() -> None:

@@ -6,9 +6,9 @@ Read and changed in the event loop only; the reading itself (loader) runs in a t
 from __future__ import annotations
 
 from collections.abc import Collection
-from urllib.parse import urlsplit
 from uuid import UUID
 
+from bunker.relay_addresses import is_built_in
 from bunker.worker.loader import LoadedRecords
 from bunker.worker.records import SignerRecord, TenantRecord
 
@@ -83,8 +83,7 @@ class Snapshot:
 
     def is_built_in(self, url: str) -> bool:
         """True when ``url`` is our own relay on one of the tenants' hosts."""
-        parts = urlsplit(url)
-        return parts.hostname in self._hosts and parts.path.rstrip("/") == "/relay"
+        return is_built_in(url, self._hosts)
 
     def outbound(self, relays: tuple[str, ...]) -> tuple[str, ...]:
         """Those of ``relays`` that are not our own. Asked for every request, so the answers are kept."""

@@ -23,7 +23,7 @@ SWEPT = {"admin/": "tests/keycast/console", "account/": "this file"}
 """Prefixes, and where their walk is; the portal's namespaces are walked in tests/portal/test_sweep.py."""
 
 PORTAL = {"portal", "keys", "apps"}
-WITHOUT_SECRETS = {"relay", "tenant_stylesheet"}
+WITHOUT_SECRETS = {"relay", "relay_with_slash", "tenant_stylesheet"}
 """What the relay tells of itself (NIP-11), and a tenant's colours: for anybody who knows the host name."""
 
 OF_ANOTHER = {"mfa_remove_webauthn": "pk", "mfa_edit_webauthn": "pk"}
