@@ -89,7 +89,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         """The server ends: so does the connection, once what was written has gone, but without a close frame.
 
         A closing handshake says that the conversation is over, and libraries take it at its word: RxJS completes the
-        stream, so that applesauce never connects again. A connection that breaks is one to make again (RFC 6455, 7.2.3).
+        stream, so that applesauce never connects again. A connection that breaks is to be made again (RFC 6455, 7.2.3).
         """
         if self._handle is None or self.close_sent:
             super().shutdown()
