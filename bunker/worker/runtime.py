@@ -201,8 +201,8 @@ class BunkerWorker:
         for task in (drained, hurried, *self._background):
             task.cancel()
         await self._pool.stop()
-        if flush := getattr(self._port, "flush", None):  # replies on their way to other processes
-            await flush()
+        if isinstance(self._port, WorkerBridge):  # replies on their way to other processes
+            await self._port.flush()
         for task in getattr(self, "_parts", ()):
             task.cancel()
         if self.writer.is_started:

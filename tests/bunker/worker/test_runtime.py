@@ -24,7 +24,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr.uris import NostrConnectUri
 from tests.bunker.conftest import Running, connected
 from tests.bunker.relays.double import Double, pool
-from tests.bunker.relays.support import eventually
+from tests.bunker.relays.support import eventually, make_hub
 from tests.bunker.support import ACTOR, Client, FakePool, FakePort, Home, unscoped
 
 
@@ -46,6 +46,15 @@ async def test_stopping_finishes_what_was_begun_and_gives_back_the_leases(
         for number in range(40):
             port.send(client.compose("sign_event", [template], f"n{number}")[1])
     assert len([await client.next() for _ in range(40)]) == 40
+    assert not await ShardLease.objects.exclude(owner="").aexists()
+    assert not await WorkerSeat.objects.aexists()
+
+
+async def test_a_worker_beside_the_built_in_relay_gives_back_its_leases_too(
+    start_worker: Callable[..., Any], home: Home
+) -> None:
+    async with start_worker(make_hub()):
+        assert await ShardLease.objects.exclude(owner="").aexists()
     assert not await ShardLease.objects.exclude(owner="").aexists()
     assert not await WorkerSeat.objects.aexists()
 
