@@ -12,6 +12,12 @@ _HEX64 = re.compile(r"[0-9a-f]{64}")
 _TAG_NAME = re.compile(r"#[a-zA-Z]")
 
 
+def count_values(filters: list[object]) -> int:
+    """How many values the conditions of filters that are not parsed yet name, all together."""
+    conditions = (item for found in filters if type(found) is dict for item in found.values())
+    return sum(len(item) for item in conditions if type(item) is list)
+
+
 class FilterError(ValueError):
     """A filter that is not understood; the text may go to the client."""
 

@@ -46,6 +46,8 @@ class RelayHub:
         self.connections = 0
         self._addresses: Counter[str] = Counter()
         self._budgets = BucketMap(self.limits.verifications_per_ip, self.limits.verifications_per_ip, 10_000, clock)
+        self._work = BucketMap(self.limits.work_per_ip, 2 * self.limits.work_per_ip, 10_000, clock)
+        self._values: Counter[str] = Counter()
         self._by_recipient: _Index = {}
         self._by_author: _Index = {}
         self._by_id: _Index = {}
@@ -124,7 +126,7 @@ class RelayHub:
         self.connections += 1
         self._addresses[address] += 1
         lane = IntakeSource(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
-        session = RelaySession(self, scope, lane, out, self._clock)
+        session = RelaySession(self, scope, lane, out, self._clock, address, self._work.of(address))
         self._sessions.setdefault(scope, set()).add(session)
         return session
 
@@ -201,9 +203,13 @@ class RelayHub:
     def stored(self, filters: list[Filter], session: RelaySession) -> Iterator[RecentEvent]:
         """Yield remembered replies that match, newest first, at most a bounded number and half a queue of bytes."""
         left, room = self.limits.stored_per_request, self.limits.queue_bytes // 2
+        candidates = self.limits.candidates_per_request
         sent: set[str] = set()
         for wanted in filters:
-            for item in self._memory.find(wanted):
+            found, looked_at = self._memory.find(wanted, candidates)
+            candidates -= looked_at
+            session.charge_candidates(looked_at)
+            for item in found:
                 # Tenants share this memory; on a tenant's host only the replies of its own signers are to be had.
                 if item.event.id in sent or not self.served.serves(item.event.pubkey, session.scope):
                     continue
@@ -215,13 +221,22 @@ class RelayHub:
                 sent.add(item.event.id)
                 yield item
 
+    def values_of(self, address: str) -> int:
+        """How many values the open subscriptions of all connections from ``address`` name."""
+        return self._values[address]
+
     def subscribe(self, subscription: Subscription) -> None:
         """Let live events reach ``subscription``."""
+        self._values[subscription.session.address] += subscription.value_count
         for index, key in self._places(subscription):
             index.setdefault(key, set()).add(subscription)
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """No more events for ``subscription``."""
+        address = subscription.session.address
+        self._values[address] -= subscription.value_count
+        if not self._values[address]:
+            del self._values[address]
         for index, key in self._places(subscription):
             waiting = index.get(key)
             if waiting is not None:

@@ -35,10 +35,14 @@ class BuiltInLimits:
     filter_values: int = 1_000
     filter_values_per_connection: int = 5_000
     """Of all its subscriptions together: what they cost is kept while they are open."""
+    filter_values_per_ip: int = 50_000
+    """Of all connections from one address together; one value is kept in some 500 bytes."""
     subscription_id_chars: int = 64
     events_per_second: int = 1_000
     frames_per_second: int = 2_000
     verifications_per_ip: int = 4_000
+    work_per_ip: int = 10_000
+    """Units of some 20 us (session.UNIT_*) for all connections from one address: a fifth of a core."""
     queue_frames: int = 4_096
     """An inbox of 1,000 messages, decrypted at once, is 2,000 frames."""
     queue_bytes: int = 2 * 1024 * 1024
@@ -48,6 +52,8 @@ class BuiltInLimits:
     memory_events: int = 20_000
     memory_bytes: int = 32 * 1024 * 1024
     stored_per_request: int = 500
+    candidates_per_request: int = 2_000
+    """Remembered replies that one REQ has compared with its filters, the newest first."""
     delivered_ids: int = 2_000
     """Ids of events that one connection was sent, so that a further subscription of it does not bring them again."""
     backlog_events: int = 1_000

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from heapq import merge
+from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -50,14 +52,18 @@ class RecentEvents:
         self._bytes += len(raw)
         self._forget(now)
 
-    def find(self, wanted: Filter) -> list[RecentEvent]:
-        """Return what matches, newest first (ties by id, NIP-01), at most ``wanted.limit``."""
+    def find(self, wanted: Filter, most: int) -> tuple[list[RecentEvent], int]:
+        """Return what matches, newest first (ties by id, NIP-01), at most ``wanted.limit``; and how many it looked at.
+
+        Those are at most ``most``, the latest to come: a filter by author may have all of the memory to look through.
+        """
         self._forget(self._clock())
         if wanted.limit == 0:
-            return []
-        found = [item for item in self._candidates(wanted) if wanted.matches(item.event, item.recipient)]
+            return [], 0
+        looked_at = list(islice(self._candidates(wanted), most))
+        found = [item for item in looked_at if wanted.matches(item.event, item.recipient)]
         found.sort(key=lambda item: (-item.event.created_at, item.event.id))
-        return found[: wanted.limit]
+        return found[: wanted.limit], len(looked_at)
 
     def _candidates(self, wanted: Filter) -> Iterable[RecentEvent]:
         if wanted.recipients is not None:
@@ -73,8 +79,9 @@ class RecentEvents:
 
     @staticmethod
     def _of(index: dict[str, deque[RecentEvent]], keys: Iterable[str]) -> Iterator[RecentEvent]:
-        for key in keys:
-            yield from index.get(key, ())
+        """What is listed under any of ``keys``, the latest to come first."""
+        lists = [reversed(index[key]) for key in keys if key in index]
+        return lists[0] if len(lists) == 1 else merge(*lists, key=lambda item: -item.until)
 
     def _forget(self, now: float) -> None:
         while self._all and (

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from bunker.relays.event_checks import IntakeSource, claimed_id
-from bunker.relays.filters import Filter, FilterError, parse_filter
+from bunker.relays.filters import Filter, FilterError, count_values, parse_filter
 from bunker.relays.interfaces import DropReason
 from keycast.base.seen_ids import SeenIds
 from keycast.base.token_bucket import TokenBucket
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
 _EVENT = b'["EVENT",{'
+LARGE = 16 * 1024
+"""Bytes of an event from which on its cost is more than its signature's, which has a budget of its own."""
+UNIT_BYTES, UNIT_VALUES, UNIT_CANDIDATES = 2_048, 4, 16
+"""How much of each takes one unit of work, some 20 us."""
+TOO_MUCH = "rate-limited: slow down"
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _quote = msgspec.json.Encoder().encode
 
@@ -77,15 +82,25 @@ class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
     __slots__ = (
-        "_delivered", "_events", "_frames", "_hub", "has_ended", "lane", "on_end", "out", "scope", "subscriptions",
+        "_delivered", "_events", "_frames", "_hub", "_work", "address", "has_ended", "lane", "on_end", "out", "scope",
+        "subscriptions",
     )  # fmt: skip
 
     def __init__(
-        self, hub: RelayHub, scope: str, lane: IntakeSource, out: FrameSink, clock: Callable[[], float]
+        self,
+        hub: RelayHub,
+        scope: str,
+        lane: IntakeSource,
+        out: FrameSink,
+        clock: Callable[[], float],
+        address: str,
+        work: TokenBucket,
     ) -> None:
         limits = hub.limits
         self._hub = hub
         self.scope = scope
+        self.address = address
+        self._work = work
         self.lane = lane
         self.out = out
         self.has_ended = False
@@ -106,7 +121,7 @@ class RelaySession:
             self._notice("invalid: the message is too large")
         else:
             self._message(text)
-        return self._frames.charge()
+        return max(self._frames.charge(), self._work.charge(1 + len(text) // UNIT_BYTES))
 
     def is_idle(self, seconds: float) -> bool:
         """Whether it waits for nothing and has said nothing for ``seconds``."""
@@ -146,7 +161,8 @@ class RelaySession:
             self._notice("unsupported: unknown message")
 
     def _event(self, raw: bytes) -> None:
-        if not self._events.take():
+        # What is dear waits until its address has paid for what it had: hundreds of connections may ask at once.
+        if not self._events.take() or (len(raw) > LARGE and not self._work.take(0.0)):
             self._hub.intake.drop(self.lane, DropReason.RATE_LIMITED)
             self._ok(claimed_id(raw), *OK_TEXT[DropReason.RATE_LIMITED])
             return
@@ -167,6 +183,8 @@ class RelaySession:
             self._notice("invalid: a subscription id has 1 to 64 characters")
             return
         try:
+            if not self._work.take(0.0):
+                raise FilterError(TOO_MUCH)
             filters = self._filters(parts[2:])
             self._check_room(name, filters)
         except FilterError as error:
@@ -180,9 +198,12 @@ class RelaySession:
     def _subscribe(self, name: str, filters: list[Filter]) -> None:
         """Stored events, then EOSE, then live ones: nothing runs in between, so none is missed or sent twice."""
         subscription = Subscription(self, name, filters)
+        size = 0
         for item in self._hub.stored(filters, self):
             self.deliver(subscription, item.event.id, item.raw, lazy=True)
+            size += len(item.raw)
         self._send("EOSE", name)
+        self._work.charge(subscription.value_count / UNIT_VALUES + size / UNIT_BYTES)
         self.subscriptions[name] = subscription
         self._hub.subscribe(subscription)
 
@@ -198,6 +219,10 @@ class RelaySession:
         """
         return event_id in self._delivered
 
+    def charge_candidates(self, count: int) -> None:
+        """Have its address pay for ``count`` remembered replies that were compared with a filter."""
+        self._work.charge(count / UNIT_CANDIDATES)
+
     def refuse(self, event_id: str, reason: str) -> None:
         """Say that an event, which was taken, cannot be answered; instead of its OK, if that has not left yet."""
         self.out.withdraw(_ok_frame(event_id))
@@ -212,6 +237,10 @@ class RelaySession:
         wanted = sum(item.value_count for item in filters) + sum(found.value_count for found in others)
         if wanted > limits.filter_values_per_connection:
             raise FilterError("rate-limited: too many values in the filters of this connection")
+        own = self.subscriptions.get(name)
+        elsewhere = self._hub.values_of(self.address) - (0 if own is None else own.value_count)
+        if elsewhere + sum(item.value_count for item in filters) > limits.filter_values_per_ip:
+            raise FilterError("rate-limited: too many values in the filters of this address")
 
     def _filters(self, parts: list[msgspec.Raw]) -> list[Filter]:
         if not 1 <= len(parts) <= self._hub.limits.filters:
@@ -220,6 +249,8 @@ class RelaySession:
             values = [msgspec.json.decode(part) for part in parts]
         except (ValueError, RecursionError):
             raise FilterError("invalid: a filter does not parse") from None
+        if count_values(values) > self._hub.limits.filter_values_per_connection:
+            raise FilterError("rate-limited: too many values in the filters of this connection")
         filters = [parse_filter(value, self._hub.limits.filter_values) for value in values]
         if not all(item.is_narrow for item in filters):
             raise FilterError("restricted: name #p, authors or ids in every filter")

@@ -248,6 +248,45 @@ def test_it_finds_the_id_a_malformed_event_claims() -> None:
     assert claimed_id(b'{"id":"' + b"A" * 64 + b'"}') is None
 
 
+def test_it_finds_the_id_after_a_long_content_as_javascript_writes_it() -> None:
+    long = b'{"kind":true,"content":"' + b'\\"id\\":\\"' + b"b" * 64 + b"x" * 9_000 + b'","pubkey":"' + b"c" * 64
+    assert claimed_id(long + b'","id":"' + b"a" * 64 + b'","sig":"' + b"d" * 128 + b'"}') == "a" * 64
+    assert claimed_id(long + b'"}') is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"kind": 1}, DropReason.WRONG_KIND),
+        ({"kind": 1, "tags": [["t", "x"]] * 5_000}, DropReason.WRONG_KIND),
+        ({"tags": [["p", SIGNER.public_key_hex]] * 2}, DropReason.WRONG_RECIPIENT),
+        ({"tags": [["p", SIGNER.public_key_hex], ["t", "x" * 5_000]]}, DropReason.TOO_LARGE),
+        ({"to": STRANGER}, DropReason.NOT_SERVED),
+        ({"at": NOW - 301}, DropReason.STALE),
+    ],
+)
+def test_it_refuses_a_long_event_without_parsing_its_content(
+    intake: Intake, lane: IntakeSource, monkeypatch: Any, changes: dict[str, Any], reason: DropReason
+) -> None:
+    event = signed(**{"content": "x" * 20_000, "at": NOW, **changes})
+    monkeypatch.setattr("bunker.relays.event_checks.parse_event", lambda raw: pytest.fail("parsed"))
+    assert outcome(intake, lane, event) is reason
+
+
+@pytest.mark.parametrize("raw", [b'{"content":"' + b"x" * 9_000, b'{"id":"' + b"x" * 9_000 + b'"}', b" " * 9_000])
+def test_it_drops_what_is_long_and_no_event(intake: Intake, lane: IntakeSource, raw: bytes) -> None:
+    assert outcome(intake, lane, raw) is DropReason.MALFORMED
+
+
+def test_it_takes_a_long_event_and_knows_it_again_whole(intake: Intake, lane: IntakeSource) -> None:
+    event = signed(content="x" * 600_000, at=NOW)
+    assert intake.admit(serialize(event), lane) == (event, None)
+    intake.remember(event.id)
+    assert intake.admit(serialize(event), lane) == (event, DropReason.DUPLICATE)
+    twice = serialize(event).replace(b'"kind":24133', b'"kind":24133,"kind":24133')
+    assert outcome(intake, lane, twice) is DropReason.MALFORMED
+
+
 def test_the_author_is_only_trusted_after_verification(intake: Intake, lane: IntakeSource) -> None:
     """A budget per claimed author would let anybody starve a victim: there is none."""
     victim = signed(CLIENT, at=NOW)

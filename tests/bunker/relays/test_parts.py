@@ -14,7 +14,7 @@ from bunker.relays.outbox import Outbox
 from bunker.relays.pending import shortened
 from bunker.relays.reply_cache import RecentEvents
 from keycast.nostr.nip01 import serialize
-from tests.bunker.relays.support import CLIENT, Clock, reply
+from tests.bunker.relays.support import CLIENT, STRANGER, Clock, reply
 
 
 def test_the_memory_is_bounded_by_bytes() -> None:
@@ -24,7 +24,23 @@ def test_the_memory_is_bounded_by_bytes() -> None:
         memory.add(event, CLIENT.public_key_hex, serialize(event))
     assert len(memory) == 3
     wanted = parse_filter({"#p": [CLIENT.public_key_hex]}, 10)
-    assert len(memory.find(wanted)) == 3
+    assert len(memory.find(wanted, 10)[0]) == 3
+
+
+def test_the_memory_looks_at_the_latest_of_all_keys_first_and_at_no_more_than_it_may() -> None:
+    clock = Clock()
+    memory = RecentEvents(60, 1_000, 10**6, clock)
+    loud, quiet = CLIENT.public_key_hex, STRANGER.public_key_hex
+    for number in range(20):
+        clock.now += 1
+        to = quiet if number == 18 else loud
+        event = reply(to=to, content=str(number), at=1_800_000_000 + number)
+        memory.add(event, to, serialize(event))
+    wanted = parse_filter({"#p": [loud, quiet, "0" * 64]}, 10)
+    found, looked_at = memory.find(wanted, 5)
+    assert looked_at == 5
+    assert [item.event.content for item in found] == ["19", "18", "17", "16", "15"]
+    assert memory.find(wanted, 0) == ([], 0)
 
 
 def test_limits_come_from_settings_and_a_wrong_name_is_an_error(settings: Any) -> None:

@@ -1,0 +1,167 @@
+"""What one address can make the built-in relay do: counted in units of work, never in wall time. Refusals first."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from bunker.relays.filters import Filter
+from bunker.relays.hub import RelayHub
+from bunker.relays.session import LARGE
+from keycast.nostr.nip01 import Event, serialize
+from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Sink, make_hub, reply, signed
+from tests.bunker.relays.test_session import Peer
+
+ME, IT = CLIENT.public_key_hex, SIGNER.public_key_hex
+ELSEWHERE = "192.0.2.2"
+
+
+def keys(count: int, start: int = 0) -> list[str]:
+    return [f"{number:064x}" for number in range(start, start + count)]
+
+
+def remember(hub: RelayHub, count: int) -> None:
+    """Have the relay remember replies of one signer to many clients; unsigned, for nobody looks at signatures here."""
+    template = reply()
+    for number, client in enumerate(keys(count)):
+        event = msgspec.structs.replace(template, id=f"{number:064x}", tags=[["p", client]])
+        hub.publish(event, serialize(event))
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[Event]:
+    seen: list[Event] = []
+    matches = Filter.matches
+
+    def spy(self: Filter, event: Event, recipient: str) -> bool:
+        seen.append(event)
+        return matches(self, event, recipient)
+
+    monkeypatch.setattr(Filter, "matches", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "filters",
+    [
+        [{"authors": [IT], "since": 2**40 + number} for number in range(10)],
+        [{"authors": [IT], "#e": keys(100)} for _ in range(10)],
+        [{"#p": keys(1_000), "until": number} for number in range(4)],
+    ],
+)
+async def test_one_subscription_is_compared_with_no_more_than_so_many_replies(
+    looked_at: list[Event], filters: list[dict[str, Any]]
+) -> None:
+    hub = make_hub(None, Clock(), candidates_per_request=50)
+    remember(hub, 3_000)
+    assert Peer(hub).say("REQ", "s", *filters) == [["EOSE", "s"]]
+    assert len(looked_at) == 50
+
+
+async def test_a_filter_by_id_looks_at_what_it_names_alone(looked_at: list[Event]) -> None:
+    hub = make_hub(None, Clock())
+    remember(hub, 500)
+    frames = Peer(hub).say("REQ", "s", *({"ids": [name]} for name in keys(10)))
+    assert [frame[0] for frame in frames] == ["EVENT"] * 10 + ["EOSE"]
+    assert len(looked_at) == 10
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        ["REQ", "s", *[{"authors": [IT], "since": 2**40}] * 10],
+        ["REQ", "s", *[{"#p": keys(490, 490 * number)} for number in range(10)]],
+        ["REQ", "s", {"authors": [IT], "#t": ["x" * 300_000]}],
+        ["EVENT", {"kind": 1, "content": "x" * 900_000}],
+        ["FOO", "x" * 900_000],
+        ["REQ", "s", {"authors": [IT]}],
+    ],
+)
+async def test_what_is_dear_is_paid_for_by_its_address_before_it_may_have_more(frame: list[Any]) -> None:
+    clock = Clock()
+    hub = make_hub(Sink(), clock, work_per_ip=100, candidates_per_request=2_000)
+    remember(hub, 4_000)
+    text = json.dumps(frame).encode()
+    waits = []
+    for number in range(20):  # each from a connection of its own
+        peer = Peer(hub)
+        waits.append(peer.session.handle(text))
+        assert number or not any("rate-limited" in json.dumps(heard) for heard in peer.out.take())
+    assert waits[-1] > 0
+    late = Peer(hub)
+    assert late.subscribe(p=[ME])[0][:2] == ["CLOSED", "s"]
+    assert Peer(hub, address=ELSEWHERE).subscribe(p=[ME]) == [["EOSE", "s"]]
+    clock.now += 3_600
+    assert late.subscribe(p=[ME]) == [["EOSE", "s"]]
+
+
+async def test_values_that_are_waited_for_and_bytes_that_are_sent_are_paid_for() -> None:
+    hub = make_hub(None, Clock(), work_per_ip=5)
+    assert Peer(hub).session.handle(json.dumps(["REQ", "s", {"#p": keys(10)}]).encode()) == 0
+    assert Peer(hub, address=ELSEWHERE).session.handle(json.dumps(["REQ", "s", {"#p": keys(48)}]).encode()) > 0
+    answer = reply(content="x" * 30_000)
+    hub.publish(answer, serialize(answer))
+    wanted = json.dumps(["REQ", "s", {"ids": [answer.id]}]).encode()
+    assert Peer(hub, address="192.0.2.3").session.handle(wanted) > 0
+
+
+async def test_a_large_event_waits_and_is_told_so_where_a_small_one_passes() -> None:
+    clock, sink = Clock(), Sink()
+    hub = make_hub(sink, clock, work_per_ip=10)
+    peer = Peer(hub)
+    peer.text(b'["FOO","' + b"x" * 500_000 + b'"]')
+    large, small = signed(content="x" * LARGE), signed()
+    # As JavaScript libraries order the members: the id after the content.
+    members = ("kind", "created_at", "tags", "content", "pubkey", "id", "sig")
+    (frame,) = peer.say("EVENT", {name: getattr(large, name) for name in members})
+    assert frame == ["OK", large.id, False, "rate-limited: slow down"]
+    assert peer.publish(small) == [["OK", small.id, True, ""]]
+    assert sink.ids == [small.id]
+    clock.now += 60
+    assert peer.publish(large) == [["OK", large.id, True, ""]]
+
+
+async def test_values_of_all_connections_from_an_address_are_bounded() -> None:
+    hub = make_hub(None, Clock(), filter_values_per_ip=5)
+    first, second = Peer(hub), Peer(hub)
+    assert first.subscribe("a", p=keys(3)) == [["EOSE", "a"]]
+    assert second.subscribe("a", p=keys(3))[0][:2] == ["CLOSED", "a"]
+    assert second.subscribe("a", p=keys(2)) == [["EOSE", "a"]]
+    assert second.subscribe("a", p=keys(2, 7)) == [["EOSE", "a"]]
+    assert Peer(hub, address=ELSEWHERE).subscribe("a", p=keys(5)) == [["EOSE", "a"]]
+    first.session.close()
+    assert second.subscribe("b", p=keys(3)) == [["EOSE", "b"]]
+    second.say("CLOSE", "b")
+    second.session.close()
+    assert hub.values_of("192.0.2.1") == 0
+
+
+async def test_more_values_than_a_connection_may_have_are_refused_before_each_is_looked_at(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bunker.relays.session.parse_filter", lambda *_: pytest.fail("parsed"))
+    wanted = {f"#{letter}": ["x"] * 900 for letter in "abcdef"}
+    assert Peer(make_hub(None, Clock())).say("REQ", "s", {"authors": [ME], **wanted})[0][:2] == ["CLOSED", "s"]
+
+
+async def test_a_burst_as_documented_is_never_made_to_wait() -> None:
+    """1,000 requests at once, each with a subscription of its own that ends, or an inbox of long messages."""
+    hub = make_hub(Sink(), Clock(), intake={"verifications": 6_000})
+    peer = Peer(hub)
+    for number in range(1_000):
+        request = b'["EVENT",' + serialize(signed(content=f"{number}" + "x" * 1_500)) + b"]"
+        frames = (["REQ", f"r{number}", {"kinds": [24133], "authors": [IT], "#p": [ME]}], ["CLOSE", f"r{number}"])
+        first, last = (json.dumps(frame).encode() for frame in frames)
+        assert [peer.session.handle(text) for text in (first, request, last)] == [0.0] * 3
+    assert [frame[2] for frame in peer.out.take() if frame[0] == "OK"] == [True] * 1_000
+
+
+async def test_an_office_behind_one_address_comes_back_at_once_after_a_restart() -> None:
+    hub = make_hub(Sink(), Clock())
+    for number in range(300):
+        peer = Peer(hub)
+        assert peer.subscribe(kinds=[24133], p=keys(1, number), since=1) == [["EOSE", "s"]]
+        assert peer.publish(signed(content=str(number)))[0][2]
