@@ -237,6 +237,10 @@ class DirectFrameSink:
         with suppress(ValueError):
             self._lazy.remove(frame)
 
+    def waiting_bytes(self) -> int:
+        """Bytes written that the client has not taken yet."""
+        return self._direct.waiting_bytes()
+
     def flush(self) -> None:
         """Write the lazy frames."""
         if self._lazy:

@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from bunker.relays.copies import AT_ONCE
 from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.reply_cache import RecentEvent, RecentEvents
+from bunker.relays.reply_cache import RecentEvent, RecentEvents, request_of
 from bunker.relays.session import FrameSink, RelaySession, Subscription
 from bunker.relays.unserved import RetryQueue
 from keycast.base.token_bucket import BucketMap
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
 _Index = dict[str, set[Subscription]]
-SENDERS = 2_000
-"""Of how many of the last events it is known which connection brought them, to tell it what the worker found out."""
+SENDERS = 8_000
+"""Of how many of the last events it is known which connection brought them, to tell it what the worker found out.
+
+As many as can wait in the worker's queue.
+"""
 
 
 class RelayHub:
@@ -55,7 +59,7 @@ class RelayHub:
             self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock
         )
         self._lazy: set[FrameSink] = set()
-        self._senders: OrderedDict[str, RelaySession] = OrderedDict()
+        self._senders: OrderedDict[str, tuple[RelaySession, Subscription | None]] = OrderedDict()
         self._sessions: dict[str, set[RelaySession]] = {}
         self._closed: set[str] = set()
         self._is_stopping = False
@@ -100,7 +104,7 @@ class RelayHub:
 
     def refuse(self, event_id: str, reason: str) -> None:
         """Tell whoever sent an event that nobody can answer it."""
-        session = self._senders.pop(event_id, None)
+        session, _ = self._senders.pop(event_id, (None, None))
         if session is not None and not session.has_ended:
             session.refuse(event_id, reason)
 
@@ -162,17 +166,20 @@ class RelayHub:
         """Open every tenant that was closed."""
         self._closed.clear()
 
-    def accept(self, event: Event, raw: bytes, session: RelaySession) -> DropReason | None:
-        """Take an admitted event: to the worker when it is for a served key, to subscribers in any case."""
+    def accept(
+        self, event: Event, raw: bytes, session: RelaySession, waiting: Subscription | None = None
+    ) -> DropReason | None:
+        """Take an admitted event: to the worker when it is for a served key, to subscribers in any case.
+
+        ``waiting`` is the subscription of ``session`` that most likely waits for the reply.
+        """
         recipient = sole_recipient(event) or ""
         # Then it comes from a served key, or the intake had refused it: a reply for a client, nothing for the worker.
         if not self.served.serves(recipient, session.scope):
             self.intake.remember(event.id)
             self._memory.add(event, recipient, raw)
         elif self._sink is not None:
-            self._senders[event.id] = session
-            if len(self._senders) > SENDERS:
-                self._senders.popitem(last=False)
+            self._remember_sender(event.id, session, waiting)
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
             # A shard is changing hands. The client hears OK and would not send again, so it is kept for the next
             # owner.
@@ -186,7 +193,7 @@ class RelayHub:
             self._deliver(event, recipient, raw, session.scope)
         return None
 
-    def repeat(self, event: Event, raw: bytes, session: RelaySession) -> None:
+    def repeat(self, event: Event, raw: bytes, session: RelaySession, waiting: Subscription | None = None) -> None:
         """The same event once more: its answer once more, from memory, or from the worker, which stored it for a day.
 
         The claimed id is not verified where memory answers: whoever subscribes to a reply may read it anyway.
@@ -194,10 +201,10 @@ class RelayHub:
         found = self._memory.reply_to(event.id)
         if found is not None:
             if found.recipient == event.pubkey and self.served.serves(found.event.pubkey, session.scope):
-                for subscription in self._waiting_for(found.event, found.recipient):
-                    if subscription.session is session and subscription.wants(found.event, found.recipient):
-                        session.deliver(subscription, found.event.id, found.raw)
+                wanting = [item for item in session.subscriptions.values() if item.wants(found.event, found.recipient)]
+                session.deliver_to(wanting, found.event, found.recipient, found.raw, waiting)
         elif self._sink is not None and self.intake.is_genuine(event, session.lane):
+            self._remember_sender(event.id, session, waiting)
             self._sink.receive(event, raw, BUILT_IN)
 
     def stored(self, filters: list[Filter], session: RelaySession) -> Iterator[RecentEvent]:
@@ -263,6 +270,11 @@ class RelayHub:
         for out in waiting:
             out.flush()
 
+    def _remember_sender(self, event_id: str, session: RelaySession, waiting: Subscription | None) -> None:
+        self._senders[event_id] = session, waiting
+        if len(self._senders) > SENDERS:
+            self._senders.popitem(last=False)
+
     def _keep(self, event: Event, raw: bytes, lane: IntakeSource) -> bool:
         """Keep an event for a worker that is starting or moving; False when no more can be kept."""
         oldest = self._clock() - self.limits.memory_seconds
@@ -287,11 +299,21 @@ class RelayHub:
     def _deliver(self, event: Event, recipient: str, raw: bytes, scope: str | None) -> None:
         """Send to every matching subscription, in tenant ``scope`` or, for None, where the author is served."""
         serves = self.served.serves
-        for subscription in self._waiting_for(event, recipient):
+        waiting = self._waiting_for(event, recipient)
+        many: dict[RelaySession, list[Subscription]] | None = None if len(waiting) <= AT_ONCE else {}
+        for subscription in waiting:
             session = subscription.session
             allowed = serves(event.pubkey, session.scope) if scope is None else scope == session.scope
-            if allowed and subscription.wants(event, recipient):
+            if not allowed or not subscription.wants(event, recipient):
+                continue
+            if many is None:
                 session.deliver(subscription, event.id, raw)
+            else:
+                many.setdefault(session, []).append(subscription)
+        if many:
+            sender, first = self._senders.get(request_of(event), (None, None))
+            for session, wanting in many.items():
+                session.deliver_to(wanting, event, recipient, raw, first if session is sender else None)
 
     def _waiting_for(self, event: Event, recipient: str) -> set[Subscription]:
         by_recipient = self._by_recipient.get(recipient)

@@ -57,6 +57,10 @@ class Outbox:
             self._frames.remove(frame)
             self._bytes -= len(frame)
 
+    def waiting_bytes(self) -> int:
+        """Bytes of the frames that have not left yet."""
+        return self._bytes
+
     async def run(self) -> None:
         """Send frames as they come, until cancelled; raises OSError without a peer."""
         frames, send, wanted = self._frames, self._send, self._wanted

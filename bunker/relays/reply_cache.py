@@ -47,7 +47,7 @@ class RecentEvents:
         self._by_recipient.setdefault(recipient, deque()).append(item)
         self._by_author.setdefault(event.pubkey, deque()).append(item)
         self._by_id[event.id] = item
-        if request := _request_of(event):
+        if request := request_of(event):
             self._by_request[request] = item
         self._bytes += len(raw)
         self._forget(now)
@@ -93,7 +93,7 @@ class RecentEvents:
             self._unlist(self._by_author, item.event.pubkey)
             if self._by_id.get(item.event.id) is item:
                 del self._by_id[item.event.id]
-            request = _request_of(item.event)
+            request = request_of(item.event)
             if self._by_request.get(request) is item:
                 del self._by_request[request]
 
@@ -106,6 +106,6 @@ class RecentEvents:
             del index[key]
 
 
-def _request_of(event: Event) -> str:
+def request_of(event: Event) -> str:
     """The event id of the request that a reply of ours answers (its e tag); empty without one."""
     return next((tag[1] for tag in event.tags if len(tag) > 1 and tag[0] == "e"), "")

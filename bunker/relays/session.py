@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from bunker.relays.copies import AT_ONCE, RequestOrder, WaitingCopies
 from bunker.relays.event_checks import IntakeSource, claimed_id
 from bunker.relays.filters import Filter, FilterError, count_values, parse_filter
 from bunker.relays.interfaces import DropReason
@@ -60,13 +61,17 @@ class FrameSink(Protocol):
     def withdraw(self, frame: bytes) -> None:
         """Take a lazy frame back, if it has not left yet."""
 
+    def waiting_bytes(self) -> int:
+        """Bytes that the client has not taken yet."""
+
 
 class Subscription:
-    """One open REQ. ``prefix`` is the start of every frame that it is sent."""
+    """One open REQ, the ``serial``-th of its connection. ``prefix`` is the start of every frame that it is sent."""
 
-    __slots__ = ("filters", "name", "prefix", "session", "value_count")
+    __slots__ = ("filters", "name", "prefix", "serial", "session", "value_count")
 
-    def __init__(self, session: RelaySession, name: str, filters: list[Filter]) -> None:
+    def __init__(self, session: RelaySession, name: str, filters: list[Filter], serial: int = 0) -> None:
+        self.serial = serial
         self.session = session
         self.name = name
         self.filters = filters
@@ -82,8 +87,8 @@ class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
     __slots__ = (
-        "_delivered", "_events", "_frames", "_hub", "_work", "address", "has_ended", "lane", "on_end", "out", "scope",
-        "subscriptions",
+        "_clock", "_copies", "_delivered", "_events", "_frames", "_hub", "_order", "_serial", "_work", "address",
+        "has_ended", "lane", "on_end", "out", "scope", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +111,10 @@ class RelaySession:
         self.has_ended = False
         self.on_end: Callable[[], object] = lambda: None
         self.subscriptions: dict[str, Subscription] = {}
+        self._clock = clock
+        self._order = RequestOrder()
+        self._serial = 0
+        self._copies: WaitingCopies | None = None
         self._delivered = SeenIds(limits.delivered_ids, limits.memory_seconds, clock)
         self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
         self._frames = TokenBucket(limits.frames_per_second, 2 * limits.frames_per_second, clock)
@@ -138,6 +147,10 @@ class RelaySession:
         for subscription in self.subscriptions.values():
             self._hub.unsubscribe(subscription)
         self.subscriptions.clear()
+        if self._copies is not None:
+            self._copies.close()
+        # The hub may know it for a while as the sender of an event: let go of what is large.
+        self._order, self._delivered = RequestOrder(), SeenIds(1)
 
     # Messages
 
@@ -168,9 +181,9 @@ class RelaySession:
             return
         event, reason = self._hub.intake.admit(raw, self.lane)
         if event is not None and reason is None:
-            reason = self._hub.accept(event, raw, self)
+            reason = self._hub.accept(event, raw, self, self._order.of_next_request())
         elif event is not None and reason is DropReason.DUPLICATE:
-            self._hub.repeat(event, raw, self)
+            self._hub.repeat(event, raw, self, self._order.of_next_request())
         if reason is None and event is not None:
             self.out.put(_ok_frame(event.id), lazy=True)
             self._hub.flush_soon(self.out)
@@ -197,7 +210,8 @@ class RelaySession:
 
     def _subscribe(self, name: str, filters: list[Filter]) -> None:
         """Stored events, then EOSE, then live ones: nothing runs in between, so none is missed or sent twice."""
-        subscription = Subscription(self, name, filters)
+        self._serial += 1
+        subscription = Subscription(self, name, filters, self._serial)
         size = 0
         for item in self._hub.stored(filters, self):
             self.deliver(subscription, item.event.id, item.raw, lazy=True)
@@ -205,12 +219,28 @@ class RelaySession:
         self._send("EOSE", name)
         self._work.charge(subscription.value_count / UNIT_VALUES + size / UNIT_BYTES)
         self.subscriptions[name] = subscription
+        self._order.opened(subscription)
         self._hub.subscribe(subscription)
 
     def deliver(self, subscription: Subscription, event_id: str, raw: bytes, *, lazy: bool = False) -> None:
         """Send an event to one of this connection's subscriptions."""
         self._delivered.add(event_id)
         self.out.put(subscription.prefix + raw + b"]", lazy=lazy)
+
+    def deliver_to(
+        self, wanting: list[Subscription], event: Event, recipient: str, raw: bytes, first: Subscription | None
+    ) -> None:
+        """Send an event to those of this connection's subscriptions that want it; of many, to ``first`` at once."""
+        if len(wanting) <= AT_ONCE:
+            for subscription in wanting:
+                self.deliver(subscription, event.id, raw)
+            return
+        if first is None or first not in wanting:
+            first = min(wanting, key=lambda found: found.serial)
+        self.deliver(first, event.id, raw)
+        if self._copies is None:
+            self._copies = WaitingCopies(self, self._hub.limits.queue_bytes, self._clock)
+        self._copies.add(event, recipient, raw, first, self._serial)
 
     def has_had(self, event_id: str) -> bool:
         """Whether one of its subscriptions was sent this event already.
@@ -265,6 +295,9 @@ class RelaySession:
         subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
             self._hub.unsubscribe(subscription)
+            self._order.closed(subscription)
+            if self._copies is not None:
+                self._copies.subscription_closed()
 
     def _subscription_id(self, part: msgspec.Raw) -> str | None:
         try:

@@ -40,3 +40,21 @@ def test_a_real_client_uses_every_method(keycast_server: LiveServer, other_relay
     assert done.returncode == 0, done.stderr[-2000:]
     assert len(steps) > 35
     assert steps[-1]["step"] == "nothing is signed after logout"
+
+
+@pytest.mark.compliance(spec="NIP-46", section="Overview", requirement="existing clients work unchanged")
+def test_a_client_with_a_subscription_for_each_request_asks_a_hundred_things_at_once(keycast_server: LiveServer):
+    npub, _ = keycast_server.create_key("many subscriptions")
+    done = subprocess.run(
+        ["node", "many-subscriptions.mjs"],
+        cwd=CLIENTS,
+        input=json.dumps({"bunker": keycast_server.bunker_url(key=npub), "counts": [20, 100, 100]}),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    steps = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [step for step in steps if not step["ok"]] == []
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(steps) == 5

@@ -110,6 +110,7 @@ class Out:
 
     frames: list[Any] = field(default_factory=list)
     lazy: int = 0
+    waiting: int = 0
     is_overflown: bool = False
 
     def put(self, frame: bytes, *, lazy: bool = False) -> None:
@@ -122,6 +123,9 @@ class Out:
     def withdraw(self, frame: bytes) -> None:
         if json.loads(frame) in self.frames:
             self.frames.remove(json.loads(frame))
+
+    def waiting_bytes(self) -> int:
+        return self.waiting
 
     def take(self) -> list[Any]:
         frames, self.frames = self.frames, []
