@@ -18,6 +18,7 @@ from bunker.portal.presentation import present
 from bunker.portal.qr import qr_data_uri
 from bunker.portal.requested_permissions import offers, wishes
 from keycast.base.errors import KeycastError
+from keycast.nostr.uris import LeftOut, NostrConnectUri
 from keys.models import KeyState, PersonalKey
 from keys.selectors import keys_of
 
@@ -131,13 +132,24 @@ def _review_page(
         "form": form,
         "keys": keys,
         "policy": form["policy"].value(),
-        "app": {"name": uri.name, "url": uri.url, "client": client, "relays": uri.relays},
+        "app": {
+            "name": uri.name,
+            "url": uri.url,
+            "client": client,
+            "relays": services.usable_relays(request.tenant, uri.relays),
+        },
         "is_narrowed": bool(uri.permissions.known),
         "wishes": wishes(uri.permissions.known),
-        "left_out": [(_PARTS[part], text) for part, text in uri.left_out],
+        "left_out": _left_out(request, uri),
         "offers": offers(uri.permissions.known, services.policies_of(request.tenant)),
     }
     return render(request, "apps/review.html", context, status=status)
+
+
+def _left_out(request: PortalRequest, uri: NostrConnectUri) -> list[tuple[str, str]]:
+    usable = services.usable_relays(request.tenant, uri.relays)
+    found = [*uri.left_out, *(LeftOut("relay", url) for url in uri.relays if url not in usable)]
+    return [(_PARTS[part], text) for part, text in found]
 
 
 def _active_keys(request: PortalRequest) -> list[PersonalKey]:

@@ -12,7 +12,7 @@ from django.utils import timezone
 from bunker.policy import TEMPLATES, PolicyTemplate
 from bunker.services import checked_relays
 from keycast.base.errors import KeycastError
-from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
+from keycast.nostr.uris import MAX_CLIENT_URI, NostrConnectUri, UriError
 from keys.models import PersonalKey
 
 LIFETIMES = {"": "No end, until I revoke it", "1": "One day", "7": "One week", "30": "30 days", "365": "One year"}
@@ -83,7 +83,7 @@ class UriForm(forms.Form):
 
     uri = forms.CharField(
         label="Address from the app",
-        max_length=MAX_URI,
+        max_length=MAX_CLIENT_URI,
         widget=forms.Textarea(
             attrs={
                 "rows": 4,
@@ -110,7 +110,7 @@ class UriForm(forms.Form):
 class ApproveForm(GrantForm, UriForm):
     """The second step: the address again, hidden, and what the owner grants."""
 
-    uri = forms.CharField(max_length=MAX_URI, widget=forms.HiddenInput)
+    uri = forms.CharField(max_length=MAX_CLIENT_URI, widget=forms.HiddenInput)
 
 
 class PoliciesForm(forms.Form):

@@ -220,7 +220,8 @@ class RelayHub:
                 # Tenants share this memory; on a tenant's host only the replies of its own signers are to be had.
                 if item.event.id in sent or not self.served.serves(item.event.pubkey, session.scope):
                     continue
-                if session.has_had(item.event.id):
+                # Not those that are asked for by id: whoever does that has lost them.
+                if wanted.ids is None and session.has_had(item.event.id):
                     continue
                 room -= len(item.raw)
                 if len(sent) >= left or room < 0:

@@ -10,7 +10,7 @@ from bunker.services.lifecycle import (
     unlock_connection,
 )
 from bunker.services.pairing import PairedConnection, bind_connection, lapse_unused_secrets
-from bunker.services.relay_urls import built_in_relay_url, relays_for
+from bunker.services.relay_urls import built_in_relay_url, relays_for, usable_relays
 from bunker.services.tenants import checked_relays, default_policy_of, policies_of
 
 __all__ = [
@@ -32,4 +32,5 @@ __all__ = [
     "rename_connection",
     "revoke_connection",
     "unlock_connection",
+    "usable_relays",
 ]

@@ -27,17 +27,17 @@ from bunker.services.common import (
 )
 from bunker.services.lifecycle import supersede
 from bunker.services.nostrconnect_reply import store_connect_answer
-from bunker.services.relay_urls import relays_for
+from bunker.services.relay_urls import relays_for, usable_relays
 from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.text import one_line
-from keycast.nostr.uris import MAX_URI, BunkerUri, NostrConnectUri
+from keycast.nostr.nip46 import MAX_PERMISSIONS_TEXT
+from keycast.nostr.uris import BunkerUri, NostrConnectUri
 from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, TransportKey
 
 SECRET_BYTES = 16
-MAX_NOSTRCONNECT_RELAYS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +126,10 @@ def approve_nostrconnect(
     """
     access.require(actor, MemberPermission.CONNECT_APP, key)
     template, transport = _ready(actor, key, policy_slug, expires_at)
-    if not 1 <= len(uri.relays) <= MAX_NOSTRCONNECT_RELAYS:
-        raise InvalidConnection("The app names no relay, or too many.", code="relays")
-    check_relays(key, uri.relays)
+    relays = usable_relays(key.tenant, uri.relays)
+    if not relays:
+        raise InvalidConnection("This server may connect to none of the relays that the app names.", code="relays")
+    check_relays(key, relays)
     supersede(transport, uri.client_public_key, actor)
     metadata = {"name": one_line(uri.name, 100), "url": one_line(uri.url, 300)}
     connection_id = uuid4()
@@ -142,11 +143,11 @@ def approve_nostrconnect(
         state=ConnectionState.ACTIVE,
         client_public_key=uri.client_public_key,
         client_metadata={label: value for label, value in metadata.items() if value},
-        requested_permissions=one_line(str(uri.permissions), MAX_URI),
+        requested_permissions=one_line(str(uri.permissions), 2 * MAX_PERMISSIONS_TEXT),
         bound_at=timezone.now(),
         policy_slug=template.slug,
         policy=template.document,
-        relays=list(uri.relays),
+        relays=relays,
         created_by_id=_person(actor),
         expires_at=expires_at,
     )

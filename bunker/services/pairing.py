@@ -29,9 +29,10 @@ from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.text import one_line
 from keycast.nostr.nip46 import parse_permissions
+from keycast.nostr.uris import web_link
 from keys.models import TransportKey
 
-MAX_METADATA = 2048
+MAX_METADATA = 65_536
 MAX_REQUESTED = 32_768
 """Characters of a list of permissions that are cleaned; parse_permissions keeps fewer, in whole entries."""
 _ENDINGS = {
@@ -178,7 +179,8 @@ def _count_failure(transport: TransportKey, now: datetime) -> bool:
 def read_metadata(text: str) -> dict[str, str]:
     """What a client says of itself (NIP-46, fourth parameter of connect), kept for display: name, url, image.
 
-    Anything that is not a small JSON object of strings is dropped; it is a hint, so never an error.
+    What is no string, and a link that is no web address (a whole picture as ``data:``), is dropped; it is a hint, so
+    never an error.
     """
     if not text or len(text) > MAX_METADATA:
         return {}
@@ -188,9 +190,8 @@ def read_metadata(text: str) -> dict[str, str]:
         return {}
     if not isinstance(said, dict):
         return {}
-    cleaned = {
-        label: one_line(said[label], 300) for label in ("name", "url", "image") if isinstance(said.get(label), str)
-    }
+    texts = {label: said[label] for label in ("name", "url", "image") if isinstance(said.get(label), str)}
+    cleaned = {label: one_line(text if label == "name" else web_link(text), 300) for label, text in texts.items()}
     return {label: value for label, value in cleaned.items() if value}
 
 

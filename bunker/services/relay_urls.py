@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from django.conf import settings
 
 from accounts.models import Tenant, TenantDomain
+from bunker.relay_addresses import OutboundPolicy, RelayRefused, check_url, is_built_in
 
 
 def built_in_relay_url(tenant: Tenant) -> str | None:
@@ -18,6 +21,21 @@ def built_in_relay_url(tenant: Tenant) -> str | None:
     usual = {"https": 443, "http": 80}[settings.PUBLIC_SCHEME]
     port = "" if usual == settings.PUBLIC_PORT else f":{settings.PUBLIC_PORT}"
     return f"{scheme}://{domain.host}{port}/relay"
+
+
+def usable_relays(tenant: Tenant, urls: Iterable[str]) -> list[str]:
+    """Those of ``urls`` (in normal form) that are our own relay or may be connected to, as far as a URL tells."""
+    hosts = set(TenantDomain.objects.filter(tenant=tenant, verified_at__isnull=False).values_list("host", flat=True))
+    policy = OutboundPolicy.from_settings()
+    return [url for url in urls if is_built_in(url, hosts) or _may_connect(url, policy)]
+
+
+def _may_connect(url: str, policy: OutboundPolicy) -> bool:
+    try:
+        check_url(url, policy)
+    except RelayRefused:
+        return False
+    return True
 
 
 def relays_for(tenant: Tenant) -> list[str]:

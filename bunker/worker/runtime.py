@@ -20,7 +20,6 @@ from django.db import Error, connection
 from bunker.relays.bridge import WorkerBridge
 from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub, get_hub
-from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
 from bunker.worker import garbage_collection, leases
 from bunker.worker.admission import AdmissionControl, AdmissionLimits
@@ -34,9 +33,8 @@ from bunker.worker.maintenance import prune
 from bunker.worker.metrics_export import RequestMetrics
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
-from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.recovery import Recovery
-from bunker.worker.relay_shares import shared_out
+from bunker.worker.relay_plan import RelayPlan
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import WorkerStats
 from bunker.worker.traffic_counter import TrafficCounterWriter
@@ -56,7 +54,6 @@ SWEEP_OLDER_MS = 20_000
 PRUNE_SECONDS = 60.0
 REPEAT_MS = 15_000
 """How long before a worker's last sign of life a request may have come whose reply it stored but did not publish."""
-USELESS_SCORE = 0.2
 
 
 class WriterEnded(Exception):
@@ -86,7 +83,8 @@ class BunkerWorker:
         self.writer = BatchWriter(self.id, self.stats)
         self._figures = TrafficCounterWriter(self.id, self.stats.tally, self._figure_work)
         self._days = DailyQuota(self.snapshot.tenants.values, self._figure_work)
-        self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._plan_relays)
+        self._relays = RelayPlan(self.snapshot, self.holding, self._pool, self.stats)
+        self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._relays.change_soon)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
         parts = assemble(
             snapshot=self.snapshot,
@@ -100,7 +98,7 @@ class BunkerWorker:
             reload=self.reconciler.reload,
             forget=self._forget_event,
             refuse=self._port.refuse,
-            offered_relays=self._offered_relays,
+            offered_relays=self._relays.offered,
             days=self._days,
         )
         self.engine = Engine(parts, self.stats, self.reconciler.is_stale)
@@ -120,7 +118,6 @@ class BunkerWorker:
         self.reconciler.on_tenant = self._tenant_changed
         self.reconciler.on_connection = lambda: self._in_background(self._publish_new_answers())
         self._background: set[asyncio.Task[None]] = set()
-        self._relay_plan_due = False
         self._hurry = asyncio.Event()
 
     # Life
@@ -248,7 +245,7 @@ class BunkerWorker:
         if turn.excess:
             self._in_background(self._give_back(turn.excess))
         if changed:
-            self._plan_relays()
+            self._relays.change_soon()
         return turn
 
     async def _lease_work(self, work: Callable[[], Any]) -> Any:
@@ -263,7 +260,7 @@ class BunkerWorker:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
         await self.reconciler.reload_shards(turn.gained)
         self.holding.admit(turn.gained)
-        self._plan_relays()
+        self._relays.change_soon()
         await self._finish_work_of_others(turn)
 
     async def _finish_work_of_others(self, turn: leases.LeaseChanges) -> None:
@@ -343,39 +340,7 @@ class BunkerWorker:
         """End or allow connections to the built-in relay of this process; other processes follow by themselves."""
         if isinstance(self._port, RelayHub):
             self._port.set_closed(chain_of(tenant_id), is_closed=is_suspended)
-        self._plan_relays()
-
-    def _plan_relays(self) -> None:
-        """Tell the pool which keys are waited for on which relay, once for many changes."""
-        if not self._relay_plan_due:
-            self._relay_plan_due = True
-            asyncio.get_running_loop().call_later(0.05, self._set_wanted)
-
-    def _set_wanted(self) -> None:
-        self._relay_plan_due = False
-        held = set(self.holding.shards())
-        wanted: dict[UUID, dict[str, set[str]]] = {}
-        now = time.time()
-        for signer in self.snapshot.signers.values():
-            if signer.shard in held:
-                for url in self._relays_of(signer, now):
-                    wanted.setdefault(signer.tenant.id, {}).setdefault(url, set()).add(signer.public_key)
-        limits = {tenant_id: self.snapshot.tenants[tenant_id].max_relays for tenant_id in wanted}
-        served, left_out = shared_out(wanted, limits, settings.OUTBOUND_RELAYS, OutboundLimits().relays)
-        self.stats.drops["relay-over-share"] += left_out
-        self._pool.set_wanted(served)
-
-    def _relays_of(self, signer: SignerRecord, now: float) -> set[str]:
-        urls = {url for client in signer.clients.values() if client.refusal is None for url in client.relays}
-        if signer.is_pairing(now):
-            urls |= signer.pairing_relays
-        return {url for url in urls if not self.snapshot.is_built_in(url)}
-
-    def _offered_relays(self, signer: SignerRecord, connection_: ConnectionRecord) -> list[str] | None:
-        """The connection's relays without those that do not work at present; None when that leaves none."""
-        scores = {row.url: row.score for row in self._pool.health()}
-        usable = [url for url in connection_.relays if scores.get(url, 1.0) > USELESS_SCORE]
-        return usable or None
+        self._relays.change_soon()
 
     def status(self) -> dict[str, Any]:
         """What the seat in the database says of this worker."""

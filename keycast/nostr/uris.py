@@ -19,6 +19,8 @@ from keycast.nostr.strict import RedactedStruct
 from keycast.nostr.types import is_hex
 
 MAX_URI: Final = 8192
+MAX_CLIENT_URI: Final = 65_536
+"""Of a ``nostrconnect://`` URI: some apps put their whole picture into it, which is left out."""
 MAX_RELAY_URL: Final = 512
 MAX_RELAYS: Final = 10
 MAX_SECRET: Final = 256
@@ -148,7 +150,7 @@ class NostrConnectUri(RedactedStruct, frozen=True):
         left_out = [
             *(LeftOut("relay", url) for url in bad_relays),
             *(LeftOut("perms", entry) for entry in permissions.unknown),
-            *(LeftOut(part, link) for part, link in links.items() if link and not _link(link)),
+            *(LeftOut(part, link) for part, link in links.items() if link and not web_link(link)),
         ]
         return cls(
             public_key,
@@ -156,8 +158,8 @@ class NostrConnectUri(RedactedStruct, frozen=True):
             _secret(fields, required=True) or "",
             permissions,
             _name(fields),
-            _link(links["url"]),
-            _link(links["image"]),
+            web_link(links["url"]),
+            web_link(links["image"]),
             tuple(LeftOut(part, _shown(said)) for part, said in left_out[:_MAX_FIELDS]),
         )
 
@@ -175,7 +177,7 @@ _Fields = dict[str, list[str]]
 
 def _split(scheme: str, text: str, *, is_lenient: bool = False) -> tuple[str, _Fields]:
     """The public key and the decoded query fields of ``scheme://<64 hex>[/]?<query>``."""
-    if not isinstance(text, str) or len(text) > MAX_URI:
+    if not isinstance(text, str) or len(text) > (MAX_CLIENT_URI if is_lenient else MAX_URI):
         raise UriError("too-long")
     if is_lenient:
         text = _LINE_BREAKS.sub("", text.strip())
@@ -202,10 +204,7 @@ def _decoded_leniently(query: str) -> _Fields:
     """As ``_decoded``, but any character may be there unescaped, as in a name that nobody encoded."""
     if any("#" in part for part in query.split("&") if part.startswith("secret=")):
         raise UriError("secret-malformed")  # it may end there or not: two readers would read two secrets
-    try:
-        return _grouped(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_FIELDS, errors="replace"))
-    except ValueError:
-        raise UriError("malformed") from None
+    return _grouped(parse_qsl(query, keep_blank_values=True, errors="replace"))
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> _Fields:
@@ -269,5 +268,6 @@ def _shown(text: str) -> str:
     return "".join(character for character in text[:MAX_NAME] if character.isprintable())
 
 
-def _link(link: str) -> str:
+def web_link(link: str) -> str:
+    """``link`` if it is an http or https address of bearable length, else an empty text."""
     return link if len(link) <= MAX_LINK and _LINK.fullmatch(link) else ""

@@ -24,7 +24,10 @@ RULES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("NIP-44 encrypt the reply", ("keys/signing/transport.py:encrypt",)),
     ("NIP-44 and NIP-04 of the user's key", ("keycast/nostr/nip44.py:", "keycast/nostr/nip04.py:")),
     ("audit rows: hash chain", ("keycast/audit/chain.py:", "keycast/audit/writer.py:", "keycast/audit/services.py:")),
-    ("database: claims, results, commits", ("bunker/worker/group_commit.py:", "bunker/worker/sql.py:")),
+    (
+        "database: claims, results, commits",
+        ("bunker/worker/group_commit.py:", "bunker/worker/commit_", "bunker/worker/sql.py:"),
+    ),
     ("policy", ("bunker/policy/",)),
     (
         "parse and check events",

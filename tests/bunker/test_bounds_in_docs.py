@@ -7,42 +7,45 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from django.conf import settings
 
 from bunker.relays.limits import BuiltInLimits, IntakeLimits, OutboundLimits
 from bunker.services import common, pairing
 from bunker.worker import commit_jobs, ledger, publisher, records
 from bunker.worker.admission import AdmissionLimits
-from keycast.nostr import nip01, nip44, nip46, uris
+from keycast.nostr import nip01, nip04, nip44, nip46, uris
 from tests.paths import ROOT
 
-ROW = re.compile(r"^\| `([A-Za-z_.]+)` \| ([0-9.]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
-SINGLE = {
-    "REPLY_LIFETIME": publisher,
-    "MAX_PLAINTEXT": nip44,
-    "MAX_TEMPLATE_BYTES": nip01,
-    "MAX_TAGS": nip01,
-    "MAX_REQUEST_ID": nip46,
-    "MAX_PARAMS": nip46,
-    "MAX_METHOD": nip46,
-    "MAX_PERMISSIONS_TEXT": nip46,
-    "MAX_METADATA": pairing,
-    "MAX_URI": uris,
-    "MAX_RELAYS": uris,
-    "MAX_LIVE_CONNECTIONS": common,
-    "MAX_RELAYS_OF_A_PERSON": common,
-    "REFUSALS_PER_SECOND": records,
-    "CONNECTS_PER_SECOND": records,
-    "RESEND_MS": commit_jobs,
-    "REMEMBER_MS": ledger,
+ROW = re.compile(r"^\| `([A-Za-z0-9_.]+)` \| ([0-9.]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+SINGLE: dict[Any, tuple[str, ...]] = {
+    commit_jobs: ("RESEND_MS",),
+    common: ("MAX_LIVE_CONNECTIONS", "MAX_RELAYS_OF_A_PERSON"),
+    ledger: ("REMEMBER_MS",),
+    nip01: ("MAX_EVENT_BYTES", "MAX_TEMPLATE_BYTES", "MAX_TAGS"),
+    nip04: ("MAX_PLAINTEXT",),
+    nip44: ("MAX_PLAINTEXT",),
+    nip46: ("MAX_REQUEST_ID", "MAX_PARAMS", "MAX_METHOD", "MAX_PERMISSIONS_TEXT"),
+    pairing: ("MAX_METADATA",),
+    publisher: ("REPLY_LIFETIME",),
+    records: ("REFUSALS_PER_SECOND", "REFUSALS_AT_ONCE", "CONNECTS_PER_SECOND", "CONNECTS_AT_ONCE"),
+    uris: ("MAX_CLIENT_URI", "MAX_RELAYS", "MAX_RELAY_URL", "MAX_SECRET"),
 }
+SETTINGS = ("BUNKER_SECRET_LIFETIME", "BUNKER_PAIRING_FAILURES", "BUNKER_PAIRING_WINDOW")
+OUTBOUND = ("event_bytes", "pending", "relays")
+"""Of the bounds of outbound relays those that a client may notice; the others are between such a relay and us."""
 
 
 def in_force() -> dict[str, Any]:
-    found = {name: getattr(module, name) for name, module in SINGLE.items()}
+    found = {
+        f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
+        for module, names in SINGLE.items()
+        for name in names
+    }
+    found |= {f"settings.{name}": getattr(settings, name) for name in SETTINGS}
+    found |= {f"OutboundLimits.{name}": getattr(OutboundLimits(), name) for name in OUTBOUND}
     for limits in (BuiltInLimits(), IntakeLimits(), AdmissionLimits()):
-        name = type(limits).__name__
-        found |= {f"{name}.{field.name}": getattr(limits, field.name) for field in fields(limits)}
-    return {**found, "OutboundLimits.event_bytes": OutboundLimits().event_bytes}
+        found |= {f"{type(limits).__name__}.{field.name}": getattr(limits, field.name) for field in fields(limits)}
+    return found
 
 
 def documented() -> dict[str, str]:

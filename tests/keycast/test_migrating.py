@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -77,3 +78,14 @@ def test_two_at_once_wait_for_each_other_and_a_third_finds_nothing_to_do(empty):
     code, said = ended(manage(empty, "migrate"))
     assert code == 0
     assert "No migrations to apply" in said
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="a database server keeps its files itself")
+def test_the_database_file_is_its_owners_alone_whatever_the_umask(tmp_path):
+    path = tmp_path / "new.sqlite3"
+    before = os.umask(0o022)
+    try:
+        assert ended(manage(f"sqlite:///{path}", "migrate", "contenttypes", "--verbosity", "0"))[0] == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

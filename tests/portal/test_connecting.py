@@ -212,10 +212,25 @@ def test_the_page_of_an_approved_app_says_whether_a_relay_took_the_answer(ada: A
 
 def test_what_is_left_out_of_an_address_is_shown(ada: Any) -> None:
     ada.key()
-    text = uri() + "&relay=nonsense&perms=undefined&url=javascript:x"
+    text = uri() + "&relay=nonsense&relay=ws://10.0.0.1&perms=undefined&url=javascript:x"
     page = ada.browser.post("/apps/approve/", {"uri": text}).content.decode()
-    for part in ("nonsense", "undefined", "javascript:x"):
+    for part in ("nonsense", "ws://10.0.0.1", "undefined", "javascript:x"):
         assert f'<span class="mono">{part}</span>' in page
+
+
+def test_an_app_is_let_in_on_the_relays_that_may_be_connected_to(ada: Any) -> None:
+    answer = ada.browser.post(
+        "/apps/approve/", {**grant(ada.key()), "uri": uri() + "&relay=wss://localhost&relay=ws://10.0.0.1"}
+    )
+    assert answer.status_code == 302
+    assert Connection.objects.get().relays == ["wss://relay.example.com"]
+
+
+def test_an_app_with_no_relay_that_may_be_connected_to_is_refused_with_the_reason(ada: Any) -> None:
+    text = uri().replace("relay=wss%3A%2F%2Frelay.example.com", "relay=ws%3A%2F%2F10.0.0.1")
+    answer = ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": text}, follow=True)
+    assert "none of the relays that the app names" in answer.content.decode()
+    assert not Connection.objects.exists()
 
 
 def test_an_app_that_asked_for_what_nobody_knows_has_all_that_was_granted(ada: Any) -> None:

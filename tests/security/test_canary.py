@@ -234,7 +234,7 @@ class Story:
 
         peer = Client(FakePort(), self.home.transport.public_key).public_key
         with self.patch.context() as patch:
-            patch.setattr("bunker.worker.group_commit.append", unavailable)
+            patch.setattr("bunker.worker.commit_transaction.append", unavailable)
             assert "error" in await client.sign(PLAINTEXT)
         with self.patch.context() as patch:
             patch.setattr("bunker.methods.crypt.CipherMethod.run", broken)

@@ -16,7 +16,7 @@ from accounts.panic.services import lock_deployment
 from accounts.services import deactivate_user, lock_tenant, lock_user, suspend_member, suspend_tenant
 from bunker import services
 from bunker.models import Connection
-from bunker.worker import group_commit, leases
+from bunker.worker import commit_transaction, leases
 from keycast.audit.errors import AuditUnavailable
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -138,7 +138,7 @@ async def test_nothing_is_signed_while_the_intent_cannot_be_written(
 
     monkeypatch.setattr(worker[0].engine.parts.key_requests.keys, "sign_event", counted)
     with monkeypatch.context() as patch:
-        patch.setattr(group_commit, "append", unavailable)
+        patch.setattr(commit_transaction, "append", unavailable)
         assert "error" in await client.sign()
         assert used == 0
     assert await sync_to_async(outcomes)() == {AuditOutcome.INTENT: 0, AuditOutcome.OK: 0}
@@ -150,7 +150,7 @@ async def test_nothing_is_released_while_the_result_cannot_be_written(
     worker: Running, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = await connected(worker, home)
-    genuine = group_commit.append
+    genuine = commit_transaction.append
     failing = 2
 
     def results_fail(cursor: Any, entries: Any) -> None:
@@ -160,7 +160,7 @@ async def test_nothing_is_released_while_the_result_cannot_be_written(
             raise AuditUnavailable
         genuine(cursor, entries)
 
-    monkeypatch.setattr(group_commit, "append", results_fail)
+    monkeypatch.setattr(commit_transaction, "append", results_fail)
     before = len(worker[1].published)
     template = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
     worker[1].send(client.compose("sign_event", [template])[1])

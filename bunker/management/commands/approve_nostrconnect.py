@@ -5,21 +5,18 @@ from __future__ import annotations
 import sys
 import time
 from argparse import ArgumentParser
-from datetime import timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 from django_scopes import scope
 
-from bunker.management.commands.bunker_url import find_key
+from bunker.management.granting import add_grant_arguments, end_of_access, find_key
 from bunker.models import Connection
-from bunker.policy import TEMPLATES
 from bunker.selectors import ConnectAnswer, connect_answer_of
 from bunker.services import approve_nostrconnect
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
-from keycast.nostr.uris import MAX_URI, NostrConnectUri, UriError
+from keycast.nostr.uris import MAX_CLIENT_URI, NostrConnectUri, UriError
 
 LOOK_EVERY = 0.25
 
@@ -30,20 +27,17 @@ class Command(BaseCommand):
     help = "Let in the app whose nostrconnect:// URI is on standard input, and wait until it has heard so."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--key", required=True, help="the key's id, npub or public key in hex")
-        parser.add_argument("--policy", required=True, choices=sorted(TEMPLATES), help="what the app may do")
-        parser.add_argument("--name", default="", help="the app's name in the portal; its own claim by default")
-        parser.add_argument("--days", type=int, help="end the app's access after so many days")
+        add_grant_arguments(parser, name="")
         parser.add_argument("--wait", type=float, default=60.0, help="seconds to wait for a relay to take the answer")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            uri = NostrConnectUri.parse(sys.stdin.read(MAX_URI + 1).strip())
+            uri = NostrConnectUri.parse(sys.stdin.read(MAX_CLIENT_URI + 1).strip())
         except UriError as refused:
             raise CommandError(f"This is no nostrconnect:// URI that can be used ({refused.code}).") from None
         for part, text in uri.left_out:
             self.stderr.write(f"Left out of the URI: {part} {text!r}")
-        key, days = find_key(options["key"]), options["days"]
+        key = find_key(options["key"])
         with scope(tenant=key.tenant_id):
             try:
                 connection = approve_nostrconnect(
@@ -52,7 +46,7 @@ class Command(BaseCommand):
                     uri=uri,
                     policy_slug=options["policy"],
                     name=options["name"],
-                    expires_at=None if days is None else timezone.now() + timedelta(days=days),
+                    expires_at=end_of_access(options),
                 )
             except KeycastError as error:
                 raise CommandError(error.public_message) from None
@@ -73,4 +67,4 @@ class Command(BaseCommand):
                     "No relay of the app has taken the answer yet; a running worker tries for five minutes. "
                     "The app's page in the portal says what became of it."
                 )
-            time.sleep(LOOK_EVERY)
+            time.sleep(LOOK_EVERY)  # the worker is another process, and tells of what it did in the database alone

@@ -25,6 +25,15 @@ class Command(Migrate):
 
     help = f"{Migrate.help} Waits for another one that is running."
 
+    def execute(self, *args: Any, **options: Any) -> Any:
+        # Before the system checks, which look into the database: SQLite would make a file that everybody can read, as
+        # the umask has it. Those that it makes beside it get the mode of this one.
+        connection = connections[options["database"]]
+        if connection.vendor == "sqlite" and _is_file(connection):
+            with _file(str(connection.settings_dict["NAME"])):
+                pass
+        return super().execute(*args, **options)
+
     def handle(self, *args: Any, **options: Any) -> Any:
         with _alone(connections[options["database"]]):
             return super().handle(*args, **options)

@@ -389,6 +389,7 @@ async def test_a_further_subscription_does_not_bring_what_another_of_the_connect
     hub.publish(answer, serialize(answer))
     assert [frame[0] for frame in peer.out.take()] == ["EVENT"]
     assert peer.subscribe("b", p=[ME]) == [["EOSE", "b"]]
+    assert [frame[0] for frame in peer.subscribe("c", ids=[answer.id])] == ["EVENT", "EOSE"]
     assert [frame[0] for frame in Peer(hub).subscribe(p=[ME])] == ["EVENT", "EOSE"]
 
 

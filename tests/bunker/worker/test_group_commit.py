@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connection
 
 from bunker.models import Request, ShardLease
+from bunker.worker import commit_transaction
 from bunker.worker import group_commit as batch_module
 from bunker.worker.commit_jobs import FENCED, RESEND_MS, STORED, AlreadyClaimed, AuditWrite, ClaimWrite, ReplyWrite
 from bunker.worker.group_commit import BatchWriter
@@ -70,7 +71,7 @@ async def writer(fence: int) -> AsyncIterator[BatchWriter]:
 
 
 async def test_when_the_audit_log_cannot_be_written_nothing_is_stored(writer: BatchWriter, fence: int) -> None:
-    with mock.patch.object(batch_module, "append", side_effect=AuditUnavailable), pytest.raises(Unavailable):
+    with mock.patch.object(commit_transaction, "append", side_effect=AuditUnavailable), pytest.raises(Unavailable):
         await writer.submit(claim(fence))
     assert not await Request.objects.aexists()
     assert await writer.submit(claim(fence)) is STORED
@@ -86,14 +87,14 @@ async def test_a_commit_that_fails_releases_nothing(writer: BatchWriter, fence: 
 
 
 async def test_a_locked_database_is_tried_once_more(writer: BatchWriter, fence: int) -> None:
-    genuine, failures = batch_module.append, [OperationalError("database is locked")]
+    genuine, failures = commit_transaction.append, [OperationalError("database is locked")]
 
     def once(*args: Any) -> None:
         if failures:
             raise failures.pop()
         genuine(*args)
 
-    with mock.patch.object(batch_module, "append", side_effect=once):
+    with mock.patch.object(commit_transaction, "append", side_effect=once):
         assert await writer.submit(claim(fence)) is STORED
     assert await AuditRow.objects.acount() == 1
 

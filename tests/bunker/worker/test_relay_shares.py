@@ -58,5 +58,5 @@ async def test_a_worker_keeps_to_the_share_and_hears_when_it_changes(worker: Run
     await sync_to_async(name_many)()
     await worker[0].reconciler.look()
     await worker[0].reconciler.reload([home.transport.id])
-    worker[0]._set_wanted()
+    worker[0]._relays.change()
     assert len(pool.wanted) == 2

@@ -118,8 +118,9 @@ async def _answer_state() -> str:
 
 
 async def test_a_nostrconnect_client_is_answered_over_a_relay_that_no_app_used_before(
-    start_worker: Callable[..., Any], home: Home
+    start_worker: Callable[..., Any], home: Home, settings: Any
 ) -> None:
+    settings.RELAY_ALLOWED_PRIVATE_HOSTS = ["127.0.0.1"]
     relay = Double()
     async with relay.serving(), pool() as around, start_worker(pool=around.pool):
         with unscoped():
@@ -136,8 +137,9 @@ async def test_a_nostrconnect_client_is_answered_over_a_relay_that_no_app_used_b
 
 
 async def test_an_answer_that_no_relay_takes_is_given_up_after_its_time(
-    start_worker: Callable[..., Any], home: Home, monkeypatch: pytest.MonkeyPatch
+    start_worker: Callable[..., Any], home: Home, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
+    settings.RELAY_ALLOWED_PRIVATE_HOSTS = ["127.0.0.1"]
     monkeypatch.setattr("bunker.worker.publisher.REPLY_LIFETIME", 1.0)
     async with pool() as around, start_worker(pool=around.pool):
         with unscoped():
