@@ -103,3 +103,13 @@ def test_the_tenant_command_prints_text_without_json(news: Tenant) -> None:
     assert "The News (news): active" in out.getvalue()
     assert "news.example: primary" in out.getvalue()
     assert "keys: 0 of no limit" in out.getvalue()
+
+
+def test_key_modes_are_added_to_a_tenant_that_exists(news: Tenant) -> None:
+    with pytest.raises(CommandError):
+        run("key-modes", news.slug, "--mode", "paper")
+    assert run("key-modes", news.slug, "--mode", "encrypted", "--mode", "hsm", "--mode", "hsm")["key_modes"] == [
+        "encrypted",
+        "hsm",
+    ]
+    assert AuditRow.objects.latest("id").tag == "accounts:tenant:changed"

@@ -10,7 +10,7 @@ from django_scopes import scope
 
 from accounts import services
 from accounts.hosts import domain_name
-from accounts.models import Tenant, TenantDomain
+from accounts.models import KeyMode, Tenant, TenantDomain
 from accounts.quotas import Quota, usage_of
 from accounts.selectors import domains_of
 from keycast.audit.entries import Actor
@@ -34,6 +34,7 @@ class Command(BaseCommand):
             ("check-domain", "look in the DNS for the proof of a host name that the tenant claims"),
             ("remove-domain", "stop serving a host name that is not the primary one"),
             ("set-primary", "use a host name in addresses given out from now on"),
+            ("key-modes", "choose the key modes that its people may use, such as --mode encrypted --mode hsm"),
             ("quotas", "set limits, such as --set keys=100; --set keys=default takes one back"),
         ):
             sub = verbs.add_parser(verb, help=explanation)
@@ -42,6 +43,10 @@ class Command(BaseCommand):
             sub.add_argument("--reason", default="", help="written to the audit log")
             if verb.endswith("domain") or verb == "set-primary":
                 sub.add_argument("host", help="host name, such as keys.example.com")
+            if verb == "key-modes":
+                sub.add_argument(
+                    "--mode", action="append", required=True, choices=KeyMode.values, help="first: the default"
+                )
             if verb == "quotas":
                 names = ", ".join(quota.value for quota in Quota)
                 sub.add_argument("--set", action="append", required=True, metavar="NAME=NUMBER", help=f"one of {names}")
@@ -66,6 +71,7 @@ def facts_of(tenant: Tenant) -> dict[str, Any]:
         "slug": tenant.slug,
         "name": tenant.name,
         "state": tenant.state,
+        "key_modes": tenant.key_modes,
         "domains": [
             {"host": domain.host, "verified": domain.verified_at is not None, "primary": domain.is_primary,
              "problem": domain.problem}
@@ -76,13 +82,18 @@ def facts_of(tenant: Tenant) -> dict[str, Any]:
 
 
 def _lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['name']} ({facts['slug']}): {facts['state']}"]
+    lines = [f"{facts['name']} ({facts['slug']}): {facts['state']}", f"  key modes: {', '.join(facts['key_modes'])}"]
     for domain in facts["domains"]:
         kind = "primary" if domain["primary"] else "proved" if domain["verified"] else "not proved"
         lines.append(f"  {domain['host']}: {kind}. {domain['problem']}".rstrip(" ."))
     for name, usage in facts["usage"].items():
         lines.append(f"  {name}: {usage['used']} of {'no limit' if usage['limit'] is None else usage['limit']}")
     return lines
+
+
+def _key_modes(tenant: Tenant, options: dict[str, Any]) -> None:
+    modes = list(dict.fromkeys(options["mode"]))
+    services.change_tenant(actor=ACTOR, tenant=tenant, key_modes=modes)
 
 
 def _quotas(tenant: Tenant, options: dict[str, Any]) -> None:
@@ -120,5 +131,6 @@ _SERVICES = {
     "check-domain": _check,
     "remove-domain": lambda tenant, options: services.remove_domain(actor=ACTOR, domain=_domain(tenant, options)),
     "set-primary": lambda tenant, options: services.make_domain_primary(actor=ACTOR, domain=_domain(tenant, options)),
+    "key-modes": _key_modes,
     "quotas": _quotas,
 }

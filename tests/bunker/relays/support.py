@@ -19,6 +19,7 @@ from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub
 from bunker.relays.interfaces import DropReason
 from bunker.relays.limits import BuiltInLimits, IntakeLimits
+from bunker.relays.session import RelaySession
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr.nip01 import Event, UnsignedEvent, id_of, serialize
@@ -228,3 +229,26 @@ async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+class Peer:
+    """A client of the hub without a socket."""
+
+    def __init__(self, hub: RelayHub, scope: str = TENANT, address: str = "192.0.2.1") -> None:
+        self.out = Out()
+        session = hub.open(scope, address, self.out)
+        assert session is not None
+        self.session: RelaySession = session
+
+    def say(self, *parts: Any) -> list[Any]:
+        return self.text(json.dumps(parts).encode())
+
+    def text(self, text: bytes) -> list[Any]:
+        self.session.handle(text)
+        return self.out.take()
+
+    def publish(self, event: Event) -> list[Any]:
+        return self.text(b'["EVENT",' + serialize(event) + b"]")
+
+    def subscribe(self, name: str = "s", **filter_: Any) -> list[Any]:
+        return self.say("REQ", name, {("#p" if key == "p" else key): value for key, value in filter_.items()})

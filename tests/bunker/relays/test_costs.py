@@ -12,8 +12,7 @@ from bunker.relays.filters import Filter
 from bunker.relays.hub import RelayHub
 from bunker.relays.session import LARGE
 from keycast.nostr.nip01 import Event, serialize
-from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Sink, make_hub, reply, signed
-from tests.bunker.relays.test_session import Peer
+from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Peer, Sink, make_hub, reply, signed
 
 ME, IT = CLIENT.public_key_hex, SIGNER.public_key_hex
 ELSEWHERE = "192.0.2.2"
