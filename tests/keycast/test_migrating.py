@@ -9,13 +9,16 @@ import stat
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 from django.conf import settings
+from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
+from keycast.management.commands import migrate
 from tests.paths import ROOT
 
 STARTS_AFTER = (1.5, 2.5, 3.5)
@@ -89,3 +92,19 @@ def test_the_database_file_is_its_owners_alone_whatever_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_the_system_checks_run_under_the_lock(monkeypatch):
+    """One of them finds no JSON in SQLite while another migration holds the write lock."""
+    order = []
+
+    @contextmanager
+    def lock(_):
+        order.append("locked")
+        yield
+        order.append("unlocked")
+
+    monkeypatch.setattr(migrate, "_alone", lock)
+    monkeypatch.setattr(migrate.Migrate, "execute", lambda *_, **__: order.append("checks and migrations"))
+    call_command("migrate")
+    assert order == ["locked", "checks and migrations", "unlocked"]

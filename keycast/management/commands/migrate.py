@@ -26,17 +26,10 @@ class Command(Migrate):
     help = f"{Migrate.help} Waits for another one that is running."
 
     def execute(self, *args: Any, **options: Any) -> Any:
-        # Before the system checks, which look into the database: SQLite would make a file that everybody can read, as
-        # the umask has it. Those that it makes beside it get the mode of this one.
-        connection = connections[options["database"]]
-        if connection.vendor == "sqlite" and _is_file(connection):
-            with _file(str(connection.settings_dict["NAME"])):
-                pass
-        return super().execute(*args, **options)
-
-    def handle(self, *args: Any, **options: Any) -> Any:
+        # Around the system checks as well: one of Django's takes SQLite's write lock for a moment, and reports that
+        # JSON is not supported when another migration holds it too long.
         with _alone(connections[options["database"]]):
-            return super().handle(*args, **options)
+            return super().execute(*args, **options)
 
 
 @contextmanager
@@ -49,6 +42,9 @@ def _alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
     elif _is_file(connection):
         with _file(f"{connection.settings_dict['NAME']}.migrating") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
+            # SQLite would make a file that everybody can read, as the umask has it; others beside it get its mode.
+            with _file(str(connection.settings_dict["NAME"])):
+                pass
             yield
     else:
         yield

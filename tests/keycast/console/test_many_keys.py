@@ -33,7 +33,7 @@ BROAD: tuple[dict[str, str], ...] = (
 )
 NARROW: tuple[dict[str, str], ...] = (
     {"state__exact": "destroyed"},
-    {"provider__exact": "nethsm"},
+    {"hsm_provider__exact": "nethsm"},
     {"key_mode__exact": "hsm", "state__exact": "disabled", "tenant": "tenant-78"},
     {"tenant": "tenant-77", "state__exact": "locked", "key_mode__exact": "hsm"},
     {"q": "person-777@example.org"},

@@ -24,9 +24,20 @@ SUBJECT = Path(__file__).with_name("_memory_subject.py")
 
 def memory_of(pid: int, *, stack: bool = True) -> list[bytes]:
     """Every readable and writable mapping of the process, its stack too or not."""
+    maps = Path(f"/proc/{pid}/maps")
+    while True:
+        mapped = maps.read_text()
+        try:
+            return _read_mappings(pid, mapped, stack=stack)
+        except OSError:  # a mapping went away or became smaller meanwhile: what is there now is what counts
+            if maps.read_text() == mapped:
+                raise
+
+
+def _read_mappings(pid: int, mapped: str, *, stack: bool) -> list[bytes]:
     found = []
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
-        for line in maps:
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in mapped.splitlines():
             span, permissions, *_ = line.split()
             if not permissions.startswith("rw") or ("[stack]" in line and not stack):
                 continue
