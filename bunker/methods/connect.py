@@ -45,6 +45,10 @@ class Connect(ConnectionMethod):
         """What the client shows; empty when it shows none."""
         return self._secret
 
+    def has_waiting_secret(self) -> bool:
+        """Whether a bunker URL with this secret waits for its client, by the database (one query)."""
+        return services.is_secret_waiting(transport_id=self._transport_id, secret=self._secret)
+
     def run(self) -> str:
         """Bind the waiting connection to this client, or find that it holds one. Raises PairingRefused."""
         bound = services.bind_connection(

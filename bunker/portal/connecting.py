@@ -120,6 +120,10 @@ def _let_in(request: PortalRequest, form: ApproveForm) -> HttpResponse:
         expires_at=form.expires_at,
     )
     messages.success(request, "You let the app in. Keycast now tells it so over its relays.")
+    usable = services.usable_relays(request.tenant, form.parsed.relays)
+    if left_out := [url for url in usable if url not in connection.relays]:
+        text = "Your apps, or this community's, use as many relays as they may. These of the app's are left out: {}."
+        messages.warning(request, text.format(", ".join(left_out)))
     return redirect("apps:detail", connection_id=connection.id)
 
 

@@ -9,7 +9,7 @@ from bunker.services.lifecycle import (
     revoke_connection,
     unlock_connection,
 )
-from bunker.services.pairing import PairedConnection, bind_connection, lapse_unused_secrets
+from bunker.services.pairing import PairedConnection, bind_connection, is_secret_waiting, lapse_unused_secrets
 from bunker.services.relay_urls import built_in_relay_url, relays_for, usable_relays
 from bunker.services.tenants import checked_relays, default_policy_of, policies_of
 
@@ -23,6 +23,7 @@ __all__ = [
     "create_bunker_url",
     "default_policy_of",
     "is_secret_of",
+    "is_secret_waiting",
     "lapse_unused_secrets",
     "lift_narrowing",
     "lock_connection",

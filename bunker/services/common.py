@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from bunker.changes import ChangeKind, publish
 from bunker.errors import InvalidConnection, TooManyConnections
 from bunker.models import Connection
 from bunker.services.relay_urls import relays_for
-from bunker.services.tenants import LIVE_STATES, require_relay_quota
+from bunker.services.tenants import LIVE_STATES, first_relays, relays_in_quota
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -45,13 +45,18 @@ def check_connection_limit(key: PersonalKey) -> None:
     require_room(key.tenant, Quota.APPS)
 
 
-def check_relays(key: PersonalKey, relays: Collection[str]) -> None:
-    """Refuse more different relays than one person, or the tenant, may have the workers connect to."""
+def relays_in_bounds(key: PersonalKey, relays: Sequence[str]) -> list[str]:
+    """Those of an app's ``relays`` that person and tenant may still have the workers connect to, in its order.
+
+    One way to reach an app is enough, so the rest is left out. Raises InvalidConnection, QuotaReached if none is left.
+    """
+    shared = set(relays_for(key.tenant))
     live = Connection.objects.filter(tenant_id=key.tenant_id, key__user_id=key.user_id, state__in=LIVE_STATES)
-    named = {url for urls in live.values_list("relays", flat=True) for url in urls}
-    if len((named | set(relays)) - set(relays_for(key.tenant))) > MAX_RELAYS_OF_A_PERSON:
+    named = {url for urls in live.values_list("relays", flat=True) for url in urls} - shared
+    kept = first_relays(relays, named, shared, MAX_RELAYS_OF_A_PERSON)
+    if not kept:
         raise InvalidConnection("Your apps use too many different relays. Revoke some that you no longer use.")
-    require_relay_quota(key.tenant, relays)
+    return relays_in_quota(key.tenant, kept)
 
 
 def write_down(

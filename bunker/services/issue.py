@@ -21,8 +21,8 @@ from bunker.policy import TEMPLATES, PolicyTemplate
 from bunker.services.common import (
     check_connection_limit,
     check_expiry,
-    check_relays,
     clean_name,
+    relays_in_bounds,
     write_down,
 )
 from bunker.services.lifecycle import supersede
@@ -129,7 +129,7 @@ def approve_nostrconnect(
     relays = usable_relays(key.tenant, uri.relays)
     if not relays:
         raise InvalidConnection("This server may connect to none of the relays that the app names.", code="relays")
-    check_relays(key, relays)
+    relays = relays_in_bounds(key, relays)
     supersede(transport, uri.client_public_key, actor)
     metadata = {"name": one_line(uri.name, 100), "url": one_line(uri.url, 300)}
     connection_id = uuid4()

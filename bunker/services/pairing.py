@@ -68,6 +68,17 @@ def bind_connection(
     return outcome
 
 
+def is_secret_waiting(*, transport_id: UUID, secret: str) -> bool:
+    """Whether an unused, unexpired bunker URL of this signer has ``secret``. Changes nothing, writes nothing down."""
+    # As in _locked: the signer is known by its id, and so its tenant.
+    with scopes_disabled():
+        transport = TransportKey.objects.filter(id=transport_id).first()
+    if transport is None:
+        return False
+    with scope(tenant=transport.tenant_id):
+        return _waiting(transport, secret, timezone.now()) is not None
+
+
 def _locked(transport_id: UUID) -> TransportKey:
     # The worker knows a signer by its id alone; from here on everything is its tenant's.
     with scopes_disabled():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 from django.conf import settings
 from django_scopes import scope
@@ -70,6 +70,34 @@ def require_relay_quota(tenant: Tenant, relays: Iterable[str]) -> None:
     known = own_relays(tenant)
     if not new <= known and len(known | new) > limit:
         raise refusal(Quota.RELAYS, limit)
+
+
+def relays_in_quota(tenant: Tenant, relays: Sequence[str]) -> list[str]:
+    """The first of these relays that the tenant has room for, and those that cost no room. QuotaReached if none is."""
+    new = not_shared(tenant, relays)
+    if not new:
+        return list(relays)
+    tenant = Tenant.objects.select_for_update().get(id=tenant.id)
+    limit = limit_of(tenant, Quota.RELAYS)
+    if limit is None:
+        return list(relays)
+    kept = first_relays(relays, own_relays(tenant), set(relays) - new, limit)
+    if not kept:
+        raise refusal(Quota.RELAYS, limit)
+    return kept
+
+
+def first_relays(relays: Iterable[str], known: Collection[str], free: Collection[str], most: int) -> list[str]:
+    """Of ``relays`` those that are ``known`` or ``free``, and of the others as many as leave at most ``most`` known."""
+    counted = set(known)
+    kept = []
+    for url in relays:
+        if url not in free and url not in counted:
+            if len(counted) >= most:
+                continue
+            counted.add(url)
+        kept.append(url)
+    return kept
 
 
 def checked_relays(urls: Iterable[str]) -> list[str]:

@@ -44,6 +44,9 @@ class AdmissionLimits:
     signer_stranger_burst: float = 120.0
     strangers_rate: float = 100.0
     strangers_burst: float = 400.0
+    not_pairing_rate: float = 20.0
+    not_pairing_burst: float = 100.0
+    """Strangers at signers that wait for no app: all that they can be told is that their bunker URL is over."""
     in_flight: int = 256
     queue: int = 8_000
     queue_per_tenant: int = 4_000
@@ -104,6 +107,7 @@ class AdmissionControl:
         )
         self._recent = SeenIds(self.limits.recent_ids)
         self._strangers = TokenBucket(self.limits.strangers_rate, self.limits.strangers_burst)
+        self._not_pairing = TokenBucket(self.limits.not_pairing_rate, self.limits.not_pairing_burst)
         self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
         self._notices = TokenBucket(200, 200)
         self._tasks: dict[asyncio.Task[None], IncomingRequest] = {}
@@ -144,11 +148,10 @@ class AdmissionControl:
         return None
 
     def _receive_stranger(self, item: IncomingRequest) -> None:
-        """A stranger gets further only while a secret waits to be used, and then only so often. It learns nothing."""
+        """A stranger may try to pair, only so often, and seldom where no secret waits: a used URL has to be told so."""
         signer = item.signer
-        if not signer.is_pairing(time.time()):
-            self._stats.drops["stranger"] += 1
-            return
+        # Two allowances: whoever floods signers that wait for nobody must not take what those have that do wait.
+        shared = self._strangers if signer.is_pairing(time.time()) else self._not_pairing
         if signer.strangers is None:
             signer.strangers = TokenBucket(self.limits.signer_stranger_rate, self.limits.signer_stranger_burst)
         if not (
@@ -156,7 +159,7 @@ class AdmissionControl:
             # strangers share.
             self._stranger_keys.of(item.event.pubkey).take()
             and signer.strangers.take(now=item.received)
-            and self._strangers.take(now=item.received)
+            and shared.take(now=item.received)
         ):
             self._stats.drops["stranger-rate"] += 1
         elif not self._admit(_STRANGERS, item):

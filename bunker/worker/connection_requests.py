@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import Error
 
+from bunker.errors import PairingRefused
 from bunker.methods import ConnectionMethod, prepare
 from bunker.methods.connect import ACK, Connect
 from bunker.services import is_secret_of
@@ -103,7 +104,7 @@ class ConnectionMethodRunner:
             if item.connection.may_be_refused(now):
                 await self._delivery.say(item, request.id, RATE_LIMITED)
             return
-        result, error_text = await self.run(operation)
+        result, error_text = await self._pair(item, operation)
         if error_text is not None:
             self._stats.refused["pairing"] += 1
             self._count(item, operation.name, Answered.REFUSED)
@@ -112,6 +113,24 @@ class ConnectionMethodRunner:
         await self._reload([item.signer.transport.transport_id])
         self._grants.refresh(item)
         await self._settle(item, request, operation, result or ACK)
+
+    async def _pair(self, item: IncomingRequest, operation: Connect) -> tuple[str | None, str | None]:
+        """Bind; where a stranger comes to a signer that waits for nobody, only if the database knows better.
+
+        Then its secret is used or expired, as far as this worker knows, and no attempt of its is worth a row.
+        """
+        is_expected = item.connection is not None or item.signer.is_pairing(time.time())
+        if not is_expected and not await self._is_waiting(operation):
+            return None, PairingRefused.public_message
+        return await self.run(operation)
+
+    async def _is_waiting(self, operation: Connect) -> bool:
+        async with self._turns:
+            try:
+                return bool(await self._in_thread(operation.has_waiting_secret))
+            except Error as error:
+                self._stats.errors[type(error).__name__] += 1
+                return False
 
     def _is_confirmation(self, item: IncomingRequest, secret: str) -> bool:
         """Whether a client only says again what it said before: then memory answers, as often as it asks.

@@ -39,6 +39,7 @@ from keys.signing.protocol import TransportOpener
 
 log = structlog.get_logger(__name__)
 
+NOT_CONNECTED = "This app is not connected to this remote signer. Connect it with a new bunker URL."
 MALFORMED = "This is not a valid request: its id, its method and each of its parameters must be strings."
 
 
@@ -160,7 +161,9 @@ class Engine:
         elif request.method == Nip46Method.CONNECT:
             await self._verbs.connect(item, request)
         elif connection is None:
+            # It comes here as seldom as a stranger may try to pair, and so often at most it is answered.
             self._stats.drops["stranger"] += 1
+            await self._delivery.say(item, request.id, NOT_CONNECTED)
         else:
             await self._request(item, connection, request)
 

@@ -226,6 +226,16 @@ def test_an_app_is_let_in_on_the_relays_that_may_be_connected_to(ada: Any) -> No
     assert Connection.objects.get().relays == ["wss://relay.example.com"]
 
 
+def test_an_app_is_let_in_without_the_relay_that_is_one_too_many_and_its_owner_is_told(
+    ada: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bunker.services.common.MAX_RELAYS_OF_A_PERSON", 1)
+    text = uri() + "&relay=wss://second.example.com"
+    answer = ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": text}, follow=True)
+    assert Connection.objects.get().relays == ["wss://relay.example.com"]
+    assert "are left out: wss://second.example.com" in answer.content.decode()
+
+
 def test_an_app_with_no_relay_that_may_be_connected_to_is_refused_with_the_reason(ada: Any) -> None:
     text = uri().replace("relay=wss%3A%2F%2Frelay.example.com", "relay=ws%3A%2F%2F10.0.0.1")
     answer = ada.browser.post("/apps/approve/", {**grant(ada.key()), "uri": text}, follow=True)

@@ -37,32 +37,34 @@ async def slowest_of(client: Client, times: int) -> float:
     return max(took)
 
 
-async def test_strangers_without_an_open_pairing_cost_nothing_but_a_signature_check(
-    worker: Running, home: Home
+async def test_strangers_without_an_open_pairing_open_few_transport_keys_and_write_nothing(
+    start_worker: Callable[..., Any], home: Home, settings: Any
 ) -> None:
-    known = await connected(worker, home)
-    before = await rows()
-    strangers = [Client(worker[1], home.transport.public_key) for _ in range(100)]
-    opened = worker[0].engine.parts.envelopes.transports.open
-    asked = 0
+    settings.BUNKER_LIMITS = {"not_pairing_rate": 0.001, "not_pairing_burst": 20}
+    async with start_worker() as worker:
+        known = await connected(worker, home)
+        before = await rows()
+        strangers = [Client(worker[1], home.transport.public_key) for _ in range(100)]
+        opened = worker[0].engine.parts.envelopes.transports.open
+        asked = 0
 
-    async def counted(*given: Any) -> Any:
-        nonlocal asked
-        asked += 1
-        return await opened(*given)
+        async def counted(*given: Any) -> Any:
+            nonlocal asked
+            asked += 1
+            return await opened(*given)
 
-    worker[0].engine.parts.envelopes.transports.open = counted  # type: ignore[method-assign]
-    try:
-        for stranger in strangers:
-            for method, params in (("connect", [home.transport.public_key, "0" * 32]), ("sign_event", [NOTE])):
-                worker[1].send(stranger.compose(method, params)[1])
-        await idle(worker)
-    finally:
-        worker[0].engine.parts.envelopes.transports.open = opened  # type: ignore[method-assign]
-    assert asked == 0
-    assert await rows() == before
-    assert worker[0].stats.drops["stranger"] == 200
-    assert "error" not in await known.sign()
+        worker[0].engine.parts.envelopes.transports.open = counted
+        try:
+            for stranger in strangers:
+                for method, params in (("connect", [home.transport.public_key, "0" * 32]), ("sign_event", [NOTE])):
+                    worker[1].send(stranger.compose(method, params)[1])
+            await idle(worker)
+        finally:
+            worker[0].engine.parts.envelopes.transports.open = opened
+        assert asked == 2 * 20  # to read the request, and to say no
+        assert await rows() == before
+        assert worker[0].stats.drops["stranger-rate"] == 180
+        assert "error" not in await known.sign()
 
 
 async def test_strangers_while_pairing_is_open_cause_a_bounded_number_of_writes(worker: Running, home: Home) -> None:

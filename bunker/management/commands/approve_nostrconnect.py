@@ -50,6 +50,9 @@ class Command(BaseCommand):
                 )
             except KeycastError as error:
                 raise CommandError(error.public_message) from None
+            for url in uri.relays:
+                if url not in connection.relays:
+                    self.stderr.write(f"Left out: {url!r} cannot be used, or is one relay too many.")
             self.stdout.write(f"Approved {connection.name!r}: connection {connection.id}.")
             self._wait_until_heard(connection, options["wait"])
 

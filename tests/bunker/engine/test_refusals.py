@@ -15,6 +15,8 @@ from django.utils import timezone
 from accounts.services import lock_user, suspend_tenant
 from bunker import services
 from bunker.models import Connection, Request
+from bunker.worker.admission import AdmissionLimits
+from bunker.worker.engine import NOT_CONNECTED
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.nostr import nip04
@@ -36,23 +38,52 @@ async def connection_of(home: Home, client: Client) -> Connection:
     return await sync_to_async(find)()
 
 
-async def test_a_stranger_hears_nothing_and_causes_no_write(worker: Running, home: Home) -> None:
+async def test_a_stranger_hears_that_it_is_not_connected_and_causes_no_write(worker: Running, home: Home) -> None:
     await connected(worker, home)
     stranger = Client(worker[1], home.transport.public_key)
-    before = await Request.objects.acount()
+    before = await Request.objects.acount(), await AuditRow.objects.acount()
     for method in ("ping", "get_public_key", "logout", "switch_relays", "sign_event"):
         worker[1].send(stranger.compose(method, ["{}"])[1])
-    await stranger.silence()
-    assert await Request.objects.acount() == before
+        assert (await stranger.next())["error"] == NOT_CONNECTED
+    assert (await Request.objects.acount(), await AuditRow.objects.acount()) == before
 
 
-async def test_a_stranger_who_only_pings_hears_nothing_while_pairing_is_open(worker: Running, home: Home) -> None:
+async def test_a_stranger_who_only_pings_hears_the_same_while_pairing_is_open(worker: Running, home: Home) -> None:
     await sync_to_async(issue)(home)
     await worker[0].reconciler.look()
     stranger = Client(worker[1], home.transport.public_key)
     worker[1].send(stranger.compose("ping", [])[1])
-    await stranger.silence()
+    assert (await stranger.next())["error"] == NOT_CONNECTED
     assert worker[0].stats.drops["stranger"] == 1
+
+
+async def test_a_second_app_hears_that_a_bunker_url_is_used(worker: Running, home: Home) -> None:
+    _, secret = await sync_to_async(issue)(home)
+    await worker[0].reconciler.look()
+    first, second = (Client(worker[1], home.transport.public_key) for _ in range(2))
+    assert (await first.ask("connect", home.transport.public_key, secret))["result"] == "ack"
+    before = await AuditRow.objects.acount()
+    answer = await second.ask("connect", home.transport.public_key, secret)
+    assert "used or expired" in answer["error"]
+    assert await AuditRow.objects.acount() == before
+
+
+async def test_a_url_made_a_moment_ago_works_before_the_worker_has_heard_of_it(worker: Running, home: Home) -> None:
+    await connected(worker, home)
+    _, secret = await sync_to_async(issue)(home)
+    newcomer = Client(worker[1], home.transport.public_key)
+    answer = await newcomer.ask("connect", home.transport.public_key, secret)
+    assert answer["result"] == "ack"
+
+
+async def test_strangers_are_answered_seldom_where_no_app_is_waited_for(worker: Running, home: Home) -> None:
+    client = await connected(worker, home)
+    limits = AdmissionLimits()
+    strangers = [Client(worker[1], home.transport.public_key) for _ in range(int(limits.signer_stranger_burst) + 20)]
+    for stranger in strangers:
+        worker[1].send(stranger.compose("connect", [home.transport.public_key, "00" * 16])[1])
+    assert (await client.ask("ping"))["result"] == "pong"
+    assert worker[0].stats.drops["stranger-rate"] >= len(strangers) - limits.not_pairing_burst - 10
 
 
 async def test_a_kind_outside_the_policy_is_refused_with_a_reason_and_a_row(worker: Running, home: Home) -> None:

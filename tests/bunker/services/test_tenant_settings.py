@@ -7,7 +7,7 @@ import pytest
 from accounts.errors import InvalidValue
 from accounts.quotas import Quota, QuotaReached, used
 from accounts.services import change_tenant, set_quotas
-from bunker.errors import PolicyNotOffered
+from bunker.errors import InvalidConnection, PolicyNotOffered
 from bunker.models import Connection
 from bunker.services import approve_nostrconnect, checked_relays, default_policy_of, policies_of, relays_for
 from bunker.services.tenants import own_relays
@@ -64,6 +64,24 @@ def test_relays_of_apps_count_once_and_end_at_the_tenants_limit(house: House) ->
         approve(house, "wss://three.example.org")
     set_quotas(actor=COMMAND, tenant=house.tenant, relays=1)
     approve(house, "wss://one.example.org")  # known already, so nothing more is connected to
+
+
+def test_an_app_with_one_relay_too_many_is_let_in_on_the_others(house: House) -> None:
+    set_quotas(actor=COMMAND, tenant=house.tenant, relays=2)
+    approve(house, "wss://one.example.org")
+    connection = approve(house, "wss://two.example.org", "wss://three.example.org", "wss://one.example.org")
+    assert connection.relays == ["wss://two.example.org", "wss://one.example.org"]
+    assert own_relays(house.tenant) == {"wss://one.example.org", "wss://two.example.org"}
+
+
+def test_a_person_with_many_relays_lets_an_app_in_on_one_that_is_known(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bunker.services.common.MAX_RELAYS_OF_A_PERSON", 2)
+    approve(house, "wss://one.example.org", "wss://two.example.org")
+    with pytest.raises(InvalidConnection, match="too many different relays"):
+        approve(house, "wss://three.example.org")
+    assert approve(house, "wss://three.example.org", "wss://two.example.org").relays == ["wss://two.example.org"]
 
 
 def test_relays_of_the_deployment_count_for_nobody(house: House, settings: pytest.FixtureRequest) -> None:
