@@ -9,6 +9,7 @@ from django_scopes import scopes_disabled
 
 from bunker import services
 from bunker.errors import InvalidConnection
+from bunker.models import Connection
 from bunker.relays.event_checks import Intake
 from bunker.relays.limits import OutboundLimits
 from bunker.relays.pool import RelayPool
@@ -56,8 +57,11 @@ def test_one_persons_apps_name_a_bounded_number_of_relays(house: Home) -> None:
     for start in (0, 10, 5):
         approve(house, range(start, start + 10))
     with pytest.raises(InvalidConnection):
-        approve(house, range(15, 25))
-    approve(house, range(10, 20))
+        approve(house, range(20, 30))
+    approve(house, range(15, 25))  # on the five that are known
+    with scopes_disabled():
+        named = {url for relays in Connection.objects.values_list("relays", flat=True) for url in relays}
+    assert named == {f"wss://r{number}.example.org" for number in range(20)}
 
 
 def test_one_person_has_a_bounded_number_of_keys(house: Home, settings: Any) -> None:
