@@ -16,7 +16,7 @@ from django_scopes import scope, scopes_disabled
 
 from accounts.hosts import BadHost, host_name
 from accounts.models import Tenant
-from accounts.resolve import is_platform_host, tenant_of_domain
+from accounts.resolve import asked_host, is_platform_host, tenant_of_domain
 
 SESSION_TENANT = "tenant"
 _PLATFORM_PATHS = ("/admin/", "/account/", "/static/")
@@ -78,7 +78,7 @@ def _name_of(request: HttpRequest) -> str:
 def _resolve(request: HttpRequest) -> HttpResponse | None:
     """Set ``request.tenant`` and the canonical Host header, or say why not."""
     try:
-        header = _host_header(request)
+        header = asked_host(request.META.get("HTTP_HOST", ""), request.META.get("HTTP_X_FORWARDED_HOST", ""))
         name = host_name(header)
     except BadHost:
         return _text("Bad Request: not a host name.", 400)
@@ -93,19 +93,6 @@ def _resolve(request: HttpRequest) -> HttpResponse | None:
         return _text("This service is suspended.", 403)
     request.tenant = tenant  # type: ignore[attr-defined]
     return None
-
-
-def _host_header(request: HttpRequest) -> str:
-    """The host that was asked for. X-Forwarded-Host counts only behind a proxy of ours, which must set or drop it.
-
-    It never leads to a platform host: those may be guarded by name in front of us.
-    """
-    host: str = request.META.get("HTTP_HOST", "")
-    forwarded: str = request.META.get("HTTP_X_FORWARDED_HOST", "")
-    if not (settings.TRUSTED_PROXY_COUNT and forwarded):
-        return host
-    nearest = forwarded.rpartition(",")[2].strip()
-    return host if is_platform_host(host_name(nearest)) or is_platform_host(host_name(host)) else nearest
 
 
 def _canonicalise(request: HttpRequest, header: str, name: str) -> None:

@@ -37,6 +37,18 @@ def host_of_headers(headers: Iterable[tuple[bytes, bytes]]) -> str:
     return values[0].decode("latin-1") if len(values) == 1 else ""
 
 
+def asked_host(host: str, forwarded: str) -> str:
+    """The host that was asked for, of the headers Host and X-Forwarded-Host. Raises BadHost for what are no names.
+
+    X-Forwarded-Host counts only behind a proxy of ours, which must set or drop it. It never leads to a platform host:
+    those may be guarded by name in front of us.
+    """
+    if not (settings.TRUSTED_PROXY_COUNT and forwarded):
+        return host
+    nearest = forwarded.rpartition(",")[2].strip()
+    return host if is_platform_host(host_name(nearest)) or is_platform_host(host_name(host)) else nearest
+
+
 def is_platform_host(name: str) -> bool:
     """True for the hosts on which only the staff admin lives (KEYCAST_PLATFORM_HOSTS)."""
     return name in settings.PLATFORM_HOSTS

@@ -5,9 +5,13 @@ from __future__ import annotations
 import socket
 
 import uvicorn
+from django.conf import settings
 
 from bunker.relays.hub import get_hub
-from keycast.asgi import application, lifespan
+from keycast.asgi import application, lifespan, limits
+from keycast.serving.connections import ConnectionRegister
+from keycast.serving.open_files import make_room_for_connections
+from keycast.serving.protocols import protocols
 
 LARGEST_FRAME = 1024 * 1024
 """Bytes of one websocket message; larger ones close the connection (1009) before they are complete."""
@@ -15,21 +19,24 @@ LARGEST_FRAME = 1024 * 1024
 BACKLOG = 2048
 GRACE = 10
 """Seconds for open HTTP requests to finish once the server stops."""
+TICKS = 10
+"""uvicorn's ticks between two looks for connections that have been open for too long: a second."""
 
 
-def configuration(*, host: str, port: int) -> uvicorn.Config:
+def configuration(*, host: str, port: int, register: ConnectionRegister) -> uvicorn.Config:
     """How we run uvicorn.
 
     No compression: it costs memory per connection and opens the door to decompression bombs. Proxy headers are read by
     keycast.proxies, by count instead of by address. Our own logging stays in force.
     """
+    http, websocket = protocols(register)
     return uvicorn.Config(
         application,
         host=host,
         port=port,
         loop="uvloop",
-        http="httptools",
-        ws="bunker.relays.direct_protocol:DirectProtocol",
+        http=http,
+        ws=websocket,
         ws_max_size=LARGEST_FRAME,
         ws_per_message_deflate=False,
         ws_ping_interval=30,
@@ -52,6 +59,17 @@ def listen(host: str, port: int) -> socket.socket:
 
 class Server(uvicorn.Server):
     """Drains the bunker worker while its clients are still connected, then closes connections; exits with 0."""
+
+    def __init__(self, *, host: str, port: int) -> None:
+        """Raises ImproperlyConfigured where the limits of connections do not fit what the process may open."""
+        make_room_for_connections(limits, get_hub().limits)
+        self.register = ConnectionRegister(limits, counts_peers=not settings.TRUSTED_PROXY_COUNT)
+        super().__init__(configuration(host=host, port=port, register=self.register))
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS == 0:
+            self.register.sweep()
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         hub = get_hub()

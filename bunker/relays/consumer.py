@@ -20,6 +20,7 @@ from bunker.relays.direct_protocol import DirectFrameSink, direct_of
 from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.outbox import Outbox
 from bunker.relays.session import RelaySession
+from keycast.base.networks import network_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         await receive()
         host = sole_host(scope)
         tenant = await self._resolve_scope(host) if host else None
-        address = scope["client"][0] if scope.get("client") else ""
+        address = network_of(scope["client"][0]) if scope.get("client") else ""
         outbox = Outbox(send, hub.limits.queue_frames, hub.limits.queue_bytes)
         session = hub.open(tenant, address, outbox) if tenant else None
         if session is None:

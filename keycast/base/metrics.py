@@ -42,6 +42,12 @@ JOBS_FAILED = Gauge("keycast_jobs_failed", "Failed runs of jobs in the last 30 d
 HTTP_ERRORS = Counter(
     "keycast_http_errors", "Errors that reached the request's loop top.", ("error",), registry=REGISTRY
 )
+CONNECTIONS_ENDED = Counter(
+    "keycast_connections_ended",
+    "Connections to the web server that were refused or ended, by the bound that they met.",
+    ("reason",),
+    registry=REGISTRY,
+)
 
 
 def serve(port: int) -> None:

@@ -51,6 +51,7 @@ def numbers() -> HttpResponse:
 
 OPEN: dict[str, Answer] = {"/healthz": alive}
 INTERNAL: dict[str, Answer] = {"/readyz": ready, "/metrics": numbers}
+PATHS = frozenset({*OPEN, *INTERNAL})
 
 
 def answer_to(request: HttpRequest) -> Answer | None:

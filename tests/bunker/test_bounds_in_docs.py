@@ -14,6 +14,7 @@ from bunker.services import common, pairing
 from bunker.worker import commit_jobs, ledger, publisher, records
 from bunker.worker.admission import AdmissionLimits
 from keycast.nostr import nip01, nip04, nip44, nip46, uris
+from keycast.serving.limits import ConnectionLimits
 from tests.paths import ROOT
 
 ROW = re.compile(r"^\| `([A-Za-z0-9_.]+)` \| ([0-9.]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
@@ -43,7 +44,7 @@ def in_force() -> dict[str, Any]:
     }
     found |= {f"settings.{name}": getattr(settings, name) for name in SETTINGS}
     found |= {f"OutboundLimits.{name}": getattr(OutboundLimits(), name) for name in OUTBOUND}
-    for limits in (BuiltInLimits(), IntakeLimits(), AdmissionLimits()):
+    for limits in (ConnectionLimits(), BuiltInLimits(), IntakeLimits(), AdmissionLimits()):
         found |= {f"{type(limits).__name__}.{field.name}": getattr(limits, field.name) for field in fields(limits)}
     return found
 

@@ -2,54 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import os
-import secrets
 import signal
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.paths import ROOT
-
-Environment = dict[str, str]
+from tests.production import Environment, environment_in, get, is_ready, manage, serving
 
 
 @pytest.fixture
 def production(tmp_path: Path) -> Environment:
-    """A production environment that may start: embedded, SQLite, in a folder of its own."""
-    kek = tmp_path / "kek"
-    kek.write_text(f"2026-01-01:{base64.b64encode(secrets.token_bytes(32)).decode()}\n")
-    kek.chmod(0o600)
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    return {
-        **kept,
-        "KEYCAST_ENVIRONMENT": "production",
-        "KEYCAST_DATA_DIR": str(tmp_path),
-        "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
-        "SECRET_KEY": secrets.token_urlsafe(64),
-        "KEYCAST_KEK_FILE": str(kek),
-        "KEYCAST_FIELD_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
-        "KEYCAST_PLATFORM_HOSTS": "admin.test",
-        "KEYCAST_STATIC_ROOT": str(tmp_path),
-        "KEYCAST_LISTEN_PORT": "0",
-    }
-
-
-def manage(environment: Environment, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "manage.py"), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
+    return environment_in(tmp_path)
 
 
 UNSAFE: dict[str, tuple[Environment, str]] = {
@@ -107,48 +74,23 @@ def test_safe_settings_pass_the_deploy_check(production: Environment) -> None:
     assert ended.stderr.splitlines()[:1] == ["System check identified no issues (0 silenced)."] or not ended.returncode
 
 
-def address_in(line: str) -> str:
-    return line.rsplit(" ", 1)[-1].strip()
-
-
 @pytest.fixture
-def server(production: Environment) -> Iterator[subprocess.Popen[str]]:
-    assert manage(production, "migrate", "--verbosity", "0").returncode == 0
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), "serve"], env=production, stdout=subprocess.PIPE, text=True
-    )
-    yield process
-    process.kill()
-    process.wait()
+def server(production: Environment) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with serving(production) as running:
+        yield running
 
 
-def get(url: str) -> tuple[int, str]:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def ready(url: str, seconds: float = 30) -> bool:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if get(f"{url}readyz")[0] == 200:
-            return True
-        time.sleep(0.2)
-    return False
-
-
-def test_the_embedded_server_starts_serves_and_ends_with_zero_on_sigterm(server: subprocess.Popen[str]) -> None:
-    assert server.stdout is not None
-    url = address_in(server.stdout.readline())
-    assert ready(url)
+def test_the_embedded_server_starts_serves_and_ends_with_zero_on_sigterm(
+    server: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, port = server
+    url = f"http://127.0.0.1:{port}/"
+    assert is_ready(url)
     assert get(f"{url}healthz") == (200, "ok\n")
     assert get(url)[0] == 404
     assert "keycast_bunker_requests" in get(f"{url}metrics")[1]
-    children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
-    server.send_signal(signal.SIGTERM)
-    assert server.wait(30) == 0
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0
     assert not [pid for pid in children if Path(f"/proc/{pid}").exists()]

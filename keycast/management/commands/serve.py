@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.base.child_processes import end_with_parent
@@ -21,7 +22,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, host: str, port: int, fd: int | None, **options: Any) -> None:
         end_with_parent()
-        from keycast.server import Server, configuration, listen  # noqa: PLC0415  (refuses an unsafe start)
+        from keycast.server import Server, listen  # noqa: PLC0415  (refuses an unsafe start)
 
         try:
             listener = listen(host, port) if fd is None else socket.socket(fileno=fd)
@@ -31,8 +32,12 @@ class Command(BaseCommand):
             raise CommandError(
                 f"Cannot listen on {host}:{port}: {error.strerror}. Choose with --port or KEYCAST_LISTEN_PORT."
             ) from None
+        try:
+            server = Server(host=host, port=port)
+        except ImproperlyConfigured as error:
+            raise CommandError(str(error)) from None
         self._announce(listener)
-        Server(configuration(host=host, port=port)).run(sockets=[listener])
+        server.run(sockets=[listener])
 
     def _announce(self, listener: socket.socket) -> None:
         host, port = listener.getsockname()[:2]
