@@ -58,7 +58,7 @@ class RelayConsumer(AsyncConsumer):  # type: ignore[misc]
         tenant = await self._resolve_scope(host) if host else None
         address = network_of(scope["client"][0]) if scope.get("client") else ""
         outbox = Outbox(send, hub.limits.queue_frames, hub.limits.queue_bytes)
-        session = hub.open(tenant, address, outbox) if tenant else None
+        session = hub.open(tenant, address, outbox, host or "") if tenant else None
         if session is None:
             await send({"type": "websocket.close"})
             return
@@ -95,6 +95,7 @@ class RelayConnection:
             writer = asyncio.create_task(outbox.run())
             outbox.on_overflow = writer.cancel
             tasks.add(writer)
+        self._session.greet()
         tasks.add(asyncio.create_task(self._read()))
         tasks.add(asyncio.create_task(self._wait_for_end()))
         try:

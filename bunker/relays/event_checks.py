@@ -66,7 +66,7 @@ class Intake:
         self.served: ServedKeys = served or NoServedKeys()
         self.limits = limits or IntakeLimits()
         self.counters = counters or Counters()
-        self._now = now
+        self.now = now
         self._clock = clock
         self._global = TokenBucket(self.limits.verifications, self.limits.verifications, clock)
         self._seen = SeenIds(self.limits.seen_ids, self.limits.seen_seconds, clock)
@@ -90,7 +90,7 @@ class Intake:
                 reason = self._screen_head(raw, lane) if len(raw) > LONG else None
                 if reason is None:
                     event = parse_event(raw)
-                    reason = self._screen(event, lane) or self._verify(event, lane)
+                    reason = self._screen(event, lane) or self.verify(event, lane)
             except EventError as error:
                 reason = DropReason.TOO_LARGE if error.code == "too-large" else DropReason.MALFORMED
         if reason is None:
@@ -118,7 +118,7 @@ class Intake:
 
     def is_genuine(self, event: Event, lane: IntakeSource) -> bool:
         """Whether id and signature of an event are right, within the budget of its sender."""
-        return self._verify(event, lane) is None
+        return self.verify(event, lane) is None
 
     def drop(self, lane: IntakeSource, reason: DropReason) -> None:
         """Count a drop that was decided before the event was looked at (steps 1 and 2)."""
@@ -143,7 +143,7 @@ class Intake:
         serves = self.served.serves
         if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):
             return DropReason.NOT_SERVED
-        now = self._now()
+        now = self.now()
         if not -self.limits.freshness <= now - event.created_at <= self.limits.freshness:
             return DropReason.STALE
         if len(event.tags) > 1 and is_expired(event, int(now)):
@@ -152,8 +152,11 @@ class Intake:
         # dropped as a duplicate of the true one.
         return DropReason.DUPLICATE if event.id in self._seen else None
 
-    def _verify(self, event: Event, lane: IntakeSource) -> DropReason | None:
-        """Steps 5 and 6. The relay's budget comes first, so that one relay's flood leaves the common one alone."""
+    def verify(self, event: Event, lane: IntakeSource) -> DropReason | None:
+        """Steps 5 and 6: why id or signature of an event are not to be believed, None if they are right.
+
+        The relay's budget comes first, so that one relay's flood leaves the common one alone.
+        """
         if not lane.budget.take():
             return DropReason.OVER_BUDGET
         if not self._global.take():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from bunker.relays.limits import BuiltInLimits
+
 if TYPE_CHECKING:
     from keycast.nostr.nip01 import Event
 
@@ -67,25 +69,34 @@ class Filter:
         return True
 
 
-def parse_filter(value: object, max_values: int) -> Filter:
+def parse_filter(value: object, limits: BuiltInLimits) -> Filter:
     """Parse one filter object of a REQ. Raises FilterError, also for conditions that this relay does not know."""
     if type(value) is not dict:
         raise FilterError("invalid: a filter must be an object")
-    parsed = Filter()
+    parsed, most = Filter(), limits.filter_values
     for name, condition in value.items():
         if name in {"ids", "authors"}:
-            setattr(parsed, name, _hex_set(name, condition, max_values))
+            setattr(parsed, name, _hex_set(name, condition, most))
         elif name == "#p":
-            parsed.recipients = _hex_set(name, condition, max_values)
+            parsed.recipients = _hex_set(name, condition, most)
         elif name == "kinds":
-            parsed.kinds = frozenset(_number(item) for item in _list(name, condition, max_values))
+            parsed.kinds = frozenset(_number(item) for item in _list(name, condition, most))
         elif name in {"since", "until", "limit"}:
             setattr(parsed, name, _number(condition))
         elif _TAG_NAME.fullmatch(name):
-            parsed.tags[name[1]] = frozenset(_text(item) for item in _list(name, condition, max_values))
+            if len(parsed.tags) >= limits.tag_conditions:
+                raise FilterError(f"invalid: at most {limits.tag_conditions} conditions on tags beside #p")
+            parsed.tags[name[1]] = _tag_values(name, condition, limits)
         else:
             raise FilterError("unsupported: unknown filter condition")
     return parsed
+
+
+def _tag_values(name: str, condition: object, limits: BuiltInLimits) -> frozenset[str]:
+    values = frozenset(_text(item) for item in _list(name, condition, limits.tag_values))
+    if any(len(item) > limits.tag_value_chars for item in values):
+        raise FilterError(f"invalid: a value of {name} has more than {limits.tag_value_chars} characters")
+    return values
 
 
 def _list(name: str, value: object, max_values: int) -> list[object]:

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from django.conf import settings
+
+from bunker.relays.byte_budget import ByteBudget
 from bunker.relays.copies import AT_ONCE
 from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
@@ -41,8 +44,11 @@ class RelayHub:
         intake: Intake | None = None,
         limits: BuiltInLimits | None = None,
         clock: Callable[[], float] = monotonic,
+        *,
+        is_auth_required: bool = False,
     ) -> None:
         self.intake = intake or Intake()
+        self.is_auth_required = is_auth_required
         self.limits = limits or BuiltInLimits.from_settings()
         self._clock = clock
         self._sink: EventSink | None = None
@@ -52,6 +58,9 @@ class RelayHub:
         self._budgets = BucketMap(self.limits.verifications_per_ip, self.limits.verifications_per_ip, 10_000, clock)
         self._work = BucketMap(self.limits.work_per_ip, 2 * self.limits.work_per_ip, 10_000, clock)
         self._values: Counter[str] = Counter()
+        self._memory_of_subscriptions = ByteBudget(
+            self.limits.subscription_bytes_per_ip, self.limits.subscription_bytes
+        )
         self._by_recipient: _Index = {}
         self._by_author: _Index = {}
         self._by_id: _Index = {}
@@ -118,8 +127,8 @@ class RelayHub:
 
     # The clients' side
 
-    def open(self, scope: str, address: str, out: FrameSink) -> RelaySession | None:
-        """Start a session for a connection from ``address`` in tenant ``scope``.
+    def open(self, scope: str, address: str, out: FrameSink, host: str = "") -> RelaySession | None:
+        """Start a session for a connection from ``address`` to ``host`` (its Host header) in tenant ``scope``.
 
         None when there are too many, or while the tenant is closed.
         """
@@ -130,7 +139,7 @@ class RelayHub:
         self.connections += 1
         self._addresses[address] += 1
         lane = IntakeSource(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
-        session = RelaySession(self, scope, lane, out, self._clock, address, self._work.of(address))
+        session = RelaySession(self, scope, lane, out, self._clock, address, self._work.of(address), host)
         self._sessions.setdefault(scope, set()).add(session)
         return session
 
@@ -174,8 +183,9 @@ class RelayHub:
         ``waiting`` is the subscription of ``session`` that most likely waits for the reply.
         """
         recipient = sole_recipient(event) or ""
+        is_request = self.served.serves(recipient, session.scope)
         # Then it comes from a served key, or the intake had refused it: a reply for a client, nothing for the worker.
-        if not self.served.serves(recipient, session.scope):
+        if not is_request:
             self.intake.remember(event.id)
             self._memory.add(event, recipient, raw)
         elif self._sink is not None:
@@ -190,7 +200,7 @@ class RelayHub:
         elif not self._keep(event, raw, session.lane):
             return DropReason.NOT_READY
         if recipient in self._by_recipient or event.pubkey in self._by_author or event.id in self._by_id:
-            self._deliver(event, recipient, raw, session.scope)
+            self._deliver(event, recipient, raw, session.scope, is_request=is_request)
         return None
 
     def repeat(self, event: Event, raw: bytes, session: RelaySession, waiting: Subscription | None = None) -> None:
@@ -233,6 +243,17 @@ class RelayHub:
         """How many values the open subscriptions of all connections from ``address`` name."""
         return self._values[address]
 
+    def has_room_for(self, address: str, before: int, after: int) -> bool:
+        """Whether one connection's subscriptions may take ``after`` instead of ``before`` bytes."""
+        return self._memory_of_subscriptions.has_room(address, self._beyond(after) - self._beyond(before))
+
+    def resized(self, address: str, before: int, after: int) -> None:
+        """They take ``after`` instead of ``before`` bytes now."""
+        self._memory_of_subscriptions.change(address, self._beyond(after) - self._beyond(before))
+
+    def _beyond(self, size: int) -> int:
+        return max(0, size - self.limits.subscription_bytes_free)
+
     def subscribe(self, subscription: Subscription) -> None:
         """Let live events reach ``subscription``."""
         self._values[subscription.session.address] += subscription.value_count
@@ -251,6 +272,8 @@ class RelayHub:
                 waiting.discard(subscription)
                 if not waiting:
                     del index[key]
+        # It may be known for a while as the one that waited for a request's answer: let go of what is large.
+        subscription.filters = []
 
     def flush_soon(self, out: FrameSink) -> None:
         """Let the lazy frames of ``out`` go after the reply window, unless a reply takes them along before."""
@@ -297,8 +320,14 @@ class RelayHub:
             else:
                 yield from ((self._by_id, key) for key in wanted.ids or ())
 
-    def _deliver(self, event: Event, recipient: str, raw: bytes, scope: str | None) -> None:
-        """Send to every matching subscription, in tenant ``scope`` or, for None, where the author is served."""
+    def _deliver(
+        self, event: Event, recipient: str, raw: bytes, scope: str | None, *, is_request: bool = False
+    ) -> None:
+        """Send to every matching subscription, in tenant ``scope`` or, for None, where the author is served.
+
+        A request is seen by those alone who proved to hold its author's or its recipient's key (NIP-42): whoever knows
+        a signer's public key could otherwise watch who asks it, and when. Of replies ``confine`` has seen to that.
+        """
         serves = self.served.serves
         waiting = self._waiting_for(event, recipient)
         many: dict[RelaySession, list[Subscription]] | None = None if len(waiting) <= AT_ONCE else {}
@@ -306,6 +335,8 @@ class RelayHub:
             session = subscription.session
             allowed = serves(event.pubkey, session.scope) if scope is None else scope == session.scope
             if not allowed or not subscription.wants(event, recipient):
+                continue
+            if is_request and session.keys.proved.isdisjoint((event.pubkey, recipient)):
                 continue
             if many is None:
                 session.deliver(subscription, event.id, raw)
@@ -333,7 +364,7 @@ def get_hub() -> RelayHub:
     """Return this process's hub, made on first use from settings."""
     global _hub  # noqa: PLW0603
     if _hub is None:
-        _hub = RelayHub()
+        _hub = RelayHub(is_auth_required=settings.RELAY_AUTH == "required")
     return _hub
 
 

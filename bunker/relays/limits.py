@@ -32,11 +32,26 @@ class BuiltInLimits:
     subscriptions: int = 500
     """Some clients open one for each request, and close none."""
     filters: int = 10
-    filter_values: int = 1_000
+    request_bytes: int = 16 * 1024
+    """Of a message that is no EVENT."""
+    filter_values: int = 200
+    """Of one condition: as many keys as fit into one REQ."""
+    tag_conditions: int = 2
+    """Of one filter, on tags other than ``p``: no client of NIP-46 needs any."""
+    tag_values: int = 20
+    tag_value_chars: int = 128
     filter_values_per_connection: int = 5_000
     """Of all its subscriptions together: what they cost is kept while they are open."""
     filter_values_per_ip: int = 50_000
-    """Of all connections from one address together; one value is kept in some 500 bytes."""
+    """Of all connections from one address together."""
+    subscription_bytes_per_ip: int = 32 * 1024 * 1024
+    """Memory that the open subscriptions from one address take (requested_filters.bytes_of)."""
+    subscription_bytes: int = 128 * 1024 * 1024
+    """The same of all addresses together, beyond what each connection has in any case."""
+    subscription_bytes_free: int = 16 * 1024
+    """What each connection has in any case: some ten subscriptions with a key each."""
+    auth_keys: int = 20
+    """Keys that one connection may prove to hold (NIP-42)."""
     subscription_id_chars: int = 64
     events_per_second: int = 1_000
     frames_per_second: int = 2_000

@@ -29,7 +29,8 @@ def relay_information(request: HttpRequest) -> HttpResponse:
     hub = get_hub()
     if MEDIA_TYPE in request.headers.get("Accept", ""):
         answer: HttpResponse = JsonResponse(
-            document(tenant_name(request), hub.limits, hub.intake.limits), content_type=MEDIA_TYPE
+            document(tenant_name(request), hub.limits, hub.intake.limits, is_auth_required=hub.is_auth_required),
+            content_type=MEDIA_TYPE,
         )
     else:
         answer = HttpResponse(
@@ -47,12 +48,14 @@ def tenant_name(request: HttpRequest) -> str:
     return str(tenant.name) if tenant is not None else "Keycast"
 
 
-def document(name: str, limits: BuiltInLimits, intake: IntakeLimits) -> dict[str, Any]:
+def document(
+    name: str, limits: BuiltInLimits, intake: IntakeLimits, *, is_auth_required: bool = False
+) -> dict[str, Any]:
     """Build the document; every number is the one that the relay enforces."""
     return {
         "name": f"{name}: remote signing",
         "description": "Carries NIP-46 requests and replies of the signers served on this host, and nothing else.",
-        "supported_nips": [1, 11, 40, 46],
+        "supported_nips": [1, 11, 40, 42, 46],
         "software": SOFTWARE,
         "version": getattr(keycast, "__version__", ""),
         "limitation": {
@@ -62,7 +65,7 @@ def document(name: str, limits: BuiltInLimits, intake: IntakeLimits) -> dict[str
             "max_limit": limits.stored_per_request,
             "default_limit": limits.stored_per_request,
             "max_subid_length": limits.subscription_id_chars,
-            "auth_required": False,
+            "auth_required": is_auth_required,
             "payment_required": False,
             "restricted_writes": True,
             "created_at_lower_limit": intake.freshness,

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from bunker.relays.client_keys import ClientKeys
 from bunker.relays.copies import AT_ONCE, RequestOrder, WaitingCopies
 from bunker.relays.event_checks import IntakeSource, claimed_id
-from bunker.relays.filters import Filter, FilterError, count_values, parse_filter
+from bunker.relays.filters import Filter, FilterError
 from bunker.relays.interfaces import DropReason
+from bunker.relays.requested_filters import AuthRequired, bytes_of, read_filters
 from keycast.base.seen_ids import SeenIds
 from keycast.base.token_bucket import TokenBucket
+from keycast.nostr.nip01 import EventError, parse_event
 
 if TYPE_CHECKING:
     from bunker.relays.hub import RelayHub
     from keycast.nostr.nip01 import Event
 
 _EVENT = b'["EVENT",{'
+_MAY_BE_EVENT = re.compile(rb'\s*\[\s*"EVENT"\s*,')
 LARGE = 16 * 1024
 """Bytes of an event from which on its cost is more than its signature's, which has a budget of its own."""
 UNIT_BYTES, UNIT_VALUES, UNIT_CANDIDATES = 2_048, 4, 16
@@ -68,7 +73,7 @@ class FrameSink(Protocol):
 class Subscription:
     """One open REQ, the ``serial``-th of its connection. ``prefix`` is the start of every frame that it is sent."""
 
-    __slots__ = ("filters", "name", "prefix", "serial", "session", "value_count")
+    __slots__ = ("filters", "name", "prefix", "serial", "session", "size", "value_count")
 
     def __init__(self, session: RelaySession, name: str, filters: list[Filter], serial: int = 0) -> None:
         self.serial = serial
@@ -76,6 +81,7 @@ class Subscription:
         self.name = name
         self.filters = filters
         self.value_count = sum(wanted.value_count for wanted in filters)
+        self.size = bytes_of(filters)
         self.prefix = b'["EVENT",%b,' % _quote(name)
 
     def wants(self, event: Event, recipient: str) -> bool:
@@ -87,8 +93,8 @@ class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
     __slots__ = (
-        "_clock", "_copies", "_delivered", "_events", "_frames", "_hub", "_order", "_serial", "_work", "address",
-        "has_ended", "lane", "on_end", "out", "scope", "subscriptions",
+        "_clock", "_copies", "_delivered", "_events", "_frames", "_hub", "_order", "_serial", "_size",
+        "_work", "address", "has_ended", "keys", "lane", "on_end", "out", "scope", "subscriptions",
     )  # fmt: skip
 
     def __init__(
@@ -100,6 +106,7 @@ class RelaySession:
         clock: Callable[[], float],
         address: str,
         work: TokenBucket,
+        host: str = "",
     ) -> None:
         limits = hub.limits
         self._hub = hub
@@ -114,6 +121,8 @@ class RelaySession:
         self._clock = clock
         self._order = RequestOrder()
         self._serial = 0
+        self._size = 0
+        self.keys = ClientKeys(host, limits.auth_keys, hub.intake.now)
         self._copies: WaitingCopies | None = None
         self._delivered = SeenIds(limits.delivered_ids, limits.memory_seconds, clock)
         self._events = TokenBucket(limits.events_per_second, 2 * limits.events_per_second, clock)
@@ -125,12 +134,17 @@ class RelaySession:
         # long way.
         if text.startswith(_EVENT) and text.endswith(b"]"):
             self._event(text[9:-1])
-        elif len(text) > self._hub.intake.limits.frame_bytes:
+        elif len(text) > self._longest(text):
             self._hub.intake.drop(self.lane, DropReason.TOO_LARGE)
-            self._notice("invalid: the message is too large")
+            self._notice(f"invalid: the message is too large: at most {self._longest(text)} bytes")
         else:
             self._message(text)
         return max(self._frames.charge(), self._work.charge(1 + len(text) // UNIT_BYTES))
+
+    def greet(self) -> None:
+        """The connection is open: where nothing may be read without a key, ask for it at once (NIP-42)."""
+        if self._hub.is_auth_required:
+            self._challenge()
 
     def is_idle(self, seconds: float) -> bool:
         """Whether it waits for nothing and has said nothing for ``seconds``."""
@@ -147,6 +161,7 @@ class RelaySession:
         for subscription in self.subscriptions.values():
             self._hub.unsubscribe(subscription)
         self.subscriptions.clear()
+        self._resize(0)
         if self._copies is not None:
             self._copies.close()
         # The hub may know it for a while as the sender of an event: let go of what is large.
@@ -168,8 +183,8 @@ class RelaySession:
             self._req(parts)
         elif name == "CLOSE" and len(parts) == 2:
             self._close(parts[1])
-        elif name == "AUTH":
-            self._ok(claimed_id(text), False, "invalid: this relay asks for no authentication")
+        elif name == "AUTH" and len(parts) == 2:
+            self._authenticate(bytes(parts[1]).strip())
         else:
             self._notice("unsupported: unknown message")
 
@@ -190,6 +205,30 @@ class RelaySession:
         else:
             self._ok(event.id if event is not None else claimed_id(raw), *OK_TEXT[reason or DropReason.MALFORMED])
 
+    def _authenticate(self, raw: bytes) -> None:
+        """NIP-42: a signed event of kind 22242 proves that the client holds its author's key."""
+        try:
+            event = parse_event(raw)
+        except EventError:
+            self._ok(claimed_id(raw), *OK_TEXT[DropReason.MALFORMED])
+            return
+        text = self.keys.refusal_of(event)
+        if text is None and (reason := self._hub.intake.verify(event, self.lane)) is not None:
+            text = OK_TEXT[reason][1]
+        if text is None:
+            self.keys.add(event.pubkey)
+        else:
+            self._challenge()
+        self._ok(event.id, text is None, text or "")
+
+    def _challenge(self) -> None:
+        self._send("AUTH", self.keys.challenge)
+
+    def _longest(self, text: bytes) -> int:
+        """Bytes that a message may have: an EVENT as many as a frame, any other fewer."""
+        hub = self._hub
+        return hub.intake.limits.frame_bytes if _MAY_BE_EVENT.match(text) else hub.limits.request_bytes
+
     def _req(self, parts: list[msgspec.Raw]) -> None:
         name = self._subscription_id(parts[1]) if len(parts) > 1 else None
         if name is None:
@@ -198,9 +237,12 @@ class RelaySession:
         try:
             if not self._work.take(0.0):
                 raise FilterError(TOO_MUCH)
-            filters = self._filters(parts[2:])
+            hub = self._hub
+            filters = read_filters(parts[2:], hub.limits, self.keys.proved, is_auth_required=hub.is_auth_required)
             self._check_room(name, filters)
         except FilterError as error:
+            if isinstance(error, AuthRequired):
+                self._challenge()
             # CLOSED is true of the name: nothing of an older subscription may come under it any more.
             self._drop_subscription(name)
             self._send("CLOSED", name, str(error))
@@ -219,6 +261,7 @@ class RelaySession:
         self._send("EOSE", name)
         self._work.charge(subscription.value_count / UNIT_VALUES + size / UNIT_BYTES)
         self.subscriptions[name] = subscription
+        self._resize(self._size + subscription.size)
         self._order.opened(subscription)
         self._hub.subscribe(subscription)
 
@@ -271,20 +314,14 @@ class RelaySession:
         elsewhere = self._hub.values_of(self.address) - (0 if own is None else own.value_count)
         if elsewhere + sum(item.value_count for item in filters) > limits.filter_values_per_ip:
             raise FilterError("rate-limited: too many values in the filters of this address")
+        before = 0 if own is None else own.size
+        if not self._hub.has_room_for(self.address, self._size, self._size - before + bytes_of(filters)):
+            raise FilterError("rate-limited: the subscriptions of this address take too much memory")
 
-    def _filters(self, parts: list[msgspec.Raw]) -> list[Filter]:
-        if not 1 <= len(parts) <= self._hub.limits.filters:
-            raise FilterError(f"invalid: 1 to {self._hub.limits.filters} filters are needed")
-        try:
-            values = [msgspec.json.decode(part) for part in parts]
-        except (ValueError, RecursionError):
-            raise FilterError("invalid: a filter does not parse") from None
-        if count_values(values) > self._hub.limits.filter_values_per_connection:
-            raise FilterError("rate-limited: too many values in the filters of this connection")
-        filters = [parse_filter(value, self._hub.limits.filter_values) for value in values]
-        if not all(item.is_narrow for item in filters):
-            raise FilterError("restricted: name #p, authors or ids in every filter")
-        return filters
+    def _resize(self, size: int) -> None:
+        """Its subscriptions take ``size`` bytes of memory from now on."""
+        self._hub.resized(self.address, self._size, size)
+        self._size = size
 
     def _close(self, part: msgspec.Raw) -> None:
         name = self._subscription_id(part)
@@ -294,6 +331,7 @@ class RelaySession:
     def _drop_subscription(self, name: str) -> None:
         subscription = self.subscriptions.pop(name, None)
         if subscription is not None:
+            self._resize(self._size - subscription.size)
             self._hub.unsubscribe(subscription)
             self._order.closed(subscription)
             if self._copies is not None:

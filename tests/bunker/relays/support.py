@@ -234,9 +234,9 @@ async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None
 class Peer:
     """A client of the hub without a socket."""
 
-    def __init__(self, hub: RelayHub, scope: str = TENANT, address: str = "192.0.2.1") -> None:
+    def __init__(self, hub: RelayHub, scope: str = TENANT, address: str = "192.0.2.1", host: str = "a.example") -> None:
         self.out = Out()
-        session = hub.open(scope, address, self.out)
+        session = hub.open(scope, address, self.out, host)
         assert session is not None
         self.session: RelaySession = session
 

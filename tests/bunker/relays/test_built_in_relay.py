@@ -265,7 +265,7 @@ async def test_a_client_that_does_not_read_is_dropped_and_memory_stays(ws: str) 
     hub = make_hub(Sink(), queue_bytes=200_000, queue_frames=10_000)
     async with served(hub, ws) as url, client(url) as slow, client(url) as quick:
         await slow.subscribe(p=[ME])
-        await quick.subscribe(authors=[reply().pubkey])
+        await quick.subscribe(p=[ME], authors=[reply().pubkey])
         slow.socket.transport.pause_reading()
         for number in range(2_000):
             answer = reply(content=f"{number}" + "x" * 8_000)

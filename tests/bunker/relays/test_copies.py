@@ -148,7 +148,7 @@ async def test_what_stays_open_gets_each_reply_once_when_the_client_is_done(
     hub: RelayHub, peer: Peer, clock: Clock
 ) -> None:
     assert peer.say("REQ", "other", {"#p": ["0" * 64]}) == [["EOSE", "other"]]
-    assert peer.say("REQ", "by author", {"authors": [IT], "since": 2**40}) == [["EOSE", "by author"]]
+    assert peer.say("REQ", "by author", {"#p": [ME], "authors": [IT], "since": 2**40}) == [["EOSE", "by author"]]
     opens(peer, *NAMES[:6])
     requests = [ask(peer, "1"), ask(peer, "2")]
     first, second = (answer(hub, request) for request in requests)

@@ -23,7 +23,7 @@ def test_the_memory_is_bounded_by_bytes() -> None:
         event = reply(content=f"{number}" + "x" * 600)
         memory.add(event, CLIENT.public_key_hex, serialize(event))
     assert len(memory) == 3
-    wanted = parse_filter({"#p": [CLIENT.public_key_hex]}, 10)
+    wanted = parse_filter({"#p": [CLIENT.public_key_hex]}, BuiltInLimits())
     assert len(memory.find(wanted, 10)[0]) == 3
 
 
@@ -36,7 +36,7 @@ def test_the_memory_looks_at_the_latest_of_all_keys_first_and_at_no_more_than_it
         to = quiet if number == 18 else loud
         event = reply(to=to, content=str(number), at=1_800_000_000 + number)
         memory.add(event, to, serialize(event))
-    wanted = parse_filter({"#p": [loud, quiet, "0" * 64]}, 10)
+    wanted = parse_filter({"#p": [loud, quiet, "0" * 64]}, BuiltInLimits())
     found, looked_at = memory.find(wanted, 5)
     assert looked_at == 5
     assert [item.event.content for item in found] == ["19", "18", "17", "16", "15"]

@@ -65,7 +65,10 @@ async def peer(hub: RelayHub) -> Peer:
         {"authors": [ME], "limit": -1},
         {"authors": [ME], "search": "x"},
         {"authors": [ME], "#pp": ["x"]},
-        {"authors": [ME] * 1001},
+        {"#p": [ME] * 201},
+        {"#p": [ME], "#e": ["x"], "#t": ["x"], "#a": ["x"]},
+        {"#p": [ME], "#e": ["x"] * 21},
+        {"#p": [ME], "#e": ["x" * 129]},
     ],
 )
 async def test_a_filter_that_is_not_understood_is_refused(peer: Peer, filter_: Any) -> None:
@@ -91,13 +94,13 @@ async def test_a_subscription_id_that_is_none_gets_a_notice(peer: Peer, name: An
 async def test_filters_and_subscriptions_are_bounded(clock: Clock) -> None:
     peer = Peer(make_hub(None, clock, filters=2, subscriptions=2))
     assert peer.say("REQ", "s")[0][0] == "CLOSED"
-    assert peer.say("REQ", "s", *[{"authors": [ME]}] * 3)[0][0] == "CLOSED"
-    assert peer.subscribe("a", authors=[ME]) == [["EOSE", "a"]]
-    assert peer.subscribe("b", authors=[ME]) == [["EOSE", "b"]]
-    assert peer.subscribe("c", authors=[ME]) == [["CLOSED", "c", "rate-limited: too many subscriptions"]]
+    assert peer.say("REQ", "s", *[{"#p": [ME]}] * 3)[0][0] == "CLOSED"
+    assert peer.subscribe("a", p=[ME]) == [["EOSE", "a"]]
+    assert peer.subscribe("b", p=[ME]) == [["EOSE", "b"]]
+    assert peer.subscribe("c", p=[ME]) == [["CLOSED", "c", "rate-limited: too many subscriptions"]]
     assert peer.subscribe("b", p=[ME]) == [["EOSE", "b"]]
     assert peer.say("CLOSE", "a") == []
-    assert peer.subscribe("c", authors=[ME]) == [["EOSE", "c"]]
+    assert peer.subscribe("c", p=[ME]) == [["EOSE", "c"]]
 
 
 @pytest.mark.compliance(spec="NIP-01", section="From client to relay: REQ", requirement="EOSE, then live events")
@@ -121,7 +124,7 @@ async def test_a_reply_reaches_the_client_it_is_for(hub: RelayHub, peer: Peer) -
         {"p": [ME], "ids": ["0" * 64]},
         {"p": [ME], "#e": ["x"]},
         {"p": []},
-        {"authors": []},
+        {"p": [ME], "authors": []},
         {"ids": ["0" * 64]},
     ],
 )
@@ -143,7 +146,7 @@ async def test_a_reply_reaches_nobody_whose_filter_it_does_not_meet(
     [
         {"p": [ME]},
         {"p": [STRANGER.public_key_hex, ME], "kinds": [1, 24133]},
-        {"authors": [SIGNER.public_key_hex]},
+        {"authors": [SIGNER.public_key_hex], "p": [ME]},
         {"p": [ME], "#p": [ME]},
         {"p": [ME], "since": 1, "until": 2**40, "limit": 10},
     ],
@@ -162,7 +165,7 @@ async def test_a_reply_that_meets_two_filters_of_a_subscription_is_sent_once(hub
     answer = reply()
     hub.publish(answer, serialize(answer))
     signer = SIGNER.public_key_hex
-    frames = peer.say("REQ", "s", {"#p": [ME]}, {"authors": [signer]}, {"ids": [answer.id]})
+    frames = peer.say("REQ", "s", {"#p": [ME]}, {"authors": [signer], "#p": [ME]}, {"ids": [answer.id]})
     assert [frame[0] for frame in frames] == ["EVENT", "EOSE"]
     later = reply(content="later")
     hub.publish(later, serialize(later))
