@@ -23,6 +23,15 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("go on with inventories", "keys.jobs.go_on_with_inventories", 1),
 )
 
+SINGLE: Final[tuple[str, ...]] = (
+    "keys.jobs.finish_pending_key",
+    "keys.jobs.advance_conversion",
+    "keys.jobs.tell_cosigner",
+    "keys.jobs.step_rotation",
+    "keys.jobs.step_inventory",
+)
+"""Jobs for one key, rotation or inventory, by its id."""
+
 ROTATION_SECONDS: Final = 20.0
 """How long one job works on rotations: the cluster has other things to do, too."""
 

@@ -10,6 +10,8 @@ from accounts.mail import outbox
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("send waiting mails", "accounts.mail.jobs.send_waiting_mails", 1),
 )
+SINGLE: Final[tuple[str, ...]] = (outbox.JOB,)
+"""Jobs for one mail, by its id."""
 
 
 def send_mail(mail_id: str) -> bool:

@@ -19,6 +19,8 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("carry on verifications of the audit log", "keycast.audit.jobs.carry_on_verifications", 1),
 )
 """Name, dotted path, minutes between runs."""
+SINGLE: Final[tuple[str, ...]] = ("keycast.audit.jobs.carry_on_verification",)
+"""Jobs for one verification, by its id."""
 
 
 def sign_checkpoints() -> int:

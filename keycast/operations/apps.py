@@ -11,9 +11,10 @@ class OperationsConfig(AppConfig):
 
     def ready(self) -> None:
         from keycast.base import findings
-        from keycast.operations import job_records
+        from keycast.operations import job_packages, job_records
         from keycast.operations.health import processes
 
+        job_packages.install()
         job_records.connect()
         for look in processes.HEALTH_CHECKS:
             findings.register(look)

@@ -1,17 +1,19 @@
 """Writes down each run of a job, from within the job cluster (django-q2's signals).
 
-django-q2 keeps results and arguments as pickles, and whoever can write a pickle runs code where it is read. Keycast
-never reads them: what its pages show is written here.
+What its pages show is written here, and here alone: django-q2's own table of results holds pickles, and nothing of it
+is read or written (job_packages, job_cluster).
 """
 
 from __future__ import annotations
 
 import sys
+import uuid
 from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 from django.db import Error, connection
+from django.db.models import F
 from django.utils import timezone
 from django_q.models import Task
 from django_q.signals import post_execute_in_worker, pre_execute
@@ -39,16 +41,18 @@ def _began(*, task: dict[str, Any], **_: Any) -> None:
     try:
         # A sign at both ends: a job may take up to five minutes, and is no silence.
         heartbeats.record_heartbeat(heartbeats.JOBS)
+        begun = {
+            "path": str(task["func"])[:256],
+            "started_at": timezone.now(),
+            "ended_at": None,
+            "outcome": RunOutcome.RUNNING,
+            "error": "",
+            "message": "",
+        }
         JobRun.objects.update_or_create(
             id=str(task["id"])[:32],
-            defaults={
-                "path": _path(task["func"]),
-                "started_at": timezone.now(),
-                "ended_at": None,
-                "outcome": RunOutcome.RUNNING,
-                "error": "",
-                "message": "",
-            },
+            defaults={**begun, "attempts": F("attempts") + 1},
+            create_defaults={**begun, "attempts": 1},
         )
     except Error as failure:  # the job itself will say more about the database
         log.warning("job_not_recorded", error=type(failure).__name__)
@@ -58,7 +62,7 @@ def _ended(*, task: dict[str, Any], **_: Any) -> None:
     is_ok = bool(task.get("success"))
     error, message = ("", "") if is_ok else what_failed(str(task.get("result", "")))
     if not is_ok:
-        log.error("job_failed", job=_path(task["func"]), error=error)
+        log.error("job_failed", job=str(task["func"])[:256], error=error)
     try:
         heartbeats.record_heartbeat(heartbeats.JOBS)
         JobRun.objects.filter(id=str(task["id"])[:32]).update(
@@ -71,10 +75,19 @@ def _ended(*, task: dict[str, Any], **_: Any) -> None:
         log.warning("job_not_recorded", error=type(failure).__name__)
 
 
-def _path(func: Any) -> str:
-    if isinstance(func, str):
-        return func[:256]
-    return f"{getattr(func, '__module__', '')}.{getattr(func, '__qualname__', type(func).__name__)}"[:256]
+def refuse(path: str, why: str) -> None:
+    """Write down that something was asked for which is no job; staff see it among the runs that failed."""
+    log.error("job_refused", job=path[:256], why=why)
+    now, text = timezone.now(), path.replace("\0", "")[:256]
+    JobRun.objects.create(
+        id=uuid.uuid4().hex,
+        path=text,
+        started_at=now,
+        ended_at=now,
+        outcome=RunOutcome.FAILED,
+        error="JobNotRegistered",
+        message=why,
+    )
 
 
 def what_failed(result: str) -> tuple[str, str]:

@@ -1,16 +1,19 @@
 """Background jobs: what runs, how often, and that it did run. Schedules exist in code alone.
 
-A schedule's row names any Python path, so whoever can write one can run code: rows that are not in this table are
-removed whenever the job cluster starts, and no admin shows them. Jobs take no arguments and may run twice.
+A job runs only if it is in the tables below; that is looked up where it runs (job_packages.JobCall). Of a schedule's
+row only the time is used (job_cluster), for whoever can write the table could name any path in it: rows that these
+tables do not have are refused, written down and removed. Scheduled jobs take no arguments; all may run twice.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 import structlog
 from django.core.management import call_command
 from django.db import transaction
+from django.utils.module_loading import import_string
 from django_q.models import Schedule
 
 from accounts.mail import jobs as mail_jobs
@@ -25,6 +28,7 @@ from keycast.audit import jobs as audit_jobs
 from keycast.audit import verification_runs
 from keycast.audit.journal_writer import catch_up
 from keycast.base import service_status
+from keycast.base.errors import KeycastError
 from keycast.operations import heartbeats, job_records
 from keys import jobs as key_jobs
 
@@ -52,15 +56,63 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
 """Name, dotted path, minutes between runs."""
 
 
+SINGLE: Final[tuple[str, ...]] = (*mail_jobs.SINGLE, *audit_jobs.SINGLE, *key_jobs.SINGLE)
+"""Jobs for one mail, key or run, queued with its id soon after the change; a scheduled one does the same for all."""
+_HERE: Final = "keycast.operations.jobs."
+_FORMER: Final = "keycast.jobs."
+"""Where the jobs of this module were until 0.1; queues of an installed database may name them so. Until 0.2."""
+
+
+class JobNotRegistered(KeycastError):
+    """Something asked for a job that the tables in code do not have."""
+
+    code = "job-not-registered"
+    public_message = "This is no job of Keycast. Somebody may have written to the tables of the job queue."
+
+
+def is_registered(path: str) -> bool:
+    """Whether the tables have a job of that path."""
+    return _present(path) in _REGISTERED
+
+
+def registered(path: str) -> Callable[..., object]:
+    """The job of that path. Raises JobNotRegistered; nothing is imported then."""
+    if not is_registered(path):
+        raise JobNotRegistered
+    job: Callable[..., object] = import_string(_present(path))
+    return job
+
+
+def _present(path: str) -> str:
+    return _HERE + path.removeprefix(_FORMER) if path.startswith(_FORMER) else path
+
+
+_REGISTERED: Final = frozenset({*(path for _, path, _ in SCHEDULES), *SINGLE})
+REFUSED_SHOWN: Final = 20
+
+
 @transaction.atomic
 def register_schedules() -> None:
-    """Make the schedule rows say what SCHEDULES says, no more and no less."""
-    Schedule.objects.exclude(name__in=[name for name, _, _ in SCHEDULES]).delete()
-    for name, path, minutes in SCHEDULES:
+    """Make the schedule rows say what SCHEDULES says, no more and no less; what else they say is written down.
+
+    Three queries when nothing is to be changed. Never reads a time.
+    """
+    names = {name: (path, minutes) for name, path, minutes in SCHEDULES}
+    foreign = Schedule.objects.exclude(name__in=names)
+    for path in list(foreign.values_list("func", flat=True)[:REFUSED_SHOWN]):
+        job_records.refuse(str(path), "A row of the schedule's table named it, and was removed.")
+    foreign.delete()
+    rows: dict[str, list[dict[str, Any]]] = {}
+    columns = ("func", "args", "kwargs", "hook", "schedule_type", "minutes", "repeats")
+    for row in Schedule.objects.values("name", *columns)[: 10 * len(names)]:
+        rows.setdefault(row.pop("name"), []).append(row)
+    for name, (path, minutes) in names.items():
         wanted = {"func": path, "schedule_type": Schedule.MINUTES, "minutes": minutes, "repeats": -1}
-        rows = Schedule.objects.filter(name=name)
-        if rows.count() != 1 or rows.filter(args=None, kwargs=None, hook=None, **wanted).count() != 1:
-            rows.delete()
+        found = rows.get(name, [])
+        if found != [{"args": None, "kwargs": None, "hook": None, **wanted}]:
+            for path_there in {str(row["func"]) for row in found if not is_registered(str(row["func"]))}:
+                job_records.refuse(path_there, "A row of the schedule's table named it, and was put right.")
+            Schedule.objects.filter(name=name).delete()
             Schedule.objects.create(name=name, **wanted)
 
 

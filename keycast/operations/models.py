@@ -35,6 +35,7 @@ class JobRun(models.Model):
     path = models.CharField(max_length=256)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True)
+    attempts = models.PositiveSmallIntegerField(default=1, db_default=1)
     outcome = models.CharField(max_length=8, choices=RunOutcome, default=RunOutcome.RUNNING)
     error = models.CharField(max_length=200, blank=True)
     message = models.CharField(max_length=300, blank=True)

@@ -129,20 +129,20 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.str("REDIS_URL", default="")
 if REDIS_URL:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonRedisCache", "LOCATION": REDIS_URL}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "django_cache"}}
+    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonDatabaseCache", "LOCATION": "django_cache"}}
 
+# Jobs are signed JSON in the database (keycast.operations.job_packages); nothing is cached or kept by django-q2 itself.
 Q_CLUSTER = {
-    "name": "keycast",
+    "name": "keycast-jobs",
     "orm": "default",
+    "broker_class": "keycast.operations.job_broker.JobBroker",
     "workers": env.int("KEYCAST_JOB_WORKERS", default=1),
     "timeout": 300,
     "retry": 360,
     "max_attempts": 3,
-    "catch_up": False,
-    "save_limit": 1000,
     "label": "Jobs",
 }
 # Longer than one job may take (timeout above), or a long job would look like a cluster that hangs.

@@ -12,9 +12,10 @@ from keycast.operations.startup import refuse_unsafe_start
 
 class Command(ClusterCommand):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
-        from keycast.operations.jobs import register_schedules  # noqa: PLC0415  (imports what jobs need, only when jobs run)
+        from keycast.operations import job_cluster, jobs  # noqa: PLC0415  (imports what jobs need, only when jobs run)
 
         end_with_parent()
         refuse_unsafe_start()
-        register_schedules()
+        jobs.register_schedules()
+        job_cluster.install()
         super().handle(*args, **options)

@@ -74,7 +74,7 @@ def test_running_a_job_puts_it_into_the_queue_and_says_who_and_why(operator_clie
     page = operator_client.post(RUN, {"reason": "cause is gone"}, follow=True).content.decode()
     assert "Put into the queue: forget old requests" in page
     task = SignedPackage.loads(OrmQ.objects.get().payload)
-    assert (task["func"], task["args"], task["kwargs"]) == (PATH, (), {})
+    assert (str(task["func"]), task["args"], task["kwargs"]) == (PATH, (), {})
     row = AuditRow.objects.get(tag=AuditTag.JOB_RUN)
     assert row.actor_id == operator.id.hex
     assert "cause is gone" in row.data

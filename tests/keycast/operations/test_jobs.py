@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import time
 from importlib import import_module
 
@@ -13,9 +15,17 @@ from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.operations import jobs
+from keycast.operations.models import JobRun
 from tests.keycast.audit.conftest import tamper
+from tests.paths import ROOT
 
 pytestmark = pytest.mark.django_db
+
+NO_JOBS = (
+    *("", ".", "os.mkdir", "os.system", "builtins.eval", "antigravity", "antigravity.fly", "keycast.jobs.os.system"),
+    *("keycast.jobs.", "keycast.operations.jobs.call_command", "keycast.operations.jobs.registered", "keycast.jobs"),
+    *("keys.services.destroy_due_keys", "keys.jobs.services.destroy_due_keys", " keys.jobs.destroy_due_keys"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +33,13 @@ def empty_cache() -> None:
     cache.clear()
 
 
-def test_a_schedule_that_is_not_in_the_code_is_removed() -> None:
+def test_a_schedule_that_is_not_in_the_code_is_removed_and_written_down() -> None:
     Schedule.objects.create(name="evil", func="os.system", args="'id'")
+    Schedule.objects.create(name=None, func="os.mkdir")
     jobs.register_schedules()
-    assert not Schedule.objects.filter(name="evil").exists()
+    assert set(Schedule.objects.values_list("name", flat=True)) == {name for name, _, _ in jobs.SCHEDULES}
+    runs = JobRun.objects.values_list("path", "outcome", "error")
+    assert set(runs) == {("os.system", "failed", "JobNotRegistered"), ("os.mkdir", "failed", "JobNotRegistered")}
 
 
 @pytest.mark.parametrize("change", [{"func": "os.system"}, {"args": "'id'"}, {"minutes": 9999}, {"hook": "os.system"}])
@@ -72,12 +85,32 @@ def test_a_broken_chain_is_remembered_and_logged(caplog: pytest.LogCaptureFixtur
 
 
 def test_jobs_queued_under_their_former_paths_still_run() -> None:
-    """Schedules and queued tasks of an installed database name them by path (until 0.2)."""
-    from importlib import import_module
-
-    from keycast.operations import jobs
-
+    """Queued tasks of an installed database name them by path (until 0.2)."""
     for _, path, _ in jobs.SCHEDULES:
         name = path.rpartition(".")[2]
         if path.startswith("keycast.operations.jobs."):
-            assert getattr(import_module("keycast.jobs"), name) is getattr(jobs, name)
+            assert jobs.registered(f"keycast.jobs.{name}") is getattr(jobs, name)
+
+
+@pytest.mark.parametrize("path", NO_JOBS)
+def test_what_the_tables_do_not_have_is_no_job_and_is_not_imported(path: str) -> None:
+    before = set(sys.modules)
+    assert not jobs.is_registered(path)
+    with pytest.raises(jobs.JobNotRegistered):
+        jobs.registered(path)
+    assert set(sys.modules) == before
+
+
+def test_each_job_with_an_id_is_one_of_its_module() -> None:
+    for path in jobs.SINGLE:
+        module, _, name = path.rpartition(".")
+        assert jobs.registered(path).__module__ == module
+        assert jobs.registered(path).__name__ == name
+
+
+def test_every_job_that_code_queues_is_in_the_tables() -> None:
+    queued = set()
+    for file in (file for name in ("accounts", "bunker", "keycast", "keys") for file in (ROOT / name).rglob("*.py")):
+        queued |= set(re.findall(r"async_task\(\s*\"([\w.]+)\"", file.read_text(encoding="utf-8")))
+    assert len(queued) > 4
+    assert {path for path in queued if not jobs.is_registered(path)} == set()

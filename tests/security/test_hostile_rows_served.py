@@ -1,0 +1,84 @@
+"""Somebody who can write the database or Redis, against real processes: nothing that they write runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.live import LiveServer, live
+from tests.e2e.test_processes_apart import redis
+from tests.paths import ROOT
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+WITHIN = 150.0
+RUNS = (
+    "import json; from keycast.operations.models import JobRun; from django_q.models import OrmQ, Schedule;"
+    "print(json.dumps([list(JobRun.objects.order_by('started_at').values_list('path', 'outcome', 'error')),"
+    " OrmQ.objects.filter(payload__contains=':1aaaaa:').count(),"
+    " Schedule.objects.filter(func='os.mkdir').count()]))"
+)
+
+
+@contextmanager
+def worker_and_jobs(environment: dict[str, str]) -> Iterator[None]:
+    commands = [[sys.executable, "manage.py", name] for name in ("bunker", "qcluster")]
+    processes = [subprocess.Popen(command, cwd=ROOT, env=environment) for command in commands]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.wait(40)
+
+
+@pytest.fixture(params=["embedded", "scaled"])
+def server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
+    if request.param == "embedded":
+        with live() as running:
+            yield running
+        return
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    with redis() as url, live({"REDIS_URL": url, "KEYCAST_EMBEDDED": "0"}, worker_and_jobs) as running:
+        yield running
+
+
+def state(server: LiveServer) -> tuple[list[Any], int, int]:
+    runs, queued, scheduled = json.loads(server.python(RUNS).splitlines()[-1])
+    return runs, queued, scheduled
+
+
+def until_jobs_run(server: LiveServer, marks: Path) -> list[Any]:
+    """Wait until the scheduler and the queue have met what was planted, and jobs ran afterwards."""
+    deadline = time.monotonic() + WITHIN
+    while not any(marks.iterdir()):
+        runs, queued, scheduled = state(server)
+        met = [number for number, run in enumerate(runs) if run[2] == "JobNotRegistered"]
+        if met and ["keycast.operations.jobs.heartbeat", "ok", ""] in runs[met[0] :] and not queued and not scheduled:
+            return runs
+        assert time.monotonic() < deadline, (runs[-10:], queued, scheduled)
+        time.sleep(1)
+    return []
+
+
+def test_nothing_that_is_written_into_tables_and_caches_runs(server: LiveServer, tmp_path: Path) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    environment = {**server.environment, "DJANGO_SETTINGS_MODULE": "keycast.settings"}
+    planted = [sys.executable, "-m", "tests.security.hostile_rows", str(marks)]
+    subprocess.run(planted, cwd=ROOT, env=environment, check=True)
+    runs = until_jobs_run(server, marks)
+    assert list(marks.iterdir()) == []
+    refused = [path for path, outcome, error in runs if (outcome, error) == ("failed", "JobNotRegistered")]
+    assert "os.mkdir" in refused, "what was refused is shown to staff"
