@@ -1,4 +1,4 @@
-"""Tenants and people, for staff: shown, and changed only by the verbs of accounts.services."""
+"""Tenants and people, for staff: shown, and changed only by accounts.services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs of custody. Each takes an ``actor``, is atomic, and writes its audit row in the same transaction.
+"""The services of custody. Each takes an ``actor``, is atomic, and writes its audit row in the same transaction.
 
 All raise ``keycast.base.errors.NotPermitted`` where the actor may not, ``KeyNotFound`` for a key that is gone, and
 ``keys.errors`` as their docstrings say. Keys are passed as rows of the caller's tenant; state is read again, locked.

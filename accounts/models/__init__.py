@@ -1,4 +1,4 @@
-"""Tenants, users and who belongs where: a module for each. Verbs live in the services."""
+"""Tenants, users and who belongs where: a module for each. What changes them is in the services."""
 
 from accounts.models.approvals import Approval
 from accounts.models.lock_authority import LockAuthority

@@ -1,4 +1,4 @@
-"""A request that a second person decides on. Verbs live in accounts.staff.approvals.services."""
+"""A request that a second person decides on. Services are in accounts.staff.approvals.services."""
 
 from __future__ import annotations
 

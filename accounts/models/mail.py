@@ -1,4 +1,4 @@
-"""The outbox. Verbs live in accounts.mail."""
+"""The outbox. Services are in accounts.mail."""
 
 from __future__ import annotations
 

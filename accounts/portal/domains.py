@@ -99,7 +99,7 @@ def remove(request: PortalRequest, domain_id: int) -> HttpResponse:
     return redirect("portal:domains")
 
 
-def _stepped_up(request: PortalRequest, domain_id: int, verb: Callable[..., object], done: str) -> HttpResponse:
+def _stepped_up(request: PortalRequest, domain_id: int, service: Callable[..., object], done: str) -> HttpResponse:
     """Do it on POST; a GET is somebody coming back from proving who they are, who presses the button once more."""
     found = get_domain(request.tenant, domain_id)
     here = reverse("portal:domain", args=[domain_id])
@@ -107,7 +107,7 @@ def _stepped_up(request: PortalRequest, domain_id: int, verb: Callable[..., obje
     if detour is not None:
         return detour
     if request.method == "POST":
-        verb(actor=actor_of(request), domain=found, by=request.membership)
+        service(actor=actor_of(request), domain=found, by=request.membership)
         messages.success(request, done)
     return redirect(here)
 

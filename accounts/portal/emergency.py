@@ -79,9 +79,9 @@ def decide(request: PortalRequest, release_id: UUID) -> HttpResponse:
         return detour
     if request.method == "POST":
         is_granted = request.POST.get("decision") == "grant"
-        verb = services.grant_release if is_granted else services.refuse_release
+        service = services.grant_release if is_granted else services.refuse_release
         try:
-            verb(actor=actor_of(request), release=release)
+            service(actor=actor_of(request), release=release)
         except KeycastError as refusal:
             messages.error(request, refusal.public_message)
         else:

@@ -1,4 +1,4 @@
-"""The verbs of accounts: each atomic, with its audit row and its signal in the same transaction."""
+"""The services of accounts: each atomic, with its audit row and its signal in the same transaction."""
 
 from __future__ import annotations
 

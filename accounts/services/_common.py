@@ -1,4 +1,4 @@
-"""What every verb of this app does beside its own work: one audit row, one signal, in the caller's transaction."""
+"""What every service of this app does beside its own work: one audit row, one signal, in the caller's transaction."""
 
 from __future__ import annotations
 

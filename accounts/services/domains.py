@@ -1,4 +1,4 @@
-"""Verbs on host names: claimed by a tenant, proved by its DNS, then served.
+"""Services for host names: claimed by a tenant, proved by its DNS, then served.
 
 A name that a tenant has proved is its alone. One that is merely claimed blocks nobody: several tenants may claim it,
 and the first whose record is found has it. ``by`` is as in services.members; None is an operator, who vouches.

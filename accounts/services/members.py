@@ -1,4 +1,4 @@
-"""Verbs on who belongs to a tenant.
+"""Services that change who belongs to a tenant.
 
 ``by`` is the member on whose authority it happens; permissions are checked against it. None is for management commands,
 which have checked already. Staff are refused: whoever could bring themselves into a tenant could use what is in it.

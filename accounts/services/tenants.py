@@ -1,4 +1,4 @@
-"""Verbs on tenants. Those on their host names are in services.domains."""
+"""Services that change tenants. Those on their host names are in services.domains."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _checks: list[SettingsCheck] = []
 _SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _State = Tenant.State
 LOCK, UNLOCK, SUSPEND, RESUME = "lock-tenant", "unlock-tenant", "suspend-tenant", "resume-tenant"
-"""Kinds of requests (accounts.staff.approvals) for the verbs of the same names."""
+"""Kinds of requests (accounts.staff.approvals) for the services of the same names."""
 _MOVES = {
     LOCK: (AuditTag.TENANT_LOCKED, {_State.ACTIVE}, _State.LOCKED),
     UNLOCK: (AuditTag.TENANT_UNLOCKED, {_State.LOCKED}, _State.ACTIVE),
@@ -89,7 +89,7 @@ def found_tenant(*, actor: Actor, owner: str, **settled: Any) -> Tenant:
 
 @transaction.atomic
 def change_tenant(*, actor: Actor, tenant: Tenant, by: Membership | None = None, **changes: Any) -> Tenant:
-    """Change what a tenant settles for itself; its state, host names and quotas have verbs of their own.
+    """Change what a tenant settles for itself; its state, host names and quotas have services of their own.
 
     ``by`` as in services.members: what a member chooses must be within what the deployment has (``register_check``).
     Raises NotPermitted, Invalid; TypeError for any other field.

@@ -1,4 +1,4 @@
-"""Verbs on people as such, whatever tenants they belong to. Their rows stand in the platform's chain."""
+"""Services that change people as such, whatever tenants they belong to. Their rows stand in the platform's chain."""
 
 from __future__ import annotations
 

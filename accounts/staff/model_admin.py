@@ -1,4 +1,4 @@
-"""What every admin page of ours is made of: read-only rows, counts that stay cheap, and verbs that ask for a reason."""
+"""What every admin page of ours is made of: read-only rows, cheap counts, and staff actions that ask for a reason."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class StaffAction(Generic[Row]):
 
 
 class ReadOnlyAdmin(_Admin, Generic[Row]):
-    """Rows can be looked at; they change only by verbs. Fields are shown only if named: no new column slips in."""
+    """Rows change only by staff actions. Fields are shown only if named: no new column slips in."""
 
     staff_actions: Sequence[StaffAction[Row]] = ()
     view_permission = StaffPermission.VIEW

@@ -1,4 +1,4 @@
-"""What a method is to the engine: an answer at once, a use of the user's key, or a verb on the connection itself."""
+"""What a method is to the engine: an answer at once, a use of the user's key, or a change of the connection itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs on connections: keyword-only, atomic, the audit row and the workers' hint in the same transaction."""
+"""Services on connections: keyword-only, atomic, the audit row and the workers' hint in the same transaction."""
 
 from bunker.services.issue import IssuedUrl, approve_nostrconnect, create_bunker_url, is_secret_of
 from bunker.services.lifecycle import (

@@ -1,4 +1,4 @@
-"""What the verbs on connections share: checks of what a person typed, and the audit row."""
+"""What the services on connections share: checks of what a person typed, and the audit row."""
 
 from __future__ import annotations
 

@@ -148,7 +148,7 @@ class ConnectionMethodRunner:
             self._count(item, operation.name, Answered.OK)
 
     async def run(self, operation: ConnectionMethod) -> tuple[str | None, str | None]:
-        """Result and error of a verb, one of them None."""
+        """Result and error of a method, one of them None."""
         async with self._turns:
             try:
                 return await self._in_thread(operation.run), None

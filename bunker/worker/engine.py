@@ -52,7 +52,7 @@ class Parts:
     delivery: Delivery
     ledger: Ledger
     refusals: Refusals
-    verbs: ConnectionMethodRunner
+    connection_methods: ConnectionMethodRunner
     key_requests: KeyRequests
 
 
@@ -70,7 +70,7 @@ def assemble(
     forget: Callable[[str], None],
     refuse: Callable[[str, str], None],
     offered_relays: OfferedRelays,
-    days: DailyQuota,
+    daily_quota: DailyQuota,
 ) -> Parts:
     """Make the parts of an engine of what one worker has."""
     grants = Grants(snapshot, offered_relays)
@@ -78,15 +78,15 @@ def assemble(
     delivery = Delivery(publisher, envelopes)
     ledger = Ledger(writer=writer, holding=holding, envelopes=envelopes, delivery=delivery, stats=stats, forget=forget)
     refusals = Refusals(ledger, delivery, stats)
-    verbs = ConnectionMethodRunner(
+    connection_methods = ConnectionMethodRunner(
         grants=grants, envelopes=envelopes, delivery=delivery, ledger=ledger,
         in_thread=in_thread, reload=reload, stats=stats,
     )  # fmt: skip
     key_requests = KeyRequests(
         keys=keys, grants=grants, envelopes=envelopes, delivery=delivery, ledger=ledger,
-        refusals=refusals, days=days, stats=stats,
+        refusals=refusals, daily_quota=daily_quota, stats=stats,
     )  # fmt: skip
-    return Parts(grants, envelopes, delivery, ledger, refusals, verbs, key_requests)
+    return Parts(grants, envelopes, delivery, ledger, refusals, connection_methods, key_requests)
 
 
 class Engine:
@@ -104,7 +104,7 @@ class Engine:
         self._delivery = parts.delivery
         self._ledger = parts.ledger
         self._refusals = parts.refusals
-        self._verbs = parts.verbs
+        self._connection_methods = parts.connection_methods
         self._key_requests = parts.key_requests
 
     async def handle(self, item: IncomingRequest) -> None:
@@ -159,7 +159,7 @@ class Engine:
         if isinstance(request, RequestError):
             await self._malformed(item, request)
         elif request.method == Nip46Method.CONNECT:
-            await self._verbs.connect(item, request)
+            await self._connection_methods.connect(item, request)
         elif connection is None:
             # It comes here as seldom as a stranger may try to pair, and so often at most it is answered.
             self._stats.drops["stranger"] += 1
@@ -197,7 +197,7 @@ class Engine:
         elif isinstance(operation, InfoMethod):
             await self._answer(item, request, body, operation)
         else:
-            await self._verbs.answer(item, connection, request, body, operation)
+            await self._connection_methods.answer(item, connection, request, body, operation)
 
     async def _answer(self, item: IncomingRequest, request: Nip46Request, body: bytes, operation: InfoMethod) -> None:
         entries: tuple[AuditEntry, ...] = ()
@@ -218,7 +218,7 @@ class Engine:
         except KeycastError:
             operation = prepare(Nip46Method.PING, (), self._grants.subject(item, connection))
         if isinstance(operation, ConnectionMethod):
-            await self._verbs.perform(item, connection, request.id, operation, fence)
+            await self._connection_methods.perform(item, connection, request.id, operation, fence)
         elif isinstance(operation, KeyMethod):
             await self._key_requests.resume(item, connection, request.id, operation, fence)
         self._stats.recovered += 1

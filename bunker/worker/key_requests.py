@@ -42,7 +42,7 @@ class KeyRequests:
         delivery: Delivery,
         ledger: Ledger,
         refusals: Refusals,
-        days: DailyQuota,
+        daily_quota: DailyQuota,
         stats: WorkerStats,
     ) -> None:
         self.keys = keys
@@ -51,7 +51,7 @@ class KeyRequests:
         self._delivery = delivery
         self._ledger = ledger
         self._refusals = refusals
-        self._days = days
+        self._daily_quota = daily_quota
         self._stats = stats
 
     async def answer(
@@ -78,7 +78,7 @@ class KeyRequests:
                     item, request.id, request.method, body, refusal, "too-large", operation.facts
                 )
                 return
-        if is_signature and not self._days.take(item.signer.tenant):
+        if is_signature and not self._daily_quota.take(item.signer.tenant):
             await self._refusals.refuse(
                 item, request.id, request.method, body, DAY_IS_FULL, "quota-reached", operation.facts
             )
@@ -94,7 +94,7 @@ class KeyRequests:
             is_signed = await self._execute(item, connection, request.id, operation, self._ledger.fence_to_finish(item))
         finally:
             if is_signature:
-                self._days.settle(tenant, is_signed=is_signed)
+                self._daily_quota.settle(tenant, is_signed=is_signed)
 
     async def resume(
         self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, operation: KeyMethod, fence: int
@@ -105,7 +105,7 @@ class KeyRequests:
         if await self._ledger.note(item, fence, (unknown, intent)):
             is_used = await self._execute(item, connection, request_id, operation, fence)
             if is_used and operation.name == Nip46Method.SIGN_EVENT:
-                self._days.add(item.signer.tenant)
+                self._daily_quota.add(item.signer.tenant)
 
     async def _execute(
         self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, operation: KeyMethod, fence: int

@@ -53,7 +53,7 @@ _encode = msgspec.json.Encoder().encode
 class Ledger:
     """Writes through the group-commit writer, under the fence of the request's shard.
 
-    Its verbs raise Uncertain when nobody can say whether something was stored; otherwise a request that could not be
+    Its methods raise Uncertain when nobody can say whether something was stored; otherwise a request that could not be
     stored has been answered with what its client may know by the time they return False.
     """
 

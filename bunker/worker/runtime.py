@@ -82,7 +82,7 @@ class BunkerWorker:
         self._pool = pool if pool is not None else RelayPool(_intake_of(self._port), authenticator=self)
         self.writer = BatchWriter(self.id, self.stats)
         self._figures = TrafficCounterWriter(self.id, self.stats.tally, self._figure_work)
-        self._days = DailyQuota(self.snapshot.tenants.values, self._figure_work)
+        self._daily_quota = DailyQuota(self.snapshot.tenants.values, self._figure_work)
         self._relays = RelayPlan(self.snapshot, self.holding, self._pool, self.stats)
         self.reconciler = Reconciler(self.snapshot, self._threads, self._forget_keys, self._relays.change_soon)
         publisher = Publisher(self._port, self._pool, self.snapshot, self.writer, self.stats)
@@ -99,7 +99,7 @@ class BunkerWorker:
             forget=self._forget_event,
             refuse=self._port.refuse,
             offered_relays=self._relays.offered,
-            days=self._days,
+            daily_quota=self._daily_quota,
         )
         self.engine = Engine(parts, self.stats, self.reconciler.is_stale)
         self.gate = AdmissionControl(
@@ -157,7 +157,7 @@ class BunkerWorker:
             self._port.open_all()
         await self.reconciler.start()
         # What was signed today is known before the first signature, or a restart would give every tenant its day anew.
-        await self._days.flush()
+        await self._daily_quota.flush()
         # Only now: shards are served when their signers are in memory, or their first requests would find nobody.
         self.holding.admit(turn.gained)
         self._port.served = self
@@ -176,7 +176,7 @@ class BunkerWorker:
             "housekeeping": self._keep_house(),
             "writer": self._watch_writer(),
             "figures": self._figures.run(),
-            "days": self._days.run(),
+            "daily quota": self._daily_quota.run(),
             "stop": stop.wait(),
         }
         tasks = {asyncio.create_task(_named(part), name=f"bunker {name}") for name, part in parts.items()}
@@ -204,7 +204,7 @@ class BunkerWorker:
             task.cancel()
         if self.writer.is_started:
             await self._figures.finish()
-            await self._days.finish()
+            await self._daily_quota.finish()
             await self.writer.stop()
         if isinstance(self._port, WorkerBridge):
             await self._port.flush()

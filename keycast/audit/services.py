@@ -1,4 +1,4 @@
-"""The verbs of the audit log: record, append, verify."""
+"""The services of the audit log: record, append, verify."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """How the services that custody leans on answered this process: Cloud KMS, NetHSM, the co-signer, an isolated signer.
 
-Whoever calls such a service keeps a Pulse and tells it of each answer; processes publish what ``report`` says
+Whoever calls such a service keeps a ServiceStatus and tells it of each answer; processes publish what ``report`` says
 (WorkerSeat.status, keycast.operations), and the dashboard shows it. Names of services only: no key, tenant or address.
 """
 
@@ -47,14 +47,14 @@ _statuses: dict[str, ServiceStatus] = {}
 
 
 def status_of(name: str, is_open: Callable[[], bool] | None = None) -> ServiceStatus:
-    """The one pulse of that service in this process, whoever calls the service; names are from the code alone."""
-    pulse = _statuses.setdefault(name, ServiceStatus(name))
+    """The one status of that service in this process, whoever calls the service; names are from the code alone."""
+    status = _statuses.setdefault(name, ServiceStatus(name))
     if is_open is not None:
-        pulse.is_open = is_open
-    return pulse
+        status.is_open = is_open
+    return status
 
 
 def report() -> list[dict[str, Any]]:
     """What this process knows of each service it has called, by name."""
-    found = sorted(_statuses.copy().values(), key=lambda pulse: pulse.name)
-    return [pulse.as_dict() for pulse in found if pulse.good_at or pulse.bad_at]
+    found = sorted(_statuses.copy().values(), key=lambda status: status.name)
+    return [status.as_dict() for status in found if status.good_at or status.bad_at]

@@ -119,8 +119,8 @@ def signers(alive: Sequence[WorkerView]) -> ComponentStatus:
 def services() -> Iterator[ComponentStatus]:
     """Cloud KMS, NetHSM, co-signer and isolated signer, as those who call them see them."""
     seen: dict[str, list[tuple[str, dict[str, Any]]]] = defaultdict(list)
-    for place, pulse in processes.service_statuses():
-        seen[pulse["name"]].append((place, pulse))
+    for place, reported in processes.service_statuses():
+        seen[reported["name"]].append((place, reported))
     for name in sorted(seen):
         yield _service(name, seen[name])
     for name in hsm_services():
@@ -129,20 +129,20 @@ def services() -> Iterator[ComponentStatus]:
 
 
 def _service(name: str, seen: Sequence[tuple[str, dict[str, Any]]]) -> ComponentStatus:
-    away = [(place, pulse) for place, pulse in seen if processes.is_unavailable(pulse)]
-    good_at = max(pulse["good_at"] for _, pulse in seen)
+    away = [(place, reported) for place, reported in seen if processes.is_unavailable(reported)]
+    good_at = max(reported["good_at"] for _, reported in seen)
     last = (
         f"Last good answer {processes.duration_in_words(max(time.time() - good_at, 0))} ago"
         if good_at
         else "No good answer yet"
     )
-    if not away and all(processes.has_failed_last(pulse) for _, pulse in seen):
+    if not away and all(processes.has_failed_last(reported) for _, reported in seen):
         return ComponentStatus(name, QUIET, f"The last call failed, and nobody has called since. {last}.")
     if not away:
         return ComponentStatus(name, GOOD, f"{last}, to {of(len(seen), 'process', 'processes')}.")
-    resting = any(pulse["open"] for _, pulse in away)
+    resting = any(reported["open"] for _, reported in away)
     what = "Left alone for a while after failures, then tried again" if resting else "The last call failed"
-    error = next((f" ({pulse['error']})" for _, pulse in away if pulse["error"]), "")
+    error = next((f" ({reported['error']})" for _, reported in away if reported["error"]), "")
     return ComponentStatus(name, BAD, f"{what}{error}: {', '.join(place for place, _ in away[:3])}. {last}.")
 
 

@@ -1,4 +1,4 @@
-"""Custody in the staff admin: keys, what HSMs hold, and the verbs for both. Never material, sealed or not."""
+"""Custody in the staff admin: keys, what HSMs hold, and the staff actions for both. Never material, sealed or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keys, for staff: what they are, where they stand in their life, and the verbs that change that."""
+"""Keys, for staff: what they are, where they stand in their life, and the staff actions that change that."""
 
 from __future__ import annotations
 

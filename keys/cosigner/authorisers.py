@@ -23,19 +23,19 @@ from keys.signing.cosigning.messages import AnyReply, RefusalCode
 class AuthoriserHandler:
     """Each request may be repeated."""
 
-    def __init__(self, desk: CosignerKeyRepository) -> None:
-        self._desk = desk
+    def __init__(self, repository: CosignerKeyRepository) -> None:
+        self._repository = repository
 
     async def register(self, request: messages.RegisterAuthoriserRequest, peer: str) -> AnyReply:
         """The first authoriser of a key; from then on it signs."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         # The first one stays: whoever controls signer A must not put an HSM key of their own there afterwards.
         if record.authoriser is not None and record.authoriser != request.authoriser:
             raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
         if record.authoriser is None:
             parsed(request.authoriser)  # or CryptoError: a point
             note = _note(CosignerAuditTag.AUTHORISER_REGISTERED, peer, record, authoriser=request.authoriser)
-            await self._desk.change(
+            await self._repository.change(
                 record, note, lambda w: records.set_authoriser(w, record.key_id, request.authoriser)
             )
         crash.point("b-registered")
@@ -43,12 +43,12 @@ class AuthoriserHandler:
 
     async def which(self, request: messages.AuthorisersRequest, peer: str) -> AnyReply:
         """Whose authorisations hold now: public, and of use to nobody else."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         return messages.AuthorisersReply(request.number, record.authoriser or b"", record.coming_authoriser or b"")
 
     async def succeed(self, request: messages.AddAuthoriserRequest, peer: str) -> AnyReply:
         """Accept a successor beside the present authoriser, which has signed for it."""
-        record = await self._desk.in_use(request)
+        record = await self._repository.in_use(request)
         new = request.authoriser
         # Told before; only the reply was lost.
         if new in record.authorisers:
@@ -66,19 +66,19 @@ class AuthoriserHandler:
             use_up(writing, digest, request.grant)
             records.add_authoriser(writing, record.key_id, new)
 
-        await self._desk.change(record, note, change)
+        await self._repository.change(record, note, change)
         crash.point("b-succeeded")
         return messages.CosignerDoneReply(request.number)
 
     async def settle(self, request: messages.SettleAuthoriserRequest, peer: str) -> AnyReply:
         """Of the two, only this one holds from now on; both were accepted, so this needs no authorisation."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         # So it can only choose among the two that were accepted.
         if request.authoriser not in record.authorisers:
             raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
         if record.coming_authoriser is not None:
             note = _note(CosignerAuditTag.AUTHORISER_SETTLED, peer, record, authoriser=request.authoriser)
-            await self._desk.change(
+            await self._repository.change(
                 record, note, lambda w: records.settle_authoriser(w, record.key_id, request.authoriser)
             )
         crash.point("b-settled")

@@ -20,12 +20,12 @@ from keys.signing.cosigning.messages import AnyReply, RefusalCode
 class RefreshHandler:
     """One renewal at a time for a key, and none while its authoriser changes."""
 
-    def __init__(self, desk: CosignerKeyRepository) -> None:
-        self._desk = desk
+    def __init__(self, repository: CosignerKeyRepository) -> None:
+        self._repository = repository
 
     async def prepare(self, request: messages.PrepareRefreshRequest, peer: str) -> AnyReply:
         """A new half beside a new half A, and the difference it makes."""
-        record = await self._desk.in_use(request)
+        record = await self._repository.in_use(request)
         old = record.current
         if request.half_a != old.half_a or request.new_half_a == old.half_a:
             raise CosignerRefusalError(RefusalCode.STALE_HALF)
@@ -35,8 +35,8 @@ class RefreshHandler:
         digest = authorised_digest(record, AuthorisationPurpose.REFRESH, request.new_half_a, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.REFRESH_PREPARED, AuditOutcome.OK, peer, record.key_id.hex)
         # Used up before anything is drawn: with one authorisation nobody gets two differences.
-        await self._desk.spend(digest, request.grant, note)
-        record = await self._desk.in_use(request)
+        await self._repository.spend(digest, request.grant, note)
+        record = await self._repository.in_use(request)
         # Looked at again: spending waited for the disk, and another refresh may have ended meanwhile.
         if record.current.half_a != old.half_a:
             raise CosignerRefusalError(RefusalCode.STALE_HALF)
@@ -50,7 +50,7 @@ class RefreshHandler:
 
     async def commit(self, request: messages.CommitRefreshRequest, peer: str) -> AnyReply:
         """Old and new halves sign from now on."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         coming = record.coming
         # Done already; only the reply was lost.
         if record.current.half_a == request.new_half_a and record.current.tweak == request.tweak:
@@ -64,7 +64,7 @@ class RefreshHandler:
             raise CosignerRefusalError(RefusalCode.MALFORMED)
         if coming.status == records.PREPARED:
             note = CosignerAuditEntry(CosignerAuditTag.REFRESH_COMMITTED, AuditOutcome.OK, peer, record.key_id.hex)
-            await self._desk.change(
+            await self._repository.change(
                 record, note, lambda w: records.make_ready(w, record.key_id, request.new_half_a, request.tweak)
             )
         crash.point("b-committed")
@@ -72,13 +72,15 @@ class RefreshHandler:
 
     async def finish(self, request: messages.FinishRefreshRequest, peer: str) -> AnyReply:
         """The old half is destroyed."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         coming = record.coming
         if record.current.half_a != request.new_half_a:
             if coming is None or coming.half_a != request.new_half_a or coming.status != records.READY:
                 raise CosignerRefusalError(RefusalCode.STALE_HALF)
             note = CosignerAuditEntry(CosignerAuditTag.REFRESH_FINISHED, AuditOutcome.OK, peer, record.key_id.hex)
-            await self._desk.change(record, note, lambda w: records.make_current(w, record.key_id, request.new_half_a))
+            await self._repository.change(
+                record, note, lambda w: records.make_current(w, record.key_id, request.new_half_a)
+            )
         crash.point("b-finished")
         return messages.CosignerDoneReply(request.number)
 
@@ -88,13 +90,15 @@ class RefreshHandler:
         """A new half for a new half A. Never the same for two: two differences of one half would tell the old one."""
         keypair, secret = even_half()
         with keypair, secret:
-            half = self._desk.sealed(request, request.new_half_a, keypair.public_key, secret, records.PREPARED, None)
+            half = self._repository.sealed(
+                request, request.new_half_a, keypair.public_key, secret, records.PREPARED, None
+            )
 
         def change(writing: StoreTransaction) -> None:
             records.drop_prepared(writing, record.key_id)
             records.add_half(writing, half)
 
-        await self._desk.change(record, note, change)
+        await self._repository.change(record, note, change)
         return half
 
     async def _difference(
@@ -102,8 +106,8 @@ class RefreshHandler:
     ) -> AnyReply:
         # The tweak is what the two differences are for: it is not known until both sides have theirs.
         untweaked = KeyAggregate(b"\x02" + new.half_a, b"\x02" + new.half_b)
-        old_pair, old_kept = await self._desk.open(old)
-        new_pair, new_kept = await self._desk.open(new)
+        old_pair, old_kept = await self._repository.open(old)
+        new_pair, new_kept = await self._repository.open(new)
         try:
             with split.refresh_difference(old_pair, old.aggregate, new_pair, untweaked, "B") as difference:
                 return messages.PrepareRefreshReply(request.number, new.half_b, bytes(difference.view()))

@@ -21,18 +21,18 @@ from keys.signing.cosigning.messages import AnyReply, RefusalCode
 class KeyLifecycleHandler:
     """Each request may be repeated: a lost reply leaves no second half, and no key half-stopped."""
 
-    def __init__(self, desk: CosignerKeyRepository) -> None:
-        self._desk = desk
+    def __init__(self, repository: CosignerKeyRepository) -> None:
+        self._repository = repository
 
     async def create(self, request: messages.CreateHalfRequest, peer: str) -> AnyReply:
         """Draw a half."""
-        known = await self._desk.find(request)
+        known = await self._repository.find(request)
         # A lost reply, asked for again: a second half would be another key.
         if known is not None:
             return messages.HalfReply(request.number, _same(known, request.half_a).half_b)
         keypair, secret = even_half()
         with keypair, secret:
-            half = self._desk.sealed(request, request.half_a, keypair.public_key, secret, records.CURRENT, None)
+            half = self._repository.sealed(request, request.half_a, keypair.public_key, secret, records.CURRENT, None)
         await self._add(half, half.aggregate.public_key, CosignerAuditTag.CREATED, peer)
         crash.point("b-created")
         return messages.HalfReply(request.number, half.half_b)
@@ -50,10 +50,10 @@ class KeyLifecycleHandler:
             # key that was said.
             if aggregate.keys["B"][0] != 2 or aggregate.public_key != request.public_key:
                 raise CosignerRefusalError(RefusalCode.MALFORMED)
-            known = await self._desk.find(request)
+            known = await self._repository.find(request)
             if known is not None and _is_kept(known, request, half_b):
                 return messages.HalfReply(request.number, half_b)
-            half = self._desk.sealed(request, request.half_a, half_b, secret, records.CURRENT, request.tweak)
+            half = self._repository.sealed(request, request.half_a, half_b, secret, records.CURRENT, request.tweak)
         if known is None:
             await self._add(half, request.public_key, CosignerAuditTag.ADOPTED, peer)
         else:
@@ -64,32 +64,32 @@ class KeyLifecycleHandler:
                 half.key_id.hex,
                 data={"public_key": request.public_key.hex()},
             )
-            await self._desk.change(known, note, lambda writing: records.replace_unused(writing, half))
+            await self._repository.change(known, note, lambda writing: records.replace_unused(writing, half))
         crash.point("b-adopted")
         return messages.HalfReply(request.number, half_b)
 
     async def state(self, request: messages.KeyStateRequest, peer: str) -> AnyReply:
         """How the key is."""
-        record = await self._desk.find(request)
+        record = await self._repository.find(request)
         if record is None:
             raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
         return messages.KeyStateReply(request.number, record.state)
 
     async def stop(self, request: messages.StopKeyRequest, peer: str) -> AnyReply:
         """Refuse all use; needs no authorisation, because it is safe."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         if request.state not in {records.LOCKED, records.DISABLED}:
             raise CosignerRefusalError(RefusalCode.MALFORMED)
         if record.state != request.state:
             note = CosignerAuditEntry(
                 CosignerAuditTag.STOPPED, AuditOutcome.OK, peer, record.key_id.hex, data={"state": request.state}
             )
-            await self._desk.change(record, note, lambda w: records.set_state(w, record.key_id, request.state))
+            await self._repository.change(record, note, lambda w: records.set_state(w, record.key_id, request.state))
         return messages.CosignerDoneReply(request.number)
 
     async def enable(self, request: messages.EnableKeyRequest, peer: str) -> AnyReply:
         """Serve a key again that was stopped."""
-        record = await self._desk.known(request)
+        record = await self._repository.known(request)
         if record.authoriser is None:
             raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
         digest = authorised_digest(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
@@ -100,21 +100,21 @@ class KeyLifecycleHandler:
             use_up(writing, digest, request.grant)
             records.set_state(writing, record.key_id, records.ACTIVE)
 
-        await self._desk.change(record, note, change)
+        await self._repository.change(record, note, change)
         return messages.CosignerDoneReply(request.number)
 
     async def forget(self, request: messages.ForgetKeyRequest, peer: str) -> AnyReply:
         """Destroy every half."""
-        record = await self._desk.find(request)
+        record = await self._repository.find(request)
         if record is not None and record.state != records.FORGOTTEN:
             note = CosignerAuditEntry(CosignerAuditTag.FORGOTTEN, AuditOutcome.OK, peer, record.key_id.hex)
-            await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
+            await self._repository.change(record, note, lambda w: records.forget(w, record.key_id))
         crash.point("b-forgotten")
         return messages.CosignerDoneReply(request.number)
 
     async def withdraw(self, request: messages.WithdrawHalfRequest, peer: str) -> AnyReply:
         """Destroy one half, and no other that took its place."""
-        record = await self._desk.find(request)
+        record = await self._repository.find(request)
         # Only while this half is the only one: a conversion that was given up late must not take the half of the one
         # that followed it.
         if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
@@ -125,7 +125,7 @@ class KeyLifecycleHandler:
                 record.key_id.hex,
                 data={"half": request.half_b.hex()},
             )
-            await self._desk.change(record, note, lambda w: records.forget(w, record.key_id))
+            await self._repository.change(record, note, lambda w: records.forget(w, record.key_id))
         crash.point("b-forgotten")
         return messages.CosignerDoneReply(request.number)
 
@@ -137,7 +137,7 @@ class KeyLifecycleHandler:
             writing.note(note)
             return records.load(writing, half.key_id)
 
-        self._desk.keep(await self._desk.store.write(work))
+        self._repository.keep(await self._repository.store.write(work))
 
 
 def _same(record: CosignerKeyRecord, half_a: bytes) -> CosignerHalf:

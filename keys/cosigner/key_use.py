@@ -21,12 +21,12 @@ from keys.signing.cosigning.messages import AnyReply, RefusalCode
 class KeyUseHandler:
     """Looks at the key again after each wait for the disk: what was stopped meanwhile is not used."""
 
-    def __init__(self, desk: CosignerKeyRepository) -> None:
-        self._desk = desk
+    def __init__(self, repository: CosignerKeyRepository) -> None:
+        self._repository = repository
 
     async def sign(self, request: messages.PartialSignatureRequest, peer: str) -> AnyReply:
         """The event is what its id says, and the HSM has signed that id."""
-        record = await self._desk.in_use(request)
+        record = await self._repository.in_use(request)
         half = record.usable(request.half_a)
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
@@ -36,11 +36,11 @@ class KeyUseHandler:
         require_authorised(record, event_id, request.authorisation)
         musig.checked_nonce(request.nonce_a)
         # On disk before the half is used: a crash leaves a row without a signature, never the other way round.
-        await self._desk.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
+        await self._repository.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
         # Looked at again: the key may have been stopped, or the half replaced, while the disk was waited for.
-        half = (await self._desk.in_use(request)).usable(request.half_a)
+        half = (await self._repository.in_use(request)).usable(request.half_a)
         crash.point("b-before-sign")
-        keypair, kept = await self._desk.open(half)
+        keypair, kept = await self._repository.open(half)
         try:
             # Fresh for every attempt and never kept: two signatures with one nonce would give the half away (BIP-327).
             nonce, public = musig.make_nonce(keypair, half.aggregate, event_id)
@@ -53,7 +53,7 @@ class KeyUseHandler:
 
     async def ecdh(self, request: messages.EcdhRequest, peer: str) -> AnyReply:
         """The HSM has signed for this key and this peer."""
-        record = await self._desk.in_use(request)
+        record = await self._repository.in_use(request)
         # Before the authorisation is used up: a half that is not in use any more must not cost one.
         record.usable(request.half_a)
         if not is_public_key(request.peer):
@@ -62,9 +62,9 @@ class KeyUseHandler:
         note = CosignerAuditEntry(
             CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()}
         )
-        await self._desk.spend(digest, request.grant, note)
-        half = (await self._desk.in_use(request)).usable(request.half_a)
-        keypair, kept = await self._desk.open(half)
+        await self._repository.spend(digest, request.grant, note)
+        half = (await self._repository.in_use(request)).usable(request.half_a)
+        keypair, kept = await self._repository.open(half)
         try:
             with split.ecdh_contribution(keypair, half.aggregate, "B", request.peer) as point:
                 return messages.EcdhReply(request.number, bytes(point.view()))

@@ -93,13 +93,13 @@ class Cosigner:
         return messages.CosignerRefusedReply(request.number, code.value)
 
 
-def _handlers(desk: CosignerKeyRepository) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
+def _handlers(repository: CosignerKeyRepository) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
     life, using, renewing, authorisers = (
-        KeyLifecycleHandler(desk),
-        KeyUseHandler(desk),
-        RefreshHandler(desk),
-        AuthoriserHandler(desk),
+        KeyLifecycleHandler(repository),
+        KeyUseHandler(repository),
+        RefreshHandler(repository),
+        AuthoriserHandler(repository),
     )
     return {
         messages.PingRequest: _ping,

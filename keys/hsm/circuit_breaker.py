@@ -36,7 +36,7 @@ class Breaker:
         self._rest = 0.0
         self._next_probe_at = 0.0
         self._is_probing = False
-        self._pulse = status_of(name, lambda: self._rest > 0)
+        self._service_status = status_of(name, lambda: self._rest > 0)
 
     @property
     def is_open(self) -> bool:
@@ -58,7 +58,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The service answered."""
-        self._pulse.good()
+        self._service_status.good()
         # Without the lock, for this is every call of a service that is well. A stale look lets one failure too many be
         # counted, no more.
         if not self._failures and not self._rest:
@@ -71,7 +71,7 @@ class Breaker:
 
     def failed(self) -> None:
         """The service did not answer, or answered nonsense."""
-        self._pulse.bad()
+        self._service_status.bad()
         with self._lock:
             self._failures += 1
             # Many calls may have been under way when it opened; each of them would otherwise double the rest.

@@ -1,4 +1,4 @@
-"""What every verb on a key does beside its own change: the audit row and the signal, in the same transaction."""
+"""What every service on a key does beside its own change: the audit row and the signal, in the same transaction."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows as verbs read them, and the references that the rest of the program gets."""
+"""Rows as services read them, and the references that the rest of the program gets."""
 
 from __future__ import annotations
 

@@ -73,6 +73,9 @@ class PersonalKey(models.Model):
     is_imported = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)
+    cosigner_heard_of = models.DateTimeField(
+        null=True, blank=True, editable=False, help_text="The state_changed_at that the co-signer heard of last."
+    )
     destruction_due_at = models.DateTimeField(null=True, blank=True)
     halves_refreshed_at = models.DateTimeField(null=True, blank=True)
     replaced_by = models.OneToOneField(

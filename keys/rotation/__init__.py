@@ -2,7 +2,7 @@
 
 What others use:
 
-- ``services``: ``start``, ``resume``, ``cancel``, ``progress``, ``as_dict`` (verbs; admin, portal, commands and jobs
+- ``services``: ``start``, ``resume``, ``cancel``, ``progress``, ``as_dict`` (services; admin, portal, commands and jobs
   call these alone),
 - ``runner.step``: brings one rotation on for a bounded time; called by the job and in a loop by the commands,
 - ``selectors``: rotations for lists and pages,

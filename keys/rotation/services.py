@@ -1,4 +1,4 @@
-"""The verbs on rotations: start, resume, cancel. Each takes an ``actor`` and writes its audit row."""
+"""Services on rotations: start, resume, cancel. Each takes an ``actor`` and writes its audit row."""
 
 from __future__ import annotations
 

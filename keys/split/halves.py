@@ -1,4 +1,4 @@
-"""Signer A's side of making, stopping and ending split keys, on PersonalKey rows. Blocks: for verbs and jobs."""
+"""Signer A's side of making, stopping and ending split keys, on PersonalKey rows. Blocks: for services and jobs."""
 
 from __future__ import annotations
 

@@ -9,14 +9,14 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
 from keycast.base.errors import KeycastError
 from keys import signals
 from keys.hsm import providers, registration, version_states
-from keys.models import PersonalKey
+from keys.models import KeyState, PersonalKey
 from keys.signing.protocol import Authoriser
 from keys.split import halves, refresh, succession
 
@@ -47,24 +47,46 @@ def sync_state(key_id: UUID) -> bool:
     if row.state in version_states.SERVING:
         # The other order would ask a disabled version to sign for enabling the key.
         changed = version_states.sync_hsm_key(row)
-        return halves.sync_state(row, lambda: authoriser_of(row.hsm_provider)) or changed
-    told = halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
+        return _tell_cosigner(row) or changed
+    told = _tell_cosigner(row)
     return version_states.sync_hsm_key(row) or told
 
 
+def _tell_cosigner(row: PersonalKey) -> bool:
+    told = halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
+    # As in sync_state. The time says which state was told: one that came meanwhile is still to be told.
+    with scopes_disabled():
+        PersonalKey.objects.filter(pk=row.pk).update(cosigner_heard_of=row.state_changed_at)
+    return told
+
+
 def resume_all() -> int:
-    """Repeat every state of the last day, and bring refreshes on; how many keys were touched. Never raises for one."""
+    """Tell what was not heard, repeat the last day's states, and bring refreshes on; how many keys were touched.
+
+    Never raises for one key.
+    """
     if not providers.splits_here():
         return 0
     # A job repeats states of every tenant.
     with scopes_disabled():
-        lately = PersonalKey.objects.filter(_SPLIT, state_changed_at__gte=timezone.now() - LOOK_BACK)
-        key_ids = list(lately.order_by("-state_changed_at").values_list("pk", flat=True)[:MAX_PER_RUN])
+        keys = PersonalKey.objects.filter(_SPLIT)
+        # In any order: keys that the co-signer refuses for ever must not stand before all others at each run.
+        key_ids = list(unheard(keys).order_by("?").values_list("pk", flat=True)[:MAX_PER_RUN])
+        # Again, though it heard of them: its own database may have been restored meanwhile.
+        lately = keys.filter(state_changed_at__gte=timezone.now() - LOOK_BACK).exclude(pk__in=key_ids)
+        rest = MAX_PER_RUN - len(key_ids)
+        key_ids += lately.order_by("-state_changed_at").values_list("pk", flat=True)[:rest]
         key_ids += list(
             version_states.out_of_sync_keys().exclude(pk__in=key_ids).values_list("pk", flat=True)[:MAX_PER_RUN]
         )
     told = sum(_quietly(partial(sync_state, key_id), key_id) for key_id in key_ids)
     return told + refresh.resume(authoriser_of) + refresh.finish_due() + _successions()
+
+
+def unheard(keys: QuerySet[PersonalKey]) -> QuerySet[PersonalKey]:
+    """Those of which the co-signer has not heard in what state they are; pending ones are their own job's business."""
+    not_told = Q(cosigner_heard_of=None) | Q(cosigner_heard_of__lt=F("state_changed_at"))
+    return keys.filter(not_told).exclude(state__in=[KeyState.PENDING, KeyState.DESTROYED, KeyState.FAILED])
 
 
 def _successions() -> int:

@@ -180,9 +180,9 @@ def test_a_member_cannot_lock_the_tenant_nor_an_owner_another_one(tenant, member
 
 def test_owners_neither_unlock_alone_nor_suspend_nor_resume(tenant, owner):
     people.lock_tenant(actor=Actor.user(owner), tenant=tenant)
-    for verb in (people.unlock_tenant, people.suspend_tenant, people.resume_tenant):
+    for service in (people.unlock_tenant, people.suspend_tenant, people.resume_tenant):
         with pytest.raises(NotPermitted):
-            verb(actor=Actor.user(owner), tenant=tenant)
+            service(actor=Actor.user(owner), tenant=tenant)
     assert fresh(tenant).state == Tenant.State.LOCKED
 
 

@@ -156,24 +156,24 @@ def test_one_officer_ends_anothers_place_but_nobody_their_own(officer: User, ope
 
 
 def test_an_operator_cannot_deactivate_a_colleague(operator: User, officer: User) -> None:
-    for verb in (deactivate_user, reactivate_user):
+    for service in (deactivate_user, reactivate_user):
         with pytest.raises(NotPermitted):
-            verb(actor=Actor.staff(operator), user=officer)
+            service(actor=Actor.staff(operator), user=officer)
 
 
 @pytest.mark.parametrize("role", [StaffRole.AUDITOR, StaffRole.SUPPORT])
 def test_auditors_and_support_cannot_change_users(role: StaffRole, alice: User) -> None:
     actor = Actor.staff(colleague("looker", role))
-    for verb in (lock_user, unlock_user, deactivate_user, reactivate_user):
+    for service in (lock_user, unlock_user, deactivate_user, reactivate_user):
         with pytest.raises(NotPermitted):
-            verb(actor=actor, user=alice)
+            service(actor=actor, user=alice)
 
 
-@pytest.mark.parametrize("verb", [lock_tenant, unlock_tenant, suspend_tenant, resume_tenant])
+@pytest.mark.parametrize("service", [lock_tenant, unlock_tenant, suspend_tenant, resume_tenant])
 @pytest.mark.parametrize("role", StaffRole)
-def test_no_role_stops_or_resumes_a_whole_tenant_alone(verb: Any, role: StaffRole, news: Tenant) -> None:
+def test_no_role_stops_or_resumes_a_whole_tenant_alone(service: Any, role: StaffRole, news: Tenant) -> None:
     with pytest.raises(ApprovalRequired):
-        verb(actor=Actor.staff(colleague("one", role)), tenant=news)
+        service(actor=Actor.staff(colleague("one", role)), tenant=news)
 
 
 def test_two_persons_lock_a_tenant(operator: User, officer: User, news: Tenant) -> None:

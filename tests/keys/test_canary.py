@@ -49,9 +49,9 @@ def places():
                     yield table, content
 
 
-def failure_of(verb):
+def failure_of(service):
     try:
-        verb()
+        service()
     except KeycastError as error:
         return "".join(traceback.format_exception(error)) + repr(error) + str(vars(error))
     raise AssertionError("it was to fail")

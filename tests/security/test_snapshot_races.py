@@ -143,14 +143,14 @@ async def test_an_app_that_keeps_connecting_does_not_delay_a_revocation(
     victim = await connection_of(home, quiet)
     ran = 0
     bunker = worker[0]
-    run_action = bunker.engine.parts.verbs.run
+    run_action = bunker.engine.parts.connection_methods.run
 
     async def counted(operation: Any) -> Any:
         nonlocal ran
         ran += 1
         return await run_action(operation)
 
-    bunker.engine.parts.verbs.run = counted  # type: ignore[method-assign]
+    bunker.engine.parts.connection_methods.run = counted  # type: ignore[method-assign]
     for number in range(600):
         worker[1].send(noisy.compose("connect", [home.transport.public_key, "0" * 32], f"c{number}")[1])
     await revoke(victim)

@@ -54,8 +54,8 @@ class Command(BaseCommand):
         reason = options["reason"]
         if options["step"] == "end":
             return end_staff(actor=_ACTOR, user=user, reason=reason)
-        verb = make_staff if options["step"] == "make" else change_staff_role
-        return verb(actor=_ACTOR, user=user, role=options["role"], reason=reason)
+        service = make_staff if options["step"] == "make" else change_staff_role
+        return service(actor=_ACTOR, user=user, role=options["role"], reason=reason)
 
     def _tell(self, people: list[User], options: dict[str, Any]) -> None:
         facts = [_facts(user) for user in people]

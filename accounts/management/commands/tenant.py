@@ -25,8 +25,8 @@ class Command(BaseCommand):
     help = "Show or change a tenant. Locks are made by manage.py panic."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        verbs = parser.add_subparsers(dest="verb", required=True, parser_class=type(parser))
-        for verb, explanation in (
+        steps = parser.add_subparsers(dest="step", required=True, parser_class=type(parser))
+        for step, explanation in (
             ("show", "its state, host names and how much of its limits is used"),
             ("suspend", "close it: no portal, no relay, no signing"),
             ("resume", "open it again"),
@@ -37,17 +37,17 @@ class Command(BaseCommand):
             ("key-modes", "choose the key modes that its people may use, such as --mode encrypted --mode hsm"),
             ("quotas", "set limits, such as --set keys=100; --set keys=default takes one back"),
         ):
-            sub = verbs.add_parser(verb, help=explanation)
+            sub = steps.add_parser(step, help=explanation)
             sub.add_argument("slug", help="the tenant's short name")
             sub.add_argument("--json", action="store_true", help="print the tenant as one JSON object")
             sub.add_argument("--reason", default="", help="written to the audit log")
-            if verb.endswith("domain") or verb == "set-primary":
+            if step.endswith("domain") or step == "set-primary":
                 sub.add_argument("host", help="host name, such as keys.example.com")
-            if verb == "key-modes":
+            if step == "key-modes":
                 sub.add_argument(
                     "--mode", action="append", required=True, choices=KeyMode.values, help="first: the default"
                 )
-            if verb == "quotas":
+            if step == "quotas":
                 names = ", ".join(quota.value for quota in Quota)
                 sub.add_argument("--set", action="append", required=True, metavar="NAME=NUMBER", help=f"one of {names}")
 
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             raise CommandError("There is no tenant with that short name.")
         try:
             with scope(tenant=tenant):
-                _SERVICES[options["verb"]](tenant, options)
+                _SERVICES[options["step"]](tenant, options)
         except KeycastError as refusal:
             raise CommandError(refusal.public_message) from None
         facts = facts_of(Tenant.objects.get(id=tenant.id))

@@ -78,7 +78,7 @@ def hsm_changes() -> HealthFinding | None:
 
 def services() -> HealthFinding | None:
     """Cloud KMS, NetHSM, co-signer and signer answer, as the processes that call them see it."""
-    away = sorted({pulse["name"] for _, pulse in service_statuses() if is_unavailable(pulse)})
+    away = sorted({reported["name"] for _, reported in service_statuses() if is_unavailable(reported)})
     if not away:
         return None
     fix = "Run: manage.py doctor. Keys that need them cannot sign; calls are tried again by themselves."
@@ -87,37 +87,37 @@ def services() -> HealthFinding | None:
     )
 
 
-def is_unavailable(pulse: dict[str, Any]) -> bool:
-    """Whether a published pulse (keycast.base.service_status) says that the service does not answer at present.
+def is_unavailable(reported: dict[str, Any]) -> bool:
+    """Whether a published reported (keycast.base.service_status) says that the service does not answer at present.
 
     A failure after which nobody has called says nothing of the present any more.
     """
-    return has_failed_last(pulse) and time.time() - pulse["bad_at"] <= FAILURE_SECONDS
+    return has_failed_last(reported) and time.time() - reported["bad_at"] <= FAILURE_SECONDS
 
 
-def has_failed_last(pulse: dict[str, Any]) -> bool:
+def has_failed_last(reported: dict[str, Any]) -> bool:
     """Whether the last that is known of the service is a failure."""
-    return bool(pulse["open"] or pulse["bad_at"] > pulse["good_at"])
+    return bool(reported["open"] or reported["bad_at"] > reported["good_at"])
 
 
 def service_statuses() -> Iterator[tuple[str, dict[str, Any]]]:
-    """(process, pulse) of every process that is alive: workers, the job cluster, web processes. Two queries."""
+    """(process, reported) of every process that is alive: workers, the job cluster, web processes. Two queries."""
     fresh = time.time_ns() // 1_000_000 - health.WORKER_ALIVE_MS
     for seat in WorkerSeat.objects.filter(seen_at__gte=fresh).order_by("host", "pid")[:50]:
-        for pulse in valid_service_statuses(seat.status):
-            yield f"worker {seat.host}:{seat.pid}", pulse
+        for reported in valid_service_statuses(seat.status):
+            yield f"worker {seat.host}:{seat.pid}", reported
     oldest = time.time() - settings.JOBS_SILENT_SECONDS
     for sign in Sign.objects.filter(at__gte=int(oldest * 1000)).order_by("name")[:50]:
-        for pulse in valid_service_statuses(sign.status):
-            yield sign.name.replace(":", " ", 1), pulse
+        for reported in valid_service_statuses(sign.status):
+            yield sign.name.replace(":", " ", 1), reported
 
 
 def valid_service_statuses(status: Any) -> Iterator[dict[str, Any]]:
-    """The pulses in a published status that are as keycast.base.service_status makes them."""
+    """The statuses of services in a published one that are as keycast.base.service_status makes them."""
     wanted = {"name": str, "open": bool, "good_at": int, "bad_at": int, "error": str}
-    for pulse in list_in_status(status, "services"):
-        if isinstance(pulse, dict) and all(isinstance(pulse.get(name), kind) for name, kind in wanted.items()):
-            yield pulse
+    for reported in list_in_status(status, "services"):
+        if isinstance(reported, dict) and all(isinstance(reported.get(name), kind) for name, kind in wanted.items()):
+            yield reported
 
 
 def list_in_status(status: Any, name: str) -> list[Any]:

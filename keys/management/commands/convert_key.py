@@ -50,8 +50,8 @@ class Command(BaseCommand):
             for key in keys:
                 self._tell(key, "would-move")
             return
-        verb = self._cancelled if options["cancel"] else self._begun
-        begun = [key for key in keys if verb(key)]
+        action = self._cancelled if options["cancel"] else self._begun
+        begun = [key for key in keys if action(key)]
         left = _waited(begun, options["wait"])
         for key in begun:
             self._tell(key, *_outcome(key))

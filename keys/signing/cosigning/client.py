@@ -199,7 +199,7 @@ class CosignerClient:
 
 
 def blocking(work: Callable[[CosignerClient], Coroutine[Any, Any, T]], client: CosignerClient | None = None) -> T:
-    """Run ``work`` with a client of its own, for verbs and jobs that have no event loop. Waits for it."""
+    """Run ``work`` with a client of its own, for services and jobs that have no event loop. Waits for it."""
 
     async def run() -> T:
         used = client or CosignerClient()
@@ -212,5 +212,5 @@ def blocking(work: Callable[[CosignerClient], Coroutine[Any, Any, T]], client: C
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(run())
-    with ThreadPoolExecutor(1) as pool:  # somebody called a verb from a coroutine
+    with ThreadPoolExecutor(1) as pool:  # somebody called a service from a coroutine
         return pool.submit(lambda: asyncio.run(run())).result()

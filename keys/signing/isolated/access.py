@@ -104,7 +104,7 @@ def _not_told(error: KeycastError) -> None:
 
 
 class RemoteKeyMaker:
-    """A KeyMaker (keys.signing.protocol) for verbs and jobs: everything is done, and sealed, in the signer."""
+    """A KeyMaker (keys.signing.protocol) for services and jobs: everything is done, and sealed, in the signer."""
 
     def __init__(self, way: SignerClient) -> None:
         self._client = way

@@ -70,7 +70,7 @@ class SignerClient:
     def __init__(self, path: Callable[[], str] = lambda: settings.SIGNER_SOCKET, at_once: int = MAX_AT_ONCE) -> None:
         self._path = path
         self._grace = SignerGracePeriod()
-        self.pulse = status_of("Signer process")
+        self.service_status = status_of("Signer process")
         failures = ConnectionErrors(_ConnectionLost, SignerBusy)
         self._lines: RequestConnections[AnyReply] = RequestConnections(
             self._connect, _encoded, messages.decode_reply, failures, at_once
@@ -95,7 +95,7 @@ class SignerClient:
                 reply = await self._lines.ask(make, within, end)
             except _ConnectionLost:
                 raise self._unavailable() from None
-        self.pulse.good()
+        self.service_status.good()
         return _checked(reply, expected)
 
     def ask_now(self, make: Make, expected: type[R], within: float = WITHIN) -> R:
@@ -124,11 +124,11 @@ class SignerClient:
             connection.close()
             raise self._unavailable() from None
         self._give_back(connection)
-        self.pulse.good()
+        self.service_status.good()
         return reply
 
     def _unavailable(self) -> SignerUnavailable:
-        self.pulse.bad(SignerUnavailable.__name__)
+        self.service_status.bad(SignerUnavailable.__name__)
         return SignerUnavailable()
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], FrameProtocol]) -> None:

@@ -64,8 +64,8 @@ async def run(path: Path, stop: asyncio.Event, ready: Callable[[str], None]) -> 
     hardening.drop_from_environment(_TO_BE_DROPPED)
     service = SigningService(factory.own_signers(), note_damage)
     users = frozenset(map(int, settings.SIGNER_USERS)) or frozenset({os.geteuid()})
-    desk = SignerRequestHandler(service, factory.own_key_maker(), is_locked=is_locked)
-    server = SignerServer(desk, path, users)
+    handler = SignerRequestHandler(service, factory.own_key_maker(), is_locked=is_locked)
+    server = SignerServer(handler, path, users)
     await server.start()
     try:
         memory = "its memory is kept out of swap" if is_locked else "its memory may be swapped out"

@@ -30,11 +30,11 @@ class SocketRefused(Exception):
 
 
 class SignerServer(FrameServer[AnyRequest]):
-    """Serves the desk at ``path`` to the user ids ``users``."""
+    """Answers requests at ``path`` to the user ids ``users``."""
 
-    def __init__(self, desk: SignerRequestHandler, path: Path, users: frozenset[int]) -> None:
+    def __init__(self, handler: SignerRequestHandler, path: Path, users: frozenset[int]) -> None:
         super().__init__(what="the signer", decode=messages.decode_request, encode=messages.encode)
-        self._desk, self._path, self._users = desk, path, users
+        self._handler, self._path, self._users = handler, path, users
         self.at_once = MAX_AT_ONCE
         self._asked_at = 0.0
 
@@ -62,9 +62,9 @@ class SignerServer(FrameServer[AnyRequest]):
         return f"unix:{peer.user}:{peer.process}" if peer.user in self._users else ""
 
     async def answer(self, request: AnyRequest, name: str) -> Any:
-        """What the desk says."""
+        """What the handler says."""
         self._asked_at = asyncio.get_running_loop().time()
-        return await self._desk.answer(request)
+        return await self._handler.answer(request)
 
     def sent(self, reply: Any) -> None:
         """No copy of an opened remote-signer key stays here."""

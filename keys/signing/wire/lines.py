@@ -85,10 +85,10 @@ class RequestConnections(Generic[A]):
         decode: Callable[[bytes], A],
         failures: ConnectionErrors,
         at_once: int,
-        pulse: ServiceStatus | None = None,
+        service_status: ServiceStatus | None = None,
     ) -> None:
         self._open_line, self._encode, self._decode = open_line, encode, decode
-        self._failures, self._at_once, self._pulse = failures, at_once, pulse
+        self._failures, self._at_once, self._service_status = failures, at_once, service_status
         self._lines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _RequestConnection[A]] = (
             weakref.WeakKeyDictionary()
         )
@@ -118,14 +118,14 @@ class RequestConnections(Generic[A]):
             self._note(future)
 
     def _note(self, future: asyncio.Future[A]) -> None:
-        """Tell the pulse whether there was an answer; whoever gave up waiting says nothing about that."""
-        if self._pulse is None or not future.done() or future.cancelled():
+        """Tell the service's status whether there was an answer; whoever gave up waiting says nothing about that."""
+        if self._service_status is None or not future.done() or future.cancelled():
             return
         failure = future.exception()
         if failure is None:
-            self._pulse.good()
+            self._service_status.good()
         else:
-            self._pulse.bad(type(failure).__name__)
+            self._service_status.bad(type(failure).__name__)
 
     async def close(self) -> None:
         """End this loop's connection."""
@@ -141,8 +141,8 @@ class RequestConnections(Generic[A]):
                 try:
                     await self._open_line(loop, lambda: made.frames)
                 except KeycastError as failure:
-                    if self._pulse is not None:
-                        self._pulse.bad(type(failure).__name__)
+                    if self._service_status is not None:
+                        self._service_status.bad(type(failure).__name__)
                     raise
                 self._lines[loop] = line
             return line

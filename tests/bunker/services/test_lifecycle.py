@@ -37,10 +37,10 @@ def active(house: House) -> Connection:
     return Connection.objects.get()
 
 
-@pytest.mark.parametrize("verb", [lock_connection, unlock_connection, revoke_connection])
-def test_a_stranger_to_the_key_cannot_touch_its_apps(house: House, active: Connection, verb: object) -> None:
+@pytest.mark.parametrize("service", [lock_connection, unlock_connection, revoke_connection])
+def test_a_stranger_to_the_key_cannot_touch_its_apps(house: House, active: Connection, service: object) -> None:
     with pytest.raises((NotFound, NotPermitted)):
-        verb(actor=Actor.user(house.other), connection=active)  # type: ignore[operator]
+        service(actor=Actor.user(house.other), connection=active)  # type: ignore[operator]
     with pytest.raises((NotFound, NotPermitted)):
         rename_connection(actor=Actor.user(house.other), connection=active, name="Mine")
     assert Connection.objects.get().state == ConnectionState.ACTIVE
@@ -76,9 +76,9 @@ def test_a_lock_of_higher_rank_stays_when_the_owner_locks_too(house: House, acti
 
 def test_an_ended_connection_stays_ended(house: House, active: Connection) -> None:
     revoke_connection(actor=house.actor, connection=active, reason="Lost phone")
-    for verb in (lock_connection, unlock_connection):
+    for service in (lock_connection, unlock_connection):
         with pytest.raises(ConnectionEnded):
-            verb(actor=house.actor, connection=active)
+            service(actor=house.actor, connection=active)
     assert revoke_connection(actor=house.actor, connection=active).end_reason == "Lost phone"
     assert AuditRow.objects.filter(tag="bunker:connection:revoked").count() == 1
 

@@ -40,7 +40,7 @@ def test_a_breaker_tells_of_answers_failures_and_that_it_is_open() -> None:
     assert told("HSM")["bad_at"] > 0
 
 
-def test_short_lived_callers_share_one_pulse() -> None:
+def test_short_lived_callers_share_one_status() -> None:
     status_of("HSM").good()
     status_of("HSM")
     assert told("HSM")["good_at"] > 0

@@ -1,7 +1,7 @@
 """Every page that the admin has, taken from its URLs, with whose duty it is, so that a new one cannot be forgotten.
 
-A page of a model is its admin's ``view_permission``, a verb its own ``permission``; any other address must lead to a
-view that says its duty (accounts.staff.pages: ``staff_page``, ``for_duty``). What none of this covers fails the walk,
+A page of a model is its admin's ``view_permission``, a staff action its own ``permission``; any other address leads to
+a view that says its duty (accounts.staff.pages: ``staff_page``, ``for_duty``). What none of this covers fails the walk,
 and so does a parameter for which ``arguments`` has nothing: give it one.
 """
 

@@ -1,4 +1,4 @@
-"""What staff find: searches, the overview, the audit log, and verbs that ask for a reason."""
+"""What staff find: searches, the overview, the audit log, and staff actions that ask for a reason."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_the_overview_says_what_needs_attention(operator_client: Client) -> None
     assert "silent" in page
 
 
-# --- verbs ---
+# --- staff actions ---
 
 
 @pytest.fixture

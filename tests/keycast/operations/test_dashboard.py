@@ -31,7 +31,7 @@ def minute(tenant: uuid.UUID = EVERYONE, **numbers: int) -> None:
     TrafficMinute.objects.create(minute=int(time.time()) // 60 - 2, worker="w", tenant_id=tenant, **numbers)
 
 
-def pulse(name: str, *, good_at: int = 0, bad_at: int = 0, is_open: bool = False) -> dict[str, Any]:
+def service(name: str, *, good_at: int = 0, bad_at: int = 0, is_open: bool = False) -> dict[str, Any]:
     return {"name": name, "open": is_open, "good_at": good_at, "bad_at": bad_at, "error": ""}
 
 
@@ -98,7 +98,7 @@ def test_names_are_text_wherever_they_stand(operator_client: Client, world: Worl
     Tenant.objects.update(name=EVIL)
     evil = {
         "relays": [{"url": EVIL, "status": EVIL, "score": EVIL, "queued": EVIL}],
-        "services": [pulse(EVIL, bad_at=1)],
+        "services": [service(EVIL, bad_at=1)],
         "signers": EVIL,
     }
     WorkerSeat.objects.update(host=EVIL, status=evil)
@@ -206,7 +206,7 @@ def test_a_service_is_as_its_callers_see_it(world: World, told: dict[str, Any], 
     """``told``: how many seconds ago."""
     now = int(time.time())
     times = {name: now - told[name] for name in ("good_at", "bad_at")}
-    status = {"services": [pulse("Cloud KMS, signing", **times, is_open=told.get("is_open", False))]}
+    status = {"services": [service("Cloud KMS, signing", **times, is_open=told.get("is_open", False))]}
     WorkerSeat.objects.update(status=status, seen_at=time.time_ns() // 1_000_000)
     found = part("Cloud KMS, signing")
     assert found.state == state

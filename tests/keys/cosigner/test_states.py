@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import transaction
 from django.test import override_settings
+from django.utils import timezone
+from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keys import services, signals
 from keys.errors import KeyLocked
 from keys.hsm import registration
 from keys.hsm_errors import HsmMisconfigured
-from keys.models import KeyState
+from keys.models import KeyState, PersonalKey
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable
 from keys.split import maintenance
@@ -117,6 +121,37 @@ def test_what_the_co_signer_did_not_hear_is_repeated(row, process):
     process.start()
     assert maintenance.resume_all() == 1
     assert state_at_b(row, process) == "locked"
+
+
+def unheard():
+    with scopes_disabled():
+        return list(maintenance.unheard(PersonalKey.objects.all()))
+
+
+def test_states_that_many_newer_changes_hide_are_told_all_the_same(row, process, monkeypatch):
+    monkeypatch.setattr(maintenance, "MAX_PER_RUN", 1)
+    services.lock_key(actor=SYSTEM, key=row)
+    # Of which the co-signer heard, newer than the one that it did not hear of.
+    newer = timezone.now() + timedelta(seconds=1)
+    with scopes_disabled():
+        PersonalKey.objects.exclude(pk=row.pk).update(state_changed_at=newer, cosigner_heard_of=newer)
+        PersonalKey.objects.filter(pk=row.pk).update(state_changed_at=timezone.now() - timedelta(days=3))
+    assert maintenance.resume_all() == 1
+    assert state_at_b(row, process) == "locked"
+    assert unheard() == []
+
+
+def test_a_state_that_came_while_another_was_told_is_still_to_be_told(row, process, monkeypatch):
+    services.lock_key(actor=SYSTEM, key=row)
+    tell = maintenance.halves.sync_state
+
+    def change_meanwhile(*given):
+        services.unlock_key(actor=SYSTEM, key=row)
+        return tell(*given)
+
+    monkeypatch.setattr(maintenance.halves, "sync_state", change_meanwhile)
+    maintenance.sync_state(row.id)
+    assert unheard() == [row]
 
 
 def test_a_change_of_a_split_key_alone_makes_a_job(row, people, monkeypatch):

@@ -61,12 +61,12 @@ def test_no_role_destroys_a_key_alone(role: StaffRole, key: PersonalKey) -> None
     assert state_of(key) == KeyState.ACTIVE
 
 
-@pytest.mark.parametrize("verb", [lock_key, disable_key, cancel_destruction])
+@pytest.mark.parametrize("service", [lock_key, disable_key, cancel_destruction])
 @pytest.mark.parametrize("role", [StaffRole.AUDITOR, StaffRole.SUPPORT])
-def test_auditors_and_support_cannot_stop_a_key(verb: Any, role: StaffRole, key: PersonalKey) -> None:
+def test_auditors_and_support_cannot_stop_a_key(service: Any, role: StaffRole, key: PersonalKey) -> None:
     actor = Actor.staff(colleague("looker", role))
     with pytest.raises(NotPermitted):
-        verb(actor=actor, key=key)
+        service(actor=actor, key=key)
     with pytest.raises(NotPermitted):
         rename_key(actor=actor, key=key, name="mine")
     with pytest.raises(NotPermitted):

@@ -69,5 +69,5 @@ class Command(BaseCommand):
         if span is None:
             self.stdout.write(f"{name}: nothing to remove.{more}")
             return
-        verb = "would be removed" if options["dry_run"] else "removed"
-        self.stdout.write(f"{name}: rows {span[0]} to {span[1]} {verb}.{more}")
+        outcome = "would be removed" if options["dry_run"] else "removed"
+        self.stdout.write(f"{name}: rows {span[0]} to {span[1]} {outcome}.{more}")

@@ -36,7 +36,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("verb", choices=["lock", "unlock", "status"])
+        parser.add_argument("step", choices=["lock", "unlock", "status"])
         parser.add_argument("level", choices=LEVELS, nargs="?", default="deployment")
         parser.add_argument(
             "target", nargs="?", default="", help="tenant: slug; user: e-mail; key: npub, hex or id; connection: id"
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["verb"] == "status":
+        if options["step"] == "status":
             self._say(_status(), options["json"])
             return
         if not options["reason"].strip():
@@ -54,10 +54,10 @@ class Command(BaseCommand):
         with scopes_disabled():
             row = _find(options["level"], options["target"])
             try:
-                _SERVICES[options["level"], options["verb"]](row, options["reason"])
+                _SERVICES[options["level"], options["step"]](row, options["reason"])
             except KeycastError as refusal:
                 raise CommandError(refusal.public_message, returncode=REFUSED) from None
-        self._say({"done": options["verb"], "level": options["level"], "target": str(row or "")}, options["json"])
+        self._say({"done": options["step"], "level": options["level"], "target": str(row or "")}, options["json"])
 
     def _say(self, outcome: dict[str, Any], is_json: bool) -> None:
         if is_json:

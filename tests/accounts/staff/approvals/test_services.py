@@ -24,7 +24,7 @@ from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 from tests.accounts.staff.approvals.conftest import COMMAND, Deed, colleague
 
-Verb = Callable[..., Any]
+Service = Callable[..., Any]
 
 
 def asked(by: User, target: str = "a1", **parameters: str) -> Approval:
@@ -98,18 +98,18 @@ def test_a_request_is_in_the_log_with_its_reason(operator: User, deed: Deed) -> 
 
 def test_nobody_approves_or_denies_their_own_request(officer: User, deed: Deed) -> None:
     row = asked(officer)
-    for verb in (approve, deny):
+    for service in (approve, deny):
         with pytest.raises(OwnApprovalRequest):
-            verb(actor=Actor.staff(officer), approval=row, reason="me")
+            service(actor=Actor.staff(officer), approval=row, reason="me")
     assert not deed.done
 
 
 @pytest.mark.parametrize("role", [StaffRole.OPERATOR, StaffRole.AUDITOR, StaffRole.SUPPORT])
 def test_only_security_officers_decide(role: StaffRole, operator: User, deed: Deed) -> None:
     row, other = asked(operator), Actor.staff(colleague("other", role))
-    for verb in (approve, deny):
+    for service in (approve, deny):
         with pytest.raises(NotPermitted):
-            verb(actor=other, approval=row, reason="x")
+            service(actor=other, approval=row, reason="x")
     assert not deed.done
 
 
@@ -156,9 +156,9 @@ def test_the_first_decision_stands(
 def test_after_its_time_a_request_is_closed(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator)
     Approval.objects.update(expires_at=timezone.now())
-    for verb, person in ((approve, officer), (deny, officer), (withdraw, operator)):
+    for service, person in ((approve, officer), (deny, officer), (withdraw, operator)):
         with pytest.raises(AlreadyDecided, match="expired"):
-            verb(actor=Actor.staff(person), approval=row, reason="late")
+            service(actor=Actor.staff(person), approval=row, reason="late")
     assert not deed.done
 
 
@@ -209,10 +209,10 @@ def test_of_two_concurrent_decisions_only_one_is_stored(
 ) -> None:
     row, ends, start = asked(operator), [], threading.Barrier(4)
 
-    def decide(verb: Verb, person: User) -> None:
+    def decide(service: Service, person: User) -> None:
         start.wait()
         try:
-            verb(actor=Actor.staff(person), approval=row, reason="now")
+            service(actor=Actor.staff(person), approval=row, reason="now")
             ends.append("decided")
         except AlreadyDecided:
             ends.append("late")

@@ -52,7 +52,7 @@ def test_everything_that_matches_cannot_be_selected_at_once(operator_client: Cli
     assert AuditRow.objects.filter(tag=AuditTag.KEY_LOCKED).count() == 1
 
 
-# --- verbs ---
+# --- staff actions ---
 
 
 def do(client: Client, key: PersonalKey, action: str, reason: str = "a drill") -> str:
