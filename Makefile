@@ -22,24 +22,28 @@ CLIENTS := tests/e2e/clients/node_modules/.package-lock.json
 # Without a .env this checkout is somebody's desk, not a production machine.
 ENVIRONMENT := $(if $(wildcard .env),,KEYCAST_ENVIRONMENT=$${KEYCAST_ENVIRONMENT:-development})
 
-.PHONY: help demo run test test-fast lint bench clean setup setup-dev release
+.PHONY: help demo demo-code run test test-fast lint bench clean setup setup-dev release
 
 help:
 	@sed -n '2,6s/^#  *//p' Makefile
 
-$(VENV)/pyvenv.cfg:
-	@test -n "$(PYTHON)" || { echo "Keycast needs Python 3.11 or later (on Debian: apt-get install python3 python3-venv)."; exit 1; }
-	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "This Python has no venv module (on Debian: apt-get install python3-venv)."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+# A virtual environment whose Python is gone, after an upgrade of the system for example, counts for nothing.
+$(shell test ! -d $(VENV) || test -x $(VENV)/bin/python || rm -f $(VENV)/.installed-*)
 
-# A lock is complete, so pip looks for nothing that is not in it: not for a newer release, not for what an extra asks.
-$(BASE): $(VENV)/pyvenv.cfg
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/base.txt
-	@touch $@
+define NEEDS_PYTHON
+@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+{ echo "Keycast needs Python 3.11 or later (on Debian: apt-get install python3 python3-venv), or PYTHON=path."; exit 1; }
+@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+{ echo "This Python has no venv module (on Debian: apt-get install python3-venv)."; exit 1; }
+endef
 
-$(DEV): $(VENV)/pyvenv.cfg
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
-	@touch $@ $(BASE)
+$(BASE):
+	$(NEEDS_PYTHON)
+	@"$(PYTHON)" requirements/install.py $(VENV) base $@
+
+$(DEV):
+	$(NEEDS_PYTHON)
+	@"$(PYTHON)" requirements/install.py $(VENV) dev $@ $(BASE)
 
 # The clients of other people that the tests drive; without npm those tests say that they were skipped.
 $(CLIENTS): tests/e2e/clients/package-lock.json
@@ -50,7 +54,11 @@ setup: $(BASE)
 setup-dev: $(DEV) $(CLIENTS)
 
 demo: setup
-	@KEYCAST_ENVIRONMENT=development KEYCAST_PARENT_PID=$$PPID exec $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(FOLDER),--folder $(FOLDER))
+	@KEYCAST_ENVIRONMENT=development KEYCAST_PARENT_PID=$$PPID exec $(PY) manage.py demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(FOLDER),--folder "$(FOLDER)")
+
+# The code that the demo's admin asks for, of this moment.
+demo-code: setup
+	@$(PY) manage.py demo --code $(if $(FOLDER),--folder "$(FOLDER)")
 
 run: setup
 	@$(ENVIRONMENT) $(PY) manage.py migrate --verbosity 0

@@ -14,6 +14,9 @@ from keycast.base.child_processes import run_command
 from keycast.base.metrics import RELAY_CLIENTS
 from keycast.base.supervision import SupervisedService, Supervisor
 
+QUIET = ("--verbosity", "0")
+"""Of children that would say where they listen: nobody but this process connects to them."""
+
 
 async def run_worker(stop: asyncio.Event) -> None:
     """Run one bunker worker in this event loop, sharing the built-in relay's hub with the web side."""
@@ -38,7 +41,7 @@ async def run_signer(stop: asyncio.Event) -> None:
     """Run the signer as a child process, which alone reads the key-encryption keys."""
     from keys.signing.isolated.process import environment  # noqa: PLC0415  (as above)
 
-    await run_command(stop, "signer", environment=environment(os.environ))
+    await run_command(stop, "signer", *QUIET, environment=environment(os.environ))
 
 
 async def run_watchdog(stop: asyncio.Event) -> None:
@@ -52,14 +55,14 @@ async def run_cosigner(stop: asyncio.Event) -> None:
     """Run signer B of split keys as a child process, without the secrets of this one."""
     from keys.cosigner.process import environment  # noqa: PLC0415  (as above)
 
-    await run_command(stop, "cosigner", environment=environment(os.environ))
+    await run_command(stop, "cosigner", *QUIET, environment=environment(os.environ))
 
 
 async def run_kms_emulator(stop: asyncio.Event) -> None:
     """Run the stand-in for Cloud KMS as a child process; outside production, where the settings ask for it."""
     keys = str(settings.DATA_DIR / "kms-emulator.json")
     place = ("--socket", settings.KMS_EMULATOR_SOCKET) if settings.KMS_EMULATOR_SOCKET else ()
-    await run_command(stop, "kms_emulator", "--port", str(settings.KMS_EMULATOR_PORT), *place, "--file", keys)
+    await run_command(stop, "kms_emulator", *QUIET, "--port", str(settings.KMS_EMULATOR_PORT), *place, "--file", keys)
 
 
 async def run_relay_bridge(stop: asyncio.Event) -> None:

@@ -72,6 +72,11 @@ class DemoEnvironment:
         write_private(file, "# Settings of the demo, for a shell: set -a; . demo.env; set +a\n" + "".join(lines))
         return found
 
+    @staticmethod
+    def kept(folder: Path) -> dict[str, str]:
+        """The settings and secrets of a demo that was started in ``folder``; empty where none was."""
+        return _read(folder / "demo.env")
+
     @property
     def portal_url(self) -> str:
         return f"http://{PORTAL_HOST}:{self.port}/"

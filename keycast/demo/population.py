@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from datetime import timedelta
 from typing import Any, Final
 
 from allauth.mfa.models import Authenticator
-from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
+from allauth.mfa.totp.internal.auth import TOTP
 from django.db import transaction
 
 from accounts.models import KeyMode, Role, StaffRole, Tenant, User
@@ -31,7 +30,6 @@ HOURS: Final = 24
 """How long an address in var/demo.json waits to be used; outside the demo it is ten minutes."""
 SPARES: Final = ("Demo client 1", "Demo client 2", "Demo client 3")
 OWN: Final = "make demo"
-TOTP_PERIOD: Final = 30
 ACTOR: Final = Actor.command("demo")
 _MAKER: Final = Actor.system("demo")
 """Makes the officers: a command would tell the one of the other by mail, which the demo prints."""
@@ -54,8 +52,6 @@ def ensure_population() -> dict[str, Any]:
         "keys": [_shown(key)],
         "hours": HOURS,
         "own_bunker_url": _address(key, OWN),
-        "totp_code": format_hotp_value(hotp_value(_secret("OPERATOR_TOTP"), int(time.time()) // TOTP_PERIOD)),
-        "totp_seconds": TOTP_PERIOD - int(time.time()) % TOTP_PERIOD,
     }
 
 

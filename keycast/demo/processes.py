@@ -57,7 +57,7 @@ class ServerProcess:
         self.exit_code: int | None = None
         where = ("--port", str(self.port)) if listener is None else ("--fd", str(listener.fileno()))
         self._process = subprocess.Popen(  # noqa: S603
-            _command("serve", *where, program=program),
+            _command("serve", "--verbosity", "0", *where, program=program),
             env={**environment, PARENT_VARIABLE: str(os.getpid())},
             stdin=subprocess.DEVNULL,
             start_new_session=True,

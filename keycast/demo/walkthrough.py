@@ -1,50 +1,59 @@
-"""What a newcomer sees: one note signed by a separate client program, then where everything is."""
+"""What a newcomer sees: notes signed by a separate client program, then where everything is."""
 
 from __future__ import annotations
 
 import json
 import socket
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
 from keycast.demo.environment import DemoEnvironment
 from keycast.demo.processes import DemoFailed, ServerProcess, manage
 from keycast.demo.reservation import locked_folder, open_port
+from keycast.demo.screen import Screen
+from keycast.demo.summary import show, start_again
 from keycast.nostr.client.checks import signed_as_asked
 
-Say = Callable[[str], Any]
 LARGEST_PORT: Final = 65_535
 HSM_WITHIN: Final = 30.0
 """Seconds that the co-signer and the emulator may take to start."""
 
 
-def run(say: Say, *, folder: Path, port: int, once: bool) -> int:
+def run(screen: Screen, *, folder: Path, port: int, once: bool) -> int:
     """Run the demo; returns the server's exit code with ``once``, else runs until interrupted."""
+    if not 0 < port <= LARGEST_PORT:
+        raise DemoFailed(f"{port} is no port: choose one up to {LARGEST_PORT}, for example make demo PORT=8100")
     with locked_folder(folder) as lock, open_port(port) as listener:
-        if listener.getsockname()[1] != port:
-            say(f"Port {port} is taken; using {listener.getsockname()[1]}. Choose with: make demo PORT=n")
-        return _run(say, folder, lock, listener, once=once)
+        screen.plain(f"Keycast demo, with its data in {folder}")
+        if (found := listener.getsockname()[1]) != port:
+            screen.plain(f"Port {port} is taken; using {found}. Choose one with: make demo PORT=n")
+        return _run(screen, folder, lock, listener, once=once)
 
 
-def _run(say: Say, folder: Path, lock: int, listener: socket.socket, *, once: bool) -> int:
+def _run(screen: Screen, folder: Path, lock: int, listener: socket.socket, *, once: bool) -> int:
     surroundings = DemoEnvironment.prepare(folder, listener.getsockname()[1], has_hsm=True)
     environment = surroundings.environment()
     _require_kms_port(environment)
-    say(f"Preparing {folder} (database, tenant, operator, user, key) ...")
-    made = json.loads(manage(environment, "demo_setup"))
-    say("Starting the server: web, built-in relay, bunker worker and jobs in one process ...")
-    with ServerProcess(environment, listener, kept_open=[lock]) as server:
-        say("Pairing over the relay, as a separate NIP-46 client program would: manage.py nip46 sign --bunker ...")
-        say(_signed_note(environment, made["own_bunker_url"], "signed by a key I cannot see"))
-        say("The same with a split key, each signature authorised by an HSM. EMULATED here: it protects nothing ...")
-        hsm = _hsm_key(environment)
-        say(_signed_note(environment, hsm["own_bunker_url"], "authorised by an HSM (emulated)"))
-        say(_summary(surroundings, {**made, "keys": [*made["keys"], hsm]}))
+    screen.plain("")
+    with screen.step("Database, tenant, people and a key"):
+        made = json.loads(manage(environment, "demo_setup"))
+    with ExitStack() as running:
+        with screen.step("Server: web, built-in relay, bunker worker and jobs"):
+            server = running.enter_context(ServerProcess(environment, listener, kept_open=[lock]))
+        with screen.step("A note, signed over the relay through a bunker URL"):
+            note = _signed_note(environment, made["own_bunker_url"], "signed by a key I cannot see")
+        with screen.step("A key that an HSM authorises (EMULATED: protects nothing)"):
+            hsm = _hsm_key(environment)
+        with screen.step("A note, signed with that key"):
+            hsm_note = _signed_note(environment, hsm["own_bunker_url"], "authorised by an HSM (emulated)")
+        show(screen, surroundings, {**made, "keys": [*made["keys"], hsm]}, [note, hsm_note])
         if not once:
-            say("Running. Stop with Ctrl-C.")
+            screen.plain("Running; mails (sign-in codes) are printed here. Stop with Ctrl-C.")
             server.wait()
+    if once:
+        screen.plain(f"Stopped, as it was to run once. To use the portal and the admin: {start_again(surroundings)}")
     return server.exit_code or 0
 
 
@@ -84,36 +93,9 @@ def _listens(place: int | Path) -> bool:
 
 
 def _signed_note(environment: dict[str, str], bunker_url: str, how: str) -> str:
+    """The event as it was signed by a separate client program, and that it was checked here."""
     note = {"kind": 1, "content": f"Hello from Keycast: {how}.", "created_at": int(time.time())}
     arguments = ("--kind", "1", "--content", str(note["content"]), "--created-at", str(note["created_at"]), "--json")
     printed = manage(environment, "nip46", "sign", "--bunker", bunker_url, *arguments)
     event = signed_as_asked(printed.strip(), note)
-    return f"\n{printed.strip()}\n\nEvent {event.id}: id and BIP-340 signature verified.\n"
-
-
-def _summary(surroundings: DemoEnvironment, made: dict[str, Any]) -> str:
-    user, operator, officer = made["users"]
-    key, hsm = made["keys"]
-    return "\n".join(
-        (
-            f"Portal   {surroundings.portal_url}",
-            f"         sign in as {user['email']}, password {user['password']}",
-            f"Admin    {surroundings.admin_url}",
-            f"         sign in as {operator['email']}, password {operator['password']}",
-            f"         authenticator code {made['totp_code']} (for {made['totp_seconds']} s more), from the secret",
-            f"         {operator['totp_secret']}",
-            f"         {operator['otpauth_url']}",
-            f"         second person for approvals: {officer['email']}, password {officer['password']},",
-            f"         {officer['otpauth_url']}",
-            f"Relay    {surroundings.relay_url}",
-            f"Keys     {key['npub']}",
-            "         encrypted",
-            f"         {hsm['npub']}",
-            "         HSM-authorised, split key (Cloud KMS EMULATED: protects nothing)",
-            f"         three unused bunker URLs of each (policy full, to be used within {made['hours']} hours) are in",
-            f"         {surroundings.folder / 'demo.json'}",
-            "",
-            f"Other commands on this data: set -a; . {surroundings.folder / 'demo.env'}; set +a",
-            "Mails (sign-in codes) are printed here.",
-        )
-    )
+    return f"{printed.strip()}\nEvent {event.id}: id and BIP-340 signature verified.\n"

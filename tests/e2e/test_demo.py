@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -45,18 +46,18 @@ def started(folder: Path, *, once: bool = True) -> subprocess.Popen[str]:
     )
 
 
-def ended(demo: subprocess.Popen[str], folder: Path) -> tuple[str, dict]:
-    """What it printed, and demo.json."""
+def ended(demo: subprocess.Popen[str], folder: Path) -> tuple[str, str, dict]:
+    """What it printed, what it complained about, and demo.json."""
     printed, errors = demo.communicate()
     assert demo.returncode == 0, errors[-2000:] + printed[-2000:]
-    return printed, json.loads((folder / "demo.json").read_text())
+    return printed, errors, json.loads((folder / "demo.json").read_text())
 
 
 def test_the_demo_signs_a_note_beside_another_and_a_second_start_keeps_the_data(tmp_path):
     folder = tmp_path / "var"
     beside = started(tmp_path / "other")
-    printed, first = ended(started(folder), folder)
-    also_printed, other = ended(beside, tmp_path / "other")
+    printed, complaints, first = ended(started(folder), folder)
+    also_printed, _, other = ended(beside, tmp_path / "other")
     assert first["portal_url"] != other["portal_url"]
     assert f"Port {WANTED} is taken" in printed + also_printed
     events = [parse_event(line) for line in printed.splitlines() if line.startswith('{"id"')]
@@ -72,8 +73,12 @@ def test_the_demo_signs_a_note_beside_another_and_a_second_start_keeps_the_data(
     assert "EMULATED" in printed
     assert (folder / "demo.json").stat().st_mode & 0o777 == 0o600
     assert first["users"][0]["password"] in printed
+    assert f"--bunker \\\n     '{key['bunker_urls'][1]}'" in printed
+    assert not re.search(r"(?i)error|warning|traceback|failed|not done|exception", printed + complaints), (
+        printed + complaints
+    )
 
-    _, second = ended(started(folder), folder)
+    *_, second = ended(started(folder), folder)
     assert [shown["npub"] for shown in second["keys"]] == [key["npub"], hsm["npub"]]
     assert second["users"] == first["users"]
     assert not set(second["keys"][0]["bunker_urls"]) & set(key["bunker_urls"])
@@ -94,7 +99,7 @@ def test_nothing_outlives_a_demo_that_is_killed(tmp_path):
     folder = tmp_path / "var"
     with started(folder, once=False) as demo:
         for line in demo.stdout:
-            if line.startswith("The co-signer"):
+            if line.startswith("Running"):
                 break
         assert processes_of(folder)
         demo.kill()

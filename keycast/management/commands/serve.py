@@ -36,7 +36,8 @@ class Command(BaseCommand):
             server = Server(host=host, port=port)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        self._announce(listener)
+        if options["verbosity"]:
+            self._announce(listener)
         server.run(sockets=[listener])
 
     def _announce(self, listener: socket.socket) -> None:

@@ -39,6 +39,7 @@ class Command(BaseCommand):
         parser.add_argument("--reason", default="", help="with --replace-authoriser: why; it goes into the log")
 
     def handle(self, *args: Any, verify_audit: bool, **options: Any) -> None:
+        self._is_quiet = options["verbosity"] == 0
         path = Path(settings.COSIGNER_DB)
         if verify_audit:
             self._verify(path)
@@ -64,6 +65,8 @@ class Command(BaseCommand):
         )
 
     def _say(self, text: str) -> None:
+        if self._is_quiet:
+            return
         self.stdout.write(text)
         self.stdout.flush()
 

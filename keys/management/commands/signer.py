@@ -25,6 +25,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def handle(self, *args: Any, **options: Any) -> None:
+        self._is_quiet = options["verbosity"] == 0
         if not settings.SIGNER_SOCKET:
             raise CommandError("Set KEYCAST_SIGNER_SOCKET, for the signer and for every process that asks it.")
         end_with_parent()
@@ -41,5 +42,7 @@ class Command(BaseCommand):
         await run(path, stop, lambda where: self._say(f"The signer (process {os.getpid()}) listens on {where}"))
 
     def _say(self, text: str) -> None:
+        if self._is_quiet:
+            return
         self.stdout.write(text)
         self.stdout.flush()

@@ -42,8 +42,9 @@ class Command(BaseCommand):
         except (OSError, RuntimeError):
             raise CommandError(f"Cannot listen on {emulator.address}.") from None
         signal.signal(signal.SIGTERM, lambda *_: emulator.stop())
-        self.stdout.write(f"Cloud KMS emulator on {emulator.address} (emulated: protects nothing)")
-        self.stdout.flush()
+        if options["verbosity"]:
+            self.stdout.write(f"Cloud KMS emulator on {emulator.address} (emulated: protects nothing)")
+            self.stdout.flush()
         try:
             emulator.wait()
         except KeyboardInterrupt:
