@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -41,8 +42,9 @@ class SignEvent(KeyMethod):
         if template.pubkey is not None and template.pubkey != key:
             raise BadParameters("This event names another author than the connected key.")
         call = RequestedUse(
-            self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content
-        )
+            self.name, key, uses=subject.uses, kind=template.kind, tags=template.tags, content=template.content,
+            ahead=max(0, template.created_at - int(time.time())),
+        )  # fmt: skip
         size = _answer_size(template.by(key)) if len(params[0]) > SURELY_FITS else 0
         super().__init__(call, {"kind": template.kind, "size": len(template.content)}, size)
         self._template = template

@@ -57,6 +57,8 @@ def _bounds_phrase(rule: PolicyRule) -> str:
     parts = [f"whose {name} is {' or '.join(values)}" for name, values in (rule.tags or {}).items()]
     if rule.max_content is not None:
         parts.append(f"of at most {rule.max_content} characters")
+    if rule.max_ahead is not None:
+        parts.append(f"dated at most {rule.max_ahead} seconds after the present")
     return f" {', '.join(parts)}" if parts else ""
 
 
@@ -65,7 +67,7 @@ def _peers_phrase(rule: PolicyRule) -> str:
         return "to and from yourself only"
     if isinstance(rule.peers, list):
         return f"with {len(rule.peers)} named {'person' if len(rule.peers) == 1 else 'people'}"
-    return "with anyone"
+    return "with anyone else"
 
 
 def _join(parts: list[str]) -> str:

@@ -29,10 +29,13 @@ class PolicyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One line of a policy. Every bound that is present must hold for the rule to match.
 
     ``kinds``: numbers, or ``"ordinary"`` for every kind that is not sensitive. Needed for sign_event.
-    ``peers``: ``"self"``, ``"any"`` or public keys. Needed for the encrypt and decrypt methods.
+    ``peers``: ``"self"``, ``"any"`` or public keys. Needed for the encrypt and decrypt methods. ``"any"`` is anybody
+    else: what the user encrypted to themself (drafts, lists, wallets) is opened by ``"self"`` or their own key alone.
     ``tags``: for each name, the event has exactly one such tag and its value is in the list
     (a value that ends in ``*`` matches by what stands before it).
     ``max_content``: most characters an event's content may have.
+    ``max_ahead``: how many seconds an event may be dated after the present; absent, 15 minutes, and not at all for a
+    kind of which relays keep the latest (NIP-01). Only of rules that allow or ask.
     """
 
     effect: Literal["allow", "ask", "deny"]
@@ -41,6 +44,7 @@ class PolicyRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     peers: Annotated[list[Hex64], msgspec.Meta(min_length=1, max_length=256)] | Literal["self", "any"] | None = None
     tags: Annotated[dict[TagName, list[TagValue]], msgspec.Meta(max_length=16)] | None = None
     max_content: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_ahead: Annotated[int, msgspec.Meta(ge=0)] | None = None
     reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
 
@@ -90,5 +94,7 @@ def _check(rule: PolicyRule, number: int) -> None:
         raise PolicyError(f"Rule {number}: encrypting and decrypting need peers.")
     if not signs and (rule.kinds is not None or rule.tags is not None or rule.max_content is not None):
         raise PolicyError(f"Rule {number}: kinds, tags and max_content only bound sign_event.")
+    if rule.max_ahead is not None and (not signs or rule.effect == "deny"):
+        raise PolicyError(f"Rule {number}: max_ahead only bounds what may be signed.")
     if not talks and rule.peers is not None:
         raise PolicyError(f"Rule {number}: peers only bound encrypting and decrypting.")

@@ -13,16 +13,22 @@ from bunker.policy import replaced
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
 from bunker.policy.document import PolicyDocument, PolicyLimits, PolicyRule, parse_document
-from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS
+from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS, is_replaceable
 from bunker.policy.permissions import Narrowing, narrowing
 from keycast.nostr.nip46 import KEY_METHODS, METHODS, Nip46Method
+
+MAX_AHEAD = 15 * 60
+"""Seconds that an event may be dated after the present where its rule says nothing (the default of ``max_ahead``)."""
+CLOCK_DIFFERENCE = 30
+"""As much of it is no wish but an app's clock: what is allowed of kinds of which relays keep the latest alone."""
 
 
 class RequestedUse(msgspec.Struct, frozen=True):
     """One use of a key that an app asks for.
 
     ``kind``, ``tags`` and ``content`` are the event's (sign_event); ``peer`` is the other side's public key,
-    64 hex digits (encrypt, decrypt). ``uses`` is how many key uses this connection has had.
+    64 hex digits (encrypt, decrypt). ``uses`` is how many key uses this connection has had. ``ahead`` is by how many
+    seconds the event is dated after the present.
     """
 
     method: str
@@ -32,6 +38,7 @@ class RequestedUse(msgspec.Struct, frozen=True):
     tags: Sequence[Sequence[str]] = ()
     content: str = ""
     peer: str | None = None
+    ahead: int = 0
 
 
 class CompiledPolicy:
@@ -61,14 +68,20 @@ class CompiledPolicy:
         limit = self.limits.total_uses
         if limit is not None and call.uses >= limit:
             return Deny(f"This app has used up its {limit} uses.")
+        too_far_ahead: int | None = None
         for rule in rules:
             if rule.matches(call):
-                return rule.decision(call)
+                most = rule.most_ahead(call)
+                if most is None or call.ahead <= most:
+                    return rule.decision(call)
+                too_far_ahead = max(most, too_far_ahead or 0)
+        if too_far_ahead is not None:
+            return Deny(_dated_ahead(call, too_far_ahead))
         return Deny(f"{_subject(call)} is not among the things this app may do.")
 
 
 class _Matcher:
-    __slots__ = ("_effect", "_kinds", "_max_content", "_ordinary", "_peers", "_reason", "_tags")
+    __slots__ = ("_effect", "_kinds", "_max_ahead", "_max_content", "_ordinary", "_peers", "_reason", "_tags")
 
     def __init__(self, rule: PolicyRule) -> None:
         self._effect = rule.effect
@@ -78,6 +91,7 @@ class _Matcher:
         self._peers = frozenset(rule.peers) if isinstance(rule.peers, list) else rule.peers
         self._tags = tuple((rule.tags or {}).items())
         self._max_content = rule.max_content
+        self._max_ahead = rule.max_ahead
 
     def matches(self, call: RequestedUse) -> bool:
         if call.method == Nip46Method.SIGN_EVENT:
@@ -100,10 +114,22 @@ class _Matcher:
         if self._peers is None:
             return self._effect == "deny"
         if self._peers == "any":
-            return call.peer is not None
+            # Wallets, drafts and lists are encrypted to their own author: whoever reads messages need not read those.
+            return call.peer is not None and (call.peer != call.self_public_key or self._effect == "deny")
         if self._peers == "self":
             return call.peer == call.self_public_key
         return call.peer in self._peers
+
+    def most_ahead(self, call: RequestedUse) -> int | None:
+        """Seconds that the event may be dated after the present for this rule to grant it; None where it refuses.
+
+        An app must not collect signatures for the time after it was revoked.
+        """
+        if self._effect == "deny":
+            return None
+        if self._max_ahead is not None:
+            return self._max_ahead
+        return CLOCK_DIFFERENCE if is_replaceable(call.kind) else MAX_AHEAD
 
     def decision(self, call: RequestedUse) -> Decision:
         if self._effect == "allow":
@@ -111,6 +137,20 @@ class _Matcher:
         if self._effect == "ask":
             return Ask(self._reason or f"{_subject(call)} needs the owner's approval.")
         return Deny(self._reason or f"{_subject(call)} is refused by this app's policy.")
+
+
+def _dated_ahead(call: RequestedUse, most: int) -> str:
+    bound = f"kind {call.kind} at most {_span(most)} ahead"
+    if most <= CLOCK_DIFFERENCE:
+        bound = f"no event of kind {call.kind} ahead"
+    return f"This event is dated {_span(call.ahead)} after the present; this app may date {bound}. Is the clock right?"
+
+
+def _span(seconds: int) -> str:
+    for size, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} seconds"
 
 
 def _tag_matches(tags: Sequence[Sequence[str]], name: str, values: Sequence[str]) -> bool:

@@ -65,3 +65,8 @@ SENSITIVE_KINDS: frozenset[int] = frozenset(
 
 # A signed 24133 would let an app speak as the user to other remote signers; no policy can grant it.
 FORBIDDEN_KINDS: frozenset[int] = frozenset({24133})
+
+
+def is_replaceable(kind: int | None) -> bool:
+    """Whether relays keep the latest event of this kind alone (NIP-01): one dated ahead would stand until then."""
+    return kind is not None and (kind in {0, 3} or 10_000 <= kind < 20_000 or 30_000 <= kind < 40_000)

@@ -9,6 +9,7 @@ from bunker.policy.kinds import SENSITIVE_KINDS
 from keycast.nostr.nip46 import CRYPT_METHODS
 
 _MESSAGES = list(CRYPT_METHODS)
+_TO_SELF = ["nip44_encrypt", "nip04_encrypt"]
 _SOCIAL_KINDS = [1, 6, 7, 16, 20, 21, 22, 42, 1018, 1063, 1068, 1111, 1311, 1985, 9734, 9802, 30023, 30024, 30315]
 
 
@@ -51,8 +52,15 @@ SOCIAL = PolicyTemplate(
         "Delete what you posted",
         "Read or write your private messages",
         "Sign in to websites or relays as you",
+        "Sign for later: nothing is dated more than 15 minutes after the present",
     ),
     document=_policy({"effect": "allow", "methods": ["sign_event"], "kinds": _SOCIAL_KINDS}),
+)
+
+_MESSAGING_RULES: tuple[dict[str, Any], ...] = (
+    {"effect": "allow", "methods": ["sign_event"], "kinds": [4, 13, 10050, 22242]},
+    {"effect": "allow", "methods": _MESSAGES, "peers": "any"},
+    {"effect": "allow", "methods": _TO_SELF, "peers": "self"},  # the copy of a sent message (NIP-17)
 )
 
 MESSAGING = PolicyTemplate(
@@ -65,14 +73,24 @@ MESSAGING = PolicyTemplate(
         "Publish which relays you receive messages on, and sign in to relays to fetch them",
     ),
     may_not=(
+        "Read what you encrypted to yourself: drafts, lists, wallets, and copies of messages that you sent",
         "Post in public",
         "Change your profile or your follows",
         "Delete what you posted",
     ),
-    document=_policy(
-        {"effect": "allow", "methods": ["sign_event"], "kinds": [4, 13, 10050, 22242]},
-        {"effect": "allow", "methods": _MESSAGES, "peers": "any"},
+    document=_policy(*_MESSAGING_RULES),
+)
+
+MESSAGING_WITH_OWN = PolicyTemplate(
+    slug="messaging-own",
+    title="Messaging, and your own copies",
+    summary="As Messaging, and the app sees what you sent from elsewhere.",
+    may=(
+        *MESSAGING.may,
+        "Read what you encrypted to yourself: copies of messages that you sent, and drafts, lists and wallets",
     ),
+    may_not=MESSAGING.may_not[1:],
+    document=_policy(*_MESSAGING_RULES, {"effect": "allow", "methods": _MESSAGES, "peers": "self"}),
 )
 
 FULL = PolicyTemplate(
@@ -82,13 +100,21 @@ FULL = PolicyTemplate(
     may=(
         "Sign any event, also your profile, follows, relays, deletions and sign-ins",
         "Read and write your private messages, with anyone",
+        "Read and write what you encrypted to yourself: drafts, lists, wallets",
     ),
-    may_not=("See or copy your secret key", "Control your other apps through remote signing"),
+    may_not=(
+        "See or copy your secret key",
+        "Control your other apps through remote signing",
+        "Sign for later: nothing is dated more than 15 minutes after the present",
+    ),
     document=_policy(
         {"effect": "allow", "methods": ["sign_event"], "kinds": "ordinary"},
         {"effect": "allow", "methods": ["sign_event"], "kinds": sorted(SENSITIVE_KINDS)},
         {"effect": "allow", "methods": _MESSAGES, "peers": "any"},
+        {"effect": "allow", "methods": _MESSAGES, "peers": "self"},
     ),
 )
 
-TEMPLATES: dict[str, PolicyTemplate] = {template.slug: template for template in (READ_ONLY, SOCIAL, MESSAGING, FULL)}
+TEMPLATES: dict[str, PolicyTemplate] = {
+    template.slug: template for template in (READ_ONLY, SOCIAL, MESSAGING, MESSAGING_WITH_OWN, FULL)
+}

@@ -164,7 +164,7 @@ def test_policies_that_are_not_offered_cannot_be_granted(boss: Person, ada: Pers
     assert ada.browser.post("/apps/connect/", {**form, "policy": "social"}).status_code == 200
     boss.browser.post(
         "/settings/policies/",
-        {"policies": ["read-only", "social", "messaging", "full"], "default_policy": "social"},
+        {"policies": ["read-only", "social", "messaging", "messaging-own", "full"], "default_policy": "social"},
     )
     assert now(tenant).policies == []
 

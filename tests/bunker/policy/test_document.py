@@ -81,7 +81,13 @@ def test_an_error_names_the_rule() -> None:
         parse_document({"version": 1, "rules": [NOTE_RULE, bad]})
 
 
-@pytest.mark.parametrize("slug", ["read-only", "social", "messaging", "full"])
+@pytest.mark.parametrize("bad", [{"max_ahead": -1}, {"max_ahead": 1.5}, {"max_ahead": 60, "effect": "deny"}])
+def test_it_refuses_a_time_ahead_that_bounds_nothing(bad: Any) -> None:
+    with pytest.raises(PolicyError):
+        parse_document({"version": 1, "rules": [NOTE_RULE | bad]})
+
+
+@pytest.mark.parametrize("slug", ["read-only", "social", "messaging", "messaging-own", "full"])
 def test_every_template_is_a_policy_and_can_be_described(slug: str) -> None:
     template = TEMPLATES[slug]
     assert template.slug == slug
@@ -94,7 +100,7 @@ def test_a_description_names_kinds_bounds_and_limits() -> None:
     document = {
         "version": 1,
         "rules": [
-            NOTE_RULE | {"max_content": 280},
+            NOTE_RULE | {"max_content": 280, "max_ahead": 60},
             {"effect": "deny", "methods": ["sign_event"], "kinds": [5]},
             {"effect": "ask", "methods": ["nip44_decrypt"], "peers": "self"},
         ],
@@ -103,7 +109,7 @@ def test_a_description_names_kinds_bounds_and_limits() -> None:
     assert describe(parse_document(document)) == [
         "May never sign deletion request (5).",
         "Must ask before it may decrypt messages (NIP-44) to and from yourself only.",
-        "May sign note (1) of at most 280 characters.",
+        "May sign note (1) of at most 280 characters, dated at most 60 seconds after the present.",
         "Ends after 10 uses.",
         "At most 2 uses a minute.",
     ]

@@ -112,6 +112,55 @@ def test_peers_bound_encrypting() -> None:
     assert isinstance(decide(talk("nip44_decrypt", ME), to_self), Deny)
 
 
+def test_anybody_else_is_not_oneself() -> None:
+    to_anybody = {"effect": "allow", "methods": ["nip44_decrypt"], "peers": "any"}
+    to_self = to_anybody | {"peers": "self"}
+    assert isinstance(decide(talk("nip44_decrypt", ME), to_anybody), Deny)
+    assert isinstance(decide(talk("nip44_decrypt"), to_anybody), Allow)
+    assert isinstance(decide(talk("nip44_decrypt", ME), to_anybody, to_self), Allow)
+    assert isinstance(decide(talk("nip44_decrypt", ME), to_self, to_anybody | {"effect": "deny"}), Deny)
+
+
+@pytest.mark.parametrize("method", ["nip04_decrypt", "nip44_decrypt"])
+def test_only_policies_that_say_so_open_what_the_user_encrypted_to_themself(method: str) -> None:
+    opens = {slug for slug, item in TEMPLATES.items() if allows(item.document, talk(method, ME))}
+    assert opens == {"messaging-own", "full"}
+    writes = {slug for slug, item in TEMPLATES.items() if allows(item.document, talk("nip44_encrypt", ME))}
+    assert writes == {"messaging", "messaging-own", "full"}
+
+
+def allows(document: dict[str, Any], call: RequestedUse) -> bool:
+    return isinstance(compile_policy(document).decide(call), Allow)
+
+
+def test_no_policy_signs_for_the_time_after_a_revocation() -> None:
+    ten_years = 10 * 365 * 86_400
+    for template in TEMPLATES.values():
+        policy = compile_policy(template.document)
+        for kind in (0, 1, 3, 4, 7, 13, 1059, 10002, 10050, 22242, 27235, 30023, 31234):
+            for ahead in (901, 3600, ten_years):
+                assert isinstance(policy.decide(sign(kind, ahead=ahead)), Deny)
+
+
+def test_an_event_may_be_dated_a_little_ahead_but_not_where_relays_keep_the_latest() -> None:
+    allow = rule("allow", 0, 1, 10002, 30023)
+    assert isinstance(decide(sign(1, ahead=900), allow), Allow)
+    for kind in (0, 10002, 30023):
+        decision = decide(sign(kind, ahead=60), allow)
+        assert isinstance(decision, Deny)
+        assert "60 seconds after the present" in decision.reason
+        assert isinstance(decide(sign(kind, ahead=2), allow), Allow), "a phone's clock"
+
+
+def test_a_rule_may_allow_more_or_less_time_ahead() -> None:
+    scheduled = rule("allow", 1, 30023, max_ahead=7 * 86_400)
+    assert isinstance(decide(sign(30023, ahead=7 * 86_400), scheduled), Allow)
+    assert isinstance(decide(sign(1, ahead=7 * 86_400 + 1), scheduled), Deny)
+    assert isinstance(decide(sign(1, ahead=1), rule("allow", 1, max_ahead=0)), Deny)
+    assert isinstance(decide(sign(1, ahead=100), rule("ask", 1, max_ahead=99)), Deny)
+    assert isinstance(decide(sign(1, ahead=10**9), scheduled, rule("deny", 1, reason="Never.")), Deny)
+
+
 def test_uses_run_out() -> None:
     assert isinstance(decide(sign(1, uses=9), rule("allow", 1), total_uses=10), Allow)
     assert isinstance(decide(sign(1, uses=10), rule("allow", 1), total_uses=10), Deny)
@@ -163,6 +212,7 @@ def test_every_refusal_has_a_sentence() -> None:
         ("read-only", [], [0, 1, 7, 22242]),
         ("social", [1, 6, 7, 1111, 9734, 30023], [0, 3, 4, 5, 10002, 13, 22242, 27235, 30078]),
         ("messaging", [4, 13, 10050, 22242], [0, 1, 3, 5, 27235]),
+        ("messaging-own", [4, 13, 10050, 22242], [0, 1, 3, 5, 27235]),
         ("full", [0, 1, 3, 5, 13, 1059, 10002, 22242, 27235, 30078, 31234], [24133]),
     ],
 )
@@ -173,7 +223,8 @@ def test_templates_grant_what_they_say(slug: str, granted: list[int], refused: l
 
 
 @pytest.mark.parametrize(
-    ("slug", "talks"), [("read-only", False), ("social", False), ("messaging", True), ("full", True)]
+    ("slug", "talks"),
+    [("read-only", False), ("social", False), ("messaging", True), ("messaging-own", True), ("full", True)],
 )
 @pytest.mark.parametrize("method", ["nip04_encrypt", "nip04_decrypt", "nip44_encrypt", "nip44_decrypt"])
 def test_templates_open_conversations_only_where_they_say(slug: str, talks: bool, method: str) -> None:
