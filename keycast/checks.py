@@ -238,6 +238,14 @@ RULES: tuple[SettingsRule, ...] = (
         "A restored backup would bring destroyed keys and revoked apps back, and nobody would notice.",
         "Name a file on another disk than the database's (docs/operations.md, Backup and restore).",
     ),
+    SettingsRule(
+        "keycast.E035",
+        unsafe_settings.no_signer_of_its_own,
+        "Web, workers and jobs would each hold the key-encryption key: what breaks into one of them has every key.",
+        "Run manage.py signer, name its socket in KEYCAST_SIGNER_SOCKET and give KEYCAST_KEK_FILE to it alone; or "
+        "accept it: KEYCAST_SIGNER_IN_PROCESS=1.",
+        fatal=True,
+    ),
 )
 
 

@@ -154,6 +154,13 @@ def key_beside_the_signer() -> Finding:
     return None
 
 
+def no_signer_of_its_own() -> Finding:
+    """In the scaled shape alone: the embedded one is a single process, and may run the signer as its child."""
+    if settings.EMBEDDED or settings.SIGNER_SOCKET or settings.SIGNER_IN_PROCESS:
+        return None
+    return "KEYCAST_EMBEDDED=0 without a signer of its own."
+
+
 def signer_not_running() -> Finding:
     is_left_alone = settings.SIGNER_IS_CHILD and not settings.EMBEDDED
     return "KEYCAST_SIGNER_CHILD=1 with KEYCAST_EMBEDDED=0." if is_left_alone else None

@@ -283,6 +283,7 @@ SIGNER_IS_CHILD = env.bool("KEYCAST_SIGNER_CHILD", default=False)
 SIGNER_SOCKET = env.str("KEYCAST_SIGNER_SOCKET", default="") or (
     str(DATA_DIR / "signer.sock") if SIGNER_IS_CHILD else ""
 )
+SIGNER_IN_PROCESS = env.bool("KEYCAST_SIGNER_IN_PROCESS", default=False)
 SIGNER_USERS = env.list("KEYCAST_SIGNER_USERS", default=[])
 # The co-signer: signer B of split keys, a process of its own
 COSIGNER_SOCKET = env.str("KEYCAST_COSIGNER_SOCKET", default="") or str(DATA_DIR / "cosigner.sock")
@@ -292,7 +293,8 @@ COSIGNER_TLS_CA = env.str("KEYCAST_COSIGNER_TLS_CA", default="")
 COSIGNER_TLS_CERT = env.str("KEYCAST_COSIGNER_TLS_CERT", default="")
 COSIGNER_TLS_KEY = env.str("KEYCAST_COSIGNER_TLS_KEY", default="")
 COSIGNER_DB = env.str("KEYCAST_COSIGNER_DB", default=str(DATA_DIR / "cosigner.sqlite3"))
-COSIGNER_USERS = env.list("KEYCAST_COSIGNER_USERS", default=[])
+COSIGNER_IN_PROCESS = env.bool("KEYCAST_SIGNER_IN_PROCESS", default=False)
+SIGNER_USERS = env.list("KEYCAST_COSIGNER_USERS", default=[])
 COSIGNER_KEY_LIMIT = env.float("KEYCAST_COSIGNER_KEY_LIMIT", default=100.0)
 COSIGNER_TENANT_LIMIT = env.float("KEYCAST_COSIGNER_TENANT_LIMIT", default=1000.0)
 

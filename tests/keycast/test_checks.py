@@ -40,6 +40,7 @@ SAFE: dict[str, Any] = {
     "RESTORE_JOURNAL": "/elsewhere/endings",
     "SIGNER_SOCKET": "",
     "SIGNER_IS_CHILD": False,
+    "SIGNER_IN_PROCESS": True,
 }
 MEMORY = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
@@ -77,6 +78,7 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E028": [{"SIGNER_IS_CHILD": True}],
     "keycast.E029": [{"EMAIL_TIMEOUT": seconds} for seconds in (None, 0, -1.0)],
     "keycast.W030": [{"RESTORE_JOURNAL": ""}],
+    "keycast.E035": [{"SIGNER_IN_PROCESS": False}],
 }
 ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
 """Tested by a test of their own, below."""
@@ -91,6 +93,17 @@ def safe(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KEYCAST_KEK_FILE", "/nowhere/kek")
     return settings
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"EMBEDDED": True}, {"SIGNER_SOCKET": "/run/signer"}, {"SIGNER_IS_CHILD": True, "SIGNER_SOCKET": "/run/signer"}],
+)
+def test_a_signer_or_one_process_keeps_the_key_in_one_place(
+    change: dict[str, Any], safe: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply({**change, "SIGNER_IN_PROCESS": False}, safe, monkeypatch)
+    assert "keycast.E035" not in found()
 
 
 def apply(change: dict[str, Any], settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ UNSAFE: dict[str, tuple[Environment, str]] = {
     "no key-encryption key": ({"KEYCAST_KEK_FILE": ""}, "keycast.E003"),
     "emulator": ({"KEYCAST_EMULATOR": "127.0.0.1:9"}, "keycast.E005"),
     "memory layer, several processes": ({"KEYCAST_EMBEDDED": "0"}, "keycast.E008"),
+    "several processes that each hold the key": ({"KEYCAST_EMBEDDED": "0"}, "keycast.E035"),
 }
 
 
@@ -40,9 +41,10 @@ def test_the_server_refuses_to_start(production: Environment, kind: str) -> None
 
 @pytest.mark.parametrize("command", ["bunker", "qcluster"])
 def test_the_worker_and_the_jobs_refuse_to_start(production: Environment, command: str) -> None:
-    ended = manage({**production, "DEBUG": "1"}, command)
+    ended = manage({**production, "DEBUG": "1", "KEYCAST_EMBEDDED": "0"}, command)
     assert ended.returncode != 0
     assert "keycast.E001" in ended.stderr
+    assert "keycast.E035" in ended.stderr
 
 
 def test_the_asgi_application_refuses_to_be_imported(production: Environment) -> None:
