@@ -9,7 +9,7 @@ from typing import Any
 from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.auth import logout
-from django.http import HttpRequest, HttpResponse, HttpResponseBase
+from django.http import HttpRequest, HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.utils.decorators import sync_and_async_middleware
 from django.utils.deprecation import MiddlewareMixin
 from django_scopes import scope, scopes_disabled
@@ -28,8 +28,8 @@ def TenantMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
     """Set ``request.tenant`` by the exact, verified host name, and scope every query to it.
 
     A header that is no host name is 400, an unknown host 404, a suspended tenant 403; none of them reaches a session
-    or writes a row. On KEYCAST_PLATFORM_HOSTS the tenant is None and only staff pages are served; where such hosts
-    are configured, tenants' hosts serve no admin. The admin sees all tenants, so no scope holds there.
+    or writes a row. On KEYCAST_PLATFORM_HOSTS the tenant is None and only staff pages are served, to which ``/`` leads;
+    where such hosts are configured, tenants' hosts serve no admin. The admin sees all tenants, so no scope holds there.
     """
     if iscoroutinefunction(get_response):
 
@@ -85,6 +85,8 @@ def _resolve(request: HttpRequest) -> HttpResponse | None:
     _canonicalise(request, header, name)
     if is_platform_host(name):
         request.tenant = None  # type: ignore[attr-defined]
+        if request.path == "/":  # what staff type, and where a sign-in ends that was not asked for by a page
+            return HttpResponseRedirect("/admin/")
         return None if request.path.startswith(_PLATFORM_PATHS) else _text("Not Found", 404)
     tenant = tenant_of_domain(name)
     if tenant is None or (settings.PLATFORM_HOSTS and request.path.startswith("/admin/")):

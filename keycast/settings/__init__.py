@@ -7,6 +7,7 @@ to start (keycast.checks), never makes it lenient.
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -28,10 +29,13 @@ ENVIRONMENT = env.str("KEYCAST_ENVIRONMENT", default="production")
 if ENVIRONMENT not in {"production", "development", "test"}:
     raise ImproperlyConfigured("KEYCAST_ENVIRONMENT must be production, development or test.")
 IS_PRODUCTION = ENVIRONMENT == "production"
+# A client of any bunker touches no data of ours; who makes keys needs none that are there. Neither serves anybody.
+IS_CLIENT = sys.argv[1:2] == ["nip46"]
+NEEDS_SECRETS = IS_PRODUCTION and sys.argv[1:2] not in (["nip46"], ["generate_kek"], ["generate_checkpoint_key"])
 DEBUG = env.bool("DEBUG", default=False)
 DATA_DIR = Path(env.str("KEYCAST_DATA_DIR", default=str(BASE_DIR / "var")))
 
-SECRET_KEY = secret("SECRET_KEY", None if IS_PRODUCTION else "insecure-development-only-secret-key-do-not-deploy")
+SECRET_KEY = secret("SECRET_KEY", None if NEEDS_SECRETS else "insecure-development-only-secret-key-do-not-deploy")
 SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 # Hosts are checked against verified tenant domains by accounts.middleware; Django's own list only adds to that.
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"])
@@ -162,7 +166,7 @@ PASSWORD_HASHERS = [
 ]
 
 # Sealed with it: TOTP secrets, recovery codes, sessions. Several keys: the first seals, all open.
-FIELD_KEYS = secret("KEYCAST_FIELD_KEY", None if IS_PRODUCTION else "").replace(",", " ").split()
+FIELD_KEYS = secret("KEYCAST_FIELD_KEY", None if NEEDS_SECRETS else "").replace(",", " ").split()
 SESSION_ENGINE = "accounts.sessions"
 # Sign-in by e-mailed code, password, passkey, TOTP (accounts.signin); no answer tells whether an address is known.
 LOGIN_URL = "account_login"
@@ -207,7 +211,7 @@ STORAGES = {
         "BACKEND": STATIC_STORAGE if IS_PRODUCTION else "django.contrib.staticfiles.storage.StaticFilesStorage"
     },
 }
-if not IS_PRODUCTION:
+if not IS_PRODUCTION and not IS_CLIENT:
     DATA_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
     STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 

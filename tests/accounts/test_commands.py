@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import socket
 from typing import Any
 
 import pytest
 from django.core.cache import caches
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.test import TestCase
 
-from accounts.models import Tenant, User
+from accounts.mail import jobs
+from accounts.models import OutgoingMail, StaffRole, Tenant, User
+from accounts.models.mail import MailProblem
 from accounts.selectors import membership_of
 
 pytestmark = pytest.mark.django_db
@@ -89,3 +93,25 @@ def test_the_table_of_the_shared_cache_comes_with_the_migrations() -> None:
     if "DatabaseCache" not in type(caches["default"]).__name__:
         pytest.skip("The cache of this run is no table.")
     assert "django_cache" in connection.introspection.table_names()
+
+
+@pytest.mark.mails_wait
+def test_staff_made_while_the_mail_server_is_away_are_made_in_one_line_and_their_mail_waits(
+    settings: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+        settings.EMAIL_HOST, settings.EMAIL_PORT = closed.getsockname()
+        with TestCase.captureOnCommitCallbacks(execute=True):
+            officer = ("--staff", "--role", StaffRole.SECURITY_OFFICER)
+            assert run("create_user", "one@example.com", *officer) == (
+                "Account one@example.com (staff: security officer)\n"
+            )
+            assert run("create_user", "two@example.com", *officer).count("\n") == 1
+        assert capfd.readouterr() == ("", "")
+        row = OutgoingMail.objects.get()  # to the first, of the second
+        assert not jobs.send_mail(row.id.hex)
+        row.refresh_from_db()
+        assert (row.problem, row.sent_at, row.given_up_at) == (MailProblem.AWAY, None, None)
+        assert "Traceback" not in "".join(capfd.readouterr())

@@ -140,7 +140,7 @@ def test_in_production_a_port_that_was_sent_is_not_repeated_in_links(news: Tenan
 def test_platform_hosts_serve_staff_pages_only_and_tenants_hosts_none(news: Tenant) -> None:
     assert ask("staff.example", "/admin/").content == b"platform staff.example"
     assert ask("staff.example", "/account/login/").status_code == 200
-    assert ask("staff.example", "/").status_code == 404
+    assert ask("staff.example", "/")["Location"] == "/admin/"
     assert ask("staff.example", "/keys/").status_code == 404
     assert ask("news.example", "/admin/").status_code == 404
 

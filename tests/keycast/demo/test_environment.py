@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import socket
 
-from keycast.demo.environment import DemoEnvironment, free_port, write_private
+from keycast.demo.environment import HONOURED, DemoEnvironment, free_port, write_private
 
 
 def test_a_taken_port_is_not_taken_twice():
@@ -52,3 +52,13 @@ def test_a_second_start_keeps_the_secrets_and_may_change_the_port(tmp_path):
     words = shlex.split((folder / "demo.env").read_text(), comments=True)
     assert "KEYCAST_PUBLIC_PORT=8001" in words
     assert f"KEYCAST_DATA_DIR={folder}" in words
+
+
+def test_what_may_be_chosen_in_the_shell_reaches_every_process_of_the_demo(tmp_path, monkeypatch):
+    chosen = {"KEYCAST_KMS_EMULATOR_PORT": "18765", "KEYCAST_RELAY_ALLOW_PRIVATE": "127.0.0.1"}
+    assert set(chosen) <= set(HONOURED)
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+    prepared = DemoEnvironment.prepare(tmp_path / "var", 8000, has_hsm=True)
+    assert chosen.items() <= prepared.environment().items()
+    assert all(f"{name}={value}" in (tmp_path / "var" / "demo.env").read_text() for name, value in chosen.items())
