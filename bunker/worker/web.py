@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Collection
 from functools import partial
+from typing import Final
 from uuid import UUID
 
 import structlog
@@ -28,6 +29,14 @@ POLL_SECONDS = 0.5
 OVERLAP_MS = 10_000
 """How far back each poll looks: a transaction may commit later than one that began after it."""
 FULL_SECONDS = 300.0
+IDS_A_QUERY = 500
+_SIGNERS: Final = {
+    ChangeKind.KEY: "key_id__in",
+    ChangeKind.TRANSPORT: "pk__in",
+    # A key without an app is not told to anybody when it is made (bunker.signals); its first app is.
+    ChangeKind.CONNECTION: "connections__in",
+}
+"""How to find the transport keys that a change is about."""
 
 
 class ServedDirectory:
@@ -56,24 +65,20 @@ class ServedDirectory:
         """Read the keys that changed lately."""
         since = time.time_ns() // 1_000_000 - OVERLAP_MS
         self._seen = {number: at for number, at in self._seen.items() if at >= since - OVERLAP_MS}
-        wanted = Q()
-        tenants: set[UUID] = set()
+        changed: dict[str, set[UUID]] = {kind: set() for kind in (*_SIGNERS, ChangeKind.TENANT)}
         # The built-in relay serves signers of every tenant.
         with scopes_disabled():
-            kinds = (ChangeKind.KEY, ChangeKind.TRANSPORT, ChangeKind.TENANT)
-            rows = Change.objects.filter(at__gte=since, kind__in=kinds)
+            rows = Change.objects.filter(at__gte=since, kind__in=list(changed))
             for change in rows.order_by("pk"):
                 if change.pk not in self._seen:
                     self._seen[change.pk] = change.at
-                    if change.kind == ChangeKind.TENANT:
-                        tenants.add(UUID(change.object_id))
-                        continue
-                    field = "key_id" if change.kind == ChangeKind.KEY else "pk"
-                    wanted |= Q(**{field: UUID(change.object_id)})
-            if tenants:
+                    changed[change.kind].add(UUID(change.object_id))
+            if tenants := changed[ChangeKind.TENANT]:
                 self._note_closed(tenants)
-        if wanted:
-            self._scopes.update(self._read(wanted))
+        for kind, field in _SIGNERS.items():
+            ids = list(changed[kind])
+            for start in range(0, len(ids), IDS_A_QUERY):
+                self._scopes.update(self._read(Q(**{field: ids[start : start + IDS_A_QUERY]})))
 
     def closed(self) -> dict[str, bool]:
         """Tenants looked at since the last call, and whether each is suspended."""

@@ -74,6 +74,12 @@ def test_a_request_crosses_from_the_relay_to_the_worker_and_back(server: LiveSer
     assert answer
 
 
+def test_a_key_made_after_the_start_is_reached_over_the_web_process_that_was_there(server: LiveServer) -> None:
+    ask(server, "ping", "--bunker", server.bunker_url())  # the worker holds its leases
+    npub, _ = server.create_key("made meanwhile")
+    assert json.loads(server.manage("nip46", "ping", "--bunker", server.bunker_url(key=npub), "--json"))
+
+
 def test_a_request_over_a_second_web_process_reaches_a_key_made_after_start(server: LiveServer) -> None:
     npub, _ = server.create_key("made later")
     with ExitStack() as stack:

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
-from django_scopes import scopes_disabled
+from django_scopes import scope, scopes_disabled
 
 from accounts.services import resume_tenant, suspend_tenant
 from bunker.changes import ChangeKind, publish
+from bunker.services import create_bunker_url
 from bunker.worker.web import ServedDirectory, serve_relay
 from keys.models import TransportKey
 from tests.bunker.relays.support import eventually, make_hub
@@ -43,6 +44,29 @@ def test_the_directory_serves_a_new_key_after_a_refresh() -> None:
     assert directory.serves(home.transport.public_key, home.tenant.id.hex)
     directory.look()
     assert len(directory) == 1
+
+
+def test_a_key_made_meanwhile_is_served_with_its_first_app() -> None:
+    directory = ServedDirectory()
+    directory.load()
+    home = make_home()
+    directory.look()
+    assert not directory.serves(home.transport.public_key)
+    with scope(tenant=home.tenant):
+        create_bunker_url(actor=ACTOR, key=home.key, policy_slug="social", name="First app")
+    directory.look()
+    assert directory.serves(home.transport.public_key, home.tenant.id.hex)
+
+
+def test_many_changes_at_once_are_all_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bunker.worker.web.IDS_A_QUERY", 2)
+    directory = ServedDirectory()
+    directory.load()
+    homes = [make_home() for _ in range(5)]
+    for home in homes:
+        publish(ChangeKind.TRANSPORT, home.transport.pk)
+    directory.look()
+    assert all(directory.serves(home.transport.public_key, home.tenant.id.hex) for home in homes)
 
 
 def test_a_full_reading_forgets_a_retired_key() -> None:
