@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from smtplib import SMTPRecipientsRefused, SMTPServerDisconnected
@@ -208,23 +208,21 @@ def silent_server(settings: Settings) -> Iterator[socket.socket]:
         yield listening
 
 
-def test_a_silent_server_hangs_neither_a_request_nor_for_long_a_job(
+def test_a_request_does_not_ask_a_silent_server_and_a_job_gives_it_up(
     silent_server: socket.socket, settings: Settings, news: Tenant, alice: User
 ) -> None:
     settings.EMAIL_TIMEOUT = 60
     cache.clear()
-    began = time.monotonic()
     with TestCase.captureOnCommitCallbacks(execute=True):
         answer = Client(headers={"host": "news.example"}).post("/account/login/code/", {"email": alice.email})
     assert answer.status_code == 302
-    assert time.monotonic() - began < 30
+    assert not select.select([silent_server], [], [], 0)[0], "the request asked the mail server"
     row = OutgoingMail.objects.get()
     assert outbox.CODE_LIFE.total_seconds() - (row.expires_at - row.created_at).total_seconds() == 0
     assert re.search(r"[A-Z0-9]{3}", letters.open_letter(row.sealed, row.id.hex).text)
     settings.EMAIL_TIMEOUT = 0.3
-    began = time.monotonic()
     assert not jobs.send_mail(row.id.hex)
-    assert time.monotonic() - began < 10
+    assert select.select([silent_server], [], [], 0)[0]
     assert fresh(row).problem == MailProblem.AWAY
 
 

@@ -19,6 +19,7 @@ from bunker import services
 from bunker.models import Connection
 from bunker.relays.event_checks import Intake, NoServedKeys
 from bunker.relays.interfaces import BUILT_IN, DropReason
+from bunker.worker.reconciler import POLL_SECONDS, Reconciler
 from keycast.audit.entries import Actor
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
@@ -30,6 +31,7 @@ from keys.models import PersonalKey, TransportKey
 from keys.refs import SecretPurpose
 from keys.signing import envelope
 from keys.signing.factory import key_maker
+from tests import waiting
 
 ACTOR = Actor.command("tests")
 _numbers = itertools.count(1)
@@ -87,6 +89,26 @@ def _replace_transport_secret(transport: TransportKey, secret_hex: str) -> None:
     transport.encrypted_secret_key = sealed.blob
     transport.kek_version = sealed.kek_version
     transport.save()
+
+
+async def next_look(reconciler: Reconciler) -> None:
+    """Until a worker has looked at the changes once more by itself, from beginning to end.
+
+    It looks every POLL_SECONDS, half a second, so that what it has heard with the next look is in force in a second.
+    """
+    assert POLL_SECONDS <= 0.5
+    looked, genuine = asyncio.Event(), reconciler.look
+
+    async def look() -> int:
+        changes = await genuine()
+        looked.set()
+        return changes
+
+    reconciler.look = look  # type: ignore[method-assign]
+    try:
+        await asyncio.wait_for(looked.wait(), waiting.LONG)
+    finally:
+        reconciler.look = genuine  # type: ignore[method-assign]
 
 
 @contextmanager
@@ -233,7 +255,7 @@ class Client:
         assert ("error" in answer) != bool(answer.get("result"))
         return answer
 
-    async def next(self, seconds: float = 5.0) -> dict[str, Any]:
+    async def next(self, seconds: float = waiting.LONG) -> dict[str, Any]:
         """The next reply."""
         return self.read(await asyncio.wait_for(self._inbox.get(), seconds))
 

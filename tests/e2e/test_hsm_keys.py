@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -16,6 +15,7 @@ from keycast.nostr import nip19, nip44
 from keycast.nostr.nip01 import parse_event, verify_event
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer, live
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(300)
 IMPORT = (
@@ -43,13 +43,6 @@ def active(server: LiveServer, public_key: str) -> str:
     """The npub of a key, once the job has made it active."""
     until(lambda: state(server, public_key) == "active")
     return nip19.encode_npub(public_key)
-
-
-def until(condition, within: float = 60.0) -> None:
-    deadline = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.5)
 
 
 def cosigner_state(server: LiveServer, key_id: str) -> str:

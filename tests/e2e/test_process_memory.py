@@ -12,7 +12,6 @@ import secrets
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -30,6 +29,7 @@ from keys.signing.isolated import process as signer
 from keys.signing.kms import keyfile
 from tests.e2e.live import ROOT, LiveServer, live, offer_both_modes
 from tests.keycast.crypto.test_memory import count, memory_of
+from tests.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -95,10 +95,7 @@ class Apart:
 
 
 def wait_for(path: Path) -> None:
-    end = time.monotonic() + 30
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} is not there"
-        time.sleep(0.05)
+    until(path.exists, f"{path} is not there")
 
 
 def add_key(server: LiveServer, name: str, mode: str, provider: str, secret: str = "") -> str:
@@ -117,18 +114,19 @@ def add_key(server: LiveServer, name: str, mode: str, provider: str, secret: str
 
 def sign(server: LiveServer, npub: str, wanted: int) -> int:
     """Have a real client sign until there are that many; how many there are."""
-    url, signed, end = server.bunker_url(key=npub), 0, time.monotonic() + 90
-    while signed < wanted:
-        assert time.monotonic() < end, f"only {signed} signatures"
+    signed = 0
+
+    def are_enough() -> bool:
+        nonlocal signed
+        url = server.bunker_url(key=npub)
         try:
             printed = server.manage("nip46", "bench", "--bunker", url, "--clients", "1", "--duration", "2", "--json")
         except AssertionError:  # the worker may still be taking its leases
-            time.sleep(1)
-            url = server.bunker_url(key=npub)
-            continue
+            return False
         signed += json.loads(printed)["signed"]
-        if signed < wanted:
-            url = server.bunker_url(key=npub)
+        return signed >= wanted
+
+    until(are_enough, lambda: f"only {signed} signatures", pause=0.5)
     return signed
 
 
@@ -189,9 +187,10 @@ def test_each_process_memory_holds_only_the_secrets_it_may_hold() -> None:
                 assert found == 0, f"a key-encryption key in the memory of {name}"
         del seen
 
-        end = time.monotonic() + LEASE + 40
-        while occurrences(memory_of(apart.pids["signer"]), encrypted):
-            assert time.monotonic() < end, "an encrypted key outlives its lease"
+        def is_wiped() -> bool:
             sign(server, npubs[0], 1)
+            return not occurrences(memory_of(apart.pids["signer"]), encrypted)
+
+        until(is_wiped, "an encrypted key outlives its lease")
         for name in ("server", "co-signer"):
             assert occurrences(memory_of(apart.pids[name]), encrypted) == 0

@@ -30,6 +30,7 @@ import pytest
 from keycast.demo.environment import free_port
 from keycast.nostr.client.checks import signed_as_asked
 from tests.paths import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -142,11 +143,8 @@ class Deployment:
                 return log.read()[-3000:]
 
             try:
-                deadline = time.monotonic() + WITHIN
-                while not self._is_ready():
-                    assert process.poll() is None, said()
-                    assert time.monotonic() < deadline, said()
-                    time.sleep(0.2)
+                until(lambda: self._is_ready() or process.poll() is not None, said, pause=0.2)
+                assert process.poll() is None, said()
                 yield
                 process.terminate()
                 assert process.wait(40) == 0, said()
@@ -163,10 +161,7 @@ class Deployment:
 
     def hsm_key(self, tree: Path) -> dict[str, Any]:
         """The key of the emulated HSM, once the server's children answer."""
-        deadline = time.monotonic() + WITHIN
-        while not (made := self.run(tree, "demo_setup", "--hsm", may_fail=True)):
-            assert time.monotonic() < deadline
-            time.sleep(0.5)
+        made = until(lambda: self.run(tree, "demo_setup", "--hsm", may_fail=True), "no key of the HSM", pause=0.5)
         found: dict[str, Any] = json.loads(made)
         return found
 

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,10 +16,12 @@ import pytest
 from tests.e2e.live import LiveServer, live
 from tests.e2e.test_processes_apart import redis
 from tests.paths import ROOT
+from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 WITHIN = 150.0
+HEARTBEAT = ["keycast.operations.jobs.heartbeat", "ok", ""]
 RUNS = (
     "import json; from keycast.operations.models import JobRun; from django_q.models import OrmQ, Schedule;"
     "print(json.dumps([list(JobRun.objects.order_by('started_at').values_list('path', 'outcome', 'error')),"
@@ -61,15 +62,18 @@ def state(server: LiveServer) -> tuple[list[Any], int, int]:
 
 def until_jobs_run(server: LiveServer, marks: Path) -> list[Any]:
     """Wait until the scheduler and the queue have met what was planted, and jobs ran afterwards."""
-    deadline = time.monotonic() + WITHIN
-    while not any(marks.iterdir()):
+    runs: list[Any] = []
+
+    def has_met_all() -> bool:
+        nonlocal runs
+        if any(marks.iterdir()):
+            return True
         runs, queued, scheduled = state(server)
         met = [number for number, run in enumerate(runs) if run[2] == "JobNotRegistered"]
-        if met and ["keycast.operations.jobs.heartbeat", "ok", ""] in runs[met[0] :] and not queued and not scheduled:
-            return runs
-        assert time.monotonic() < deadline, (runs[-10:], queued, scheduled)
-        time.sleep(1)
-    return []
+        return met != [] and HEARTBEAT in runs[met[0] :] and not queued and not scheduled
+
+    until(has_met_all, lambda: str(runs[-10:]), pause=1, seconds=WITHIN)
+    return [] if any(marks.iterdir()) else runs
 
 
 def test_nothing_that_is_written_into_tables_and_caches_runs(server: LiveServer, tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from bunker.relays.limits import IntakeLimits, OutboundLimits
 from bunker.relays.pool import RelayPool
 from bunker.relays.ssrf_guard import OutboundPolicy, SsrfGuard
 from keycast.nostr.nip01 import Event
-from tests.bunker.relays.support import SIGNER, Served, Sink, eventually
+from tests.bunker.relays.support import SIGNER, Served, Sink
+from tests.waiting import eventually
 
 Script = Callable[["Double", ServerConnection, list[Any]], Awaitable[bool | None]]
 """Acts on one message; True means that the polite answer is not to be given."""

@@ -224,13 +224,6 @@ async def client(url: str, host: str | None = None) -> AsyncIterator[Client]:
         yield Client(socket)
 
 
-async def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> None:
-    """Wait until ``condition`` holds."""
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.005)
-
-
 class Peer:
     """A client of the hub without a socket."""
 

@@ -16,7 +16,8 @@ from bunker.relays.hub import RelayHub
 from bunker.relays.interfaces import DropReason
 from bunker.relays.unserved import RetryQueue
 from keycast.nostr.nip01 import Event, serialize
-from tests.bunker.relays.support import CLIENT, TENANT, Out, Peer, Served, Sink, eventually, make_hub, reply, signed
+from tests.bunker.relays.support import CLIENT, TENANT, Out, Peer, Served, Sink, make_hub, reply, signed
+from tests.waiting import eventually
 
 ME = CLIENT.public_key_hex
 

@@ -21,8 +21,9 @@ from bunker.relays.copies import (
 from bunker.relays.hub import RelayHub
 from bunker.relays.session import Subscription
 from keycast.nostr.nip01 import Event, serialize
-from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Peer, Sink, eventually, make_hub, reply, served, signed
+from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Peer, Sink, make_hub, reply, served, signed
 from tests.bunker.relays.support import client as connected
+from tests.waiting import eventually
 
 ME, IT = CLIENT.public_key_hex, SIGNER.public_key_hex
 FILTER = {"kinds": [24133], "authors": [IT], "#p": [ME]}

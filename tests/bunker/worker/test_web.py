@@ -14,8 +14,9 @@ from bunker.changes import ChangeKind, publish
 from bunker.services import create_bunker_url
 from bunker.worker.web import ServedDirectory, serve_relay
 from keys.models import TransportKey
-from tests.bunker.relays.support import eventually, make_hub
+from tests.bunker.relays.support import make_hub
 from tests.bunker.support import ACTOR, make_home
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

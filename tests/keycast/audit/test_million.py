@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -13,9 +12,6 @@ from keycast.audit.browsing import CHAIN_WINDOW, WINDOW, browse
 from keycast.audit.exporting import range_of
 from tests.keycast.audit.million import CHAINS, ROWS, fill, questions
 from tests.keycast.console.conftest import platform, signed_in, staff  # noqa: F401  (a fixture)
-
-GENEROUS = 5.0
-"""Seconds: far above what a page takes, far below what reading all rows takes on a busy machine."""
 
 
 @pytest.mark.slow
@@ -30,14 +26,12 @@ def test_every_page_of_a_million_rows_is_a_few_bounded_queries() -> None:
         for cursor in ({}, {"before": middle}, {"after": middle}):
             assert_bounded(name, question, cursor)
     assert_a_range_is_found_at_once()
-    assert_the_staffs_page_is_as_quick()
+    assert_the_staffs_page_is_bounded_too()
 
 
 def assert_bounded(name: str, question: dict[str, Any], cursor: dict[str, str]) -> None:
-    started = time.monotonic()
     with CaptureQueriesContext(connection) as queries:
         browse(**question, **cursor)
-    assert time.monotonic() - started < GENEROUS, name
     assert len(queries) <= 6, name
     for query in queries.captured_queries:
         assert_walks_no_table(query["sql"])
@@ -61,14 +55,14 @@ def assert_a_range_is_found_at_once() -> None:
     assert 0 < found.size <= ROWS // CHAINS
 
 
-def assert_the_staffs_page_is_as_quick() -> None:
+def assert_the_staffs_page_is_bounded_too() -> None:
     client = signed_in(staff("operator@platform.test"))
     for query in ({}, {"tag": "keys:key:destroyed"}, {"q": "f" * 64}, {"outcome": "denied", "actor": "client"}):
-        started = time.monotonic()
         with CaptureQueriesContext(connection) as queries:
             assert client.get("/admin/audit/auditrow/", query).status_code == 200
-        assert time.monotonic() - started < GENEROUS, query
         assert len(queries) <= 22, query
+        for asked in queries.captured_queries:
+            assert_walks_no_table(asked["sql"])
 
 
 def test_the_search_window_is_at_most_a_twentieth_of_the_million_rows() -> None:

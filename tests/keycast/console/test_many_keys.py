@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,7 +20,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 QUERIES = 20
 ROWS_READ = 20_000
 """By a page of fifty; a planner may pass some in order of making before it has them."""
-ROUNDS = 3
 BROAD: tuple[dict[str, str], ...] = (
     {},
     {"p": "150"},
@@ -45,28 +43,20 @@ NARROW: tuple[dict[str, str], ...] = (
 
 
 def test_every_list_of_keys_reads_what_it_shows_by_index(operator_client: Client, world: World) -> None:
-    began = time.perf_counter()
     crowd.make()
-    print(f"made in {time.perf_counter() - began:.1f} s")
     for query in (*BROAD, *NARROW):
-        took, asked = best_of_some(operator_client, query)
-        print(f"{query}: {took * 1000:.0f} ms, {len(asked)} queries")
+        asked = queries_of(operator_client, query)
         assert len(asked) <= QUERIES, query
-        assert took < 3, query  # generous: the machine may be busy; docs/performance.md has the figures
         for sql in asked:
             if 'FROM "keys_personalkey"' in sql:
                 assert_bounded(sql, ROWS_READ if query in BROAD and "COUNT(*)" not in sql else crowd.KEYS + 10)
 
 
-def best_of_some(client: Client, query: dict[str, str]) -> tuple[float, list[str]]:
-    """Seconds of the quickest answer, and what was asked of the database for the last one."""
-    times = []
-    for _ in range(ROUNDS):
-        began = time.perf_counter()
-        with CaptureQueriesContext(connection) as captured:
-            assert client.get(KEYS, query).status_code == 200
-        times.append(time.perf_counter() - began)
-    return min(times), [each["sql"] for each in captured]
+def queries_of(client: Client, query: dict[str, str]) -> list[str]:
+    """What is asked of the database for a page."""
+    with CaptureQueriesContext(connection) as captured:
+        assert client.get(KEYS, query).status_code == 200
+    return [each["sql"] for each in captured]
 
 
 def assert_bounded(sql: str, rows: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,18 +22,14 @@ from keycast.operations import heartbeats
 from keycast.operations.health import processes
 from keycast.operations.models import Incident, JobRun, Sign
 from keycast.operations.watchdog import check_once
+from tests import waiting
 from tests.keys.rotation.forking import database_url
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.django_db(transaction=True)]
 
-LONG = 90.0
-
 
 async def until(holds: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + LONG
-    while not await sync_to_async(holds)():
-        assert time.monotonic() < deadline, what
-        await asyncio.sleep(0.2)
+    await sync_to_async(waiting.until)(holds, what, pause=0.2)
 
 
 def cluster() -> int:

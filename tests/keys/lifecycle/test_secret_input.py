@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-import time
 
 import pytest
 
@@ -86,10 +85,8 @@ def costly(log_n):
 @pytest.mark.parametrize("log_n", [0, 21, 22, 63, 64, 255])
 def test_a_costly_ncryptsec_is_refused_before_any_work(log_n, monkeypatch):
     monkeypatch.setattr(nip49, "_derived", lambda *_: pytest.fail("scrypt was started"))
-    started = time.monotonic()
     with pytest.raises(ScryptTooCostly):
         parse_secret_input(costly(log_n), "password")
-    assert time.monotonic() - started < 2.0
 
 
 def test_the_cap_is_a_setting(settings):

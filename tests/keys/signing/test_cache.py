@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 
 import pytest
 
 from keys.signing.cache import LeasedCache
+from keys.signing.sweeper import sweep_interval
+from tests.waiting import until
 
 
 class Secret:
@@ -112,15 +113,23 @@ def test_the_memory_of_what_was_forgotten_is_bounded(clock):
     assert not cache.put(0, Secret(), ticket), "a cleared memory forgets too much rather than too little"
 
 
-def test_the_sweeper_wipes_within_the_lease_though_nobody_asks():
-    cache = LeasedCache(lambda: 0.4, 10)
-    started = time.monotonic()
+@pytest.mark.parametrize("lease", [0.4, 1.0, 5.0, 300.0])
+def test_the_lease_is_an_upper_bound_for_a_sweeper_that_comes_once_in_an_interval(clock, lease):
+    cache = LeasedCache(lambda: lease, 10, clock)
     secret, kept = put(cache, "a")
     assert kept
-    while not secret.is_wiped and time.monotonic() - started < 5:
-        time.sleep(0.005)
-    assert secret.is_wiped
-    assert time.monotonic() - started < 0.4 + 1.0, "the lease is an upper bound, give or take a busy machine"
+    began = clock.now
+    while not secret.is_wiped:
+        clock.now += sweep_interval(lease)
+        cache.sweep()
+    assert began + lease / 2 <= clock.now <= began + lease + 1e-9
+
+
+def test_the_sweeper_wipes_though_nobody_asks():
+    cache = LeasedCache(lambda: 0.4, 10)
+    secret, kept = put(cache, "a")
+    assert kept
+    until(lambda: secret.is_wiped)
 
 
 def test_the_sweeper_ends_when_nothing_is_left_and_starts_again():
@@ -131,11 +140,8 @@ def test_the_sweeper_ends_when_nothing_is_left_and_starts_again():
     for _ in range(2):
         secret, _ = put(cache, "a")
         assert len(threads()) == 1
-        deadline = time.monotonic() + 5
-        while threads() and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: not threads())
         assert secret.is_wiped
-        assert not threads()
 
 
 def test_a_forked_child_inherits_no_open_secret_and_can_use_its_cache():

@@ -1,4 +1,6 @@
-"""Each way in which Cloud KMS can fail, under 20 requests a second: every request ends in time, and all is well after.
+"""Each way in which Cloud KMS can fail, under 20 requests a second: every request ends, and all is well after.
+
+That each ends in time whatever happens is shown with a clock of its own (tests/keys/hsm/test_calling.py).
 
 The modes of threats.md, K4. Three run always; all of them with KEYCAST_TEST_ALL=1.
 """
@@ -7,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 
 import pytest
 
 from keycast.base.errors import KeycastError
 from tests.keys.hsm.google.conftest import misbehave
+from tests.waiting import LONG
 
 SIGN = "AsymmetricSign"
 RATE = 20
@@ -43,13 +45,12 @@ def cases():
 
 
 async def attempt(authoriser, hsm):
-    """How it ended (None when well) and after how many seconds."""
-    started = time.monotonic()
+    """How it ended: None when well."""
     try:
         assert len(await authoriser.authorise(hsm, os.urandom(32))) == 64
     except KeycastError as error:
-        return error, time.monotonic() - started
-    return None, time.monotonic() - started
+        return error
+    return None
 
 
 async def load(authoriser, hsm, seconds):
@@ -61,24 +62,20 @@ async def load(authoriser, hsm, seconds):
 
 
 @pytest.mark.parametrize(("kind", "fields", "opens"), list(cases()))
-async def test_every_request_ends_within_5_seconds_and_all_is_well_after(
-    emulator, authoriser, hsm, kind, fields, opens
-):
-    assert (await attempt(authoriser, hsm))[0] is None
+async def test_every_request_ends_and_all_is_well_after(emulator, authoriser, hsm, kind, fields, opens):
+    assert await attempt(authoriser, hsm) is None
     misbehave(emulator, kind, SIGN, **fields)
     ended = await load(authoriser, hsm, LOAD_SECONDS)
-    assert max(seconds for _, seconds in ended) < 5
     if opens is None:
-        assert any(error is None for error, _ in ended)
+        assert any(error is None for error in ended)
     else:
-        assert all(error is not None for error, _ in ended)
+        assert all(error is not None for error in ended)
         assert authoriser.breaker.is_open is opens
         called = emulator.calls[SIGN] if kind != "hang" else 0
         assert not opens or called < len(ended)  # most were refused without a call
     emulator.faults.set([])
-    recovered = time.monotonic()
-    while (await attempt(authoriser, hsm))[0] is not None:
-        assert time.monotonic() - recovered < 20
-        await asyncio.sleep(1 / RATE)
-    assert all(error is None for error, _ in await load(authoriser, hsm, 0.5))
+    async with asyncio.timeout(LONG):
+        while await attempt(authoriser, hsm) is not None:
+            await asyncio.sleep(1 / RATE)
+    assert all(error is None for error in await load(authoriser, hsm, 0.5))
     assert not authoriser.breaker.is_open

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -104,10 +103,3 @@ def asking(socket: Path | str) -> Iterator[None]:
         finally:
             start_anew()
     start_anew()
-
-
-def wait_until(holds, within: float = 15.0) -> None:
-    end = time.monotonic() + within
-    while not holds():
-        assert time.monotonic() < end, "it did not come true in time"
-        time.sleep(0.02)
