@@ -9,6 +9,7 @@ leaves out what is the same on every database: CI runs everything on SQLite, and
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,20 +26,42 @@ TESTS = Path(__file__).parent
 USES_DATABASE = {"db", "transactional_db", "django_db_setup"}
 SERVERS_ON_A_DATABASE = ("e2e/test_processes_apart.py",)
 """Tests that use no database themselves, of servers that do: the shape that is run on PostgreSQL alone."""
+PAGE = "pages: what they ask is in selectors and services, and a walk opens all of them"
 SAME_ON_EVERY_DATABASE = {
+    "accounts/signin": PAGE,
+    "accounts/test_hosts_on_the_wire.py": "names of hosts, before a row is read",
+    "accounts/test_permissions.py": "a table in code",
     "bench": "how something is measured",
     "e2e": "pages and clients, from outside",
-    "keycast/console/test_roles.py": "who may open which page; test_access.py opens all of them",
+    "keycast/console": PAGE,
     "keys/cosigner": "the co-signer keeps a file of its own",
     "keys/hsm/google/test_emulator.py": "a stand-in that keeps a file",
     "keys/hsm/google/test_failure_modes.py": "answers of another service",
     "keys/hsm/nethsm/test_emulator.py": "a stand-in that keeps nothing",
     "keys/signing/isolated": "a process that has no database",
+    "keys/split/conversion/test_killed.py::test_the_co_signer_killed_while_a_key_is_converted_leaves_it_usable": (
+        "the co-signer keeps a file of its own; our side is killed at each step of its own on every database"
+    ),
+    "portal": PAGE,
+    "security/test_account_takeover.py": PAGE,
+    "security/test_admin_lookups.py": "what an address may ask for, before the database is asked",
     "security/test_floods.py": "bounds in memory",
+    "security/test_policy_paths.py": "rules in memory",
     "security/test_staff_cannot_sign.py": "what no page offers",
 }
-"""Files and folders, each with what it is about."""
-ALL_THE_SAME_DIFFERENT = ("keys/cosigner/test_rotation.py", "keys/cosigner/test_states.py")
+"""Folders, files and tests, each with why. They are run once, on SQLite."""
+ALL_THE_SAME_DIFFERENT = {
+    "keycast/console/test_access.py::test_pages_are_under_the_strict_policy_and_have_nothing_inline": "opens all pages",
+    "keycast/console/test_audit.py": "searches and filters",
+    "keycast/console/test_keys.py": "lists, searches and filters",
+    "keycast/console/test_many_keys.py": "how the planner reads a long list",
+    "keycast/console/test_pages.py": "lists, searches and filters",
+    "keys/cosigner/test_rotation.py": "rows that two processes hold",
+    "keys/cosigner/test_states.py": "rows that two processes hold",
+    "portal/test_audit.py": "searches and filters",
+    "portal/test_sweep.py": "opens all pages, and posts to them",
+}
+"""Among those, what is run on every database."""
 LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
 NOT_FAST = {
     *("bench", "bunker/hostile", "bunker/worker", "e2e", "security"),
@@ -72,10 +95,19 @@ def leave_out_what_opens_keys_itself(items: list[pytest.Item]) -> None:
             item.add_marker(skip)
 
 
-def can_differ(item: pytest.Item) -> bool:
-    """Whether a test could end otherwise on another database."""
+def names_of(item: pytest.Item) -> set[str]:
+    """What a list may call this test by: itself without its parameters, its file, the folders that it is in."""
     path = item.path.relative_to(TESTS)
-    names = {str(path), *map(str, path.parents)}
+    function = getattr(item, "originalname", None) or item.name
+    return {f"{path}::{function}", str(path), *map(str, path.parents)}
+
+
+def can_differ(item: pytest.Item) -> bool:
+    """Whether a test could end otherwise on another database.
+
+    It could if it uses one, be it through a server, unless it is of those that are the same on every database.
+    """
+    names = names_of(item)
     if names & {*SERVERS_ON_A_DATABASE, *ALL_THE_SAME_DIFFERENT}:
         return True
     uses = item.get_closest_marker("django_db") or USES_DATABASE & set(getattr(item, "fixturenames", ()))
@@ -84,12 +116,11 @@ def can_differ(item: pytest.Item) -> bool:
 
 def is_fast(item: pytest.Item) -> bool:
     """Whether a test has ended before somebody looks away: no process, no database emptied with DELETE after it."""
-    path = item.path.relative_to(TESTS)
     uses_transactions = "transactional_db" in getattr(item, "fixturenames", ())
     for marker in item.iter_markers("django_db"):
         uses_transactions = uses_transactions or bool(marker.kwargs.get("transaction"))
     is_long = uses_transactions or any(item.get_closest_marker(name) for name in LONGEST_FIRST)
-    return not is_long and not {str(path), *map(str, path.parents)} & NOT_FAST
+    return not is_long and not names_of(item) & NOT_FAST
 
 
 CHOICES = {"database": can_differ, "fast": is_fast}
@@ -117,6 +148,11 @@ def insist_on_tools(item: pytest.Item, report: Any) -> None:
 
 class Plumbing:
     """The plugin that tests/conftest.py registers."""
+
+    def pytest_collection_finish(self) -> None:
+        """Thousands of tests and all modules are there to stay: the garbage collector need not walk through them."""
+        gc.collect()
+        gc.freeze()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
