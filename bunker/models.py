@@ -25,6 +25,13 @@ class ConnectionState(models.TextChoices):
     LAPSED = "lapsed", "Never used"
 
 
+class RequestRate(models.TextChoices):
+    """How often an app may ask (bunker.worker.admission.AdmissionLimits)."""
+
+    PERSON = "person", "A person's"
+    MACHINE = "machine", "A server's"
+
+
 class Connection(models.Model):
     """One app's grant on one key: a bunker URL's one-time secret, then exactly one client public key (NIP-46).
 
@@ -52,6 +59,7 @@ class Connection(models.Model):
     expires_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
     use_count = models.BigIntegerField(default=0)
+    request_rate = models.CharField(max_length=8, choices=RequestRate, default=RequestRate.PERSON)
     locked_by = models.CharField(
         max_length=8, choices=LockAuthority, blank=True, help_text="On whose authority it is locked."
     )

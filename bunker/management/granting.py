@@ -11,16 +11,23 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from bunker.models import RequestRate
 from bunker.policy import TEMPLATES
 from keycast.nostr import nip19
 from keys.models import PersonalKey
 
 
 def add_grant_arguments(parser: ArgumentParser, *, name: str) -> None:
-    """``--key``, ``--policy``, ``--name`` (``name`` by default) and ``--days``."""
+    """``--key``, ``--policy``, ``--name`` (``name`` by default), ``--rate`` and ``--days``."""
     parser.add_argument("--key", required=True, help="the key's id, npub or public key in hex")
     parser.add_argument("--policy", required=True, choices=sorted(TEMPLATES), help="what the app may do")
     parser.add_argument("--name", default=name, help="the app's name in the portal")
+    parser.add_argument(
+        "--rate",
+        choices=RequestRate.values,
+        default=RequestRate.MACHINE.value,
+        help="how often the app may ask: as a person's app, or as a server (default: who uses commands has servers)",
+    )
     parser.add_argument("--days", type=int, help="end the app's access after so many days")
 
 

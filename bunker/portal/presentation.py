@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.utils import timezone
 
-from bunker.models import Connection, ConnectionState
+from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.policy import TEMPLATES, PolicyError, describe, parse_document
 from bunker.portal.requested_permissions import wishes
 from bunker.selectors import ConnectAnswer
@@ -53,6 +53,7 @@ class AppView:
     expires_at: datetime | None
     last_used_at: datetime | None
     use_count: int
+    is_machine: bool
     ended_at: datetime | None
     end_reason: str
     secret_expires_at: datetime | None
@@ -100,6 +101,7 @@ def present(connection: Connection, answer: ConnectAnswer | None = None) -> AppV
         expires_at=connection.expires_at,
         last_used_at=connection.last_used_at,
         use_count=connection.use_count,
+        is_machine=connection.request_rate == RequestRate.MACHINE,
         ended_at=connection.ended_at,
         end_reason=connection.end_reason,
         secret_expires_at=connection.secret_expires_at,

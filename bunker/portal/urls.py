@@ -18,6 +18,7 @@ urlpatterns = [
     path("apps/<uuid:connection_id>/", views.detail, name="detail"),
     path("apps/<uuid:connection_id>/status/", views.status, name="status"),
     path("apps/<uuid:connection_id>/rename/", views.rename, name="rename"),
+    path("apps/<uuid:connection_id>/pace/", views.set_request_rate, name="set_request_rate"),
     path("apps/<uuid:connection_id>/lift-narrowing/", views.lift_narrowing, name="lift_narrowing"),
     path("apps/<uuid:connection_id>/lock/", views.lock, name="lock"),
     path("apps/<uuid:connection_id>/unlock/", views.unlock, name="unlock"),

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from bunker import services
-from bunker.models import Connection
+from bunker.models import Connection, RequestRate
 from bunker.portal import activity
 from bunker.portal.forms import AppNameForm
 from bunker.portal.presentation import present
@@ -87,6 +87,18 @@ def lift_narrowing(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     connection = own_app(request, connection_id)
     services.lift_narrowing(actor=actor_of(request), connection=connection)
     messages.success(request, "The app may now use all that its policy allows.")
+    return _to_app(connection)
+
+
+@portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
+def set_request_rate(request: PortalRequest, connection_id: UUID) -> HttpResponse:
+    """Let the app ask as often as a person's app, or as a server."""
+    connection = own_app(request, connection_id)
+    if request.POST.get("rate") not in RequestRate.values:
+        messages.error(request, "Nothing was changed: choose a person's pace or a server's.")
+        return _to_app(connection)
+    services.set_request_rate(actor=actor_of(request), connection=connection, rate=RequestRate(request.POST["rate"]))
+    messages.success(request, "The app may now ask at that pace.")
     return _to_app(connection)
 
 

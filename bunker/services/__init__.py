@@ -7,6 +7,7 @@ from bunker.services.lifecycle import (
     logout_connection,
     rename_connection,
     revoke_connection,
+    set_request_rate,
     unlock_connection,
 )
 from bunker.services.pairing import PairedConnection, bind_connection, is_secret_waiting, lapse_unused_secrets
@@ -32,6 +33,7 @@ __all__ = [
     "relays_for",
     "rename_connection",
     "revoke_connection",
+    "set_request_rate",
     "unlock_connection",
     "usable_relays",
 ]

@@ -16,7 +16,7 @@ from django.utils import timezone
 from accounts.permissions import MemberPermission
 from bunker import access
 from bunker.errors import InvalidConnection, PolicyNotOffered, UnknownPolicy
-from bunker.models import Connection, ConnectionState
+from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.policy import TEMPLATES, PolicyTemplate
 from bunker.services.common import (
     check_connection_limit,
@@ -80,6 +80,7 @@ def create_bunker_url(
     expires_at: datetime | None = None,
     relays: Sequence[str] | None = None,
     secret_lifetime: timedelta | None = None,
+    request_rate: RequestRate = RequestRate.PERSON,
 ) -> IssuedUrl:
     """Make a connection that the first client with the secret may take (NIP-46, "initiated by the client").
 
@@ -103,6 +104,7 @@ def create_bunker_url(
         relays=list(relays) if relays is not None else relays_for(key.tenant),
         created_by_id=_person(actor),
         expires_at=expires_at,
+        request_rate=request_rate,
     )
     write_down(connection, AuditTag.BUNKER_URL_ISSUED, actor, policy=template.slug)
     uri = BunkerUri(transport.public_key, tuple(connection.relays), secret).format()
@@ -118,6 +120,7 @@ def approve_nostrconnect(
     policy_slug: str,
     name: str = "",
     expires_at: datetime | None = None,
+    request_rate: RequestRate = RequestRate.PERSON,
 ) -> Connection:
     """Let in the client that showed a ``nostrconnect://`` URI (NIP-46); the worker then answers with its secret.
 
@@ -150,6 +153,7 @@ def approve_nostrconnect(
         relays=relays,
         created_by_id=_person(actor),
         expires_at=expires_at,
+        request_rate=request_rate,
     )
     store_connect_answer(connection, transport, uri.secret)
     write_down(connection, AuditTag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)

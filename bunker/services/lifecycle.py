@@ -11,7 +11,7 @@ from django_scopes import scope, scopes_disabled
 from accounts.permissions import MemberPermission
 from bunker import access
 from bunker.errors import ConnectionEnded
-from bunker.models import Connection, ConnectionState
+from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.services.common import clean_name, write_down
 from bunker.services.tenants import LIVE_STATES
 from keycast.audit.entries import Actor
@@ -48,6 +48,20 @@ def lift_narrowing(*, actor: Actor, connection: Connection) -> Connection:
         asked, current.requested_permissions = current.requested_permissions, ""
         current.save(update_fields=["requested_permissions"])
         write_down(current, AuditTag.CONNECTION_POLICY_CHANGED, actor, asked=one_line(asked, 200))
+    return current
+
+
+@transaction.atomic
+def set_request_rate(*, actor: Actor, connection: Connection, rate: RequestRate) -> Connection:
+    """Let the app ask as often as a person's app or a server's may. Raises ConnectionEnded."""
+    current = _locked(connection)
+    access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
+    if current.state not in LIVE_STATES:
+        raise ConnectionEnded
+    if current.request_rate != rate:
+        current.request_rate = rate
+        current.save(update_fields=["request_rate"])
+        write_down(current, AuditTag.CONNECTION_POLICY_CHANGED, actor, request_rate=rate.value)
     return current
 
 

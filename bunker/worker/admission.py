@@ -27,7 +27,9 @@ from keycast.nostr.nip01 import Event
 
 RATE_LIMITED = "Too many requests. Please slow down."
 BUSY = "The remote signer is busy. Please try again in a moment."
+APP_DAY_IS_FULL = "This app has asked as often today as it may. Try again after midnight UTC."
 _STRANGERS = "strangers"
+_DAY = 86_400
 _SLICE = 16
 
 
@@ -35,9 +37,14 @@ _SLICE = 16
 class AdmissionLimits:
     """Bounds of one worker: rates per second, places in queues."""
 
-    client_rate: float = 500.0
+    client_rate: float = 20.0
     client_burst: float = 1_500.0
     """A message inbox is decrypted at once: 1,000 requests are promised, beside what else the app does."""
+    client_day: int = 200_000
+    machine_rate: float = 500.0
+    machine_burst: float = 1_500.0
+    machine_day: int = 2_000_000
+    """Of an app that its owner, or an operator, called a server (Connection.request_rate)."""
     stranger_rate: float = 2.0
     stranger_burst: float = 30.0
     signer_stranger_rate: float = 10.0
@@ -139,13 +146,22 @@ class AdmissionControl:
         bucket = connection.bucket
         if bucket is None:
             # Made on first use: of many thousand connections most are silent.
-            bucket = connection.bucket = TokenBucket(self.limits.client_rate, self.limits.client_burst)
+            bucket = connection.bucket = self._bucket_for(connection)
         item = IncomingRequest(event, raw, relay, signer, connection, now)
         if not bucket.take(now=now):
             return self._turn_away(item, DropReason.RATE_LIMITED, RATE_LIMITED)
+        most = self.limits.machine_day if connection.is_machine else self.limits.client_day
+        if not connection.take_of_day(int(time.time()) // _DAY, most):
+            return self._turn_away(item, DropReason.RATE_LIMITED, APP_DAY_IS_FULL)
         if not self._admit(signer.tenant, item):
             return self._turn_away(item, DropReason.BUSY, BUSY)
         return None
+
+    def _bucket_for(self, connection: ConnectionRecord) -> TokenBucket:
+        limits = self.limits
+        if connection.is_machine:
+            return TokenBucket(limits.machine_rate, limits.machine_burst)
+        return TokenBucket(limits.client_rate, limits.client_burst)
 
     def _receive_stranger(self, item: IncomingRequest) -> None:
         """A stranger may try to pair, only so often, and seldom where no secret waits: a used URL has to be told so."""

@@ -51,8 +51,15 @@ class Delivery:
             ReplyEvent(parse_event(raw), raw), () if connection is None else connection.relays, came_from, request
         )
 
+    async def answer(self, item: IncomingRequest, request_id: str, result: str) -> None:
+        """Publish a result that nobody needs to remember: asked again, it is the same. Raises KeycastError."""
+        await self._publish(item, text_of(request_id, result, None))
+
     async def say(self, item: IncomingRequest, request_id: str, error: str) -> None:
         """Publish an error that nobody needs to remember. Raises KeycastError."""
-        reply = await self._envelopes.reply(item, text_of(request_id, None, error))
+        await self._publish(item, text_of(request_id, None, error))
+
+    async def _publish(self, item: IncomingRequest, text: str) -> None:
+        reply = await self._envelopes.reply(item, text)
         relays = () if item.connection is None else item.connection.relays
         self._publisher.publish(reply, relays, item.relay, None)

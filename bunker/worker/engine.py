@@ -31,7 +31,6 @@ from bunker.worker.refusals import Refusals
 from bunker.worker.replies import text_of
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import Answered, WorkerStats
-from keycast.audit.entries import AuditEntry
 from keycast.audit.tags import AuditOutcome, of_method
 from keycast.base.errors import KeycastError, Unavailable
 from keycast.nostr.nip46 import Nip46Method, Nip46Request, RequestError
@@ -195,17 +194,33 @@ class Engine:
         if isinstance(operation, KeyMethod):
             await self._key_requests.answer(item, connection, request, body, operation)
         elif isinstance(operation, InfoMethod):
-            await self._answer(item, request, body, operation)
+            await self._answer(item, connection, request, body, operation)
         else:
             await self._connection_methods.answer(item, connection, request, body, operation)
 
-    async def _answer(self, item: IncomingRequest, request: Nip46Request, body: bytes, operation: InfoMethod) -> None:
-        entries: tuple[AuditEntry, ...] = ()
-        if operation.is_audited:
+    async def _answer(
+        self,
+        item: IncomingRequest,
+        connection: ConnectionRecord,
+        request: Nip46Request,
+        body: bytes,
+        operation: InfoMethod,
+    ) -> None:
+        """Answer what needs neither key nor decision: from memory, but for the day's first that the log is to name.
+
+        Asked again it is answered again, and the same: nothing is claimed, so an app can fill no table with it.
+        """
+        day = int(time.time()) // 86_400
+        if operation.is_audited and connection.noted_on != day:
+            connection.noted_on = day
             entries = (entry_of(item, operation.tag, AuditOutcome.OK, {}),)
-        text = text_of(request.id, operation.result, None)
-        if await self._ledger.settle(item, request.id, operation.name, body, text, entries):
-            self._stats.answer(item.signer.tenant.chain, operation.name, Answered.OK, item.received)
+            text = text_of(request.id, operation.result, None)
+            if not await self._ledger.settle(item, request.id, operation.name, body, text, entries):
+                connection.noted_on = 0
+                return
+        else:
+            await self._delivery.answer(item, request.id, operation.result)
+        self._stats.answer(item.signer.tenant.chain, operation.name, Answered.OK, item.received)
 
     async def _resume(self, item: IncomingRequest, fence: int) -> None:
         request = await self._envelopes.open(item)

@@ -21,7 +21,7 @@ from django_scopes import scopes_disabled
 
 from accounts.models import DeploymentLock, Membership, Tenant, TenantDomain
 from accounts.quotas import Quota, bound
-from bunker.models import Connection, ConnectionState
+from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.policy import CompiledPolicy, PolicyError, compile_policy
 from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
 from keycast.audit.services import chain_of
@@ -103,6 +103,7 @@ class _ConnectionRow(NamedTuple):
     secret_expires_at: datetime | None
     ended_at: datetime | None
     secret_hash: bytes | memoryview | None
+    request_rate: str
 
 
 def _spoken_to(now: datetime) -> Q:
@@ -216,6 +217,7 @@ def _add_connection(signer: SignerRecord, row: _ConnectionRow, policies: _Polici
         relays=relays.get(row.relays_text),
         uses=row.use_count,
         secret_hash=None if row.secret_hash is None else bytes(row.secret_hash),
+        is_machine=row.request_rate == RequestRate.MACHINE,
     )
 
 

@@ -43,8 +43,9 @@ class ConnectionRecord:
 
     ``secret_hash`` is of the secret that it began with, by which its client may repeat ``connect``.
 
-    ``uses`` counts key uses, those in flight included. ``key_limit``: total uses are bounded, so each is written
-    with its claim. ``bucket`` bounds requests, ``refusals`` rows and replies for refused ones, ``connects`` pairing.
+    ``uses`` counts key uses, those in flight included. ``is_counted``: total uses are bounded, so each is written with
+    its claim. ``noted_on`` is the day on which the log last heard that it asked for the public key. ``bucket`` bounds
+    requests, ``refusals`` rows and replies for refused ones, ``connects`` pairing, ``day_count`` requests of ``day``.
     """
 
     __slots__ = (
@@ -52,11 +53,15 @@ class ConnectionRecord:
         "bucket",
         "client",
         "connects",
+        "day",
+        "day_count",
         "expires_at",
         "hex",
         "id",
         "is_counted",
+        "is_machine",
         "minute",
+        "noted_on",
         "policy",
         "refusal",
         "refusals",
@@ -78,7 +83,12 @@ class ConnectionRecord:
         relays: tuple[str, ...],
         uses: int,
         secret_hash: bytes | None = None,
+        is_machine: bool = False,
     ) -> None:
+        self.is_machine = is_machine
+        self.day = 0
+        self.day_count = 0
+        self.noted_on = 0
         self.secret_hash = secret_hash
         self.id = connection_id
         self.hex = connection_id.hex
@@ -107,6 +117,18 @@ class ConnectionRecord:
         self.suppressed += 1
         return False
 
+    def take_of_day(self, day: int, most: int) -> bool:
+        """Count a request of ``day`` (days since 1970-01-01 UTC); False beyond ``most``.
+
+        A worker that starts counts anew: the bound is against a log that grows for ever, not a price.
+        """
+        if day != self.day:
+            self.day, self.day_count = day, 0
+        if self.day_count >= most:
+            return False
+        self.day_count += 1
+        return True
+
     def may_connect(self, now: float) -> bool:
         """Take one from the bound on repeated ``connect``, which costs a transaction; ``now`` is monotonic."""
         if self.connects is None:
@@ -118,6 +140,9 @@ class ConnectionRecord:
         self.uses = max(self.uses, before.uses)
         self.bucket, self.refusals, self.connects = before.bucket, before.refusals, before.connects
         self.suppressed = before.suppressed
+        self.day, self.day_count, self.noted_on = before.day, before.day_count, before.noted_on
+        if self.is_machine != before.is_machine:
+            self.bucket = None
         if self.minute is not None and before.minute is not None and before.minute.burst == self.minute.burst:
             self.minute = before.minute
 

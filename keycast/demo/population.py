@@ -13,7 +13,7 @@ from django.db import transaction
 from accounts.models import KeyMode, Role, StaffRole, Tenant, User
 from accounts.services import add_member, change_staff_role, create_tenant, create_user
 from accounts.services.tenants import change_tenant
-from bunker.models import Connection, ConnectionState
+from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.services import create_bunker_url, revoke_connection
 from keycast.audit.entries import Actor
 from keycast.demo.environment import PORTAL_HOST
@@ -136,7 +136,9 @@ def _withdraw_unused(key: PersonalKey) -> None:
 
 def _address(key: PersonalKey, name: str) -> str:
     lifetime = timedelta(hours=HOURS)
-    issued = create_bunker_url(actor=ACTOR, key=key, policy_slug="full", name=name, secret_lifetime=lifetime)
+    issued = create_bunker_url(
+        actor=ACTOR, key=key, policy_slug="full", name=name, secret_lifetime=lifetime, request_rate=RequestRate.MACHINE
+    )
     return issued.uri
 
 

@@ -56,6 +56,7 @@ def _tenant() -> tuple[Any, Any]:
 
 
 def _addresses(actor: Any, rows: list[Any], urls_per_key: int) -> list[dict[str, str]]:
+    from bunker.models import RequestRate
     from bunker.services import create_bunker_url
 
     lifetime = timedelta(hours=1)
@@ -64,7 +65,14 @@ def _addresses(actor: Any, rows: list[Any], urls_per_key: int) -> list[dict[str,
         for key in rows[: 1 if urls_per_key else 0]
         for number in range(urls_per_key)
         for issued in [
-            create_bunker_url(actor=actor, key=key, policy_slug="full", name=f"app {number}", secret_lifetime=lifetime)
+            create_bunker_url(
+                actor=actor,
+                key=key,
+                policy_slug="full",
+                name=f"app {number}",
+                secret_lifetime=lifetime,
+                request_rate=RequestRate.MACHINE,
+            )
         ]
     ]
 

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django_scopes import scope
 
 from bunker.management.granting import add_grant_arguments, end_of_access, find_key
-from bunker.models import Connection
+from bunker.models import Connection, RequestRate
 from bunker.selectors import ConnectAnswer, connect_answer_of
 from bunker.services import approve_nostrconnect
 from keycast.audit.entries import Actor
@@ -47,6 +47,7 @@ class Command(BaseCommand):
                     policy_slug=options["policy"],
                     name=options["name"],
                     expires_at=end_of_access(options),
+                    request_rate=RequestRate(options["rate"]),
                 )
             except KeycastError as error:
                 raise CommandError(error.public_message) from None

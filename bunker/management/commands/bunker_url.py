@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django_scopes import scope
 
 from bunker.management.granting import add_grant_arguments, end_of_access, find_key
+from bunker.models import RequestRate
 from bunker.services import IssuedUrl, create_bunker_url
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
@@ -45,6 +46,7 @@ def _issue(key: PersonalKey, options: dict[str, Any]) -> IssuedUrl:
         policy_slug=options["policy"],
         name=options["name"],
         expires_at=end_of_access(options),
+        request_rate=RequestRate(options["rate"]),
         secret_lifetime=None if minutes is None else timedelta(minutes=minutes),
     )
 

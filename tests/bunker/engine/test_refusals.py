@@ -334,14 +334,14 @@ async def test_malformed_templates_are_refused(worker: Running, home: Home, para
 
 async def test_a_request_id_means_one_request_until_no_resend_can_come(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
-    first = client.compose("sign_event", [json.dumps({"kind": 1, "content": "a", "tags": [], "created_at": 1})], "1")[1]
-    worker[1].send(first)
-    signed = await client.next()
-    assert "already used" in (await client.ask("ping", request_id="1"))["error"]
+    notes = [json.dumps({"kind": 1, "content": text, "tags": [], "created_at": 1}) for text in "ab"]
+    signed = await client.ask("sign_event", notes[0], request_id="1")
+    assert "already used" in (await client.ask("sign_event", notes[1], request_id="1"))["error"]
     for _ in range(100):
         if await Request.objects.filter(request_id="1", state="published").aupdate(claimed_at=1):
             break
         await asyncio.sleep(0.05)
-    assert (await client.ask("ping", request_id="1"))["result"] == "pong"
-    assert signed["result"]
-    assert worker[0].stats.signed == 1
+    later = await client.ask("sign_event", notes[1], request_id="1")
+    assert json.loads(signed["result"])["content"] == "a"
+    assert json.loads(later["result"])["content"] == "b"
+    assert worker[0].stats.signed == 2

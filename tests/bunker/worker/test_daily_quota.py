@@ -154,7 +154,7 @@ async def test_each_tenant_has_a_day_of_its_own(worker: Running, home: Home) -> 
     await worker[0].reconciler.look()
     assert "error" in await noisy.sign()
     assert "error" not in await quiet.sign()
-    await worker[0]._days.flush()
+    await worker[0]._daily_quota.flush()
     assert await sync_to_async(signed_today)(other) == 1
     with unscoped():
         row = await sync_to_async(TenantDay.objects.get)(tenant=other.tenant)

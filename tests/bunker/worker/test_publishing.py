@@ -40,7 +40,7 @@ class SlowPool(FakePool):
 
 
 async def _ask(running: Any, client: Any, name: str) -> Request:
-    event_id, raw = client.compose("ping", [], name)
+    event_id, raw = client.compose("sign_event", ['{"kind":1,"content":"%s","tags":[],"created_at":1}' % name], name)
     running[1].send(raw, RELAY)
     await client.next()
     return await Request.objects.aget(event_id=event_id)
