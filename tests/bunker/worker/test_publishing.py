@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -40,7 +41,8 @@ class SlowPool(FakePool):
 
 
 async def _ask(running: Any, client: Any, name: str) -> Request:
-    event_id, raw = client.compose("sign_event", ['{"kind":1,"content":"%s","tags":[],"created_at":1}' % name], name)
+    note = json.dumps({"kind": 1, "content": name, "tags": [], "created_at": 1})
+    event_id, raw = client.compose("sign_event", [note], name)
     running[1].send(raw, RELAY)
     await client.next()
     return await Request.objects.aget(event_id=event_id)
