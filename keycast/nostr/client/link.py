@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
@@ -49,6 +51,8 @@ class ClientRelayConnection:
         self._authenticate = authenticate
         self._outgoing: dict[str, _Outgoing] = {}
         self._socket: ClientConnection | None = None
+        # No proxy leads to this machine, whatever the environment says of proxies.
+        self._place: dict[str, Any] = {"proxy": None} if _is_localhost(url) else {}
         self._authentication = ""
         self._task = asyncio.create_task(self._stay_connected(), name=f"relay {url}")
 
@@ -73,22 +77,27 @@ class ClientRelayConnection:
         pause = FIRST_PAUSE
         while True:
             try:
-                async with connect(self.url, max_size=MAX_FRAME, compression=None, close_timeout=1) as socket:
-                    self._socket = socket
+                async with self._connect() as opened:
+                    self._socket = opened
                     await self._send(self._subscribe)
-                    async for frame in socket:
+                    async for frame in opened:
                         await self._take(frame)
                         pause = FIRST_PAUSE
                 self.problem = "the relay closed the connection"
             except (InvalidURI, InvalidHandshake) as error:
                 self.problem = f"not a relay there: {type(error).__name__}"
             except _LOST as error:
+                if isinstance(error, socket.gaierror) and _is_localhost(self.url):
+                    self._place["host"] = "127.0.0.1"  # a machine so bare that it has no /etc/hosts
                 self.problem = getattr(error, "strerror", None) or type(error).__name__
             finally:
                 self._socket = None
                 self.ready.clear()
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
+
+    def _connect(self) -> connect:
+        return connect(self.url, max_size=MAX_FRAME, compression=None, close_timeout=1, **self._place)
 
     async def _send(self, frame: str) -> None:
         if self._socket is not None:
@@ -129,3 +138,12 @@ class ClientRelayConnection:
         if outgoing is None or outgoing.accepted.done() or (waits_for_auth and not accepted):
             return
         outgoing.accepted.set_result("" if accepted else (reason or "refused without a reason"))
+
+
+def _is_localhost(url: str) -> bool:
+    """Whether the name always means this machine (RFC 6761, section 6.3), or it is its loopback address."""
+    try:
+        host = urlsplit(url).hostname or ""
+    except ValueError:
+        return False
+    return host in {"localhost", "127.0.0.1", "::1"} or host.endswith(".localhost")
