@@ -14,7 +14,7 @@ from typing import Final, Self
 
 from keycast.base.child_processes import PARENT_VARIABLE, manage_command
 
-READY_WITHIN: Final = 60.0
+READY_WITHIN: Final = 120.0
 STOP_WITHIN: Final = 20.0
 
 

@@ -17,7 +17,7 @@ from keycast.demo.summary import show, start_again
 from keycast.nostr.client.checks import signed_as_asked
 
 LARGEST_PORT: Final = 65_535
-HSM_WITHIN: Final = 30.0
+HSM_WITHIN: Final = 90.0
 """Seconds that the co-signer and the emulator may take to start."""
 
 
