@@ -11,7 +11,9 @@ from django_scopes import scopes_disabled
 
 from accounts.models import Membership, Role, Tenant, User
 from keycast.audit.entries import Actor
+from keycast.audit.models import AuditRow
 from keys import selectors, services
+from keys.models import PersonalKey
 from keys.signing import runtime
 from keys.signing.kms import registry
 
@@ -84,3 +86,12 @@ def ref(key):
 @pytest.fixture
 def transport_ref(key):
     return selectors.transport_ref(selectors.transport_of(key))
+
+
+def tags_of(key):
+    return list(AuditRow.objects.filter(key_id=key.id.hex).order_by("sequence").values_list("tag", flat=True))
+
+
+def fresh(key):
+    with scopes_disabled():
+        return PersonalKey.objects.get(pk=key.pk)

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from asgiref.sync import async_to_sync
 from django.db import connection, transaction
 from django.utils import timezone
-from django_scopes import scope, scopes_disabled
+from django_scopes import scopes_disabled
 
 from accounts.models import LockAuthority, Membership, Role, User
 from keycast.audit.entries import Actor
 from keycast.audit.models import AuditRow
-from keycast.base.errors import KeycastError, NotFound, NotPermitted
+from keycast.base.errors import NotFound, NotPermitted
 from keys import SHARDS, selectors, services, signals
 from keys.errors import (
     InvalidText,
@@ -27,20 +25,12 @@ from keys.errors import (
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.services import WantedKey
 from keys.signing.kms import registry
+from keys.signing.local import sealing_context_of
 
-from .conftest import make_key, make_tenant, make_user
+from .conftest import fresh, make_key, make_tenant, make_user, tags_of
 
 OWNER_VERBS = (services.schedule_destruction,)
 STOPS = (services.lock_key, services.disable_key)
-
-
-def tags_of(key):
-    return list(AuditRow.objects.filter(key_id=key.id.hex).order_by("sequence").values_list("tag", flat=True))
-
-
-def fresh(key):
-    with scopes_disabled():
-        return PersonalKey.objects.get(pk=key.pk)
 
 
 @pytest.fixture
@@ -253,86 +243,6 @@ class TestBringingBack:
         assert fresh(key).state != KeyState.ACTIVE
 
 
-class TestDestruction:
-    def test_it_is_out_of_use_at_once_and_destroyed_only_when_due(self, key, user, settings):
-        settings.KEY_DESTRUCTION_DAYS = 30
-        services.schedule_destruction(actor=Actor.user(user), key=key)
-        row = fresh(key)
-        assert row.state == KeyState.DESTRUCTION_SCHEDULED
-        assert timedelta(days=29) < row.destruction_due_at - timezone.now() <= timedelta(days=30)
-        assert services.destroy_due_keys() == 0
-        assert services.destroy_due_keys(now=timezone.now() + timedelta(days=29)) == 0
-        assert fresh(key).encrypted_secret_key is not None
-
-    def test_a_key_whose_destruction_was_cancelled_is_never_destroyed(self, key, user):
-        services.schedule_destruction(actor=Actor.user(user), key=key)
-        assert services.cancel_destruction(actor=Actor.user(user), key=key).state == KeyState.DISABLED
-        assert services.destroy_due_keys(now=timezone.now() + timedelta(days=400)) == 0
-        assert services.enable_key(actor=Actor.user(user), key=key).state == KeyState.ACTIVE
-
-    @pytest.mark.opens_keys
-    def test_a_destroyed_key_leaves_a_tombstone_that_blocks_its_return(self, key, user, tenant):
-        from keys.errors import KeyExists
-        from keys.signing.vault import unlock
-
-        ref = selectors.key_ref(key)
-        with unlock(ref.sealed, _place(ref), registry.provider("local")) as keypair:
-            secret = keypair.secret()
-        services.schedule_destruction(actor=Actor.user(user), key=key)
-        assert services.destroy_due_keys(now=timezone.now() + timedelta(days=31)) == 1
-        assert services.destroy_due_keys(now=timezone.now() + timedelta(days=31)) == 0
-        row = fresh(key)
-        assert (row.state, row.encrypted_secret_key, row.public_key) == ("destroyed", None, key.public_key)
-        with scopes_disabled():
-            transport = TransportKey.objects.get(key=key)
-        assert transport.retired_at is not None
-        assert not transport.is_current
-        assert tags_of(key)[-1] == "keys:key:destroyed"
-        with pytest.raises(KeyExists):
-            services.import_key(actor=Actor.user(user), tenant=tenant, user=user, name="x", secret=secret)
-        assert not selectors.keys_of(user, tenant).exists()
-        for verb in (services.unlock_key, services.enable_key, services.cancel_destruction):
-            with pytest.raises((InvalidTransition, NotPermitted)):
-                verb(actor=Actor.command("test"), key=key)
-
-    def test_if_it_cannot_be_recorded_nothing_is_destroyed(self, key, user, monkeypatch):
-        from keys.lifecycle import audit
-
-        services.schedule_destruction(actor=Actor.user(user), key=key)
-
-        def fail(*_, **__):
-            raise KeycastError
-
-        monkeypatch.setattr(audit, "record", fail)
-        with pytest.raises(KeycastError):
-            services.destroy_due_keys(now=timezone.now() + timedelta(days=31))
-        assert fresh(key).encrypted_secret_key is not None
-
-
-@pytest.mark.django_db(transaction=True)
-def test_no_byte_of_the_sealed_material_is_left_in_the_database_file():
-    if connection.vendor != "sqlite":
-        pytest.skip("PostgreSQL keeps dead rows until VACUUM: docs/security-model.md says so")
-    from pathlib import Path
-
-    tenant = make_tenant()
-    user = make_user(tenant)
-    keys = [make_key(user, tenant) for _ in range(5)]
-    blobs = [bytes(key.encrypted_secret_key) for key in keys]
-    blobs += [bytes(selectors.transport_of(key).encrypted_secret_key) for key in keys]
-    for key in keys:
-        services.schedule_destruction(actor=Actor.user(user), key=key)
-    path = Path(connection.settings_dict["NAME"])
-
-    def found():
-        content = b"".join(file.read_bytes() for file in (path, path.with_name(path.name + "-wal")) if file.exists())
-        return sum(blob[offset : offset + 16] in content for blob in blobs for offset in (3, 40, 80, 100))
-
-    assert found() == 4 * len(blobs)
-    assert services.destroy_due_keys(now=timezone.now() + timedelta(days=31)) == 5
-    assert found() == 0
-
-
 class TestMany:
     @pytest.mark.opens_keys
     def test_all_or_none(self, user, tenant, key):
@@ -340,7 +250,7 @@ class TestMany:
         from keys.signing.vault import unlock
 
         ref = selectors.key_ref(key)
-        secret = unlock(ref.sealed, _place(ref), registry.provider("local")).secret()
+        secret = unlock(ref.sealed, sealing_context_of(ref), registry.provider("local")).secret()
         wanted = [WantedKey(user, "one"), WantedKey(user, "two", secret), WantedKey(user, "three")]
         with pytest.raises(KeyExists):
             services.add_keys(actor=Actor.command("test"), tenant=tenant, wanted=wanted)
@@ -362,56 +272,3 @@ class TestMany:
         assert told == [key.id for key in keys]
         assert AuditRow.objects.filter(tag="keys:key:created").count() == 300
         assert services.self_test(None) == []
-
-
-class TestSelfTest:
-    def test_self_test_reports_damaged_keys_and_missing_kek_versions(self, user, tenant):
-        good, moved, mixed = (make_key(user, tenant) for _ in range(3))
-        with scopes_disabled():
-            PersonalKey.objects.filter(pk=moved.pk).update(encrypted_secret_key=bytes(good.encrypted_secret_key))
-            TransportKey.objects.filter(key=mixed).update(kek_version="gone")
-        problems = services.self_test()
-        assert {(problem.kind, problem.cause) for problem in problems} == {
-            ("personal", "key-damaged"),
-            ("transport", "kek-unavailable"),
-        }
-        assert moved.id in {problem.row_id for problem in problems}
-
-
-class TestSelectors:
-    def test_keys_are_seen_by_their_owner_in_their_tenant_alone(self, key, user, tenant):
-        other = make_tenant()
-        for person, sealing_context_of in [(make_user(tenant), tenant), (user, other)]:
-            with pytest.raises(KeyNotFound):
-                selectors.key_of(person, sealing_context_of, key.id)
-        assert selectors.key_of(user, tenant, key.id) == key
-        with pytest.raises(KeyNotFound):
-            selectors.key_by_public_key(key.public_key, other)
-        assert selectors.key_by_public_key(key.public_key) == key
-
-    @pytest.mark.parametrize("text", ["", "npub1", "zz", "ab" * 32, "nsec1" + "q" * 58])
-    def test_a_text_that_names_no_key_is_not_found(self, db, text):
-        with pytest.raises(KeyNotFound):
-            selectors.key_by_public_key(text)
-
-    def test_references_come_in_few_queries(self, user, tenant, django_assert_num_queries):
-        keys = [make_key(user, tenant) for _ in range(4)]
-        with django_assert_num_queries(1):
-            refs = list(selectors.key_refs([key.id for key in keys]))
-        assert {ref.public_key for ref in refs} == {key.public_key for key in keys}
-        transports = [selectors.transport_of(key).id for key in keys]
-        with django_assert_num_queries(1):
-            assert len(list(selectors.transport_refs(transports))) == 4
-
-    def test_key_selectors_and_services_work_inside_a_tenant_scope(self, key, user, tenant):
-        with scope(tenant=tenant):
-            assert selectors.key_of(user, tenant, key.id) == key
-            with transaction.atomic():
-                services.rename_key(actor=Actor.user(user), key=key, name="Renamed")
-        assert fresh(key).name == "Renamed"
-
-
-def _place(ref):
-    from keys.signing.local import sealing_context_of
-
-    return sealing_context_of(ref)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,10 +16,11 @@ from websockets.exceptions import ConnectionClosed
 
 from bunker.relays import pool as pool_module
 from bunker.relays.event_checks import Intake
+from bunker.relays.interfaces import Publication
 from bunker.relays.limits import IntakeLimits, OutboundLimits
 from bunker.relays.pool import RelayPool
 from bunker.relays.ssrf_guard import OutboundPolicy, SsrfGuard
-from keycast.nostr.nip01 import Event
+from keycast.nostr.nip01 import Event, serialize
 from tests.bunker.relays.support import SIGNER, Served, Sink
 from tests.waiting import eventually
 
@@ -110,3 +112,16 @@ async def pool(
         pool_module.TICK_SECONDS = before
         await outbound.stop()
         await running
+
+
+def publish(home: Any, event: Event, *relays: Double, seconds: float = 60.0) -> tuple[Publication, list[Publication]]:
+    """Publish to these relays: the publication, and a list that it is put into when it is settled."""
+    settled: list[Publication] = []
+    publication = home.pool.publish(
+        event,
+        serialize(event),
+        [relay.url for relay in relays],
+        expires_at=time.time() + seconds,
+        on_settled=settled.append,
+    )
+    return publication, settled

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 
 import pytest
@@ -11,113 +10,27 @@ from django_q.models import OrmQ
 from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
-from keycast.audit.models import AuditRow
-from keycast.base.errors import NotFound, NotPermitted
-from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keycast.emulators.kms.store import State
-from keys import jobs, maintenance, selectors, services
-from keys.errors import CheckFailed, InvalidTransition, KeyExists, KeyModeUnavailable
+from keys import jobs, selectors, services
+from keys.errors import KeyExists, KeyModeUnavailable
 from keys.hsm import provisioning, registration
-from keys.hsm.google.backend import GoogleBackend
-from keys.hsm.google.keeper import GoogleKeyManager
-from keys.hsm.inventory.listing import hsm_key_readers
 from keys.hsm_errors import HsmForbidden, HsmUnavailable
-from keys.lifecycle import modes
 from keys.models import KeyState, PersonalKey
-from tests.keys.conftest import make_tenant, make_user
 from tests.keys.hsm.google.conftest import RING, misbehave
+from tests.keys.hsm.google.pending import (
+    Killed,
+    age,
+    cosigner,
+    empty_ring,
+    now,
+    owner,
+    request_key,
+    tags,
+    version_states,
+    world,
+)
 
-
-class Killed(BaseException):
-    """The process ends here: nothing after this line runs, nothing that was not committed stays."""
-
-
-class FakeHalves:
-    """Fills a row as keys.split.halves does, with halves of nothing."""
-
-    def create(self, row):
-        keypair, _ = Keypair.generate()
-        self._fill(row, keypair.public_key_hex, "")
-
-    def adopt(self, row, secret):
-        with Keypair.from_secret(secret) as keypair:
-            self._fill(row, keypair.public_key_hex, os.urandom(32).hex())
-
-    def _fill(self, row, public_key, tweak):
-        row.public_key, row.key_tweak, row.cosigner_public_key = public_key, tweak, os.urandom(32).hex()
-        row.encrypted_half_key, row.kek_version = os.urandom(100), "test-1"
-
-
-class FakeCosigner:
-    """Knows authorisers by key; can be killed or be away."""
-
-    def __init__(self):
-        self.known, self.forgotten, self.failure = {}, [], None
-
-    def register(self, row, public_key):
-        if self.failure:
-            raise self.failure
-        assert self.known.setdefault(row.id, public_key) == public_key
-
-    def forget(self, row):
-        if self.failure:
-            raise self.failure
-        self.forgotten.append(row.id)
-
-
-@pytest.fixture
-def cosigner():
-    return FakeCosigner()
-
-
-@pytest.fixture
-def world(db, settings, emulator, monkeypatch, cosigner):
-    settings.HSM_PROVIDERS = ["google"]
-    keeper = GoogleKeyManager(RING)
-    monkeypatch.setattr(registration, "hsm_key_managers", lambda: {"google": keeper})
-    monkeypatch.setattr(
-        registration, "cosigner_callbacks", lambda: provisioning.CosignerCallbacks(cosigner.register, cosigner.forget)
-    )
-    monkeypatch.setattr(modes, "_backends", [*modes._backends, GoogleBackend(FakeHalves())])
-    monkeypatch.setattr(provisioning, "_PAUSES", (0.05, 0.1))
-    return make_tenant(key_modes=["encrypted", "hsm"])
-
-
-@pytest.fixture
-def owner(world):
-    return make_user(world)
-
-
-def request_key(owner, tenant, secret=None):
-    wanted = {"actor": Actor.user(owner), "tenant": tenant, "user": owner, "name": "Main", "key_mode": "hsm"}
-    if secret is None:
-        return services.create_key(**wanted)
-    return services.import_key(**wanted, secret=secret)
-
-
-def now(key):
-    with scopes_disabled():
-        return PersonalKey.objects.get(pk=key.pk)
-
-
-def age(key, hours=2):
-    with scopes_disabled():
-        PersonalKey.objects.filter(pk=key.pk).update(created_at=timezone.now() - timedelta(hours=hours))
-
-
-def tags(key):
-    return list(AuditRow.objects.filter(key_id=key.id.hex).order_by("sequence").values_list("tag", flat=True))
-
-
-def version_states(emulator):
-    versions = [version for key in emulator.store.keys.values() for version in key.versions.values()]
-    return [State(version.current_state()).name for version in versions]
-
-
-@pytest.fixture(autouse=True)
-def empty_ring(running_emulator):
-    running_emulator.store.keys.clear()
+__all__ = ["cosigner", "empty_ring", "owner", "world"]
 
 
 def test_no_key_is_asked_for_without_a_key_ring(world, owner, settings):
@@ -317,107 +230,3 @@ def test_a_key_of_the_same_name_and_another_kind_is_not_used(world, owner, emula
     )
     assert jobs.finish_pending_keys() == 1
     assert (now(key).state, now(key).state_reason) == (KeyState.FAILED, "The HSM made a key of another kind.")
-
-
-# --- trying again ---
-
-
-def failed(owner, tenant, emulator, secret=None):
-    key = request_key(owner, tenant, secret)
-    age(key)
-    misbehave(emulator, "error", code="PERMISSION_DENIED")
-    jobs.finish_pending_keys()
-    emulator.faults.set([])
-    return key
-
-
-def test_a_failed_key_is_not_tried_again_before_its_hsm_part_is_ended(world, owner, emulator):
-    key = failed(owner, world, emulator)
-    assert now(key).kms_key_name
-    with pytest.raises(InvalidTransition, match="still holds a part"):
-        maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
-    with scopes_disabled():
-        assert PersonalKey.objects.count() == 1
-
-
-def test_an_imported_key_cannot_be_tried_again_without_its_secret(world, owner, emulator):
-    key = failed(owner, world, emulator, SecretBytes.random(32))
-    jobs.finish_pending_keys()
-    with pytest.raises(InvalidTransition, match="import the key again"):
-        maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
-
-
-def test_a_key_that_is_there_is_not_made_again(world, owner, emulator):
-    key = request_key(owner, world)
-    for state in (KeyState.PENDING, KeyState.ACTIVE):
-        assert now(key).state == state
-        with pytest.raises(InvalidTransition):
-            maintenance.recreate_failed(actor=Actor.command("test"), key=now(key))
-        jobs.finish_pending_keys()
-
-
-def test_a_stranger_does_not_try_again_for_others(world, owner, emulator):
-    key = failed(owner, world, emulator)
-    jobs.finish_pending_keys()
-    with pytest.raises((NotPermitted, NotFound)):
-        maintenance.recreate_failed(actor=Actor.user(make_user(world)), key=now(key))
-
-
-def test_trying_again_makes_a_new_key_and_leaves_a_tombstone(world, owner, emulator):
-    key = failed(owner, world, emulator)
-    jobs.finish_pending_keys()
-    made = maintenance.recreate_failed(actor=Actor.command("test"), key=now(key), reason="permission is there now")
-    jobs.finish_pending_keys()
-    assert (now(made).state, now(made).name, now(made).user_id) == (KeyState.ACTIVE, "Main", owner.pk)
-    assert now(made).kms_key_name != now(key).kms_key_name
-    assert now(key).state == KeyState.DESTROYED
-    assert tags(key)[-1] == "keys:key:creation-retried"
-    assert str(made.id) in AuditRow.objects.get(tag="keys:key:creation-retried").data
-    assert list(selectors.failed_keys_of(owner, world)) == []
-    assert [row.pk for row in selectors.keys_of(owner, world)] == [made.pk]
-
-
-def test_a_second_try_at_the_same_failure_is_refused(world, owner, emulator):
-    key = failed(owner, world, emulator)
-    jobs.finish_pending_keys()
-    seen = now(key)
-    maintenance.recreate_failed(actor=Actor.command("test"), key=seen)
-    with pytest.raises(InvalidTransition):
-        maintenance.recreate_failed(actor=Actor.command("test"), key=seen)
-
-
-def test_a_pending_key_can_be_hurried(world, owner, django_capture_on_commit_callbacks):
-    key = request_key(owner, world)
-    with django_capture_on_commit_callbacks(execute=True):
-        maintenance.check_pending_now(actor=Actor.command("test"), key=key)
-    assert [task.task["args"] for task in OrmQ.objects.all()] == [(str(key.id),)]
-
-
-# --- checking one ---
-
-
-@pytest.fixture
-def known_ring(settings):
-    hsm_key_readers.cache_clear()
-    yield
-    hsm_key_readers.cache_clear()
-
-
-def test_a_check_finds_what_is_wrong_in_the_hsm_and_writes_it_down(world, owner, emulator, known_ring):
-    key = request_key(owner, world)
-    jobs.finish_pending_keys()
-    maintenance.check(actor=Actor.command("test"), key=now(key))
-    registration.hsm_key_managers()["google"].disable(now(key).kms_key_version)
-    with pytest.raises(CheckFailed, match="Disabled in the HSM"):
-        maintenance.check(actor=Actor.command("test"), key=now(key))
-    misbehave(emulator, "error", code="PERMISSION_DENIED")
-    with pytest.raises(HsmForbidden):
-        maintenance.check(actor=Actor.command("test"), key=now(key))
-    outcomes = AuditRow.objects.filter(tag="keys:key:checked").order_by("id").values_list("outcome", flat=True)
-    assert list(outcomes) == ["ok", "failed", "unknown"]
-    assert now(key).state == KeyState.ACTIVE
-
-
-def test_a_key_that_is_not_there_cannot_be_checked(world, owner, emulator):
-    with pytest.raises(InvalidTransition):
-        maintenance.check(actor=Actor.command("test"), key=request_key(owner, world))
