@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from django.core.management import CommandError, call_command
 
 from keycast.demo import summary
 from keycast.demo.environment import DemoEnvironment
@@ -95,3 +96,14 @@ def test_the_command_of_an_installed_copy_is_keycast(settings):
 def test_a_code_is_that_of_rfc_6238():
     # Appendix B, at 1111111109 s: 07081804, of which the last six digits are shown.
     assert current_code("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", 1_111_111_109) == ("081804", 1)
+
+
+def test_the_command_prints_the_code_of_the_demo_in_a_folder(tmp_path, capsys):
+    with pytest.raises(CommandError, match=f"There is no demo in {tmp_path} yet. Start one with: make demo"):
+        call_command("demo", code=True, folder=tmp_path)
+    prepared = DemoEnvironment.prepare(tmp_path, 8000)
+    secret = prepared.secrets["KEYCAST_DEMO_OPERATOR_TOTP"]
+    before, _ = current_code(secret)
+    call_command("demo", code=True, folder=tmp_path)
+    after, _ = current_code(secret)
+    assert capsys.readouterr().out.partition(",")[0] in {before, after}
