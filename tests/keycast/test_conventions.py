@@ -94,3 +94,10 @@ def test_no_class_name_has_two_meanings() -> None:
             if isinstance(node, ast.ClassDef) and node.name not in {"Command", "Migration"}:
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_no_setting_is_assigned_twice() -> None:
+    """A copied line that keeps its old name would take another setting's place, and its own name would be missing."""
+    tree = ast.parse((ROOT / "keycast/settings/__init__.py").read_text(encoding="utf-8"))
+    names = [target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]  # type: ignore[attr-defined]
+    assert sorted(set(names)) == sorted(names)
