@@ -64,7 +64,7 @@ ALL_THE_SAME_DIFFERENT = {
 """Among those, what is run on every database."""
 LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
 NOT_FAST = {
-    *("bench", "bunker/hostile", "bunker/worker", "e2e", "security"),
+    *("bench", "bunker/hostile", "bunker/relays/test_hostile_relay.py", "bunker/worker", "e2e", "security"),
     *("keycast/console", "keycast/nostr/client/test_command.py", "keycast/operations/backup"),
     *("keycast/test_environment.py", "keycast/test_production.py"),
     *(
@@ -74,7 +74,9 @@ NOT_FAST = {
         "keys/rotation",
         "keys/signing/isolated",
         "keys/split",
+        "keys/test_memory.py",
     ),
+    "portal/test_sweep.py",
 }
 """Files and folders that start processes, wait for them, or walk through every page."""
 

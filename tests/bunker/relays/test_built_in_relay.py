@@ -24,12 +24,12 @@ from tests.bunker.relays.support import (
     Client,
     Sink,
     client,
-    eventually,
     make_hub,
     reply,
     served,
     signed,
 )
+from tests.waiting import eventually
 
 ME = CLIENT.public_key_hex
 

@@ -18,12 +18,12 @@ from tests.bunker.relays.support import (
     Clock,
     Out,
     Sink,
-    eventually,
     make_hub,
     reply,
     served,
     signed,
 )
+from tests.waiting import eventually
 
 ME = CLIENT.public_key_hex
 WINDOW = 3_600.0
