@@ -30,13 +30,26 @@ class SettingsRule:
     hint: str
     fatal: bool = False
     needs_database: bool = False
+    risk: str = ""
+    """Name by which KEYCAST_ACCEPTED_RISKS starts all the same; empty: nothing does."""
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether this installation starts with it all the same; then it is a warning."""
+        return bool(self.risk) and self.risk in settings.ACCEPTED_RISKS
 
     def message(self) -> CheckMessage | None:
         found = self.find()
         if found is None:
             return None
-        kind = Error if ".E" in self.id else Caution
-        return kind(f"{found} {self.reason}", hint=self.hint, id=self.id)
+        kind = Error if ".E" in self.id and not self.is_accepted else Caution
+        override = f" To start all the same: KEYCAST_ACCEPTED_RISKS={self.risk}" if self.risk else ""
+        return kind(f"{found} {self.reason}", hint=f"{self.hint}{override}", id=self.id)
+
+
+def unknown_risks() -> unsafe_settings.Finding:
+    found = sorted(set(settings.ACCEPTED_RISKS) - RISKS)
+    return f"KEYCAST_ACCEPTED_RISKS knows no {', '.join(found)}." if found else None
 
 
 RULES: tuple[SettingsRule, ...] = (
@@ -141,18 +154,24 @@ RULES: tuple[SettingsRule, ...] = (
         unsafe_settings.scheme_is_http,
         "Passwords, sessions and bunker secrets would cross the network in clear.",
         "Put a TLS proxy in front and set KEYCAST_PUBLIC_SCHEME=https.",
+        fatal=True,
+        risk="http",
     ),
     SettingsRule(
-        "keycast.W016",
+        "keycast.E016",
         unsafe_settings.no_strict_transport,
         "The first visit of a browser may be in clear (RFC 6797).",
-        "Set KEYCAST_HSTS_SECONDS once every host of every tenant speaks https.",
+        "Leave KEYCAST_HSTS_SECONDS as it is; every host of every tenant has to speak https.",
+        fatal=True,
+        risk="no-hsts",
     ),
     SettingsRule(
-        "keycast.W017",
+        "keycast.E017",
         unsafe_settings.no_platform_host,
         "The staff admin answers on every tenant's host.",
         "Set KEYCAST_PLATFORM_HOSTS to a host of its own.",
+        fatal=True,
+        risk="no-platform-host",
     ),
     SettingsRule(
         "keycast.E018",
@@ -171,6 +190,8 @@ RULES: tuple[SettingsRule, ...] = (
         unsafe_settings.mail_goes_nowhere,
         "Sign-in codes would end in a log or nowhere.",
         "Set EMAIL_URL to an SMTP server.",
+        fatal=True,
+        risk="no-mail",
     ),
     SettingsRule(
         "keycast.W021",
@@ -189,6 +210,8 @@ RULES: tuple[SettingsRule, ...] = (
         unsafe_settings.secret_file_is_readable,
         "Another account on the machine could open every key.",
         "chmod 600, owned by the account that Keycast runs as.",
+        fatal=True,
+        risk="readable-secrets",
     ),
     SettingsRule(
         "keycast.E024",
@@ -246,7 +269,48 @@ RULES: tuple[SettingsRule, ...] = (
         "accept it: KEYCAST_SIGNER_IN_PROCESS=1.",
         fatal=True,
     ),
+    SettingsRule(
+        "keycast.E031",
+        unsafe_settings.hand_made_keys,
+        "Whoever guesses it opens everything that it seals.",
+        "Make keys with: manage.py generate_kek, openssl rand -base64 32, manage.py generate_checkpoint_key. What is "
+        "sealed under a key that was guessed is to be sealed anew (docs/key-rotation.md).",
+        fatal=True,
+        risk="hand-made-keys",
+    ),
+    SettingsRule(
+        "keycast.E032",
+        unsafe_settings.equal_secrets,
+        "Whoever learns it in one place has it in the other.",
+        "Make each secret for itself (.env.example).",
+        fatal=True,
+        risk="equal-secrets",
+    ),
+    SettingsRule(
+        "keycast.E033",
+        unsafe_settings.development_keys_among_earlier,
+        "It is published, or lies in a working copy.",
+        "Take it out. Sessions that it signed end; rotate away from a key-encryption key first (docs/key-rotation.md).",
+        fatal=True,
+        risk="development-keys",
+    ),
+    SettingsRule(
+        "keycast.E034",
+        unsafe_settings.database_is_readable,
+        "It names every person, app and key, and what each did.",
+        "Run: manage.py migrate, which makes it its owner's alone; or chmod 600.",
+        fatal=True,
+        risk="readable-database",
+    ),
+    SettingsRule(
+        "keycast.E036",
+        unknown_risks,
+        "What it was meant to accept is refused, or nothing is.",
+        "Take it out, or write it as in .env.example.",
+        fatal=True,
+    ),
 )
+RISKS = frozenset(rule.risk for rule in RULES if rule.risk)
 
 
 def messages(rules: Iterable[SettingsRule]) -> list[CheckMessage]:

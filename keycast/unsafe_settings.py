@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
 import os
 import stat
@@ -14,11 +16,19 @@ from django.db import OperationalError, ProgrammingError
 from django_scopes import scopes_disabled
 
 from keycast.base import versions
+from keycast.base.randomness import why_not_random
 
 SHORTEST_SECRET = 50
 """Characters; Django's own security.W009 asks for the same."""
 
 Finding = str | None
+
+SECRETS = (
+    *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "KEYCAST_FIELD_KEY", "KEYCAST_KEK", "KEYCAST_COSIGNER_KEK"),
+    *("KEYCAST_AUDIT_CHECKPOINT_KEY", "KEYCAST_PROBE_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL"),
+    *("KEYCAST_NETHSM_OPERATOR_PASSWORD", "KEYCAST_NETHSM_ADMIN_PASSWORD", "KEYCAST_NETHSM_NAMESPACE_PASSWORD"),
+)
+"""Settings whose files nobody else may read."""
 
 
 def debug_is_on() -> Finding:
@@ -26,12 +36,62 @@ def debug_is_on() -> Finding:
 
 
 def secret_key_is_weak() -> Finding:
-    key = settings.SECRET_KEY
+    return weakness_of(settings.SECRET_KEY, "SECRET_KEY")
+
+
+def weakness_of(key: str, name: str) -> Finding:
+    """What is wrong with a text that signs sessions."""
     if key.startswith("insecure-"):
-        return "SECRET_KEY is the development one."
+        return f"{name} is the development one."
     if len(key) < SHORTEST_SECRET or len(set(key)) < 5:
-        return f"SECRET_KEY has fewer than {SHORTEST_SECRET} characters, or hardly any different ones."
+        return f"{name} has fewer than {SHORTEST_SECRET} characters, or hardly any different ones."
     return None
+
+
+def development_keys_among_earlier() -> Finding:
+    """What is only still accepted opens as much as what is current."""
+    found = [weakness_of(key, "An earlier SECRET_KEY (SECRET_KEY_FALLBACKS)") for key in settings.SECRET_KEY_FALLBACKS]
+    if any(version.startswith("development") for version in key_lines("KEYCAST_KEK").values()):
+        found.append("KEYCAST_KEK has a key that a development server made.")
+    return " ".join(filter(None, found)) or None
+
+
+def hand_made_keys() -> Finding:
+    """Keys that guard others: their bytes must come from a random source."""
+    found = [f"{name} {text}." for name, key in guarding_keys() if (text := why_not_random(decoded(key)))]
+    return " ".join(found) or None
+
+
+def equal_secrets() -> Finding:
+    """Each secret is one of its own: whoever learns one must not have another by it. E026 is about the co-signer's."""
+    known = [("SECRET_KEY", key) for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)]
+    known += [("KEYCAST_PROBE_TOKEN", settings.PROBE_TOKEN)] if settings.PROBE_TOKEN else []
+    owners: dict[bytes, set[str]] = {}
+    for name, key in known:
+        owners.setdefault(key.encode(), set()).add(name)
+    for name, key in guarding_keys():
+        owners.setdefault(decoded(key) or key.encode(), set()).add(name)
+        owners.setdefault(key.encode(), set()).add(name)
+    both = {"KEYCAST_KEK", "KEYCAST_COSIGNER_KEK"}
+    found = {" and ".join(sorted(names)) for names in owners.values() if len(names) > 1 and names != both}
+    return f"The same secret serves as {'; as '.join(sorted(found))}." if found else None
+
+
+def guarding_keys() -> list[tuple[str, str]]:
+    """The keys of 32 bytes that this process can see, as they are written: variable and base64."""
+    found = [(name, key) for name in ("KEYCAST_KEK", "KEYCAST_COSIGNER_KEK") for key in key_lines(name)]
+    found += [("KEYCAST_FIELD_KEY", key) for key in settings.FIELD_KEYS]
+    if settings.AUDIT_CHECKPOINT_KEY:
+        found.append(("KEYCAST_AUDIT_CHECKPOINT_KEY", settings.AUDIT_CHECKPOINT_KEY.removeprefix("ed25519:")))
+    return found
+
+
+def decoded(key: str) -> bytes:
+    """The bytes of a key in base64; none where it is not base64."""
+    try:
+        return base64.b64decode(key, validate=True)
+    except (binascii.Error, ValueError):
+        return b""
 
 
 def no_restore_journal() -> Finding:
@@ -97,7 +157,8 @@ def scheme_is_http() -> Finding:
 
 
 def no_strict_transport() -> Finding:
-    return None if settings.SECURE_HSTS_SECONDS else "SECURE_HSTS_SECONDS is 0."
+    """Over http there is nothing that browsers could insist on; that it is http is another rule's business."""
+    return "KEYCAST_HSTS_SECONDS is 0." if settings.IS_HTTPS and settings.SECURE_HSTS_SECONDS <= 0 else None
 
 
 def no_platform_host() -> Finding:
@@ -176,20 +237,42 @@ def named(variable: str) -> bool:
 
 
 def secret_file_is_readable() -> Finding:
-    names = ("SECRET_KEY_FILE", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY_FILE", "KEYCAST_COSIGNER_KEK_FILE")
-    found = [text for name in names if (text := readable_by_others(os.environ.get(name, ""), name))]
+    files = {f"{name}_FILE": os.environ.get(f"{name}_FILE", "") for name in SECRETS}
+    files[".env"] = str(settings.ENV_FILE) if settings.ENV_FILE else ""
+    found = [text for name, path in files.items() if (text := readable_by_others(path, name))]
     return " ".join(found) or None
 
 
+def database_is_readable() -> Finding:
+    """The file of SQLite, and what it writes beside it."""
+    if not settings.IS_SQLITE:
+        return None
+    path = database_file()
+    found = [text for end in ("", "-wal", "-shm") if (text := readable_by_others(path + end, f"{path}{end}"))]
+    return " ".join(found) or None
+
+
+def database_file() -> str:
+    return str(settings.DATABASES["default"]["NAME"])
+
+
 def readable_by_others(path: str, name: str) -> Finding:
-    """Say so if group or others may read the file; a missing file is another rule's business."""
+    """Say so if others, or a group, may read the file; a missing file is another rule's business.
+
+    What belongs to root and is given to us by our group is not ours to change (Secrets of Kubernetes, credentials of
+    systemd); what others may read is never right.
+    """
     if not path:
         return None
     try:
-        mode = stat.S_IMODE(Path(path).stat().st_mode)
+        status = Path(path).stat()
     except OSError:
         return None
-    return f"{name} may be read by others (mode {mode:o})." if mode & (stat.S_IRWXG | stat.S_IRWXO) else None
+    is_given = status.st_uid == 0 and os.geteuid() != 0
+    refused = stat.S_IRWXO if is_given else stat.S_IRWXG | stat.S_IRWXO
+    return (
+        f"{name} may be read by others (mode {stat.S_IMODE(status.st_mode):o})." if status.st_mode & refused else None
+    )
 
 
 def emulator_is_used() -> Finding:
@@ -212,18 +295,19 @@ def no_cosigner_key() -> Finding:
 
 
 def cosigner_key_is_ours() -> Finding:
-    shared = key_lines("KEYCAST_KEK") & key_lines("KEYCAST_COSIGNER_KEK")
+    shared = key_lines("KEYCAST_KEK").keys() & key_lines("KEYCAST_COSIGNER_KEK").keys()
     return "The co-signer has a key-encryption key that is also ours." if shared else None
 
 
-def key_lines(variable: str) -> set[str]:
-    """The keys of a key-encryption key setting, without their versions; none when its file cannot be read."""
+def key_lines(variable: str) -> dict[str, str]:
+    """The versions of a key-encryption key setting by their keys; none when its file cannot be read."""
     text, path = os.environ.get(variable, ""), os.environ.get(f"{variable}_FILE", "")
     if path:
         with contextlib.suppress(OSError, UnicodeDecodeError):
             text += "\n" + Path(path).read_text(encoding="ascii")
-    lines = (line.strip() for line in text.replace(",", "\n").splitlines())
-    return {line.partition(":")[2].strip() for line in lines if ":" in line and not line.startswith("#")} - {""}
+    lines = (line.strip() for line in text.splitlines())
+    words = [word.partition(":") for line in lines if not line.startswith("#") for word in line.split()]
+    return {key: version for version, _, key in words if key}
 
 
 def rows(query: Callable[[], bool]) -> bool:

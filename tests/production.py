@@ -34,6 +34,7 @@ def environment_in(folder: Path) -> Environment:
         "KEYCAST_KEK_FILE": str(kek),
         "KEYCAST_FIELD_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
         "KEYCAST_PLATFORM_HOSTS": "admin.test",
+        "EMAIL_URL": "smtp://localhost:25",
         "KEYCAST_STATIC_ROOT": str(folder),
         "KEYCAST_LISTEN_PORT": "0",
     }

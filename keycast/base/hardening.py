@@ -1,4 +1,4 @@
-"""What a process that holds half a key, or the key-encryption keys, does to itself before it reads any (Linux).
+"""What a process that holds keys, or serves others, does to itself before it reads any secret (Linux).
 
 No core dumps, no reading of its memory by others of the same user, no new privileges, files for its owner alone, its
 memory kept out of swap where the machine allows that; and secrets from the environment do not stay in it. Root, and
@@ -21,8 +21,11 @@ _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CAP_IPC_LOCK: Final = 14
 
 
-def harden() -> bool:
-    """Do all that; whether memory is kept out of swap. Without the right to lock all of it, none is locked."""
+def harden(*, locks_memory: bool = True) -> bool:
+    """Do all that; whether memory is kept out of swap. Without the right to lock all of it, none is locked.
+
+    Servers do not ask for it: most of their memory holds pages and events.
+    """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     os.umask(0o077)
     if not sys.platform.startswith("linux"):
@@ -31,7 +34,7 @@ def harden() -> bool:
     libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)  # also refuses ptrace(2) and /proc/PID/mem to all but root
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     # With a limit, mlockall would not fail now but every allocation beyond the limit later.
-    return _may_lock_all() and libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0
+    return locks_memory and _may_lock_all() and libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) == 0
 
 
 def drop_from_environment(names: Iterable[str]) -> None:

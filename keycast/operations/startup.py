@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+
+logger = logging.getLogger(__name__)
 
 FATAL: Final = "keycast_fatal"
 """The tag of the checks (keycast.checks) that end a start in production."""
@@ -29,3 +32,5 @@ def refuse_unsafe_start() -> None:
     """
     if settings.IS_PRODUCTION and (found := reasons()):
         raise UnsafeToStart("\n".join(["Keycast refuses to start:", *(f"  {reason}" for reason in found)]))
+    if settings.IS_PRODUCTION and settings.ACCEPTED_RISKS:
+        logger.warning("risks_accepted", extra={"risks": ", ".join(settings.ACCEPTED_RISKS)})

@@ -22,7 +22,9 @@ IS_CHECKOUT = (PACKAGE_DIR.parent / "manage.py").is_file()
 RESOURCES_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else PACKAGE_DIR
 BASE_DIR = PACKAGE_DIR.parent if IS_CHECKOUT else Path.cwd()
 env_file = BASE_DIR / ".env"
+ENV_FILE: Path | None = None
 if env_file.is_file() and os.environ.get("KEYCAST_ENVIRONMENT") != "test":
+    ENV_FILE = env_file
     env.read_env(str(env_file))
 
 ENVIRONMENT = env.str("KEYCAST_ENVIRONMENT", default="production")
@@ -32,6 +34,8 @@ IS_PRODUCTION = ENVIRONMENT == "production"
 # A client of any bunker touches no data of ours; who makes keys needs none that are there. Neither serves anybody.
 IS_CLIENT = sys.argv[1:2] == ["nip46"]
 NEEDS_SECRETS = IS_PRODUCTION and sys.argv[1:2] not in (["nip46"], ["generate_kek"], ["generate_checkpoint_key"])
+# Names of rules that would refuse a start (keycast.checks), with which this installation is to start all the same
+ACCEPTED_RISKS = env.list("KEYCAST_ACCEPTED_RISKS", default=[])
 DEBUG = env.bool("DEBUG", default=False)
 DATA_DIR = Path(env.str("KEYCAST_DATA_DIR", default=str(BASE_DIR / "var")))
 

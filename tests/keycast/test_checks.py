@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -15,7 +18,15 @@ from accounts.models import Tenant, TenantDomain
 from keycast import checks, unsafe_settings
 from keycast.base import versions
 from keycast.operations import startup
+from tests.paths import ROOT
 
+
+def random_key(seed: int) -> str:
+    """A key that looks random, the same in every run."""
+    return base64.b64encode(hashlib.sha256(bytes([seed])).digest()).decode()
+
+
+ZERO = base64.b64encode(bytes(32)).decode()
 REDIS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}
 WAL = {"transaction_mode": "IMMEDIATE", "init_command": "PRAGMA journal_mode=WAL;"}
 SAFE: dict[str, Any] = {
@@ -28,7 +39,12 @@ SAFE: dict[str, Any] = {
     "SESSION_COOKIE_SECURE": True,
     "CSRF_COOKIE_SECURE": True,
     "PUBLIC_SCHEME": "https",
+    "IS_HTTPS": True,
     "SECURE_HSTS_SECONDS": 3600,
+    "ACCEPTED_RISKS": [],
+    "SECRET_KEY_FALLBACKS": [],
+    "AUDIT_CHECKPOINT_KEY": "",
+    "PROBE_TOKEN": "",
     "PLATFORM_HOSTS": ["admin.example"],
     "TRUSTED_PROXY_COUNT": 1,
     "EMAIL_BACKEND": "django.core.mail.backends.smtp.EmailBackend",
@@ -36,7 +52,7 @@ SAFE: dict[str, Any] = {
     "RELAY_ALLOWED_PRIVATE_HOSTS": [],
     "OUTBOUND_RELAYS": ["wss://relay.example"],
     "KEK_PROVIDER": "local",
-    "FIELD_KEYS": ["present"],
+    "FIELD_KEYS": [random_key(1)],
     "RESTORE_JOURNAL": "/elsewhere/endings",
     "SIGNER_SOCKET": "",
     "SIGNER_IS_CHILD": False,
@@ -62,8 +78,8 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.E012": [{"IS_SQLITE": True, "EMBEDDED": True, "options": options} for options in ({}, WAL)],
     "keycast.E014": [{"SESSION_COOKIE_SECURE": False}, {"CSRF_COOKIE_SECURE": False}],
     "keycast.E015": [{"PUBLIC_SCHEME": "http"}],
-    "keycast.W016": [{"SECURE_HSTS_SECONDS": 0}],
-    "keycast.W017": [{"PLATFORM_HOSTS": []}],
+    "keycast.E016": [{"SECURE_HSTS_SECONDS": 0}],
+    "keycast.E017": [{"PLATFORM_HOSTS": []}],
     "keycast.E018": [{"USE_X_FORWARDED_HOST": True, "TRUSTED_PROXY_COUNT": 0}],
     "keycast.E019": [{"TRUSTED_PROXY_COUNT": 4}, {"TRUSTED_PROXY_COUNT": -1}],
     "keycast.E020": [
@@ -73,14 +89,33 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
     "keycast.W022": [{"OUTBOUND_RELAYS": ["ws://relay.example"]}],
     "keycast.E024": [{"NETHSM_URL": "http://nethsm.example"}],
     "keycast.E025": [{"HSM_PROVIDERS": ["google"], "COSIGNER_IS_CHILD": True}],
-    "keycast.E026": [{"env": {"KEYCAST_COSIGNER_KEK": "b-1:c2FtZQ==", "KEYCAST_KEK": "a-1:c2FtZQ=="}}],
+    "keycast.E026": [{"env": {"KEYCAST_COSIGNER_KEK": f"b-1:{random_key(2)}", "KEYCAST_KEK": f"a-1:{random_key(2)}"}}],
     "keycast.E027": [{"SIGNER_SOCKET": "/run/signer"}],
     "keycast.E028": [{"SIGNER_IS_CHILD": True}],
     "keycast.E029": [{"EMAIL_TIMEOUT": seconds} for seconds in (None, 0, -1.0)],
     "keycast.W030": [{"RESTORE_JOURNAL": ""}],
     "keycast.E035": [{"SIGNER_IN_PROCESS": False}],
+    "keycast.E031": [
+        {"FIELD_KEYS": [random_key(1), ZERO]},
+        {"FIELD_KEYS": ["not base64"]},
+        {"env": {"KEYCAST_KEK": f"2026-01-01:{random_key(2)} 2026-02-02:{ZERO}"}},
+        {"env": {"KEYCAST_COSIGNER_KEK": f"1:{base64.b64encode(b'correct horse battery staple 123').decode()}"}},
+        {"AUDIT_CHECKPOINT_KEY": f"ed25519:{base64.b64encode(bytes(range(32))).decode()}"},
+    ],
+    "keycast.E032": [
+        {"env": {"KEYCAST_KEK": f"2026-01-01:{random_key(1)}"}},
+        {"AUDIT_CHECKPOINT_KEY": f"ed25519:{random_key(1)}"},
+        {"PROBE_TOKEN": random_key(1)},
+        {"SECRET_KEY": random_key(1) * 2, "PROBE_TOKEN": random_key(1) * 2},
+    ],
+    "keycast.E033": [
+        {"SECRET_KEY_FALLBACKS": ["insecure-development-only-secret-key-do-not-deploy"]},
+        {"SECRET_KEY_FALLBACKS": ["a" * 80]},
+        {"env": {"KEYCAST_KEK": f"development-2026-01-01:{random_key(2)}"}},
+    ],
+    "keycast.E036": [{"ACCEPTED_RISKS": ["no-hsts", "everything"]}],
 }
-ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023"}
+ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023", "keycast.E034"}
 """Tested by a test of their own, below."""
 
 
@@ -168,6 +203,67 @@ def test_a_secret_file_that_others_may_read_is_found(
     assert found() == []
 
 
+@pytest.mark.parametrize("name", ["db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"])
+def test_a_database_that_others_may_read_is_found(
+    safe: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    safe.IS_SQLITE, safe.EMBEDDED = True, True
+    monkeypatch.setattr(unsafe_settings, "database_file", lambda: str(tmp_path / "db.sqlite3"))
+    assert found() == []
+    file = tmp_path / name
+    file.touch()
+    file.chmod(0o644)
+    assert found() == ["keycast.E034"]
+    file.chmod(0o600)
+    assert found() == []
+
+
+def test_what_root_gave_our_group_is_ours_to_read_but_nobody_elses(
+    safe: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "kek"
+    file.write_text("x")
+    monkeypatch.setenv("KEYCAST_KEK_FILE", str(file))
+    monkeypatch.setattr(os, "geteuid", lambda: 10001)
+    if file.stat().st_uid:
+        pytest.skip("makes no files of root's")
+    file.chmod(0o440)
+    assert found() == []
+    file.chmod(0o444)
+    assert found() == ["keycast.E023"]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in checks.RULES if rule.risk], ids=lambda rule: rule.risk)
+@pytest.mark.django_db
+def test_each_danger_is_accepted_by_its_own_name_alone(
+    safe: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rule: checks.SettingsRule
+) -> None:
+    if rule.id in DANGERS:
+        apply(DANGERS[rule.id][0], safe, monkeypatch)
+    else:
+        file = tmp_path / "open"
+        file.write_text("x")
+        file.chmod(0o666)
+        if rule.id == "keycast.E023":
+            monkeypatch.setenv("KEYCAST_PROBE_TOKEN_FILE", str(file))
+        else:
+            apply({"IS_SQLITE": True, "EMBEDDED": True}, safe, monkeypatch)
+            monkeypatch.setattr(unsafe_settings, "database_file", lambda: str(file))
+    safe.ACCEPTED_RISKS = sorted(checks.RISKS - {rule.risk})
+    with pytest.raises(startup.UnsafeToStart, match=f"{rule.id}.*KEYCAST_ACCEPTED_RISKS={rule.risk}"):
+        startup.refuse_unsafe_start()
+    safe.ACCEPTED_RISKS = [rule.risk]
+    startup.refuse_unsafe_start()
+    assert [message.is_serious() for message in checks.check_fatal()] == [False], "it is told all the same"
+
+
+def test_every_risk_is_documented() -> None:
+    text = " ".join((ROOT / ".env.example").read_text().replace("#", "").split())
+    listed = re.search(r"each of them refused otherwise .*?: ([a-z, -]+)\.", text)
+    assert listed is not None
+    assert set(listed[1].split(", ")) == checks.RISKS
+
+
 def test_an_old_library_is_found(safe: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     bound = versions.VersionRange("Django", "99", "it is from the future")
     monkeypatch.setattr(versions, "BOUNDS", (bound,))
@@ -209,7 +305,7 @@ def test_commands_that_check_the_system_refuse_by_themselves(safe: Settings) -> 
 
 
 def test_the_rest_waits_for_check_deploy(safe: Settings) -> None:
-    safe.PUBLIC_SCHEME = "http"
+    safe.RESTORE_JOURNAL = ""
     assert django_checks.run_checks(tags=[checks.DEPLOY]) == []
     ids = [message.id for message in django_checks.run_checks(tags=[checks.DEPLOY], include_deployment_checks=True)]
-    assert ids == ["keycast.E015"]
+    assert ids == ["keycast.W030"]

@@ -14,6 +14,7 @@ from bunker.worker.leases import AnotherWorkerRunning
 from bunker.worker.runtime import BunkerWorker, default_port
 from keycast.audit.errors import DatabaseOutdated
 from keycast.base import metrics
+from keycast.base.hardening import harden
 from keycast.operations.startup import refuse_unsafe_start
 from keycast.operations.watchdog import watch
 
@@ -24,6 +25,7 @@ class Command(BaseCommand):
     help = "Run one bunker worker (scaled shape). SIGTERM: finish what was begun within 10 seconds, then exit 0."
 
     def handle(self, *args: Any, **options: Any) -> None:
+        harden(locks_memory=False)
         refuse_unsafe_start()
         metrics.serve(settings.METRICS_PORT)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
@@ -42,9 +43,7 @@ def _alone(connection: BaseDatabaseWrapper) -> Iterator[None]:
     elif _is_file(connection):
         with _file(f"{connection.settings_dict['NAME']}.migrating") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # SQLite would make a file that everybody can read, as the umask has it; others beside it get its mode.
-            with _file(str(connection.settings_dict["NAME"])):
-                pass
+            _close_to_others(str(connection.settings_dict["NAME"]))
             yield
     else:
         yield
@@ -65,6 +64,19 @@ def _session(connection: BaseDatabaseWrapper) -> psycopg.Connection[Any]:
 def _is_file(connection: BaseDatabaseWrapper) -> bool:
     name = str(connection.settings_dict["NAME"])
     return ":memory:" not in name and "mode=memory" not in name and Path(name).parent.is_dir()
+
+
+def _close_to_others(path: str) -> None:
+    """Make SQLite's file its owner's alone, and what lies beside it, also where an earlier version left them open.
+
+    New ones beside it get its mode. A file of another account is left as it is: a check tells of it (keycast.E034).
+    """
+    with _file(path):
+        pass
+    for file in (Path(path), Path(f"{path}-wal"), Path(f"{path}-shm")):
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            if file.stat().st_mode & 0o077:
+                file.chmod(0o600)
 
 
 @contextmanager

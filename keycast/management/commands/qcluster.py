@@ -7,6 +7,7 @@ from typing import Any
 from django_q.management.commands.qcluster import Command as ClusterCommand
 
 from keycast.base.child_processes import end_with_parent
+from keycast.base.hardening import harden
 from keycast.operations.startup import refuse_unsafe_start
 
 
@@ -14,6 +15,7 @@ class Command(ClusterCommand):  # type: ignore[misc]  # django-q2 has no types
     def handle(self, *args: Any, **options: Any) -> None:
         from keycast.operations import job_cluster, jobs  # noqa: PLC0415  (imports what jobs need, only when jobs run)
 
+        harden(locks_memory=False)
         end_with_parent()
         refuse_unsafe_start()
         jobs.register_schedules()

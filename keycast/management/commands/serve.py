@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.base.child_processes import end_with_parent
+from keycast.base.hardening import harden
 
 
 class Command(BaseCommand):
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--fd", type=int, help="Serve on this listening socket that we inherited, and open none.")
 
     def handle(self, *args: Any, host: str, port: int, fd: int | None, **options: Any) -> None:
+        harden(locks_memory=False)
         end_with_parent()
         from keycast.server import Server, listen  # noqa: PLC0415  (refuses an unsafe start)
 
