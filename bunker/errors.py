@@ -49,10 +49,3 @@ class PairingRefused(KeycastError):
     code = "pairing-refused"
     public_message = "The secret of this bunker URL is missing, wrong, used or expired. Ask for a new bunker URL."
     http_status = 403
-
-
-class PairingClosed(PairingRefused):
-    """Too many wrong secrets at this signer; even a right one must wait."""
-
-    code = "pairing-closed"
-    public_message = "Too many wrong secrets were tried. Pairing with this signer is closed for some minutes."

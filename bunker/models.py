@@ -101,11 +101,12 @@ class Connection(models.Model):
 
 
 class PairingGuard(models.Model):
-    """Counts wrong secrets at one signer; too many close its pairing for a while."""
+    """Counts wrong secrets at one signer, so that a flood of them does not fill the audit log."""
 
     transport = models.OneToOneField(TransportKey, on_delete=models.CASCADE, primary_key=True, related_name="guard")
     failures = models.PositiveIntegerField(default=0)
     window_started_at = models.DateTimeField(default=timezone.now)
+    # Read by workers of version 0.1, which closed a signer's pairing; nothing sets it any more.
     closed_until = models.DateTimeField(null=True, blank=True)
 
     def __str__(self) -> str:

@@ -9,6 +9,7 @@ from django.conf import settings
 
 from bunker.relays.hub import get_hub
 from keycast.asgi import application, lifespan, limits
+from keycast.operations.probe_token import make_probe_token
 from keycast.serving.connections import ConnectionRegister
 from keycast.serving.open_files import make_room_for_connections
 from keycast.serving.protocols import protocols
@@ -63,6 +64,7 @@ class Server(uvicorn.Server):
     def __init__(self, *, host: str, port: int) -> None:
         """Raises ImproperlyConfigured where the limits of connections do not fit what the process may open."""
         make_room_for_connections(limits, get_hub().limits)
+        make_probe_token()
         self.register = ConnectionRegister(limits, counts_peers=not settings.TRUSTED_PROXY_COUNT)
         super().__init__(configuration(host=host, port=port, register=self.register))
 

@@ -67,21 +67,27 @@ def serving(environment: Environment) -> Iterator[tuple[subprocess.Popen[str], i
         process.wait()
 
 
-def get(url: str) -> tuple[int, str]:
+def get(url: str, token: str = "") -> tuple[int, str]:
     """Status and body of a page, without a proxy."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener.addheaders = [("Authorization", f"Bearer {token}")] if token else []
     try:
-        with opener.open(url, timeout=5) as answer:
+        with opener.open(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
 
 
-def is_ready(url: str, seconds: float = 30) -> bool:
+def probe_token(environment: Environment) -> str:
+    """What the server made for its probes."""
+    return Path(environment["KEYCAST_DATA_DIR"], "probe-token").read_text()
+
+
+def is_ready(environment: Environment, url: str, seconds: float = 120) -> bool:
     """Wait until /readyz says so."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        if get(f"{url}readyz")[0] == 200:
+        if get(f"{url}readyz", probe_token(environment))[0] == 200:
             return True
         time.sleep(0.2)
     return False

@@ -1,4 +1,7 @@
-"""``connect`` (NIP-46): exactly one client takes a bunker URL's secret, and guessing closes the door.
+"""``connect`` (NIP-46): exactly one client takes a bunker URL's secret, and guesses are refused, however many.
+
+A secret has 128 random bits and lives for minutes, so nothing has to be closed to keep it from being guessed; what
+anybody could close, a stranger could keep closed. How many strangers are heard at all is bunker.worker.admission's.
 
 The secret is compared by its hash: SHA-256 of what the client sent is looked up among this signer's unused ones, so
 nothing an attacker can time depends on how much of a guess was right.
@@ -18,8 +21,7 @@ from django.db.models import Q
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
-from bunker.changes import ChangeKind, publish
-from bunker.errors import PairingClosed, PairingRefused
+from bunker.errors import PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
 from bunker.services.common import write_down
 from bunker.services.issue import hash_secret, is_secret_of
@@ -55,9 +57,8 @@ def bind_connection(
     """Give the connection that waits for ``secret`` to this client, once.
 
     A client that already holds a connection on this signer is confirmed (its used secret, or none) with nothing
-    changed; with another unused secret it moves to that newer connection. Five wrong secrets within fifteen minutes
-    close this signer's pairing for as long (settings BUNKER_PAIRING_*), and the owner's log says so.
-    Raises PairingRefused, PairingClosed; the refusal is written down before it is raised.
+    changed; with another unused secret it moves to that newer connection. Wrong secrets are written down, one by one
+    up to a bound (settings BUNKER_PAIRING_*), then once for as many as come. Raises PairingRefused.
     """
     with transaction.atomic():
         transport = _locked(transport_id)
@@ -95,9 +96,6 @@ def _bind(
     if held is not None and (not secret or is_secret_of(held.id, _bytes(held.secret_hash), secret)):
         return PairedConnection(held.id, is_new=False)
     now = timezone.now()
-    guard = PairingGuard.objects.filter(transport=transport).first()
-    if guard is not None and guard.closed_until is not None and guard.closed_until > now:
-        return PairingClosed()
     waiting = _waiting(transport, secret, now)
     if waiting is None:
         return _refuse(transport, client, now) if _is_guess(transport, secret) else _no_longer(transport, client)
@@ -156,35 +154,32 @@ def _is_guess(transport: TransportKey, secret: str) -> bool:
 
 
 def _refuse(transport: TransportKey, client: str, now: datetime) -> PairingRefused:
-    closed = _count_failure(transport, now)
-    tag = AuditTag.PAIRING_CLOSED if closed else AuditTag.PAIRING_REFUSED
-    record(
-        AuditEntry(
-            chain=chain_of(transport.tenant_id),
-            tag=tag,
-            outcome=AuditOutcome.DENIED,
-            actor=Actor.client(client),
-            key_id=transport.key_id.hex,
+    tag = _count_failure(transport, now)
+    if tag is not None:
+        record(
+            AuditEntry(
+                chain=chain_of(transport.tenant_id),
+                tag=tag,
+                outcome=AuditOutcome.DENIED,
+                actor=Actor.client(client),
+                key_id=transport.key_id.hex,
+            )
         )
-    )
-    if closed:
-        publish(ChangeKind.TRANSPORT, transport.id)
-        return PairingClosed()
     return PairingRefused()
 
 
-def _count_failure(transport: TransportKey, now: datetime) -> bool:
+def _count_failure(transport: TransportKey, now: datetime) -> AuditTag | None:
+    """Count a wrong secret; under which tag it is written down, or None when there were too many for a row each."""
     window = timedelta(seconds=settings.BUNKER_PAIRING_WINDOW)
     guard, _ = PairingGuard.objects.get_or_create(transport=transport, defaults={"window_started_at": now})
     if guard.window_started_at + window <= now:
         guard.failures, guard.window_started_at = 0, now
+    if guard.failures > settings.BUNKER_PAIRING_FAILURES:
+        return None  # and no write: they cost a look-up each
     guard.failures += 1
-    closes: bool = guard.failures >= settings.BUNKER_PAIRING_FAILURES
-    if closes:
-        guard.closed_until = now + window
-        guard.failures, guard.window_started_at = 0, now
     guard.save()
-    return closes
+    is_last = guard.failures > settings.BUNKER_PAIRING_FAILURES
+    return AuditTag.PAIRING_GUESSED if is_last else AuditTag.PAIRING_REFUSED
 
 
 def read_metadata(text: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 import structlog
-from django.db.models import Exists, F, OuterRef, Q, TextField
+from django.db.models import Exists, OuterRef, Q, TextField
 from django.db.models.functions import Cast
 from django.utils import timezone
 from django_scopes import scopes_disabled
@@ -144,11 +144,11 @@ def _read_signers(
     columns = (
         *TRANSPORT_REF_COLUMNS, *_KEY_REF_COLUMNS, "shard", "tenant__state", "tenant__max_signatures",
         "tenant__max_relays", "key__state", "key__user_id",
-        "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member", "closed_until",
+        "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member",
         "is_all_locked",
     )  # fmt: skip
     rows = (
-        transports.annotate(is_member=Exists(member), closed_until=F("guard__closed_until"), is_all_locked=all_locked())
+        transports.annotate(is_member=Exists(member), is_all_locked=all_locked())
         .order_by()
         .values(*columns)
         .iterator(chunk_size=2000)
@@ -173,9 +173,7 @@ def _signer(loaded: LoadedRecords, row: dict[str, Any]) -> SignerRecord:
         loaded.tenants[tenant.id] = tenant
     transport = transport_ref_of(_transport_columns(row))
     key = key_ref_of(row["tenant_id"], row["key_id"], _key_columns(row))
-    signer = SignerRecord(tenant, transport, key, row["shard"], row["key__user_id"], _refusal(row))
-    signer.pairing_closed_until = row["closed_until"].timestamp() if row["closed_until"] else 0.0
-    return signer
+    return SignerRecord(tenant, transport, key, row["shard"], row["key__user_id"], _refusal(row))
 
 
 def all_locked() -> Exists:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from bunker.policy import CompiledPolicy
 from keycast.audit.entries import Actor
+from keycast.base.sliding_window import SlidingWindow
 from keycast.base.token_bucket import TokenBucket
 from keys.refs import KeyRef, TransportRef
 
@@ -100,9 +101,9 @@ class ConnectionRecord:
         self.relays = relays
         self.uses = uses
         self.is_counted = policy is not None and policy.limits.total_uses is not None
-        self.minute: TokenBucket | None = None
+        self.minute: SlidingWindow | None = None
         if policy is not None and policy.limits.per_minute is not None:
-            self.minute = TokenBucket(policy.limits.per_minute / 60, policy.limits.per_minute)
+            self.minute = SlidingWindow(policy.limits.per_minute, 60.0)
         self.bucket: TokenBucket | None = None
         self.refusals: TokenBucket | None = None
         self.connects: TokenBucket | None = None
@@ -143,22 +144,21 @@ class ConnectionRecord:
         self.day, self.day_count, self.noted_on = before.day, before.day_count, before.noted_on
         if self.is_machine != before.is_machine:
             self.bucket = None
-        if self.minute is not None and before.minute is not None and before.minute.burst == self.minute.burst:
-            self.minute = before.minute
+        if self.minute is not None and before.minute is not None:
+            self.minute.inherit(before.minute)
 
 
 class SignerRecord:
     """One remote signer: its transport key, the user key it speaks for, and its clients by public key (threats C18).
 
     ``refusal`` says why the user key may not be used now. ``pairing_until`` is when the last unused secret expires
-    (0 without one), ``pairing_closed_until`` when guessing is forgiven; Unix seconds.
+    (0 without one), in Unix seconds.
     """
 
     __slots__ = (
         "clients",
         "key",
         "key_hex",
-        "pairing_closed_until",
         "pairing_relays",
         "pairing_until",
         "public_key",
@@ -184,14 +184,13 @@ class SignerRecord:
         self.user_id = user_id
         self.refusal = refusal
         self.pairing_until = 0.0
-        self.pairing_closed_until = 0.0
         self.pairing_relays: frozenset[str] = frozenset()
         self.clients: dict[str, ConnectionRecord] = {}
         self.strangers: TokenBucket | None = None
 
     def is_pairing(self, now: float) -> bool:
         """True while a ``connect`` with the right secret could succeed."""
-        return self.pairing_until > now >= self.pairing_closed_until
+        return self.pairing_until > now
 
 
 def standing(signer: SignerRecord, connection: ConnectionRecord, now: float) -> str | None:

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Does the process of this container answer? Exit code 0: yes. Standard library alone, so that asking costs nothing.
 
-With ``--ready`` a web process is asked whether it has all it needs (/readyz), else whether it answers at all.
+With ``--ready`` a web process is asked whether it has all it needs (/readyz), else whether it answers at all. /readyz
+wants KEYCAST_PROBE_TOKEN, or what the server keeps in KEYCAST_DATA_DIR/probe-token where none is set.
 
 Which process it is says the command line of process 1 (or its child, behind an init). Web processes are asked at
 /healthz, workers at their metrics, signer and co-signer at their sockets; jobs are watched by the web processes
@@ -33,10 +34,22 @@ def command(proc: Path = Path("/proc")) -> str:
     return ""
 
 
+def probe_token() -> str:
+    """The server's, or an empty string."""
+    environment = os.environ
+    file = environment.get("KEYCAST_PROBE_TOKEN_FILE") or Path(
+        environment.get("KEYCAST_DATA_DIR") or "var", "probe-token"
+    )
+    try:
+        return environment.get("KEYCAST_PROBE_TOKEN") or Path(file).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
+
+
 def answers_http(port: int, path: str) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers={"Authorization": f"Bearer {probe_token()}"})
         return connection.getresponse().status == http.client.OK
     except (OSError, http.client.HTTPException):
         return False

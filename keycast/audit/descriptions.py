@@ -103,6 +103,7 @@ _SENTENCES: Final[dict[AuditTag, str]] = {
     AuditTag.CONNECTION_LAPSED: "Bunker URL lapsed unused",
     AuditTag.PAIRING_REFUSED: "Connecting refused",
     AuditTag.PAIRING_CLOSED: "Connecting closed for a while after wrong secrets",
+    AuditTag.PAIRING_GUESSED: "Connecting refused; further wrong secrets are not written down for a while",
     **{of_method(name): row.sentence for name, row in METHODS.items()},
     AuditTag.UNKNOWN_METHOD: "Unknown request",
     AuditTag.STAFF_CHANGED_OBJECT: "Changed by platform staff",

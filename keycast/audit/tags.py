@@ -126,6 +126,7 @@ class AuditTag(StrEnum):
     CONNECTION_LAPSED = "bunker:connection:lapsed"
     PAIRING_REFUSED = "bunker:pairing:refused"
     PAIRING_CLOSED = "bunker:pairing:closed"
+    PAIRING_GUESSED = "bunker:pairing:guessed"
 
     # Requests of connected apps (NIP-46); see of_method
     CONNECT = "bunker:connect:request"

@@ -1,7 +1,8 @@
 """Answers for machines, before hosts and tenants are looked at: /healthz, /readyz, /metrics.
 
-/healthz says only that the process answers. /readyz and /metrics have detail and are for the inside: a caller on the
-loopback interface that came through no proxy, or one that knows KEYCAST_PROBE_TOKEN. Everyone else gets a 404.
+/healthz says only that the process answers. /readyz and /metrics have detail and are for who knows the probe token
+(keycast.operations.probe_token). Everyone else gets a 404: what comes from the loopback interface may have come
+through a proxy that says nothing of it. Outside production that interface is enough, if no header tells of a proxy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from django.http.response import HttpResponseBase
 
 from keycast.base import metrics
 from keycast.operations import health
+from keycast.operations.probe_token import probe_token
 
 Answer = Callable[[], HttpResponse]
 FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
@@ -26,9 +28,9 @@ FORWARDING = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 def is_internal(request: HttpRequest) -> bool:
     """Tell whether the caller may see detail."""
     given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-    if settings.PROBE_TOKEN and hmac.compare_digest(given.encode(), settings.PROBE_TOKEN.encode()):
+    if given and (token := probe_token()) and hmac.compare_digest(given.encode(), token.encode()):
         return True
-    if any(request.META.get(name) for name in FORWARDING):
+    if settings.IS_PRODUCTION or any(request.META.get(name) for name in FORWARDING):
         return False
     try:
         return ipaddress.ip_address(request.META.get("REMOTE_ADDR", "")).is_loopback

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.paths import ROOT
-from tests.production import Environment, environment_in, get, is_ready, manage, serving
+from tests.production import Environment, environment_in, get, is_ready, manage, probe_token, serving
 
 
 @pytest.fixture
@@ -115,15 +115,18 @@ def server(production: Environment) -> Iterator[tuple[subprocess.Popen[str], int
         yield running
 
 
+@pytest.mark.timeout(300)
 def test_the_embedded_server_starts_serves_and_ends_with_zero_on_sigterm(
+    production: Environment,
     server: tuple[subprocess.Popen[str], int],
 ) -> None:
     process, port = server
     url = f"http://127.0.0.1:{port}/"
-    assert is_ready(url)
+    assert is_ready(production, url)
+    assert get(f"{url}readyz")[0] == get(f"{url}metrics")[0] == 404
     assert get(f"{url}healthz") == (200, "ok\n")
     assert get(url)[0] == 404
-    assert "keycast_bunker_requests" in get(f"{url}metrics")[1]
+    assert "keycast_bunker_requests" in get(f"{url}metrics", probe_token(production))[1]
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
     for pid in (str(process.pid), *children):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.production import environment_in, get, is_ready, serving
+from tests.production import environment_in, get, is_ready, probe_token, serving
 
 HALF = b"GET / HTTP/1.1\r\nHost: admin.test\r\nX-Half: "
 MIB = 1024 * 1024
@@ -31,8 +31,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         "TMPDIR": str(temporary),
     }
     with serving(environment) as (process, number):
-        assert is_ready(f"http://127.0.0.1:{number}/")
-        Process.pid = process.pid
+        assert is_ready(environment, f"http://127.0.0.1:{number}/")
+        Process.pid, Process.token = process.pid, probe_token(environment)
         yield number
 
 
@@ -40,6 +40,7 @@ class Process:
     """The server under attack."""
 
     pid = 0
+    token = ""
 
 
 def client(port: int, source: str = "127.0.0.1") -> socket.socket:
@@ -208,5 +209,5 @@ def test_what_ended_is_counted_by_its_reason(port: int) -> None:
     with client(port) as connection:
         connection.sendall(HALF)
         heard(connection)
-    counted = get(f"http://127.0.0.1:{port}/metrics")[1]
+    counted = get(f"http://127.0.0.1:{port}/metrics", Process.token)[1]
     assert 'keycast_connections_ended_total{reason="head"}' in counted

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import stat
+from pathlib import Path
+
 import pytest
 from django.test import AsyncClient, Client
 from pytest_django import Settings
 
 from bunker.models import WorkerSeat
 from keycast.operations import health
+from keycast.operations.probe_token import make_probe_token
 
 STRANGER = {"REMOTE_ADDR": "198.51.100.7"}
 UNKNOWN_HOST = {"HTTP_HOST": "10.1.2.3:8000"}
@@ -27,6 +31,34 @@ def test_a_stranger_gets_no_detail(client: Client, path: str, caller: dict[str, 
     response = client.get(path, **caller)
     assert response.status_code == 404
     assert response.content == b"Not found\n"
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/metrics"])
+def test_in_production_loopback_alone_is_a_proxy_for_all_we_know(
+    client: Client, settings: Settings, tmp_path: Path, path: str
+) -> None:
+    settings.IS_PRODUCTION, settings.DATA_DIR, settings.PROBE_TOKEN = True, tmp_path, ""
+    assert client.get(path, REMOTE_ADDR="127.0.0.1").status_code == 404
+
+
+@pytest.mark.django_db
+def test_in_production_the_servers_own_token_opens(client: Client, settings: Settings, tmp_path: Path) -> None:
+    settings.IS_PRODUCTION, settings.DATA_DIR, settings.PROBE_TOKEN = True, tmp_path, ""
+    make_probe_token()
+    assert client.get("/metrics", HTTP_AUTHORIZATION="Bearer ").status_code == 404
+    token = (tmp_path / "probe-token").read_text()
+    assert len(token) == 43
+    assert stat.S_IMODE((tmp_path / "probe-token").stat().st_mode) == 0o600
+    assert client.get("/metrics", HTTP_AUTHORIZATION=f"Bearer {token}").status_code == 200
+    make_probe_token()
+    assert (tmp_path / "probe-token").read_text() == token
+    assert [file.name for file in tmp_path.iterdir()] == ["probe-token"]
+
+
+def test_where_no_token_can_be_kept_nobody_is_let_in(client: Client, settings: Settings, tmp_path: Path) -> None:
+    settings.IS_PRODUCTION, settings.DATA_DIR, settings.PROBE_TOKEN = True, tmp_path / "nowhere", ""
+    make_probe_token()
+    assert client.get("/metrics", HTTP_AUTHORIZATION="Bearer ").status_code == 404
 
 
 def test_a_wrong_token_gets_no_detail(client: Client, settings: Settings) -> None:
