@@ -22,7 +22,7 @@ def probe_token() -> str:
 
 
 def make_probe_token() -> None:
-    """Make the file where it is wanted and not there: whole or not at all, for its owner alone. A server does, first."""
+    """Make the file where it is wanted and not there: whole or not at all, for its owner alone."""
     path = settings.DATA_DIR / FILE
     if settings.PROBE_TOKEN or path.exists():
         return
