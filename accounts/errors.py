@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from keycast.base.errors import KeycastError, NotPermitted
+from keycast.base.errors import KeycastError, NotPermitted, Unavailable
+
+
+class TooManySignIns(Unavailable):
+    """More passwords are to be hashed than memory is set aside for."""
+
+    code = "too-many-sign-ins"
+    public_message = "Many people are signing in at this moment. Please try again in a few seconds."
 
 
 class Conflict(KeycastError):

@@ -168,6 +168,14 @@ class ScryptTooCostly(SecretRefused):
     public_message = "This encrypted secret key asks for too much work to open. Export it again with a lower cost."
 
 
+class TooManyEncryptedKeys(SecretRefused):
+    """A person brought more encrypted keys within an hour than are opened for one; each costs much."""
+
+    code = "too-many-encrypted-keys"
+    public_message = "You have brought several encrypted keys within an hour. Please try again later."
+    http_status = 429
+
+
 class TooBusy(Unavailable):
     """Another costly operation of the same kind is running."""
 

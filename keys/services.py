@@ -30,7 +30,7 @@ from keys.hsm import provisioning
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
 from keys.lifecycle.rows import locked_row
-from keys.lifecycle.secret_input import check_secret, parse_secret_input
+from keys.lifecycle.secret_input import check_secret, parse_secret_input, parse_secret_of_person
 from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
@@ -55,6 +55,7 @@ __all__ = [
     "import_key",
     "lock_key",
     "parse_secret_input",
+    "parse_secret_of_person",
     "remove_failed_key",
     "rename_key",
     "schedule_destruction",
@@ -95,7 +96,7 @@ def import_key(
     key_mode: str | None = None,
     provider: str | None = None,
 ) -> PersonalKey:
-    """Keep an existing secret key, which stays the caller's to wipe (see ``parse_secret_input``).
+    """Keep an existing secret key, which stays the caller's to wipe (see ``parse_secret_of_person``).
 
     Raises as ``create_key``, and SecretRefused, PublishedKeyRefused, KeyExists, NoCapability.
     """

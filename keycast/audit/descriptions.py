@@ -21,6 +21,7 @@ _SENTENCES: Final[dict[AuditTag, str]] = {
     AuditTag.DOMAIN_MADE_PRIMARY: "Host name made the primary one",
     AuditTag.DOMAIN_REMOVED: "Host name removed",
     AuditTag.USER_CREATED: "Account created",
+    AuditTag.SIGN_UP_REPEATED: "Somebody signed up with the address of an account; its owner was told by e-mail",
     AuditTag.USER_CHANGED: "Account changed",
     AuditTag.USER_LOCKED: "Account locked: nothing is signed for it",
     AuditTag.USER_UNLOCKED: "Account unlocked",

@@ -38,6 +38,7 @@ class AuditTag(StrEnum):
 
     # People
     USER_CREATED = "accounts:user:created"
+    SIGN_UP_REPEATED = "accounts:user:sign-up-repeated"
     USER_CHANGED = "accounts:user:changed"
     USER_LOCKED = "accounts:user:locked"
     USER_UNLOCKED = "accounts:user:unlocked"

@@ -45,14 +45,20 @@ def decrypt(ncryptsec: str, password: str, max_log_n: int = MAX_LOG_N) -> Secret
     The cost is read and bounded before any of it is spent, and only one key is derived at a time in a process; this
     blocks for up to seconds, so call it from a thread. Raises Nip49Error.
     """
-    data = _decoded(ncryptsec)
-    if not 1 <= data[1] <= max_log_n:
-        raise Nip49Error("too-costly")
+    data = check_cost(ncryptsec, max_log_n)
     with _derived(password, data[_SALT], data[1]) as key:
         try:
             return xchacha.open_into(key, data[_NONCE], data[_SEALED], data[_AAD])
         except AeadError:
             raise Nip49Error("wrong-password") from None
+
+
+def check_cost(ncryptsec: str, max_log_n: int = MAX_LOG_N) -> bytes:
+    """The decoded text, of which nothing was spent yet. Raises Nip49Error for what is malformed or too costly."""
+    data = _decoded(ncryptsec)
+    if not 1 <= data[1] <= max_log_n:
+        raise Nip49Error("too-costly")
+    return data
 
 
 def encrypt(

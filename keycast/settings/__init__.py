@@ -164,8 +164,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
+HASHES_AT_ONCE = env.int("KEYCAST_HASHES_AT_ONCE", default=2)
 PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "accounts.signin.hashers.BoundedArgon2Hasher",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",
 ]
 
@@ -283,6 +284,8 @@ KEK_PROVIDER = env.str("KEYCAST_KEK_PROVIDER", default="local")
 KEK_LEASE_SECONDS = env.int("KEYCAST_KEY_LEASE_SECONDS", default=60)
 OPEN_KEYS_KEPT = env.int("KEYCAST_OPEN_KEYS", default=16_384)
 NIP49_MAX_LOG_N = env.int("KEYCAST_NIP49_MAX_LOG_N", default=20)
+NIP49_WEB_LOG_N = env.int("KEYCAST_NIP49_WEB_LOG_N", default=18)
+NIP49_IMPORTS_PER_HOUR = env.int("KEYCAST_NIP49_IMPORTS_PER_HOUR", default=3)
 KEYS_PER_USER = env.int("KEYCAST_KEYS_PER_USER", default=100)
 KEY_DESTRUCTION_DAYS = env.int("KEYCAST_KEY_DESTRUCTION_DAYS", default=30)
 ROTATION_LEASE_SECONDS = env.float("KEYCAST_ROTATION_LEASE_SECONDS", default=60.0)

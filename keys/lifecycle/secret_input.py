@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Final
+from uuid import UUID
 
 from django.conf import settings
 
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip19, nip49
 from keys.errors import PasswordRefused, PublishedKeyRefused, ScryptTooCostly, SecretRefused, TooBusy
+from keys.lifecycle import password_child
 from keys.lifecycle.published import is_refused
 from keys.signing.factory import key_maker
 
@@ -29,7 +32,26 @@ def parse_secret_input(text: str, password: str | None = None) -> SecretBytes:
     it is spent. Raises SecretRefused (PublishedKeyRefused outside DEBUG and tests, PasswordRefused,
     ScryptTooCostly), TooBusy.
     """
-    secret = _decoded(text.strip(), password)
+    return _checked(_decoded(text.strip(), password, _opened_here))
+
+
+def parse_secret_of_person(text: str, password: str | None, *, person: UUID) -> SecretBytes:
+    """The same for what a person typed on a page: an ncryptsec is opened in a child process with a memory limit.
+
+    It may cost no more than ``NIP49_WEB_LOG_N``, and a person may bring so many an hour (``NIP49_IMPORTS_PER_HOUR``),
+    with wrong passwords too. Raises TooManyEncryptedKeys besides.
+    """
+
+    def opened(ncryptsec: str, password: str) -> SecretBytes:
+        most = min(settings.NIP49_WEB_LOG_N, settings.NIP49_MAX_LOG_N)
+        nip49.check_cost(ncryptsec, most)  # a text that cannot be opened takes no turn
+        password_child.take_turn(person)
+        return password_child.decrypt_apart(ncryptsec, password, most)
+
+    return _checked(_decoded(text.strip(), password, opened))
+
+
+def _checked(secret: SecretBytes) -> SecretBytes:
     try:
         check_secret(secret)
     except SecretRefused:
@@ -46,23 +68,30 @@ def check_secret(secret: SecretBytes) -> str:
     return public_key
 
 
-def _decoded(text: str, password: str | None) -> SecretBytes:
+_Open = Callable[[str, str], SecretBytes]
+
+
+def _decoded(text: str, password: str | None, opened: _Open) -> SecretBytes:
     if len(text) > MAX_INPUT:
         raise SecretRefused
     if _HEX.fullmatch(text):
         return SecretBytes.adopt_bytes(bytes.fromhex(text))
     if text[:10].lower() == "ncryptsec1":
-        return _decrypted(text, password)
+        return _decrypted(text, password, opened)
     try:
         return nip19.decode_nsec(text)
     except nip19.Nip19Error:
         raise SecretRefused from None
 
 
-def _decrypted(text: str, password: str | None) -> SecretBytes:
+def _opened_here(ncryptsec: str, password: str) -> SecretBytes:
+    return nip49.decrypt(ncryptsec, password, settings.NIP49_MAX_LOG_N)
+
+
+def _decrypted(text: str, password: str | None, opened: _Open) -> SecretBytes:
     if not password:
         raise PasswordRefused("An ncryptsec needs its password.")
     try:
-        return nip49.decrypt(text, password, settings.NIP49_MAX_LOG_N)
+        return opened(text, password)
     except nip49.Nip49Error as error:
         raise _NIP49_ERRORS.get(error.code, SecretRefused) from None

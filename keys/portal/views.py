@@ -85,7 +85,8 @@ def _tell_made(request: PortalRequest, key: PersonalKey, text: str) -> None:
 
 def _import(request: PortalRequest, form: ImportKeyForm, chosen: ModeOffer) -> PersonalKey:
     typed = form.cleaned_data
-    with services.parse_secret_input(typed["secret"], typed["password"] or None) as secret:
+    password = typed["password"] or None
+    with services.parse_secret_of_person(typed["secret"], password, person=request.user.id) as secret:
         return services.import_key(
             actor=actor_of(request),
             tenant=request.tenant,
