@@ -11,7 +11,7 @@ from keycast.base.networks import NetworkShares
 from keycast.serving.limits import ConnectionLimits
 
 
-class Connection(Protocol):
+class OpenConnection(Protocol):
     """What the register asks of a connection."""
 
     def overdue(self, now: float) -> str | None:
@@ -32,13 +32,13 @@ class ConnectionRegister:
         self.limits = limits
         self.clock = clock
         self._shares = NetworkShares(limits.connections_per_network) if counts_peers else None
-        self._open: dict[Connection, str] = {}
-        self._waiting: dict[Connection, None] = {}
+        self._open: dict[OpenConnection, str] = {}
+        self._waiting: dict[OpenConnection, None] = {}
 
     def __len__(self) -> int:
         return len(self._open)
 
-    def add(self, connection: Connection, address: str) -> bool:
+    def add(self, connection: OpenConnection, address: str) -> bool:
         """Note a connection that was made; False when there is no room: then the caller ends it."""
         if len(self._open) >= self.limits.connections and not self._make_room():
             CONNECTIONS_ENDED.labels("full").inc()
@@ -49,26 +49,26 @@ class ConnectionRegister:
         self._open[connection] = address
         return True
 
-    def remove(self, connection: Connection) -> None:
+    def remove(self, connection: OpenConnection) -> None:
         """Forget a connection that is lost; one that is not known, or not any more, is no error."""
         self._waiting.pop(connection, None)
         address = self._open.pop(connection, None)
         if address is not None and self._shares is not None:
             self._shares.give_back(address)
 
-    def replace(self, before: Connection, after: Connection) -> None:
+    def replace(self, before: OpenConnection, after: OpenConnection) -> None:
         """The same connection goes on as another object (HTTP that becomes a websocket)."""
         self._waiting.pop(before, None)
         if before in self._open:
             self._open[after] = self._open.pop(before)
 
-    def waits(self, connection: Connection) -> None:
+    def waits(self, connection: OpenConnection) -> None:
         """A connection has no request yet, or none any more: the one for which this is longest has to make room."""
         if connection in self._open:
             self._waiting.pop(connection, None)
             self._waiting[connection] = None
 
-    def works(self, connection: Connection) -> None:
+    def works(self, connection: OpenConnection) -> None:
         """A connection has a request that is being answered."""
         self._waiting.pop(connection, None)
 

@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     reason: str
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """A request goes no further."""
 
     def __init__(self, answer: Answer) -> None:
@@ -103,12 +103,12 @@ class Guard:
         address = scope["client"][0] if scope.get("client") else ""
         try:
             if not self._networks.take(address):
-                raise Refused(TOO_MANY)
+                raise RequestRefused(TOO_MANY)
             try:
                 await self._take(scope, receive, send, address)
             finally:
                 self._networks.give_back(address)
-        except Refused as refused:
+        except RequestRefused as refused:
             CONNECTIONS_ENDED.labels(refused.answer.reason).inc()
             await refuse(refused.answer, scope, receive, send)
         except Gone:
@@ -120,7 +120,7 @@ class Guard:
             await self._application(scope, receive, send)
         elif scope["path"] in self._probes:
             if body_length(scope):
-                raise Refused(TOO_LONG)
+                raise RequestRefused(TOO_LONG)
             await self._application(scope, receive, send)
         else:
             name, length = asked_name(scope), body_length(scope)
@@ -129,13 +129,13 @@ class Guard:
                 return
             most = self._bounds.get(scope["path"], self._limits.body_bytes)
             if length is not None and length > most:
-                raise Refused(TOO_LONG)
+                raise RequestRefused(TOO_LONG)
             await self._answer_with_body(scope, receive, send, Body(self, address, most), name)
 
     async def _answer(self, scope: Scope, receive: Any, send: Any) -> None:
         """Hand a request on, if there is a thread to answer it."""
         if self._answering >= self._limits.requests:
-            raise Refused(BUSY)
+            raise RequestRefused(BUSY)
         self._answering += 1
         try:
             await self._application(scope, receive, send)
@@ -152,21 +152,21 @@ class Guard:
 
     async def _look_up(self, name: str) -> None:
         if self._answering >= self._limits.requests:
-            raise Refused(BUSY)
+            raise RequestRefused(BUSY)
         self._answering += 1
         try:
             refusal = await database_sync_to_async(self._refuse_host)(name)
         finally:
             self._answering -= 1
         if refusal is not None:
-            raise Refused(refusal)
+            raise RequestRefused(refusal)
 
     def hold(self, address: str, amount: int) -> None:
-        """Count bytes of a body that is kept. Raises Refused where that is too much."""
+        """Count bytes of a body that is kept. Raises RequestRefused where that is too much."""
         if self._held + amount > self._limits.bodies_bytes:
-            raise Refused(BUSY)
+            raise RequestRefused(BUSY)
         if not self._bodies.take(address, amount):
-            raise Refused(TOO_MANY)
+            raise RequestRefused(TOO_MANY)
         self._held += amount
 
     def let_go(self, address: str, amount: int) -> None:
@@ -188,7 +188,7 @@ class Body:
         self._size = 0
 
     async def read(self, receive: Any) -> bytes:
-        """All of it. Raises Refused when it is too long or too slow, Gone when the client leaves."""
+        """All of it. Raises RequestRefused when it is too long or too slow, Gone when the client leaves."""
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(self._guard.body_seconds):
@@ -198,14 +198,14 @@ class Body:
                         raise Gone
                     part: bytes = message.get("body", b"")
                     if self._size + len(part) > self._most:
-                        raise Refused(TOO_LONG)
+                        raise RequestRefused(TOO_LONG)
                     self._guard.hold(self._address, len(part))
                     self._size += len(part)
                     parts.append(part)
                     if not message.get("more_body", False):
                         return b"".join(parts)
         except TimeoutError:
-            raise Refused(TOO_SLOW) from None
+            raise RequestRefused(TOO_SLOW) from None
 
     def replayed(self, whole: bytes, receive: Any) -> Any:
         """A ``receive`` that gives the body once, then what the server has to say."""
@@ -223,23 +223,23 @@ class Body:
 
 
 def asked_name(scope: Scope) -> str:
-    """The name of the host that was asked for. Raises Refused unless there is exactly one, well-formed."""
+    """The name of the host that was asked for. Raises RequestRefused unless there is exactly one, well-formed."""
     hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
     forwarded = ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == b"x-forwarded-host")
     try:
         return host_name(asked_host(hosts[0] if len(hosts) == 1 else "", forwarded))
     except BadHost:
-        raise Refused(BAD_HOST) from None
+        raise RequestRefused(BAD_HOST) from None
 
 
 def body_length(scope: Scope) -> int | None:
-    """How long the body says it is; None where only its end will tell. Raises Refused for what is no number."""
+    """How long the body says it is; None where only its end will tell. Raises RequestRefused for what is no number."""
     headers = dict(scope["headers"])
     if b"transfer-encoding" in headers:
         return None
     declared: bytes = headers.get(b"content-length", b"0")
     if not declared.isdigit() or len(declared) > 18:
-        raise Refused(BAD_LENGTH)
+        raise RequestRefused(BAD_LENGTH)
     return int(declared)
 
 

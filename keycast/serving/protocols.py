@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bunker.relays.direct_protocol import DirectProtocol
-from keycast.serving.connections import Connection, ConnectionRegister
+from keycast.serving.connections import ConnectionRegister, OpenConnection
 
 AGE: Final = "age"
 TOO_LARGE: Final = (
@@ -107,7 +107,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """The connection goes on as a websocket, and stays counted."""
         super().handle_websocket_upgrade()
-        self.register.replace(self, cast("Connection", self.transport.get_protocol()))
+        self.register.replace(self, cast("OpenConnection", self.transport.get_protocol()))
 
     def on_message_begin(self) -> None:
         if self._is_refused:
