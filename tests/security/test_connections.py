@@ -168,10 +168,10 @@ def test_trailers_are_no_headers_and_have_an_end(port: int) -> None:
         assert taken < 50 * MIB
     with client(port) as connection:
         connection.sendall(
-            b"POST / HTTP/1.1\r\nHost: admin.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+            b"POST /x HTTP/1.1\r\nHost: admin.test\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
             b"0\r\nHost: evil.test\r\n\r\n"
         )
-        assert status(heard(connection)) == 404, "there is nothing at / of this one host; of two hosts it would be 400"
+        assert status(heard(connection)) == 404, "there is nothing at /x of this one host; of two hosts it would be 400"
 
 
 def test_a_body_that_does_not_come_is_ended(port: int) -> None:
