@@ -11,11 +11,12 @@ from django.urls import reverse
 from accounts import services
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
-from accounts.portal.stepup import step_up
+from accounts.portal.stepup import prove, step_up
 from accounts.portal.tenant_changes import recent_changes
 from accounts.portal.tenant_forms import BrandingForm, RegistrationForm
 from accounts.quotas import usage_of
 from accounts.selectors import domains_of
+from accounts.signin.stepup import take_form_data
 from keycast.base.errors import KeycastError
 
 DEFAULT_COLOUR = "#1d5c58"
@@ -37,8 +38,10 @@ def branding(request: PortalRequest) -> HttpResponse:
     """Name and colour."""
     tenant = request.tenant
     initial = {"name": tenant.name, "has_colour": bool(tenant.accent), "accent": tenant.accent or DEFAULT_COLOUR}
-    form = BrandingForm(request.POST or None, initial=initial)
+    form = BrandingForm(request.POST or None, initial=take_form_data(request, request.path) or initial)
     if request.method == "POST" and form.is_valid():
+        if detour := settings_proof(request, form):
+            return detour
         changes = {"name": form.cleaned_data["name"], "accent": form.cleaned_data["accent"]}
         if change(request, form, **changes):
             return saved(request, "portal:settings_look")
@@ -59,6 +62,11 @@ def registration(request: PortalRequest) -> HttpResponse:
     ):
         return saved(request, "portal:settings_registration")
     return page(request, "tenant/registration.html", form)
+
+
+def settings_proof(request: PortalRequest, form: forms.Form) -> HttpResponse | None:
+    """The way to a fresh proof before a tenant's settings change, with what was typed kept; None when there is one."""
+    return prove(request, back_to=request.path, values=form.cleaned_data)
 
 
 def change(request: PortalRequest, form: forms.Form, **changes: object) -> bool:

@@ -61,7 +61,7 @@ class FreshSignInMiddleware(MiddlewareMixin):
         if not (name in GUARDED or changes_address):
             return None
         # Who has a password is asked for it by allauth itself.
-        if get_reauthentication_flows(user) or _signed_in_just_now(request, user):
+        if get_reauthentication_flows(user) or signed_in_just_now(request, user):
             return None
         logout(request)
         messages.warning(
@@ -76,6 +76,7 @@ def _by_factor(request: HttpRequest, user: User, *, is_page_for_password: bool) 
     return None if is_fresh(request, user) else to_proof(user, request.path)
 
 
-def _signed_in_just_now(request: HttpRequest, user: User) -> bool:
+def signed_in_just_now(request: HttpRequest, user: User) -> bool:
+    """Whether the session began or proved itself within ``REAUTHENTICATION_TIMEOUT``: for accounts with codes alone."""
     times = [float(step.get("at", 0)) for step in get_authentication_records(request, user)]
     return bool(times) and time.time() - max(times) < app_settings.REAUTHENTICATION_TIMEOUT

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bunker.policy.kinds import SENSITIVE_KINDS
-from keycast.nostr.nip46 import CRYPT_METHODS
+from keycast.nostr.nip46 import CRYPT_METHODS, Nip46Method
 
 _MESSAGES = list(CRYPT_METHODS)
 _TO_SELF = ["nip44_encrypt", "nip04_encrypt"]
@@ -23,6 +23,18 @@ class PolicyTemplate:
     may: tuple[str, ...]
     may_not: tuple[str, ...]
     document: dict[str, Any]
+
+    @property
+    def needs_proof(self) -> bool:
+        """Whether granting it takes a fresh proof of who grants: it opens messages, or signs a sensitive kind."""
+        return any(_is_sensitive(rule) for rule in self.document["rules"] if rule["effect"] != "deny")
+
+
+def _is_sensitive(rule: dict[str, Any]) -> bool:
+    if any(method != Nip46Method.SIGN_EVENT for method in rule["methods"]):
+        return True
+    kinds = rule.get("kinds")
+    return isinstance(kinds, list) and not SENSITIVE_KINDS.isdisjoint(kinds)
 
 
 def _policy(*rules: dict[str, Any]) -> dict[str, Any]:

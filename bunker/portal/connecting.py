@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -12,8 +13,11 @@ from django.utils.crypto import get_random_string
 
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
+from accounts.portal.stepup import prove
+from accounts.signin.stepup import take_form_data
 from bunker import services
-from bunker.portal.forms import ApproveForm, ConnectForm, UriForm
+from bunker.policy import TEMPLATES
+from bunker.portal.forms import ApproveForm, ConnectForm, GrantForm, UriForm
 from bunker.portal.presentation import present
 from bunker.portal.qr import qr_data_uri
 from bunker.portal.requested_permissions import offers, wishes
@@ -36,12 +40,22 @@ _PARTS = {
 def connect(request: PortalRequest) -> HttpResponse:
     """Choose what to grant, then see the bunker URL: in this one answer, and never again."""
     keys = _active_keys(request)
+    policies = services.policies_of(request.tenant)
     if request.method == "GET":
-        return _connect_page(request, _fresh_form(request, keys), keys)
-    form = ConnectForm(request.POST, keys=keys, policies=services.policies_of(request.tenant))
+        kept = take_form_data(request, request.path)
+        form = ConnectForm(initial=kept, keys=keys, policies=policies) if kept else _fresh_form(request, keys)
+        return _connect_page(request, form, keys)
+    form = ConnectForm(request.POST, keys=keys, policies=policies)
     if not form.is_valid():
         return _connect_page(request, form, keys, status=422)
-    return _issue(request, form)
+    return _proof_for(request, form) or _issue(request, form)
+
+
+def _proof_for(request: PortalRequest, form: GrantForm) -> HttpResponse | None:
+    """The way to a fresh proof where the grant opens messages or speaks for the person: a stolen session has none."""
+    if not TEMPLATES[form.cleaned_data["policy"]].needs_proof:
+        return None
+    return prove(request, back_to=request.path, values=form.cleaned_data)
 
 
 def _issue(request: PortalRequest, form: ConnectForm) -> HttpResponse:
@@ -95,7 +109,10 @@ def approve(request: PortalRequest) -> HttpResponse:
     """Take a pasted nostrconnect:// address, show what it asks for, and let the app in when its owner says so."""
     keys = _active_keys(request)
     if request.method == "GET":
-        return render(request, "apps/approve.html", {"form": UriForm(), "keys": keys})
+        kept = take_form_data(request, request.path)
+        return _kept_review(request, kept, keys) or render(
+            request, "apps/approve.html", {"form": UriForm(), "keys": keys}
+        )
     given = UriForm(request.POST)
     if not given.is_valid():
         return render(request, "apps/approve.html", {"form": given, "keys": keys}, status=422)
@@ -107,7 +124,16 @@ def approve(request: PortalRequest) -> HttpResponse:
     form = ApproveForm(request.POST, keys=keys, policies=policies)
     if not form.is_valid():
         return _review_page(request, form, given, keys, status=422)
-    return _let_in(request, form)
+    return _proof_for(request, form) or _let_in(request, form)
+
+
+def _kept_review(request: PortalRequest, kept: dict[str, Any] | None, keys: list[PersonalKey]) -> HttpResponse | None:
+    """The review as it was before the person proved who they are; None without one."""
+    given = UriForm({"uri": kept["uri"]}) if kept else None
+    if kept is None or given is None or not given.is_valid():
+        return None
+    form = ApproveForm(initial=kept, keys=keys, policies=services.policies_of(request.tenant))
+    return _review_page(request, form, given, keys)
 
 
 def _let_in(request: PortalRequest, form: ApproveForm) -> HttpResponse:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from bunker.portal import audit, connecting, tenant, views
+from bunker.portal import audit, connecting, ending, tenant, views
 
 app_name = "apps"
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("apps/", views.app_list, name="list"),
     path("apps/connect/", connecting.connect, name="connect"),
     path("apps/approve/", connecting.approve, name="approve"),
+    path("apps/end/<str:token>/", ending.end_by_mail, name="end_by_mail"),
     path("apps/<uuid:connection_id>/", views.detail, name="detail"),
     path("apps/<uuid:connection_id>/status/", views.status, name="status"),
     path("apps/<uuid:connection_id>/rename/", views.rename, name="rename"),

@@ -7,11 +7,14 @@ from uuid import UUID
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
+from accounts.portal.stepup import prove
 from bunker import services
 from bunker.models import Connection, RequestRate
+from bunker.policy import TEMPLATES
 from bunker.portal import activity
 from bunker.portal.forms import AppNameForm
 from bunker.portal.presentation import present
@@ -85,6 +88,10 @@ def rename(request: PortalRequest, connection_id: UUID) -> HttpResponse:
 def lift_narrowing(request: PortalRequest, connection_id: UUID) -> HttpResponse:
     """Let the app use all that its policy allows, beyond what it asked for."""
     connection = own_app(request, connection_id)
+    template = TEMPLATES.get(connection.policy_slug)
+    is_powerful = template is None or template.needs_proof
+    if is_powerful and (detour := prove(request, back_to=reverse("apps:detail", args=[connection.id]))):
+        return detour
     services.lift_narrowing(actor=actor_of(request), connection=connection)
     messages.success(request, "The app may now use all that its policy allows.")
     return _to_app(connection)
@@ -113,8 +120,10 @@ def lock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
 
 @portal_view("POST", action=MemberPermission.MANAGE_CONNECTION)
 def unlock(request: PortalRequest, connection_id: UUID) -> HttpResponse:
-    """Let the app go on."""
+    """Let the app go on, after a fresh proof: a stolen session is what it may have been locked for."""
     connection = own_app(request, connection_id)
+    if detour := prove(request, back_to=reverse("apps:detail", args=[connection.id])):
+        return detour
     services.unlock_connection(actor=actor_of(request), connection=connection)
     messages.success(request, "Unlocked. The app may go on, within what you granted it.")
     return _to_app(connection)

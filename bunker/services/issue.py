@@ -27,6 +27,7 @@ from bunker.services.common import (
 )
 from bunker.services.lifecycle import supersede
 from bunker.services.nostrconnect_reply import store_connect_answer
+from bunker.services.notices import tell_owner
 from bunker.services.relay_urls import relays_for, usable_relays
 from bunker.services.tenants import policies_of
 from keycast.audit.entries import Actor
@@ -156,6 +157,7 @@ def approve_nostrconnect(
         request_rate=request_rate,
     )
     store_connect_answer(connection, transport, uri.secret)
+    tell_owner(connection)
     write_down(connection, AuditTag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)
     return connection
 

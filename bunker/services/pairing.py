@@ -26,6 +26,7 @@ from bunker.models import Connection, ConnectionState, PairingGuard
 from bunker.services.common import write_down
 from bunker.services.issue import hash_secret, is_secret_of
 from bunker.services.lifecycle import supersede
+from bunker.services.notices import tell_owner
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -104,6 +105,7 @@ def _bind(
     if not _use_secret(waiting, client, metadata, requested, now):
         return PairingRefused()
     waiting.refresh_from_db()
+    tell_owner(waiting)
     write_down(waiting, AuditTag.CONNECTION_BOUND, actor, client=client)
     return PairedConnection(waiting.id, is_new=True)
 

@@ -8,10 +8,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
+from django.urls import reverse
 
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
-from accounts.portal.stepup import step_up
+from accounts.portal.stepup import prove, step_up
 from keys import services
 from keys.errors import CustodyError, KeyNotFound
 from keys.lifecycle.modes import ModeOffer
@@ -172,8 +173,10 @@ def lock(request: PortalRequest, key_id: UUID) -> HttpResponse:
 
 @portal_view("POST", action=MemberPermission.LOCK_KEY)
 def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
-    """Let the key's apps go on."""
+    """Let the key's apps go on, after a fresh proof: a stolen session is what it may have been locked for."""
     key = own_key(request, key_id)
+    if detour := prove(request, back_to=reverse("keys:detail", args=[key.id])):
+        return detour
     services.unlock_key(actor=actor_of(request), key=key)
     messages.success(request, "Unlocked. Your apps can use this key again.")
     return _to_key(key)
@@ -181,8 +184,10 @@ def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
 
 @portal_view("POST", action=MemberPermission.MANAGE_KEY)
 def enable(request: PortalRequest, key_id: UUID) -> HttpResponse:
-    """Put a disabled key back to use."""
+    """Put a disabled key back to use, after a fresh proof."""
     key = own_key(request, key_id)
+    if detour := prove(request, back_to=reverse("keys:detail", args=[key.id])):
+        return detour
     services.enable_key(actor=actor_of(request), key=key)
     messages.success(request, "The key is in use again.")
     return _to_key(key)

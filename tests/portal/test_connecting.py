@@ -13,6 +13,7 @@ from django.utils.crypto import get_random_string
 from bunker.models import Connection, Request
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
+from tests.portal.test_keys import confirmed
 
 
 def grant(own_key: Any, **changes: str) -> dict[str, str]:
@@ -259,6 +260,7 @@ def test_an_owner_lifts_the_narrowing_of_an_app(ada: Any, bob: Any) -> None:
     assert "to know your public key, nothing else" in ada.browser.get(path).content.decode()
     assert bob.browser.post(f"{path}lift-narrowing/").status_code == 404
     assert "Narrowed" in ada.browser.get(path).content.decode()
+    confirmed(ada)
     assert "all that its policy allows" in ada.browser.post(f"{path}lift-narrowing/", follow=True).content.decode()
     assert "Narrowed" not in ada.browser.get(path).content.decode()
 

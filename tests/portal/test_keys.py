@@ -150,6 +150,7 @@ def test_locking_renaming_and_unlocking_by_post_alone(ada: Any) -> None:
     ada.browser.post(f"/keys/{key.id}/lock/")
     key.refresh_from_db()
     assert key.state == "locked"
+    confirmed(ada)
     ada.browser.post(f"/keys/{key.id}/unlock/")
     ada.browser.post(f"/keys/{key.id}/rename/", {"name": "Other", "state": "locked"})
     key.refresh_from_db()
@@ -158,6 +159,7 @@ def test_locking_renaming_and_unlocking_by_post_alone(ada: Any) -> None:
 
 def test_a_step_that_the_state_forbids_is_refused_in_words(ada: Any) -> None:
     key = ada.key()
+    confirmed(ada)
     answer = ada.browser.post(f"/keys/{key.id}/unlock/")
     assert answer.status_code == 409
     assert b"This was not done" in answer.content
@@ -169,6 +171,7 @@ def test_a_key_that_staff_locked_offers_no_unlocking(ada: Any) -> None:
     text = ada.browser.get(f"/keys/{key.id}/").content.decode()
     assert "Unlock this key" not in text
     assert "ask them" in text
+    confirmed(ada)
     assert ada.browser.post(f"/keys/{key.id}/unlock/").status_code == 403
 
 

@@ -157,6 +157,7 @@ class Story:
         once = re.search(r'name="once" value="(\w{32})"', page)
         assert once
         form = {"key": str(self.home.key.id), "name": policy, "policy": policy, "lifetime": "", "once": once[1]}
+        self.post("/account/reauthenticate/", {"password": LOGIN})
         shown = html.unescape(self.post("/apps/connect/", form, is_shown_once=True).content.decode())
         found = re.search(r"bunker://[0-9a-f]{64}\?[^\s\"<]+", shown)
         assert found
