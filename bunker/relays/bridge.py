@@ -34,6 +34,7 @@ MESSAGE = "bunker.relay"
 REFUSAL = b"refuse "
 """How an item begins that is no reply: event id, a space, words for its sender."""
 MOST_QUEUED = 2_000
+MOST_QUEUED_BYTES = 64 * 1024 * 1024
 BATCH_EVENTS = 100
 BATCH_BYTES = 512 * 1024
 REJOIN_SECONDS = 300.0
@@ -53,14 +54,16 @@ class GroupSendQueue:
         self._wanted = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+        self._bytes = 0
         self.lost = 0
 
     def put(self, item: bytes) -> bool:
         """Queue one item; False when the queue is full."""
-        if len(self._items) >= MOST_QUEUED:
+        if len(self._items) >= MOST_QUEUED or self._bytes + len(item) > MOST_QUEUED_BYTES:
             self.lost += 1
             return False
         self._items.append(item)
+        self._bytes += len(item)
         self._idle.clear()
         self._wanted.set()
         return True
@@ -93,6 +96,7 @@ class GroupSendQueue:
         while self._items and len(batch) < BATCH_EVENTS and room > 0:
             room -= len(self._items[0])
             batch.append(self._items.popleft())
+        self._bytes -= sum(map(len, batch))
         return batch
 
 

@@ -88,8 +88,8 @@ class RelayConnection:
         """Serve by the direct way where the server offers it, else by the plain loops."""
         direct = direct_of(scope)
         tasks: set[asyncio.Task[Any]] = set()
-        if direct is not None and direct.take_over(self.handle):
-            self._session.out = DirectFrameSink(direct, self._hub.limits.queue_bytes)
+        if direct is not None and direct.take_over(self.handle, self._session.keeps, self._hub.limits.message_seconds):
+            self._session.out = DirectFrameSink(direct, self._hub.limits.queue_bytes, self._session.unread)
             self._abort = direct.abort
         else:
             writer = asyncio.create_task(outbox.run())

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
+from uvicorn._types import ASGIReceiveEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
 from websockets.http11 import Request
@@ -24,16 +25,28 @@ try:
 except ImportError:  # a platform without the C extension
     from websockets.utils import apply_mask
 
+from bunker.relays.shared_bound import Holding
 from keycast.base.token_bucket import TokenBucket
 
 EXTENSION = "keycast.direct"
 TEXT_MASKED = 0x81
 MOST_FRAGMENTS = 256
+TURN = 0.000_1
+"""Seconds until a connection that has had its turn goes on: others are read in between."""
+UNREAD_FREE = 64 * 1024
+"""Bytes that may wait for a client before they count: as much as a transport takes before it says that it is full."""
 ABNORMAL_CLOSURE = 1006
 CONTROLS_PER_SECOND = 10
 CONTROLS_BURST = 50
 
+FREE_BYTES = 16 * 1024
+"""Of an unfinished message, or of what a client sent before its handshake was over: so much needs no asking."""
+FRAMES_A_TURN = 32
+"""Frames of one connection that are acted on before others have their turn."""
+
 Handle = Callable[[bytes], float]
+Keep = Callable[[int], bool]
+"""Whether a connection may have so many bytes of an unfinished message here."""
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -53,18 +66,31 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         super().__init__(*args, **kwargs)
         self._handle: Handle | None = None
         self._buffer = bytearray()
-        self._is_early = False
+        self._keep: Keep = lambda size: True
+        self._kept = 0
+        self._began = 0.0
+        self._message_seconds = 60.0
+        self.on_drained: Callable[[], None] = lambda: None
         self._is_waiting = False
         self._fragments = 0
         self._controls = TokenBucket(CONTROLS_PER_SECOND, CONTROLS_BURST)
 
     # What the consumer uses
 
-    def take_over(self, handle: Handle) -> bool:
-        """Send each text message to ``handle`` from now on; False when a client spoke too early for that."""
-        if self._is_early or not self.queue.empty() or self.disconnected:
+    def take_over(self, handle: Handle, keep: Keep | None = None, message_seconds: float = 60.0) -> bool:
+        """Send each text message to ``handle`` from now on, what came before the handshake was over first.
+
+        ``keep`` is asked for the bytes of an unfinished message beyond FREE_BYTES; a message that takes longer than
+        ``message_seconds`` ends the connection. False when the client is gone already.
+        """
+        if not self.queue.empty() or self.disconnected:
             return False
-        self._handle = handle
+        self._handle, self._message_seconds = handle, message_seconds
+        if keep is not None:
+            self._keep = keep
+        if self._buffer:
+            self._is_waiting = True
+            self.loop.call_soon(self._go_on)
         return True
 
     def write_text(self, payload: bytes, before: Iterable[bytes] = ()) -> None:
@@ -109,12 +135,26 @@ class DirectProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Split what arrived into frames, or let uvicorn do so before ``take_over``."""
         if self._handle is None:
-            self._is_early = self.handshake_initiated
-            super().data_received(data)
+            self._early(data)
             return
         self._buffer += data
         if not self._is_waiting:
             self._read(self._handle)
+        if self._buffer or self._kept or self.conn.current_size:
+            self._bound_unfinished()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """Hand an application that did not take over what came early."""
+        if self._handle is None and self.handshake_complete and self._buffer:
+            data, self._buffer = bytes(self._buffer), bytearray()
+            self.transport.resume_reading()
+            super().data_received(data)
+        return await super().receive()
+
+    def resume_writing(self) -> None:
+        """The client has taken what waited for it."""
+        super().resume_writing()
+        self.on_drained()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of the session."""
@@ -143,7 +183,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
 
     def _read(self, handle: Handle) -> None:
         """Act on every complete frame of the buffer."""
-        buffer, start = self._buffer, 0
+        buffer, start, left = self._buffer, 0, FRAMES_A_TURN
         while not self.transport.is_closing():
             frame = frame_at(buffer, start)
             if frame is None:
@@ -160,9 +200,36 @@ class DirectProtocol(WebSocketsSansIOProtocol):
             else:
                 self._let_uvicorn(bytes(buffer[start:end]))
             start = end
+            left -= 1
+            if not left:
+                self._pause(TURN)
             if self._is_waiting:
                 break
-        del buffer[:start]
+        if start:
+            del buffer[:start]
+            if not self.conn.current_size:
+                self._began = 0.0
+
+    def _early(self, data: bytes) -> None:
+        """The handshake's head is uvicorn's; what follows before its answer waits, so much of it that it is bounded."""
+        if not self.handshake_initiated or self.close_sent:
+            super().data_received(data)
+            return
+        self._buffer += data
+        if len(self._buffer) > FREE_BYTES:
+            self.transport.pause_reading()
+
+    def _bound_unfinished(self) -> None:
+        """Count what is here of a message that is not complete, or not acted on yet; without room, end it."""
+        size = len(self._buffer) + (self.conn.current_size or 0)
+        if size <= FREE_BYTES and not self._kept:
+            return
+        self._kept = size if size > FREE_BYTES else 0
+        now = self.loop.time()
+        self._began = self._began or now
+        is_slow = not self._is_waiting and now - self._began > self._message_seconds
+        if is_slow or not self._keep(size):
+            self.abort()
 
     def _let_uvicorn(self, frame: bytes) -> None:
         if frame[0] & 0x08 and not self._controls.take():
@@ -182,6 +249,7 @@ class DirectProtocol(WebSocketsSansIOProtocol):
         if self._handle is None or self.transport.is_closing():
             return
         self._read(self._handle)
+        self._bound_unfinished()
         if not self._is_waiting:
             self.transport.resume_reading()
 
@@ -211,10 +279,12 @@ def direct_of(scope: Any) -> DirectProtocol | None:
 class DirectFrameSink:
     """A session's frames straight to the transport; see ``session.Out``."""
 
-    __slots__ = ("_direct", "_lazy", "_most_bytes", "is_overflown")
+    __slots__ = ("_direct", "_lazy", "_most_bytes", "_unread", "is_overflown")
 
-    def __init__(self, direct: DirectProtocol, most_bytes: int) -> None:
+    def __init__(self, direct: DirectProtocol, most_bytes: int, unread: Holding | None = None) -> None:
         self._direct = direct
+        self._unread = unread
+        direct.on_drained = self._drained
         self._most_bytes = most_bytes
         self._lazy: list[bytes] = []
         self.is_overflown = False
@@ -228,9 +298,16 @@ class DirectFrameSink:
             return
         self._direct.write_text(frame, self._lazy)
         self._lazy.clear()
-        if self._direct.waiting_bytes() > self._most_bytes:
+        waiting = self._direct.waiting_bytes()
+        if waiting > self._most_bytes or (
+            self._unread is not None and waiting > UNREAD_FREE and not self._unread.resize(waiting)
+        ):
             self.is_overflown = True
             self._direct.abort()
+
+    def _drained(self) -> None:
+        if self._unread is not None:
+            self._unread.resize(0)
 
     def withdraw(self, frame: bytes) -> None:
         """Take a lazy frame back, if it has not been written yet."""

@@ -7,21 +7,24 @@ the worker runs in the same process; otherwise bridge.WebBridge attaches as the 
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from bunker.relays.byte_budget import ByteBudget
+from bunker.relays.backlog import Backlog
 from bunker.relays.copies import AT_ONCE
 from bunker.relays.event_checks import Intake, IntakeSource, sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason, EventSink, ServedKeys
 from bunker.relays.limits import BuiltInLimits
-from bunker.relays.reply_cache import RecentEvent, RecentEvents, request_of
+from bunker.relays.reply_cache import RecentEvent, request_of
+from bunker.relays.reply_memory import ReplyMemory
 from bunker.relays.session import FrameSink, RelaySession, Subscription
+from bunker.relays.shared_bound import SharedBound
 from bunker.relays.unserved import RetryQueue
+from bunker.relays.work import WorkBounds
 from keycast.base.token_bucket import BucketMap
 
 if TYPE_CHECKING:
@@ -52,21 +55,21 @@ class RelayHub:
         self.limits = limits or BuiltInLimits.from_settings()
         self._clock = clock
         self._sink: EventSink | None = None
-        self._backlog: deque[tuple[float, Event, bytes, IntakeSource]] = deque()
+        limits = self.limits
+        self._backlog = Backlog(limits.memory_seconds, limits.backlog_events, limits.backlog_bytes, clock)
         self.connections = 0
         self._addresses: Counter[str] = Counter()
         self._budgets = BucketMap(self.limits.verifications_per_ip, self.limits.verifications_per_ip, 10_000, clock)
-        self._work = BucketMap(self.limits.work_per_ip, 2 * self.limits.work_per_ip, 10_000, clock)
+        self.work = WorkBounds(limits, clock)
         self._values: Counter[str] = Counter()
-        self._memory_of_subscriptions = ByteBudget(
-            self.limits.subscription_bytes_per_ip, self.limits.subscription_bytes
-        )
+        self.subscription_bytes = SharedBound(limits.subscription_bytes_per_ip, limits.subscription_bytes)
+        self.incoming_bytes = SharedBound(limits.incoming_bytes_per_ip, limits.incoming_bytes)
+        self.incoming_bytes_of_clients = SharedBound(limits.incoming_bytes // 2, limits.incoming_bytes)
+        self.unread_bytes = SharedBound(limits.unread_bytes_per_ip, limits.unread_bytes)
         self._by_recipient: _Index = {}
         self._by_author: _Index = {}
         self._by_id: _Index = {}
-        self._memory = RecentEvents(
-            self.limits.memory_seconds, self.limits.memory_events, self.limits.memory_bytes, clock
-        )
+        self._memory = ReplyMemory(limits.memory_seconds, limits.memory_events, limits.memory_bytes, clock)
         self._lazy: set[FrameSink] = set()
         self._senders: OrderedDict[str, tuple[RelaySession, Subscription | None]] = OrderedDict()
         self._sessions: dict[str, set[RelaySession]] = {}
@@ -88,11 +91,8 @@ class RelayHub:
     def attach(self, sink: EventSink) -> None:
         """Hand accepted events to ``sink``, those that waited first."""
         self._sink = sink
-        waiting, self._backlog = self._backlog, deque()
-        oldest = self._clock() - self.limits.memory_seconds
-        for at, event, raw, lane in waiting:
-            if at >= oldest:
-                self.intake.hand_over(event, raw, lane, sink)
+        for _, event, raw, source in self._backlog.take():
+            self.intake.hand_over(event, raw, source, sink)
 
     def detach(self, sink: EventSink) -> None:
         """Stop handing events to ``sink``."""
@@ -104,8 +104,17 @@ class RelayHub:
         recipient = sole_recipient(event)
         if recipient is None:
             return
-        self._memory.add(event, recipient, raw)
+        tenant = self.served.tenant_of(event.pubkey)
+        if tenant is not None:
+            self._memory.add(tenant, event, recipient, raw)
+        self._note_answered(event, recipient)
         self._deliver(event, recipient, raw, None)
+
+    def _note_answered(self, event: Event, recipient: str) -> None:
+        """The connection whose request the worker answers is no stranger's, if it is a paired client's."""
+        session, _ = self._senders.get(request_of(event), (None, None))
+        if session is not None and not session.is_known and self.served.knows(recipient, event.pubkey):
+            session.become_known(recipient)
 
     def forget(self, event_id: str) -> None:
         """Let an event in again that could not be claimed."""
@@ -139,7 +148,7 @@ class RelayHub:
         self.connections += 1
         self._addresses[address] += 1
         lane = IntakeSource(BUILT_IN, self._budgets.of(address), scope, takes_replies=True)
-        session = RelaySession(self, scope, lane, out, self._clock, address, self._work.of(address), host)
+        session = RelaySession(self, scope, lane, out, self._clock, address, host)
         self._sessions.setdefault(scope, set()).add(session)
         return session
 
@@ -187,7 +196,7 @@ class RelayHub:
         # Then it comes from a served key, or the intake had refused it: a reply for a client, nothing for the worker.
         if not is_request:
             self.intake.remember(event.id)
-            self._memory.add(event, recipient, raw)
+            self._memory.add(session.scope, event, recipient, raw)
         elif self._sink is not None:
             self._remember_sender(event.id, session, waiting)
             refusal = self.intake.hand_over(event, raw, session.lane, self._sink)
@@ -208,7 +217,7 @@ class RelayHub:
 
         The claimed id is not verified where memory answers: whoever subscribes to a reply may read it anyway.
         """
-        found = self._memory.reply_to(event.id)
+        found = self._memory.reply_to(session.scope, event.id)
         if found is not None:
             if found.recipient == event.pubkey and self.served.serves(found.event.pubkey, session.scope):
                 wanting = [item for item in session.subscriptions.values() if item.wants(found.event, found.recipient)]
@@ -223,11 +232,11 @@ class RelayHub:
         candidates = self.limits.candidates_per_request
         sent: set[str] = set()
         for wanted in filters:
-            found, looked_at = self._memory.find(wanted, candidates)
+            found, looked_at = self._memory.find(session.scope, wanted, candidates)
             candidates -= looked_at
             session.charge_candidates(looked_at)
             for item in found:
-                # Tenants share this memory; on a tenant's host only the replies of its own signers are to be had.
+                # A signer that was moved or retired meanwhile.
                 if item.event.id in sent or not self.served.serves(item.event.pubkey, session.scope):
                     continue
                 # Not those that are asked for by id: whoever does that has lost them.
@@ -242,17 +251,6 @@ class RelayHub:
     def values_of(self, address: str) -> int:
         """How many values the open subscriptions of all connections from ``address`` name."""
         return self._values[address]
-
-    def has_room_for(self, address: str, before: int, after: int) -> bool:
-        """Whether one connection's subscriptions may take ``after`` instead of ``before`` bytes."""
-        return self._memory_of_subscriptions.has_room(address, self._beyond(after) - self._beyond(before))
-
-    def resized(self, address: str, before: int, after: int) -> None:
-        """They take ``after`` instead of ``before`` bytes now."""
-        self._memory_of_subscriptions.change(address, self._beyond(after) - self._beyond(before))
-
-    def _beyond(self, size: int) -> int:
-        return max(0, size - self.limits.subscription_bytes_free)
 
     def subscribe(self, subscription: Subscription) -> None:
         """Let live events reach ``subscription``."""
@@ -301,13 +299,9 @@ class RelayHub:
 
     def _keep(self, event: Event, raw: bytes, lane: IntakeSource) -> bool:
         """Keep an event for a worker that is starting or moving; False when no more can be kept."""
-        oldest = self._clock() - self.limits.memory_seconds
-        while self._backlog and self._backlog[0][0] < oldest:
-            self._backlog.popleft()
-        if self._is_stopping or len(self._backlog) >= self.limits.backlog_events:
+        if self._is_stopping or not self._backlog.keep(event, raw, lane):
             return False
         self.intake.remember(event.id)
-        self._backlog.append((self._clock(), event, raw, lane))
         return True
 
     def _places(self, subscription: Subscription) -> Iterator[tuple[_Index, str]]:

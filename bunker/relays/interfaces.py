@@ -40,6 +40,7 @@ class DropReason(StrEnum):
     RATE_LIMITED = "rate-limited"
     BUSY = "busy"
     NOT_READY = "not-ready"
+    STRANGER = "stranger"
 
 
 class EventSink(Protocol):
@@ -63,6 +64,15 @@ class ServedKeys(Protocol):
 
     def serves(self, public_key: str, scope: str | None = None) -> bool:
         """Tell whether ``public_key`` (64 lower-case hex) is served, in tenant ``scope`` (UUID hex) if one is given."""
+
+    def tenant_of(self, public_key: str) -> str | None:
+        """The tenant (UUID hex) of a served key, None for any other."""
+
+    def knows(self, client: str, signer: str) -> bool:
+        """Tell whether ``client`` is paired with ``signer``; True where only a worker could tell."""
+
+    def is_pairing(self, signer: str) -> bool:
+        """Tell whether ``signer`` waits for a new client; True where only a worker could tell."""
 
 
 class Nip42Signer(Protocol):

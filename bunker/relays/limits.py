@@ -57,7 +57,20 @@ class BuiltInLimits:
     frames_per_second: int = 2_000
     verifications_per_ip: int = 4_000
     work_per_ip: int = 10_000
-    """Units of some 20 us (session.UNIT_*) for all connections from one address: a fifth of a core."""
+    """Units of some 20 us (work.UNIT_*) for all connections from one address: a fifth of a core."""
+    work_of_strangers: int = 5_000
+    """Units for all connections together that the worker has not answered yet: a tenth of a core."""
+    work_per_stranger: int = 50
+    """Units that an address has beside them, four times as many at once: a newcomer pairs whatever others do."""
+    incoming_bytes_per_ip: int = 16 * 1024 * 1024
+    """Of unfinished messages, beyond ``request_bytes`` each, of connections that the worker has not answered yet."""
+    incoming_bytes: int = 64 * 1024 * 1024
+    """The same of all addresses together; those that it has answered have as much, one tenant half of it."""
+    message_seconds: int = 60
+    """From the first byte of a message to its last."""
+    unread_bytes_per_ip: int = 16 * 1024 * 1024
+    """Of what waits for clients that read slowly, beyond 64 KiB each."""
+    unread_bytes: int = 128 * 1024 * 1024
     queue_frames: int = 4_096
     """An inbox of 1,000 messages, decrypted at once, is 2,000 frames."""
     queue_bytes: int = 2 * 1024 * 1024
@@ -67,11 +80,13 @@ class BuiltInLimits:
     memory_events: int = 20_000
     memory_bytes: int = 32 * 1024 * 1024
     stored_per_request: int = 500
-    candidates_per_request: int = 2_000
+    candidates_per_request: int = 1_000
     """Remembered replies that one REQ has compared with its filters, the newest first."""
     delivered_ids: int = 2_000
     """Ids of events that one connection was sent, so that a further subscription of it does not bring them again."""
     backlog_events: int = 1_000
+    backlog_bytes: int = 16 * 1024 * 1024
+    """Of both a tenant has three quarters at most."""
     reply_window: float = 0.003
     """How long an OK may wait for the reply, so that both leave in one write."""
 

@@ -1,4 +1,4 @@
-"""The built-in relay's short memory: recent replies, so that a client that reconnects with ``since`` misses nothing."""
+"""Recent replies of one tenant's signers, so that a client that reconnects with ``since`` misses nothing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RecentEvents:
         self._by_author: dict[str, deque[RecentEvent]] = {}
         self._by_id: dict[str, RecentEvent] = {}
         self._by_request: dict[str, RecentEvent] = {}
-        self._bytes = 0
+        self.size = 0
 
     def __len__(self) -> int:
         return len(self._all)
@@ -49,7 +49,7 @@ class RecentEvents:
         self._by_id[event.id] = item
         if request := request_of(event):
             self._by_request[request] = item
-        self._bytes += len(raw)
+        self.size += len(raw)
         self._forget(now)
 
     def find(self, wanted: Filter, most: int) -> tuple[list[RecentEvent], int]:
@@ -72,6 +72,15 @@ class RecentEvents:
             return self._of(self._by_author, wanted.authors)
         return (item for key in wanted.ids or () if (item := self._by_id.get(key)) is not None)
 
+    def forget_old(self) -> None:
+        """Forget what is too old."""
+        self._forget(self._clock())
+
+    def forget_oldest(self) -> None:
+        """Forget the oldest."""
+        if self._all:
+            self._drop_first()
+
     def reply_to(self, request: str) -> RecentEvent | None:
         """The reply that names the event id ``request`` in its e tag, if it is remembered; the latest of several."""
         self._forget(self._clock())
@@ -85,17 +94,20 @@ class RecentEvents:
 
     def _forget(self, now: float) -> None:
         while self._all and (
-            self._all[0].until <= now or len(self._all) > self._most_events or self._bytes > self._most_bytes
+            self._all[0].until <= now or len(self._all) > self._most_events or self.size > self._most_bytes
         ):
-            item = self._all.popleft()
-            self._bytes -= len(item.raw)
-            self._unlist(self._by_recipient, item.recipient)
-            self._unlist(self._by_author, item.event.pubkey)
-            if self._by_id.get(item.event.id) is item:
-                del self._by_id[item.event.id]
-            request = request_of(item.event)
-            if self._by_request.get(request) is item:
-                del self._by_request[request]
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        item = self._all.popleft()
+        self.size -= len(item.raw)
+        self._unlist(self._by_recipient, item.recipient)
+        self._unlist(self._by_author, item.event.pubkey)
+        if self._by_id.get(item.event.id) is item:
+            del self._by_id[item.event.id]
+        request = request_of(item.event)
+        if self._by_request.get(request) is item:
+            del self._by_request[request]
 
     @staticmethod
     def _unlist(index: dict[str, deque[RecentEvent]], key: str) -> None:

@@ -14,6 +14,8 @@ from bunker.relays.event_checks import IntakeSource, claimed_id
 from bunker.relays.filters import Filter, FilterError
 from bunker.relays.interfaces import DropReason
 from bunker.relays.requested_filters import AuthRequired, bytes_of, read_filters
+from bunker.relays.shared_bound import Holding
+from bunker.relays.work import SIGNATURE, UNIT_BYTES, UNIT_CANDIDATES, UNIT_VALUES
 from keycast.base.seen_ids import SeenIds
 from keycast.base.token_bucket import TokenBucket
 from keycast.nostr.nip01 import EventError, parse_event
@@ -26,8 +28,8 @@ _EVENT = b'["EVENT",{'
 _MAY_BE_EVENT = re.compile(rb'\s*\[\s*"EVENT"\s*,')
 LARGE = 16 * 1024
 """Bytes of an event from which on its cost is more than its signature's, which has a budget of its own."""
-UNIT_BYTES, UNIT_VALUES, UNIT_CANDIDATES = 2_048, 4, 16
-"""How much of each takes one unit of work, some 20 us."""
+UNITS_OF_A_REQ, BYTES_OF_VALUES = 16, 256
+"""What a REQ is taken to cost before it is read: some remembered replies, and the values that so many bytes hold."""
 TOO_MUCH = "rate-limited: slow down"
 _decode = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _quote = msgspec.json.Encoder().encode
@@ -47,6 +49,7 @@ OK_TEXT: dict[DropReason, tuple[bool, str]] = {
     DropReason.RATE_LIMITED: (False, "rate-limited: slow down"),
     DropReason.BUSY: (False, "error: busy, please try again"),
     DropReason.NOT_READY: (False, "error: the signer is not ready, please try again"),
+    DropReason.STRANGER: (True, ""),  # as the worker: it learns nothing
     DropReason.UNASKED: (False, "blocked: not asked for"),
 }
 """What the sender reads for each drop: NIP-01's machine-readable prefix, then words."""
@@ -93,8 +96,9 @@ class RelaySession:
     """State of one connection: its tenant scope, subscriptions and limits."""
 
     __slots__ = (
-        "_clock", "_copies", "_delivered", "_events", "_frames", "_hub", "_order", "_serial", "_size",
-        "_work", "address", "has_ended", "keys", "lane", "on_end", "out", "scope", "subscriptions",
+        "_clock", "_copies", "_cost", "_delivered", "_events", "_frames", "_hub", "_incoming", "_kept", "_order",
+        "_serial", "_signatures", "_size", "_work", "address", "has_ended", "keys", "lane", "on_end", "out", "scope",
+        "subscriptions", "unread",
     )  # fmt: skip
 
     def __init__(
@@ -105,14 +109,16 @@ class RelaySession:
         out: FrameSink,
         clock: Callable[[], float],
         address: str,
-        work: TokenBucket,
         host: str = "",
     ) -> None:
         limits = hub.limits
         self._hub = hub
         self.scope = scope
         self.address = address
-        self._work = work
+        self._work = hub.work.of(address)
+        self._kept = Holding(hub.subscription_bytes, address, limits.subscription_bytes_free)
+        self._incoming = Holding(hub.incoming_bytes, address, limits.request_bytes)
+        self.unread = Holding(hub.unread_bytes, address, 0)
         self.lane = lane
         self.out = out
         self.has_ended = False
@@ -121,7 +127,7 @@ class RelaySession:
         self._clock = clock
         self._order = RequestOrder()
         self._serial = 0
-        self._size = 0
+        self._size = self._cost = self._signatures = 0
         self.keys = ClientKeys(host, limits.auth_keys, hub.intake.now)
         self._copies: WaitingCopies | None = None
         self._delivered = SeenIds(limits.delivered_ids, limits.memory_seconds, clock)
@@ -139,12 +145,28 @@ class RelaySession:
             self._notice(f"invalid: the message is too large: at most {self._longest(text)} bytes")
         else:
             self._message(text)
-        return max(self._frames.charge(), self._work.charge(1 + len(text) // UNIT_BYTES))
+        cost, signatures = self._cost + 1 + len(text) // UNIT_BYTES, self._signatures
+        self._cost = self._signatures = 0
+        return max(self._frames.charge(), self._work.charge(cost, signatures))
 
     def greet(self) -> None:
         """The connection is open: where nothing may be read without a key, ask for it at once (NIP-42)."""
         if self._hub.is_auth_required:
             self._challenge()
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the worker has answered it as a paired client: until then it is a stranger's."""
+        return self._work.is_known
+
+    def become_known(self, client: str) -> None:
+        """The worker has answered ``client`` (its public key, hex) on it."""
+        self._work.become_known(self._hub.work.of_client(client))
+        self._incoming.move(self._hub.incoming_bytes_of_clients, self.scope)
+
+    def keeps(self, size: int) -> bool:
+        """Whether it may have ``size`` bytes of an unfinished message here; they are counted if so."""
+        return self._incoming.resize(size)
 
     def is_idle(self, seconds: float) -> bool:
         """Whether it waits for nothing and has said nothing for ``seconds``."""
@@ -162,6 +184,8 @@ class RelaySession:
             self._hub.unsubscribe(subscription)
         self.subscriptions.clear()
         self._resize(0)
+        self._incoming.resize(0)
+        self.unread.resize(0)
         if self._copies is not None:
             self._copies.close()
         # The hub may know it for a while as the sender of an event: let go of what is large.
@@ -190,10 +214,11 @@ class RelaySession:
 
     def _event(self, raw: bytes) -> None:
         # What is dear waits until its address has paid for what it had: hundreds of connections may ask at once.
-        if not self._events.take() or (len(raw) > LARGE and not self._work.take(0.0)):
+        if not self._events.take() or (len(raw) > LARGE and not self._work.may_have(len(raw) / UNIT_BYTES)):
             self._hub.intake.drop(self.lane, DropReason.RATE_LIMITED)
             self._ok(claimed_id(raw), *OK_TEXT[DropReason.RATE_LIMITED])
             return
+        self._signatures += SIGNATURE
         event, reason = self._hub.intake.admit(raw, self.lane)
         if event is not None and reason is None:
             reason = self._hub.accept(event, raw, self, self._order.of_next_request())
@@ -212,6 +237,7 @@ class RelaySession:
         except EventError:
             self._ok(claimed_id(raw), *OK_TEXT[DropReason.MALFORMED])
             return
+        self._signatures += SIGNATURE
         text = self.keys.refusal_of(event)
         if text is None and (reason := self._hub.intake.verify(event, self.lane)) is not None:
             text = OK_TEXT[reason][1]
@@ -235,7 +261,7 @@ class RelaySession:
             self._notice("invalid: a subscription id has 1 to 64 characters")
             return
         try:
-            if not self._work.take(0.0):
+            if not self._work.may_have(UNITS_OF_A_REQ + sum(len(bytes(part)) for part in parts) / BYTES_OF_VALUES):
                 raise FilterError(TOO_MUCH)
             hub = self._hub
             filters = read_filters(parts[2:], hub.limits, self.keys.proved, is_auth_required=hub.is_auth_required)
@@ -259,7 +285,7 @@ class RelaySession:
             self.deliver(subscription, item.event.id, item.raw, lazy=True)
             size += len(item.raw)
         self._send("EOSE", name)
-        self._work.charge(subscription.value_count / UNIT_VALUES + size / UNIT_BYTES)
+        self._cost += subscription.value_count // UNIT_VALUES + size // UNIT_BYTES
         self.subscriptions[name] = subscription
         self._resize(self._size + subscription.size)
         self._order.opened(subscription)
@@ -294,7 +320,7 @@ class RelaySession:
 
     def charge_candidates(self, count: int) -> None:
         """Have its address pay for ``count`` remembered replies that were compared with a filter."""
-        self._work.charge(count / UNIT_CANDIDATES)
+        self._cost += count // UNIT_CANDIDATES
 
     def refuse(self, event_id: str, reason: str) -> None:
         """Say that an event, which was taken, cannot be answered; instead of its OK, if that has not left yet."""
@@ -315,12 +341,12 @@ class RelaySession:
         if elsewhere + sum(item.value_count for item in filters) > limits.filter_values_per_ip:
             raise FilterError("rate-limited: too many values in the filters of this address")
         before = 0 if own is None else own.size
-        if not self._hub.has_room_for(self.address, self._size, self._size - before + bytes_of(filters)):
+        if not self._kept.has_room(self._size - before + bytes_of(filters)):
             raise FilterError("rate-limited: the subscriptions of this address take too much memory")
 
     def _resize(self, size: int) -> None:
         """Its subscriptions take ``size`` bytes of memory from now on."""
-        self._hub.resized(self.address, self._size, size)
+        self._kept.resize(size)
         self._size = size
 
     def _close(self, part: msgspec.Raw) -> None:

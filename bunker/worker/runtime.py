@@ -316,6 +316,21 @@ class BunkerWorker:
         signer = self.snapshot.signers.get(public_key)
         return signer is not None and (scope is None or scope == signer.tenant.chain)
 
+    def tenant_of(self, public_key: str) -> str | None:
+        """relays.interfaces.ServedKeys."""
+        signer = self.snapshot.signers.get(public_key)
+        return None if signer is None else signer.tenant.chain
+
+    def knows(self, client: str, signer: str) -> bool:
+        """relays.interfaces.ServedKeys: a client of any state; one that was revoked is told so."""
+        found = self.snapshot.signers.get(signer)
+        return found is not None and client in found.clients
+
+    def is_pairing(self, signer: str) -> bool:
+        """relays.interfaces.ServedKeys."""
+        found = self.snapshot.signers.get(signer)
+        return found is not None and found.is_pairing(time.time())
+
     async def sign_auth(self, public_key: str, event: UnsignedEvent) -> Event | None:
         """relays.interfaces.Authenticator: NIP-42 in the name of a transport key, never of a user's."""
         signer = self.snapshot.signers.get(public_key)

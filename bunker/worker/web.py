@@ -55,6 +55,18 @@ class ServedDirectory:
         found = self._scopes.get(public_key)
         return found is not None and (scope is None or scope == found)
 
+    def tenant_of(self, public_key: str) -> str | None:
+        """relays.interfaces.ServedKeys."""
+        return self._scopes.get(public_key)
+
+    def knows(self, client: str, signer: str) -> bool:
+        """relays.interfaces.ServedKeys: a worker decides."""
+        return True
+
+    def is_pairing(self, signer: str) -> bool:
+        """relays.interfaces.ServedKeys: a worker decides."""
+        return True
+
     def load(self, closed: Collection[str] = ()) -> None:
         """Read every transport key that may be asked; ``closed``: tenants that may have been opened again meanwhile."""
         self._scopes = self._read(Q())

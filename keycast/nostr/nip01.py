@@ -56,12 +56,13 @@ class Event(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class EventHead(msgspec.Struct, frozen=True, gc=False):
-    """What is to be known of an event without its content and signature; see ``parse_head``."""
+    """What is to be known of an event without its content; see ``parse_head``."""
 
     id: str
     pubkey: str
     created_at: int
     kind: int
+    sig: str
     raw_tags: msgspec.Raw = msgspec.field(name="tags")
 
     @property

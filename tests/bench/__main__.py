@@ -15,7 +15,7 @@ from typing import Any
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keycast.settings")
 os.environ.setdefault("KEYCAST_ENVIRONMENT", "development")
 
-from tests.bench import hsm, primitives, server, steps
+from tests.bench import hsm, primitives, server, siege, steps
 
 CPU_RATIO, CPU_CEILING, CPU_REFERENCE = 1.6, 560.0, 330.0
 SLACK = 1.1
@@ -24,8 +24,8 @@ P50_TARGET, START_TARGET, MEMORY_TARGET = 5.0, 10.0, 300.0
 REQUESTS = {1: 600, 10: 200, 100: 80}
 REPEATS = 3
 """How often sign_event at 100 clients is measured; the median counts."""
-SECTIONS = ("relay", "scale", "hsm")
-_ONLY = "of relay (one key over the built-in relay), scale (many keys), hsm (ways of keeping a key); default: all"
+SECTIONS = ("relay", "scale", "hsm", "siege")
+_ONLY = "of relay (one key over the built-in relay), scale (many keys), hsm (ways of keeping a key), siege"
 METHODS = ("sign_event", "nip44_decrypt", "mix")
 
 
@@ -43,6 +43,8 @@ def main() -> None:
         figures["scale"] = at_scale(options.keys, options.connections, options.quick)
     if "hsm" in options.only:
         figures["hsm"] = hsm.section(options.quick)
+    if "siege" in options.only:
+        figures["siege"] = siege.section(options.quick)
     figures["targets"] = show_targets(figures)
     if options.json:
         options.json.write_text(json.dumps(figures, indent=1))
@@ -169,6 +171,7 @@ def show_targets(figures: dict[str, Any]) -> list[dict[str, Any]]:
             _at_most("CPU of a sign_event with many keys, us", scale["server_us"], SLACK * scale["one_key_us"]),
         ]
     rows += hsm.targets(figures["hsm"]) if "hsm" in figures else []
+    rows += siege.targets(figures["siege"]) if "siege" in figures else []
     print(f"{'Targets':50}{'measured':>10}{'limit':>10}")
     for name, measured, limit, is_met in rows:
         print(f"  {name:48}{measured:10.2f}{limit:10.2f}  {'met' if is_met else 'MISSED'}")

@@ -185,6 +185,7 @@ def _figures(clients: list[Client], elapsed: float, cpu: float) -> dict[str, obj
         "per_second": verified / elapsed,
         "p50_ms": latencies[len(latencies) // 2],
         "p95_ms": latencies[int(len(latencies) * 0.95)],
+        "p99_ms": latencies[int(len(latencies) * 0.99)],
         "max_ms": latencies[-1],
         "client_us": 1e6 * cpu / verified,
     }

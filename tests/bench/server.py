@@ -127,14 +127,14 @@ def drive(
     assert load.stdout
     load.stdin.write(json.dumps(plan) + "\n")
     load.stdin.flush()
-    _expect(load, "ready")
+    expect(load, "ready")
     time.sleep(0.5)  # let the server finish what the warm-up left it
     if at_start is not None:
         os.kill(bench.pid, at_start)
     before = bench.use()
     load.stdin.write("go\n")
     load.stdin.flush()
-    _expect(load, "stopped")
+    expect(load, "stopped")
     after = bench.use()
     figures: dict[str, Any] = json.loads(load.stdout.readline())
     load.wait()
@@ -142,7 +142,8 @@ def drive(
     return {**figures, "method": method, "server_us": cpu, "resident_mb": after.resident, "peak_mb": after.peak}
 
 
-def _expect(load: subprocess.Popen[str], word: str) -> None:
+def expect(load: subprocess.Popen[str], word: str) -> None:
+    """Read one line of a child, which must be ``word``. Raises RuntimeError."""
     assert load.stdout
     line = load.stdout.readline().strip()
     if line != word:

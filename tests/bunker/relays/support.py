@@ -68,11 +68,21 @@ class Served:
     """Two signers of two tenants."""
 
     def __init__(self) -> None:
+        self.pairing: set[str] = set()
         self.keys = {SIGNER.public_key_hex: TENANT, OTHER_SIGNER.public_key_hex: OTHER_TENANT}
 
     def serves(self, public_key: str, scope: str | None = None) -> bool:
         tenant = self.keys.get(public_key)
         return tenant is not None and scope in {None, tenant}
+
+    def tenant_of(self, public_key: str) -> str | None:
+        return self.keys.get(public_key)
+
+    def knows(self, client: str, signer: str) -> bool:
+        return client == CLIENT.public_key_hex
+
+    def is_pairing(self, signer: str) -> bool:
+        return signer in self.pairing
 
 
 @dataclass

@@ -7,6 +7,7 @@ import json
 import os
 import struct
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -328,12 +329,16 @@ async def test_pings_keep_a_half_open_connection_from_staying(ws: str) -> None:
         peer.socket.transport.abort()
 
 
-async def test_a_client_that_speaks_before_the_handshake_ends_gets_the_plain_way(hub: RelayHub, sink: Sink) -> None:
+@asynccontextmanager
+async def early(hub: RelayHub, sent: bytes, application: Any = None) -> AsyncIterator[asyncio.StreamReader]:
+    """A client that sends before its handshake is answered."""
+    go_on = asyncio.Event()
+
     async def slow_scope(host: str) -> str:
-        await asyncio.sleep(0.05)
+        await go_on.wait()
         return "a" * 32
 
-    application = RelayConsumer.as_asgi(hub=hub, resolve_scope=slow_scope)
+    application = application or RelayConsumer.as_asgi(hub=hub, resolve_scope=slow_scope)
     async with served(hub, DIRECT, application=application) as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1].split("/")[0]))
         writer.write(
@@ -341,14 +346,110 @@ async def test_a_client_that_speaks_before_the_handshake_ends_gets_the_plain_way
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
         await asyncio.sleep(0.02)
-        event = signed()
-        writer.write(masked(b'["EVENT",' + serialize(event) + b"]"))
+        writer.write(sent)
+        await asyncio.sleep(0.02)
+        go_on.set()
         await reader.readuntil(b"\r\n\r\n")
-        head = await reader.readexactly(2)
-        frame = json.loads(await reader.readexactly(head[1]))
-        assert frame == ["OK", event.id, True, ""]
-        assert len(sink.taken) == 1
+        yield reader
         writer.close()
+
+
+@pytest.mark.parametrize("size", [100, 300_000])
+async def test_what_a_client_says_before_the_handshake_ends_waits_and_is_answered(
+    hub: RelayHub, sink: Sink, size: int
+) -> None:
+    event = signed(content="x" * size)
+    async with early(hub, masked(b'["EVENT",' + serialize(event) + b"]")) as reader:
+        head = await reader.readexactly(2)
+        assert json.loads(await reader.readexactly(head[1])) == ["OK", event.id, True, ""]
+        assert len(sink.taken) == 1
+
+
+async def test_an_application_that_does_not_take_over_gets_what_came_early(hub: RelayHub) -> None:
+    async def echo(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await asyncio.sleep(0.1)
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": (await receive())["text"]})
+
+    async with early(hub, masked(b"hello"), echo) as reader:
+        assert await reader.readexactly(7) == text_frame(b"hello")
+
+
+# Bytes of unfinished messages
+
+
+def unfinished(size: int, sent: int) -> bytes:
+    """The beginning of a text frame of ``size`` bytes."""
+    return bytes((0x81, 0xFF)) + struct.pack("!Q", size) + b"mask" + b"x" * sent
+
+
+async def test_unfinished_messages_of_an_address_are_bounded(sink: Sink) -> None:
+    hub = make_hub(sink, incoming_bytes_per_ip=1_000_000)
+    async with served(hub, DIRECT) as url, client(url) as honest, AsyncExitStack() as stack:
+        for _ in range(20):
+            peer = await stack.enter_async_context(client(url))
+            peer.socket.transport.write(unfinished(500_000, 200_000))
+        await eventually(lambda: hub.connections < 20)
+        assert hub.incoming_bytes.total <= 1_000_000
+        # What is small needs no room.
+        assert (await honest.publish(signed()))[2] is True
+    await eventually(lambda: hub.connections == 0)
+    assert hub.incoming_bytes.total == 0
+
+
+async def test_unfinished_messages_in_fragments_are_bounded_too(sink: Sink) -> None:
+    hub = make_hub(sink, incoming_bytes_per_ip=1_000_000)
+    async with served(hub, DIRECT) as url, AsyncExitStack() as stack:
+        for _ in range(20):
+            peer = await stack.enter_async_context(client(url))
+            peer.socket.transport.write(masked(b"x" * 100_000, 0x01) + masked(b"x" * 100_000, 0x00))
+        await eventually(lambda: hub.connections < 11)
+        assert 0 < hub.incoming_bytes.total <= 1_000_000
+
+
+async def test_who_was_answered_has_room_of_its_own(sink: Sink) -> None:
+    hub = make_hub(sink, incoming_bytes_per_ip=100_000)
+    sink.on_receive = lambda request: answer_to(hub, request)
+    async with served(hub, DIRECT) as url, client(url) as known, client(url) as stranger:
+        await known.publish(signed())
+        stranger.socket.transport.write(unfinished(900_000, 99_000))
+        await eventually(lambda: hub.incoming_bytes.total > 80_000)
+        event = signed(content="x" * 600_000)
+        assert (await known.publish(event))[:3] == ["OK", event.id, True]
+        assert hub.incoming_bytes_of_clients.total == 0
+
+
+def answer_to(hub: RelayHub, request: Any) -> None:
+    answer = reply(tags=[["p", request.pubkey], ["e", request.id]])
+    hub.publish(answer, serialize(answer))
+
+
+async def test_a_message_that_takes_too_long_ends_the_connection(sink: Sink) -> None:
+    hub = make_hub(sink, message_seconds=0)
+    async with served(hub, DIRECT) as url, client(url) as peer:
+        peer.socket.transport.write(unfinished(500_000, 400_000))
+        assert await closed_with(peer) == 1006
+    assert hub.incoming_bytes.total == 0
+
+
+async def test_what_an_address_does_not_read_is_bounded() -> None:
+    hub = make_hub(Sink(), unread_bytes_per_ip=400_000)
+    async with served(hub, DIRECT) as url, AsyncExitStack() as stack:
+        for _ in range(10):
+            peer = await stack.enter_async_context(client(url))
+            await peer.subscribe(p=[ME])
+            peer.socket.transport.pause_reading()
+        for number in range(1_000):
+            answer = reply(content=f"{number}" + "x" * 50_000)
+            hub.publish(answer, serialize(answer))
+            assert hub.unread_bytes.total <= 400_000
+            await asyncio.sleep(0)
+            if hub.connections < 10:
+                break
+        assert hub.connections < 10
+    await eventually(lambda: hub.connections == 0)
+    assert hub.unread_bytes.total == 0
 
 
 async def test_compression_is_not_offered(url: str) -> None:

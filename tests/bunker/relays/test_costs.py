@@ -11,8 +11,9 @@ import pytest
 from bunker.relays.filters import Filter
 from bunker.relays.hub import RelayHub
 from bunker.relays.session import LARGE
-from keycast.nostr.nip01 import Event, serialize
-from tests.bunker.relays.support import CLIENT, SIGNER, Clock, Peer, Sink, make_hub, reply, signed
+from keycast.crypto.schnorr import Keypair
+from keycast.nostr.nip01 import Event, parse_event, serialize
+from tests.bunker.relays.support import CLIENT, SIGNER, STRANGER, Clock, Peer, Sink, make_hub, reply, signed
 
 ME, IT = CLIENT.public_key_hex, SIGNER.public_key_hex
 ELSEWHERE = "192.0.2.2"
@@ -152,12 +153,129 @@ async def test_a_burst_as_documented_is_never_made_to_wait() -> None:
     """1,000 requests at once, each with a subscription of its own that ends, or an inbox of long messages."""
     hub = make_hub(Sink(), Clock(), intake={"verifications": 6_000})
     peer = Peer(hub)
+    peer.session.become_known(ME)  # with the first answer
     for number in range(1_000):
         request = b'["EVENT",' + serialize(signed(content=f"{number}" + "x" * 1_500)) + b"]"
         frames = (["REQ", f"r{number}", {"kinds": [24133], "authors": [IT], "#p": [ME]}], ["CLOSE", f"r{number}"])
         first, last = (json.dumps(frame).encode() for frame in frames)
         assert [peer.session.handle(text) for text in (first, request, last)] == [0.0] * 3
     assert [frame[2] for frame in peer.out.take() if frame[0] == "OK"] == [True] * 1_000
+
+
+def answered(hub: RelayHub, peer: Peer, *, author: Keypair = CLIENT) -> None:
+    """Have the worker answer a request of this connection."""
+    request = signed(author, content=str(id(peer)))
+    peer.publish(request)
+    answer = reply(author, tags=[["p", author.public_key_hex], ["e", request.id]])
+    hub.publish(answer, serialize(answer))
+    peer.out.take()
+
+
+async def test_strangers_of_all_addresses_pay_together() -> None:
+    clock = Clock()
+    hub = make_hub(Sink(), clock, work_of_strangers=400, work_per_stranger=20)
+    long = json.dumps(["EVENT", {"kind": 1, "content": "x" * 200_000}]).encode()
+    waits = [Peer(hub, address=f"192.0.2.{number}").session.handle(long) for number in range(10)]
+    assert waits[0] == 0
+    assert waits[-1] > 0.5
+    late = Peer(hub, address="192.0.2.99")
+    (frame,) = late.publish(signed(content="x" * 200_000))
+    assert frame[2:] == [False, "rate-limited: slow down"]
+    # What a newcomer needs to pair is served at once all the same, and so is who was answered before.
+    newcomer = Peer(hub, address="192.0.2.100")
+    assert newcomer.session.handle(json.dumps(["REQ", "s", {"#p": [ME]}]).encode()) == 0
+    assert newcomer.session.handle(b'["EVENT",' + serialize(signed()) + b"]") == 0
+    answered(hub, newcomer)
+    assert newcomer.session.handle(b'["EVENT",' + serialize(signed(content="x" * 100_000)) + b"]") == 0
+    clock.now += 60
+    assert late.publish(signed(content="x" * 20_000))[0][2] is True
+
+
+async def test_signatures_of_strangers_are_paid_for_together() -> None:
+    """They never use up the checks that all share: fifty addresses are slowed down long before."""
+    hub = make_hub(Sink(), Clock())
+    frame = b'["EVENT",' + serialize(signed(STRANGER)) + b"]"
+    checks = 0
+    for number in range(50):
+        peer = Peer(hub, address=f"192.0.2.{number}")
+        checks += 1
+        while peer.session.handle(frame) == 0:
+            checks += 1
+    assert 1_000 < checks < 3_200 < hub.intake.limits.verifications
+
+
+async def test_a_connection_is_a_strangers_until_a_paired_client_is_answered_on_it() -> None:
+    hub = make_hub(Sink(), Clock())
+    stranger, client = Peer(hub), Peer(hub)
+    answered(hub, stranger, author=STRANGER)
+    assert not stranger.session.is_known
+    answered(hub, client)
+    assert client.session.is_known
+    assert not stranger.session.is_known
+
+
+async def test_an_app_pays_for_all_of_its_connections_together() -> None:
+    hub = make_hub(Sink(), Clock(), events_per_second=100)
+    waits = []
+    for number in range(50):
+        peer = Peer(hub, address=f"192.0.2.{number}")
+        answered(hub, peer)
+        waits.append(max(peer.session.handle(b'["EVENT",' + serialize(signed()) + b"]") for _ in range(10)))
+    assert waits[0] == 0
+    assert waits[-1] > 1
+    newcomer = Peer(hub, address="192.0.2.99")
+    assert newcomer.session.handle(b'["EVENT",' + serialize(signed(STRANGER)) + b"]") == 0
+
+
+@pytest.fixture
+def parsed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    seen: list[bytes] = []
+
+    def spy(raw: bytes) -> Event:
+        seen.append(raw)
+        return parse_event(raw)
+
+    monkeypatch.setattr("bunker.relays.event_checks.parse_event", spy)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("event", "text"),
+    [
+        (signed(kind=1, content="x" * 480_000), "blocked: only kind 24133 is taken here"),
+        (signed(to=STRANGER, content="x" * 480_000), "blocked: neither from nor to a signer of this relay"),
+        (signed(content="x" * 480_000, tags=[]), "invalid: exactly one p tag is needed"),
+        (signed(content="x" * 480_000, at=1), "invalid: created_at is too far from the present"),
+        (msgspec.structs.replace(signed(content="x" * 480_000), sig="0" * 128), "invalid: bad signature"),
+        (msgspec.structs.replace(signed(content="x" * 480_000), sig="x"), "invalid: this is not an event"),
+    ],
+)
+async def test_a_long_event_is_refused_by_what_stands_beside_its_content(
+    parsed: list[bytes], event: Event, text: str
+) -> None:
+    sink = Sink()
+    assert Peer(make_hub(sink)).publish(event) == [["OK", event.id, False, text]]
+    assert not parsed
+    assert not sink.taken
+
+
+async def test_a_very_long_event_of_a_stranger_is_not_parsed_and_it_learns_nothing(parsed: list[bytes]) -> None:
+    sink = Sink()
+    hub = make_hub(sink)
+    long = signed(STRANGER, content="x" * 480_000)
+    assert Peer(hub).publish(long) == [["OK", long.id, True, ""]]
+    assert not parsed
+    assert not sink.taken
+    hub.served.pairing.add(IT)  # type: ignore[attr-defined]
+    assert Peer(hub).publish(long) == [["OK", long.id, True, ""]]
+    assert sink.ids == [long.id]
+
+
+async def test_a_long_event_whose_content_is_not_what_was_signed_is_refused(parsed: list[bytes]) -> None:
+    sink = Sink()
+    event = msgspec.structs.replace(signed(content="x" * 480_000), content="y" * 480_000)
+    assert Peer(make_hub(sink)).publish(event)[0][3] == "invalid: the id is not the hash of the event"
+    assert not sink.taken
 
 
 async def test_an_office_behind_one_address_comes_back_at_once_after_a_restart() -> None:

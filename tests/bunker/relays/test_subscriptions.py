@@ -14,6 +14,7 @@ from tests.bunker.relays.support import (
     OTHER_SIGNER,
     SIGNER,
     STRANGER,
+    TENANT,
     Clock,
     Peer,
     Sink,
@@ -282,7 +283,7 @@ async def test_the_memory_is_bounded(clock: Clock) -> None:
         hub.publish(answer, serialize(answer))
     assert len(Peer(hub).subscribe(p=[ME])) == 5 + 1
     assert len(hub._memory) == 10
-    assert len(hub._memory._by_recipient[ME]) == 10
+    assert hub._memory.count_of(TENANT) == 10
 
 
 async def test_what_is_stored_never_fills_a_clients_queue(clock: Clock) -> None:
