@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from django.conf import settings
 from django.db import connection
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SECONDS: Final = 6 * 3600
 """Longest that a tool of PostgreSQL's may take."""
+AS_IT_IS: Final = ("--no-owner", "--no-privileges", "--exit-on-error")
+"""Whoever rehearses owns what they restore: roles and default privileges of the dump are not theirs to set."""
 
 
 class CannotRestore(Exception):
@@ -36,7 +38,8 @@ def dump(folder: Path) -> Path:
         return target
     target = folder / "dump.pgdump"
     target.touch(mode=0o600)
-    _run("pg_dump", "--format=custom", "--no-owner", f"--file={target}")
+    name = {"PGDATABASE": str(connection.settings_dict["NAME"])}
+    _run("pg_dump", "--format=custom", "--no-owner", f"--file={target}", environment={**_ours(), **name})
     return target
 
 
@@ -44,8 +47,8 @@ def dump(folder: Path) -> Path:
 def restored(dump_file: Path, folder: Path, into: str = "") -> Iterator[str]:
     """The DATABASE_URL of a database that holds the dump, gone afterwards.
 
-    ``into`` names an empty PostgreSQL database to use instead of a fresh one; that one is left as it is then.
-    Raises CannotRestore.
+    ``into`` names an empty PostgreSQL database to use instead of a fresh one; that one is left as it is then. Without a
+    password in it, ours is used. Raises CannotRestore.
     """
     if connection.vendor == "sqlite":
         copy = folder / "restored.sqlite3"
@@ -53,11 +56,12 @@ def restored(dump_file: Path, folder: Path, into: str = "") -> Iterator[str]:
         shutil.copyfile(dump_file, copy)
         yield f"sqlite:///{copy}"
     elif into:
-        _run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={into}", str(dump_file), is_ours=False)
-        yield into
+        password = {} if urlsplit(into).password else {"PGPASSWORD": _parameters().get("password", "")}
+        _run("pg_restore", *AS_IT_IS, f"--dbname={into}", str(dump_file), environment=password)
+        yield _with_password(into)
     else:
         with _spare_database() as name:
-            _run("pg_restore", "--no-owner", "--exit-on-error", f"--dbname={name}", str(dump_file))
+            _run("pg_restore", *AS_IT_IS, f"--dbname={name}", str(dump_file), environment=_ours())
             yield _url(name)
 
 
@@ -107,13 +111,24 @@ def _url(name: str) -> str:
     return f"postgres://{who}@{host}{port}/{name}"
 
 
-def _run(tool: str, *arguments: str, is_ours: bool = True) -> None:
-    """Run one of PostgreSQL's tools against our server; the password goes by its environment, never its arguments."""
-    known = _parameters() if is_ours else {}
+def _with_password(into: str) -> str:
+    """An address with our password where it has none, for a child process's environment."""
+    parts, password = urlsplit(into), _parameters().get("password", "")
+    if parts.password or not password:
+        return into
+    user, _, place = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
+
+
+def _ours() -> dict[str, str]:
+    """The way to our server as PostgreSQL's tools read it; a password stands in no argument, where ps shows it."""
     variables = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD"}
-    environment = {**os.environ, **{variables[name]: value for name, value in known.items()}}
-    if is_ours and tool == "pg_dump":
-        environment["PGDATABASE"] = str(connection.settings_dict["NAME"])
+    return {variables[name]: value for name, value in _parameters().items()}
+
+
+def _run(tool: str, *arguments: str, environment: dict[str, str]) -> None:
+    """Run one of PostgreSQL's tools. Raises CannotRestore."""
+    environment = {**os.environ, **environment}
     try:
         done = subprocess.run(  # noqa: S603 -- a fixed tool, arguments of our own
             [tool, *arguments], env=environment, capture_output=True, text=True, timeout=SECONDS, check=False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import secrets
 import shutil
 from pathlib import Path
 
@@ -101,3 +102,48 @@ def test_an_old_dump_brings_nothing_back(dump_file, house):
     assert found["brought_up_to_date"]["tenants locked"] == 1
     assert found["lost_keys"] == {lost.id.hex: lost.public_key}
     assert Tenant.objects.get().state == Tenant.State.LOCKED
+
+
+@pytest.fixture
+def other_role(house):
+    """(address of an empty database of a role that may read here, by default privileges too); gone afterwards."""
+    import psycopg
+    from psycopg import sql
+
+    named, name = connection.settings_dict, f"keycast_{secrets.token_hex(4)}"
+    way = {key: str(named[setting]) for key, setting in (("host", "HOST"), ("port", "PORT"), ("user", "USER"))}
+    way |= {"password": str(named["PASSWORD"])} if named["PASSWORD"] else {}
+    with psycopg.connect(**way, dbname="postgres", autocommit=True) as server:
+
+        def do(statement: str) -> None:
+            server.execute(sql.SQL(statement).format(name=sql.Identifier(name)))
+
+        do("CREATE ROLE {name} LOGIN")
+        do("CREATE DATABASE {name} OWNER {name}")
+        with connection.cursor() as cursor:
+            cursor.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {name}")
+            cursor.execute(f"ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {name}")
+        yield f"postgres://{name}@{way['host']}:{way['port']}/{name}"
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP OWNED BY {name}")
+        do("DROP DATABASE {name} WITH (FORCE)")
+        do("DROP ROLE {name}")
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite knows no roles")
+def test_a_role_that_owns_nothing_rehearses_a_dump_with_the_owners_default_privileges(other_role, tmp_path):
+    found = restore_check("--dump", str(dumps.dump(tmp_path)), "--into", other_role)
+    assert (found["sound"], found["keys_opened"]) == (True, 3)
+
+
+@pytest.mark.parametrize(
+    ("ours", "into", "used"),
+    [
+        ("", "postgres://who@host/spare", "postgres://who@host/spare"),
+        ("a/b", "postgres://who:own@host/spare", "postgres://who:own@host/spare"),
+        ("a/b", "postgres://who@host:5433/spare", "postgres://who:a%2Fb@host:5433/spare"),
+    ],
+)
+def test_an_address_without_a_password_gets_ours(monkeypatch, ours, into, used):
+    monkeypatch.setattr(dumps, "_parameters", lambda: {"password": ours} if ours else {})
+    assert dumps._with_password(into) == used

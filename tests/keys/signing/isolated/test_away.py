@@ -55,6 +55,19 @@ async def test_where_there_is_none_every_way_says_so(tmp_path):
         signing_service().forget_all()
 
 
+def test_an_operators_look_waits_as_long_as_a_request_may(tmp_path, monkeypatch):
+    waited = []
+
+    def hangs(within):
+        waited.append(within)
+        raise SignerUnavailable
+
+    monkeypatch.setattr(access, "status", hangs)
+    with asking(tmp_path / "nobody.sock"):
+        assert not report().is_ok
+    assert waited == [5.0]
+
+
 async def test_one_that_hangs_is_given_up_by_each_request_and_all_come_back(own_signer):
     key = a_key()
     await signing_service().sign_event(key, note(key))
