@@ -3,7 +3,7 @@
 #   make run                         the server for development, with the settings of .env if there is one
 #   make test [ARGS="tests/keys -x"] the test suite (SQLite; PostgreSQL with DATABASE_URL and REDIS_URL)
 #   make test-fast [ARGS=...]        its quick part, about a minute: no processes, browsers or waiting
-#   make lint | bench [ARGS=...] | clean | release VERSION=1.2.3 (docs/releasing.md)
+#   make lint | mutants | bench [ARGS=...] | clean | release VERSION=1.2.3 (docs/releasing.md)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -22,7 +22,7 @@ CLIENTS := tests/e2e/clients/node_modules/.package-lock.json
 # Without a .env this checkout is somebody's desk, not a production machine.
 ENVIRONMENT := $(if $(wildcard .env),,KEYCAST_ENVIRONMENT=$${KEYCAST_ENVIRONMENT:-development})
 
-.PHONY: help demo demo-code run test test-fast lint bench clean setup setup-dev release
+.PHONY: help demo demo-code run test test-fast lint mutants bench clean setup setup-dev release
 
 help:
 	@sed -n '2,6s/^#  *//p' Makefile
@@ -73,6 +73,10 @@ test-fast: setup-dev
 
 lint: setup-dev
 	PY=$(PY) .ci/lint
+
+# Each check that docs/threats.md relies on, taken out in a copy of this tree: the tests named for it have to notice.
+mutants: setup-dev
+	@$(PY) -m tests.mutants $(ARGS)
 
 bench: setup-dev
 	@$(PY) -m tests.bench $(ARGS)

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from bunker.errors import PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
-from bunker.services import PairedConnection, bind_connection, lapse_unused_secrets, revoke_connection
+from bunker.services import PairedConnection, bind_connection, lapse_unused_secrets, pairing, revoke_connection
 from bunker.services.pairing import read_metadata
 from keycast.audit.models import AuditRow
 from tests.bunker.services.conftest import House, secret_of
@@ -194,6 +194,15 @@ def test_fifty_clients_with_one_secret_are_one_success(house: House) -> None:
 
     with ThreadPoolExecutor(max_workers=10) as pool:
         assert sum(pool.map(attempt, range(1, 51))) == 1
+
+
+def test_a_secret_that_was_used_since_it_was_found_is_not_used_again(house: House) -> None:
+    """Whatever held the others off: the statement that binds looks once more, on every database."""
+    connection = house.issue().connection
+    stale = Connection.objects.get(pk=connection.pk)
+    assert pairing._use_secret(connection, CLIENT, "", "", timezone.now())
+    assert not pairing._use_secret(stale, RIVAL, "", "", timezone.now())
+    assert Connection.objects.get(pk=connection.pk).client_public_key == CLIENT
 
 
 def test_a_picture_within_metadata_is_left_out_and_the_name_kept() -> None:

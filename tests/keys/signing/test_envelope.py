@@ -55,8 +55,11 @@ OTHER_KEY = Keypair.generate()[0].public_key_hex
     ],
 )
 def test_a_secret_moved_to_another_place_does_not_open(subject, provider, moved):
+    elsewhere = replace(subject.place, **moved)
     with pytest.raises(KeyDamaged):
-        envelope.unseal(subject.sealed, replace(subject.place, **moved), provider)
+        envelope.unseal(subject.sealed, elsewhere, provider)
+    # By the envelope itself, whatever a key-encryption key does with the tenant.
+    assert elsewhere.binding() != subject.place.binding()
 
 
 def test_two_rows_that_swap_their_secrets_both_fail(subject, provider):

@@ -1,0 +1,169 @@
+"""The checks: each by a name, the lines as they are, the lines without it, and the tests that must then fail.
+
+``threat`` is the row of docs/threats.md that the check stands for; where rows have no id of their own, its first words.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check of the product. ``code`` occurs once in ``path``; ``without`` is what stands there once it is gone."""
+
+    name: str
+    threat: str
+    path: str
+    code: str
+    without: str
+    tests: tuple[str, ...]
+
+
+CHECKS = (
+    # Requests
+    Check(
+        "a request has the id that it claims", "T4", "bunker/relays/event_checks.py",
+        "if computed.hex() != event.id:", "if False:",
+        ("tests/bunker/relays/test_event_checks.py",),
+    ),
+    Check(
+        "a request is signed by its author", "T4", "bunker/relays/event_checks.py",
+        "if not schnorr.verify(bytes.fromhex(event.pubkey), computed, bytes.fromhex(event.sig)):", "if False:",
+        ("tests/bunker/relays/test_event_checks.py",),
+    ),
+    Check(
+        "a request is fresh", "T2", "bunker/relays/event_checks.py",
+        "if not -self.limits.freshness <= now - event.created_at <= self.limits.freshness:", "if False:",
+        ("tests/bunker/relays/test_event_checks.py",),
+    ),
+    Check(
+        "a request has one recipient that is served", "T5", "bunker/relays/event_checks.py",
+        "if not serves(recipient, lane.scope) and not (lane.takes_replies and serves(event.pubkey, lane.scope)):",
+        "if False:",
+        ("tests/bunker/relays/test_event_checks.py",),
+    ),
+    # Connections
+    Check(
+        "a stranger asks for nothing but connect", "C1", "bunker/worker/engine.py",
+        "elif connection is None:", "elif False:",
+        ("tests/bunker/engine/test_refusals.py",),
+    ),
+    Check(
+        "a secret is used once", "C3", "bunker/services/pairing.py",
+        "Connection.objects.filter(id=connection.id, state=ConnectionState.PENDING).update(",
+        "Connection.objects.filter(id=connection.id).update(",
+        ("tests/bunker/services/test_pairing.py",),
+    ),
+    Check(
+        "a secret ends with its time", "C2", "bunker/services/pairing.py",
+        "            secret_expires_at__gt=now,\n", "",
+        ("tests/bunker/services/test_pairing.py",),
+    ),
+    Check(
+        "a connection that ended is refused", "C11", "bunker/worker/engine.py",
+        "if refusal is not None:\n            await self._refusals.refuse(item, request.id",
+        "if False:\n            await self._refusals.refuse(item, request.id",
+        ("tests/bunker/engine/test_refusals.py",),
+    ),
+    Check(
+        "the key is not used for who was revoked after the claim", "C11", "bunker/worker/key_requests.py",
+        "            standing(item.signer, self._grants.same(item, connection), time.time()),\n", "            None,\n",
+        ("tests/security/test_revoked_meanwhile.py",),
+    ),
+    Check(
+        "a result is not released to who was revoked meanwhile", "C11", "bunker/worker/key_requests.py",
+        "if refusal is None:\n            self._delivery.let_out", "if True:\n            self._delivery.let_out",
+        ("tests/security/test_revoked_meanwhile.py",),
+    ),
+    Check(
+        "an app asks at its pace", "a connected app fills disk", "bunker/worker/admission.py",
+        "if not bucket.take(now=now):", "if False:",
+        ("tests/security/test_small_requests.py",),
+    ),
+    Check(
+        "an app asks so often a day", "a connected app fills disk", "bunker/worker/admission.py",
+        "if not connection.take_of_day(int(time.time()) // _DAY, most):", "if False:",
+        ("tests/security/test_small_requests.py",),
+    ),
+    Check(
+        "strangers are answered seldom", "F2", "bunker/worker/admission.py",
+        "            and shared.take(now=item.received)\n", "",
+        ("tests/security/test_floods.py",),
+    ),
+    # Policy
+    Check(
+        "what no rule allows is refused", "C10", "bunker/policy/engine.py",
+        'return Deny(f"{_subject(call)} is not among the things this app may do.")', 'return Allow("")',
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "kind 24133 is never signed", "C9", "bunker/policy/engine.py",
+        "if call.kind in FORBIDDEN_KINDS:", "if False:",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "what an app asked for narrows", "C9", "bunker/policy/engine.py",
+        "if self._asks_for is not None and not self._asks_for.covers(call.method, call.kind):", "if False:",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "uses run out", "C12", "bunker/policy/engine.py",
+        "if limit is not None and call.uses >= limit:", "if False:",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "anybody is not oneself", "an app that reads messages", "bunker/policy/engine.py",
+        'and (call.peer != call.self_public_key or self._effect == "deny")', "",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "nothing is dated far ahead", "an app collects signatures", "bunker/policy/engine.py",
+        "if most is None or call.ahead <= most:", "if True:",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "the author of an event is the key that signs", "C8", "bunker/methods/sign_event.py",
+        "if template.pubkey is not None and template.pubkey != key:", "if False:",
+        ("tests/bunker/engine/test_refusals.py", "tests/bunker/methods"),
+    ),
+    # Keys
+    Check(
+        "no signature leaves that does not verify", "K5", "keys/signing/service.py",
+        "if len(signature) == 64 and schnorr.verify(bytes.fromhex(key.public_key), digest, signature):", "if True:",
+        ("tests/keys/signing",),
+    ),
+    Check(
+        "a sealed secret opens for its tenant alone", "K1-K3", "keys/signing/envelope.py",
+        "_DOMAIN + self.tenant_id.bytes + self.row_id.bytes", "_DOMAIN + self.row_id.bytes",
+        ("tests/keys/signing/test_envelope.py",),
+    ),
+    Check(
+        "a sealed secret opens in its row alone", "K1-K3", "keys/signing/envelope.py",
+        "self.tenant_id.bytes + self.row_id.bytes + parent", "self.tenant_id.bytes + parent",
+        ("tests/keys/signing/test_envelope.py",),
+    ),
+    # People
+    Check(
+        "a powerful grant takes a fresh proof", "a stolen session connects", "bunker/portal/connecting.py",
+        'if not TEMPLATES[form.cleaned_data["policy"]].needs_proof:', "if True:",
+        ("tests/security/test_stolen_session.py",),
+    ),
+    Check(
+        "a mail's address ends its own app alone", "a stolen session connects", "bunker/services/notices.py",
+        ".filter(tenant=tenant, pk=connection_id)", ".filter(tenant=tenant)",
+        ("tests/security/test_stolen_session.py",),
+    ),
+    # The way out
+    Check(
+        "no relay within our network", "a relay inside our network", "bunker/relays/ssrf_guard.py",
+        "if not relay.is_private_allowed and not all(is_public(address) for address in found):", "if False:",
+        ("tests/bunker/relays/test_ssrf_guard.py",),
+    ),
+    # Whoever writes the database
+    Check(
+        "only jobs that are registered in code run", "somebody writes the database", "keycast/operations/jobs.py",
+        "    if not is_registered(path):\n", "    if False:\n",
+        ("tests/security", "tests/keycast/operations"),
+    ),
+)  # fmt: skip
