@@ -100,7 +100,10 @@ def _copy_of_journal(path: str, folder: Path) -> str:
 
 def _inspected(url: str, entries: str) -> dict[str, Any]:
     """What a process of its own finds in the restored database. Raises CannotRestore."""
-    environment = {**os.environ, "DATABASE_URL": url, "KEYCAST_RESTORE_JOURNAL": entries, "REDIS_URL": ""}
+    # One process without Redis: what the rehearsal does must not be told to the workers that serve.
+    alone = {"REDIS_URL": "", "REDIS_URL_FILE": "", "KEYCAST_EMBEDDED": "1"}
+    environment = {**os.environ, **alone, "DATABASE_URL": url, "KEYCAST_RESTORE_JOURNAL": entries}
+    environment.pop("DATABASE_URL_FILE", None)
     done = subprocess.run(  # noqa: S603 -- ourselves
         manage_command("restore_check", "--inspect"),
         env=environment,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import secrets
@@ -19,6 +20,7 @@ from bunker.services import create_bunker_url, revoke_connection
 from keycast.audit import journal_writer
 from keycast.audit.entries import Actor
 from keycast.operations.backup import dumps
+from keycast.operations.management.commands import restore_check as restore_check_command
 from keys import services
 from keys.models import PersonalKey
 from tests.keys.conftest import make_key, make_user
@@ -102,6 +104,25 @@ def test_an_old_dump_brings_nothing_back(dump_file, house):
     assert found["brought_up_to_date"]["tenants locked"] == 1
     assert found["lost_keys"] == {lost.id.hex: lost.public_key}
     assert Tenant.objects.get().state == Tenant.State.LOCKED
+
+
+def test_the_scaled_shape_rehearses_in_production_settings(dump_file, monkeypatch, tmp_path):
+    for name, value in {
+        "KEYCAST_ENVIRONMENT": "production",
+        "DJANGO_SETTINGS_MODULE": "keycast.settings",
+        "KEYCAST_EMBEDDED": "0",
+        "REDIS_URL": "redis://127.0.0.1:1/0",
+        "EMAIL_URL": "smtp+tls://who:word@mail.example.com:587",
+        "KEYCAST_PLATFORM_HOSTS": "admin.example.com",
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "KEYCAST_FIELD_KEY": base64.b64encode(secrets.token_bytes(32)).decode(),
+        "KEYCAST_DATA_DIR": str(tmp_path),
+        "KEYCAST_SIGNER_IN_PROCESS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with dumps.restored(dump_file, tmp_path) as url:
+        found = restore_check_command._inspected(url, "")
+    assert (found["problems"], found["opened"]) == ([], 3)
 
 
 @pytest.fixture
