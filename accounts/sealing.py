@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hmac
 from collections.abc import Iterator
 from functools import lru_cache
 
@@ -50,6 +51,21 @@ def open_text(sealed: str, purpose: str, *context: str) -> str:
     raise SealBroken
 
 
+def authenticate(purpose: str, *parts: str) -> str:
+    """HMAC-SHA-256 (RFC 2104) of ``parts`` under the first key for ``purpose``; 64 hex digits."""
+    return _digest(next(_keys(purpose)), _aad(parts)).hex()
+
+
+def is_authentic(tag: str, purpose: str, *parts: str) -> bool:
+    """Whether ``authenticate`` made ``tag`` of these parts, under any of the keys; constant in time for each."""
+    message, given = _aad(parts), tag.encode(errors="replace")
+    return any(hmac.compare_digest(_digest(key, message).hex().encode(), given) for key in _keys(purpose))
+
+
+def _digest(key: SecretBytes, message: bytes) -> bytes:
+    return hmac.digest(key.view(), message, "sha256")
+
+
 def _decoded(sealed: str) -> bytes:
     if not sealed.startswith(_PREFIX):
         raise SealBroken
@@ -62,7 +78,7 @@ def _decoded(sealed: str) -> bytes:
 
 def _aad(context: tuple[str, ...]) -> bytes:
     """Every part with its length before it, so that no two contexts read alike."""
-    parts = [part.encode() for part in context]
+    parts = [part.encode(errors="surrogatepass") for part in context]
     return b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 

@@ -43,6 +43,14 @@ class ConnectionEnded(KeycastError):
     http_status = 409
 
 
+class GrantNotSealed(KeycastError):
+    """The connection's row does not fit its seal: something else than Keycast wrote it. It can be ended alone."""
+
+    code = "grant-not-sealed"
+    public_message = "This app's access does not fit what this server granted. Revoke it, and connect the app again."
+    http_status = 409
+
+
 class PairingRefused(KeycastError):
     """A ``connect`` was refused; the client hears the message, the audit log the code."""
 

@@ -37,6 +37,7 @@ class Connection(models.Model):
 
     ``policy`` is the document this connection was granted (bunker.policy), copied so that a later change of
     a template widens nothing. ``client_metadata`` is what the app says of itself: shown as unverified, never trusted.
+    ``seal`` shows that a service wrote the row (bunker.services.grant_seals).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -65,6 +66,7 @@ class Connection(models.Model):
     )
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=200, blank=True)
+    seal = models.CharField(max_length=64, blank=True, default="", db_default="")
 
     objects = ScopedManager(tenant="tenant")
 

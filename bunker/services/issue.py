@@ -25,6 +25,7 @@ from bunker.services.common import (
     relays_in_bounds,
     write_down,
 )
+from bunker.services.grant_seals import seal
 from bunker.services.lifecycle import supersede
 from bunker.services.nostrconnect_reply import store_connect_answer
 from bunker.services.notices import tell_owner
@@ -93,7 +94,7 @@ def create_bunker_url(
     template, transport = _ready(actor, key, policy_slug, expires_at)
     lifetime = secret_lifetime or timedelta(seconds=settings.BUNKER_SECRET_LIFETIME)
     secret = secrets.token_hex(SECRET_BYTES)
-    connection = Connection.objects.create(
+    connection = Connection(
         tenant_id=key.tenant_id,
         key=key,
         transport=transport,
@@ -107,6 +108,7 @@ def create_bunker_url(
         expires_at=expires_at,
         request_rate=request_rate,
     )
+    _save(connection)
     write_down(connection, AuditTag.BUNKER_URL_ISSUED, actor, policy=template.slug)
     uri = BunkerUri(transport.public_key, tuple(connection.relays), secret).format()
     return IssuedUrl(connection, uri, timezone.now() + lifetime)
@@ -137,7 +139,7 @@ def approve_nostrconnect(
     supersede(transport, uri.client_public_key, actor)
     metadata = {"name": one_line(uri.name, 100), "url": one_line(uri.url, 300)}
     connection_id = uuid4()
-    connection = Connection.objects.create(
+    connection = Connection(
         id=connection_id,
         secret_hash=hash_client_secret(connection_id, uri.secret),
         tenant_id=key.tenant_id,
@@ -156,10 +158,16 @@ def approve_nostrconnect(
         expires_at=expires_at,
         request_rate=request_rate,
     )
+    _save(connection)
     store_connect_answer(connection, transport, uri.secret)
     tell_owner(connection)
     write_down(connection, AuditTag.CONNECTION_APPROVED, actor, policy=template.slug, client=uri.client_public_key)
     return connection
+
+
+def _save(connection: Connection) -> None:
+    connection.seal = seal(connection, connection.policy)
+    connection.save(force_insert=True)
 
 
 def _ready(

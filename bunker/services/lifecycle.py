@@ -10,9 +10,10 @@ from django_scopes import scope, scopes_disabled
 
 from accounts.permissions import MemberPermission
 from bunker import access
-from bunker.errors import ConnectionEnded
+from bunker.errors import ConnectionEnded, GrantNotSealed
 from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.services.common import clean_name, write_down
+from bunker.services.grant_seals import is_granted, seal
 from bunker.services.tenants import LIVE_STATES
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
@@ -45,8 +46,10 @@ def lift_narrowing(*, actor: Actor, connection: Connection) -> Connection:
     if current.state not in (ConnectionState.ACTIVE, ConnectionState.LOCKED):
         raise ConnectionEnded
     if current.requested_permissions:
+        _require_granted(current)
         asked, current.requested_permissions = current.requested_permissions, ""
-        current.save(update_fields=["requested_permissions"])
+        current.seal = seal(current, current.policy)
+        current.save(update_fields=["requested_permissions", "seal"])
         write_down(current, AuditTag.CONNECTION_POLICY_CHANGED, actor, asked=one_line(asked, 200))
     return current
 
@@ -59,8 +62,10 @@ def set_request_rate(*, actor: Actor, connection: Connection, rate: RequestRate)
     if current.state not in LIVE_STATES:
         raise ConnectionEnded
     if current.request_rate != rate:
+        _require_granted(current)
         current.request_rate = rate
-        current.save(update_fields=["request_rate"])
+        current.seal = seal(current, current.policy)
+        current.save(update_fields=["request_rate", "seal"])
         write_down(current, AuditTag.CONNECTION_POLICY_CHANGED, actor, request_rate=rate.value)
     return current
 
@@ -88,6 +93,7 @@ def unlock_connection(*, actor: Actor, connection: Connection, reason: str = "")
     current = _locked(connection)
     if current.state == ConnectionState.LOCKED:
         access.require_unlocker(actor, current.key, current.locked_by)
+        _require_granted(current)
         return _switched(current, ConnectionState.ACTIVE, "", AuditTag.CONNECTION_UNLOCKED, actor, reason)
     access.require(actor, MemberPermission.MANAGE_CONNECTION, current.key)
     if current.state != ConnectionState.ACTIVE:
@@ -141,6 +147,12 @@ def end_with_its_signer(connection: Connection, actor: Actor) -> None:
         _end(current, ConnectionState.REVOKED, SIGNER_REPLACED, AuditTag.CONNECTION_REVOKED, actor)
 
 
+def _require_granted(connection: Connection) -> None:
+    """Nobody makes good by hand what nobody granted: it can be ended alone."""
+    if not is_granted(connection):
+        raise GrantNotSealed
+
+
 def _locked(connection: Connection) -> Connection:
     with scope(tenant=connection.tenant_id):
         return Connection.objects.select_for_update(of=("self",)).select_related("key").get(id=connection.id)
@@ -149,9 +161,11 @@ def _locked(connection: Connection) -> Connection:
 def _switched(
     connection: Connection, state: ConnectionState, locked_by: str, tag: AuditTag, actor: Actor, reason: str
 ) -> Connection:
+    granted = is_granted(connection)
     connection.state = state
     connection.locked_by = locked_by
-    connection.save(update_fields=["state", "locked_by"])
+    connection.seal = seal(connection, connection.policy) if granted else ""
+    connection.save(update_fields=["state", "locked_by", "seal"])
     write_down(connection, tag, actor, reason=one_line(reason, 200))
     return connection
 
@@ -161,6 +175,7 @@ def _end(connection: Connection, state: ConnectionState, reason: str, tag: Audit
     connection.ended_at = timezone.now()
     connection.end_reason = reason
     connection.secret_expires_at = None if connection.bound_at is None else connection.secret_expires_at
-    connection.save(update_fields=["state", "ended_at", "end_reason", "secret_expires_at"])
+    connection.seal = ""
+    connection.save(update_fields=["state", "ended_at", "end_reason", "secret_expires_at", "seal"])
     write_down(connection, tag, actor, reason=reason)
     return connection

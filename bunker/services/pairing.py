@@ -24,6 +24,7 @@ from django_scopes import scope, scopes_disabled
 from bunker.errors import PairingRefused
 from bunker.models import Connection, ConnectionState, PairingGuard
 from bunker.services.common import write_down
+from bunker.services.grant_seals import is_granted, seal
 from bunker.services.issue import hash_secret, is_secret_of
 from bunker.services.lifecycle import supersede
 from bunker.services.notices import tell_owner
@@ -117,7 +118,7 @@ def _bytes(value: bytes | memoryview | None) -> bytes | None:
 def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection | None:
     if not secret:
         return None
-    return (
+    found = (
         Connection.objects.filter(
             transport=transport,
             state=ConnectionState.PENDING,
@@ -127,17 +128,21 @@ def _waiting(transport: TransportKey, secret: str, now: datetime) -> Connection 
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
         .first()
     )
+    return found if found is not None and is_granted(found) else None
 
 
 def _use_secret(connection: Connection, client: str, metadata: str, requested: str, now: datetime) -> bool:
     """The one conditional UPDATE that makes a secret single-use, whatever else runs at this moment."""
+    connection.state, connection.client_public_key = ConnectionState.ACTIVE, client
+    connection.requested_permissions = str(parse_permissions(one_line(requested, MAX_REQUESTED)))
     return bool(
         Connection.objects.filter(id=connection.id, state=ConnectionState.PENDING).update(
-            state=ConnectionState.ACTIVE,
+            state=connection.state,
             client_public_key=client,
             bound_at=now,
             client_metadata=read_metadata(metadata),
-            requested_permissions=str(parse_permissions(one_line(requested, MAX_REQUESTED))),
+            requested_permissions=connection.requested_permissions,
+            seal=seal(connection, connection.policy),
         )
     )
 

@@ -23,6 +23,7 @@ from accounts.models import DeploymentLock, Membership, Tenant, TenantDomain
 from accounts.quotas import Quota, bound
 from bunker.models import Connection, ConnectionState, RequestRate
 from bunker.policy import CompiledPolicy, PolicyError, compile_policy
+from bunker.services.grant_seals import SEALED_STATES, fingerprint, is_sealed
 from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
 from keycast.audit.services import chain_of
 from keys.models import KeyState, TransportKey
@@ -53,6 +54,9 @@ _CONNECTION_REFUSALS = {
     ConnectionState.LOGGED_OUT: "This app has logged out. Connect again with a new bunker URL.",
     ConnectionState.LAPSED: "This bunker URL was never used in time.",
 }
+
+
+NOT_GRANTED = "This app's access does not fit what this server granted. Revoke it, and connect the app again."
 
 
 class LoadedRecords:
@@ -91,6 +95,8 @@ class _ConnectionRow(NamedTuple):
     """The columns of a connection that the snapshot is made of, in the order in which they are read."""
 
     id: UUID
+    tenant_id: UUID
+    key_id: UUID
     transport_id: UUID
     state: str
     client_public_key: str
@@ -104,6 +110,7 @@ class _ConnectionRow(NamedTuple):
     ended_at: datetime | None
     secret_hash: bytes | memoryview | None
     request_rate: str
+    seal: str
 
 
 def _spoken_to(now: datetime) -> Q:
@@ -197,6 +204,11 @@ def _refusal(row: dict[str, Any]) -> str | None:
 
 
 def _add_connection(signer: SignerRecord, row: _ConnectionRow, policies: _Policies, relays: _Relays) -> None:
+    if row.state in SEALED_STATES and not _is_granted(signer, row, policies):
+        log.error("connection_not_sealed", connection=row.id.hex, key=row.key_id.hex)
+        if row.client_public_key:
+            signer.clients.setdefault(row.client_public_key, _not_granted(row))
+        return
     if row.state == ConnectionState.PENDING:
         secret_until = row.secret_expires_at.timestamp() if row.secret_expires_at else 0.0
         signer.pairing_until = max(signer.pairing_until, secret_until)
@@ -219,12 +231,42 @@ def _add_connection(signer: SignerRecord, row: _ConnectionRow, policies: _Polici
     )
 
 
+def _is_granted(signer: SignerRecord, row: _ConnectionRow, policies: _Policies) -> bool:
+    """Whether a service of ours granted it, on the key that this signer belongs to."""
+    return row.key_id == signer.key.key_id and is_sealed(row, policies.fingerprint(row.policy_text))
+
+
+def _not_granted(row: _ConnectionRow) -> ConnectionRecord:
+    return ConnectionRecord(
+        row.id,
+        row.client_public_key,
+        row.name,
+        refusal=NOT_GRANTED,
+        expires_at=None,
+        policy=None,
+        relays=(),
+        uses=0,
+    )
+
+
 class _Policies:
     """Compiled policies by their text: ten thousand grants of one template share one. None stands for "deny"."""
 
     def __init__(self, *, is_replaced: bool = False) -> None:
         self._is_replaced = is_replaced
         self._known: dict[tuple[str, str], CompiledPolicy | None] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def fingerprint(self, text: str) -> str:
+        """The document as seals have it; what is no JSON has no seal that fits."""
+        found = self._fingerprints.get(text)
+        if found is None:
+            try:
+                found = fingerprint(msgspec.json.decode(text))
+            except (ValueError, RecursionError):
+                found = ""
+            self._fingerprints[text] = found
+        return found
 
     def get(self, text: str, requested: str) -> CompiledPolicy | None:
         key = (text, requested)

@@ -20,6 +20,7 @@ from accounts.mail import jobs as mail_jobs
 from accounts.panic.services import expire_releases
 from accounts.services.domains import check_claims
 from accounts.staff.approvals.services import expire as expire_approvals
+from bunker.services import grant_seals
 from bunker.services.pairing import lapse_unused_secrets
 from bunker.services.transports import retire_transports
 from bunker.traffic import rollup
@@ -47,6 +48,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("sum up figures", "keycast.operations.jobs.sum_up_figures", 10),
     ("forget old runs of jobs", "keycast.operations.jobs.forget_old_runs", HOUR),
     ("carry endings", "keycast.operations.jobs.carry_endings", 5),
+    ("renew seals of apps", "keycast.operations.jobs.renew_seals", DAY),
     ("forget ended sessions", "keycast.operations.jobs.forget_ended_sessions", DAY),
     ("verify the audit log", "keycast.operations.jobs.verify_audit_log", DAY),
     *mail_jobs.SCHEDULES,
@@ -160,6 +162,11 @@ def forget_old_requests() -> int:
 def carry_endings() -> int:
     """Write to the restore journal what a crash or a full disk kept from it; returns how many lines."""
     return catch_up()
+
+
+def renew_seals() -> int:
+    """Seal connected apps anew where the field key was replaced; returns how many."""
+    return grant_seals.renew()
 
 
 def forget_ended_sessions() -> None:

@@ -84,6 +84,7 @@ def _connections(tenant: Any, rows: list[Any], count: int) -> list[dict[str, str
     from bunker.models import Connection, ConnectionState
     from bunker.policy import TEMPLATES
     from bunker.services import relays_for
+    from bunker.services.grant_seals import seal
     from keycast.crypto.schnorr import Keypair
     from keycast.nostr.uris import BunkerUri
     from keys.models import TransportKey
@@ -94,20 +95,20 @@ def _connections(tenant: Any, rows: list[Any], count: int) -> list[dict[str, str
     for number in range(count):
         key = rows[number % len(rows)]
         client, secret = Keypair.generate()
-        made.append(
-            Connection(
-                tenant=tenant,
-                key=key,
-                transport=transports[key.id],
-                name=f"app {number}",
-                state=ConnectionState.ACTIVE,
-                client_public_key=client.public_key_hex,
-                bound_at=now,
-                policy_slug=template.slug,
-                policy=template.document,
-                relays=relays,
-            )
+        connection = Connection(
+            tenant=tenant,
+            key=key,
+            transport=transports[key.id],
+            name=f"app {number}",
+            state=ConnectionState.ACTIVE,
+            client_public_key=client.public_key_hex,
+            bound_at=now,
+            policy_slug=template.slug,
+            policy=template.document,
+            relays=relays,
         )
+        connection.seal = seal(connection, connection.policy)
+        made.append(connection)
         if number < SAMPLE:
             uri = BunkerUri(transports[key.id].public_key, tuple(relays), None).format()
             client_secret = secret.view().hex()

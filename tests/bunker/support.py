@@ -7,7 +7,7 @@ import itertools
 import json
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from bunker import services
 from bunker.models import Connection
 from bunker.relays.event_checks import Intake, NoServedKeys
 from bunker.relays.interfaces import BUILT_IN, DropReason
+from bunker.services.grant_seals import seal
 from bunker.worker.reconciler import POLL_SECONDS, Reconciler
 from keycast.audit.entries import Actor
 from keycast.crypto.schnorr import Keypair
@@ -115,6 +116,16 @@ async def next_look(reconciler: Reconciler) -> None:
 def unscoped() -> Iterator[None]:
     with scopes_disabled():
         yield
+
+
+def regrant(rows: Iterable[Connection], **values: Any) -> None:
+    """Give connections other columns, and the seal that goes with them: as a service would."""
+    with unscoped():
+        for connection in rows:
+            for name, value in values.items():
+                setattr(connection, name, value)
+            connection.seal = seal(connection, connection.policy)
+            connection.save(update_fields=[*values, "seal"])
 
 
 def issue(home: Home, policy: str = "full", **options: Any) -> tuple[Connection, str]:

@@ -18,7 +18,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip46 import KEY_METHODS
 from tests.bunker.conftest import Running, connected
-from tests.bunker.support import Client, Home, issue, make_home, unscoped
+from tests.bunker.support import Client, Home, issue, make_home, regrant, unscoped
 
 ALLOWS = {"effect": "allow", "methods": ["sign_event"], "kinds": [1]}
 NOTE = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
@@ -32,9 +32,8 @@ def talk(method: str, peers: Any = "any", effect: str = "allow") -> dict[str, An
 async def grant(running: Running, home: Home, client: Client, *rules: dict[str, Any], requested: str = "") -> None:
     def write() -> None:
         with unscoped():
-            Connection.objects.filter(key=home.key, client_public_key=client.public_key).update(
-                policy={"version": 1, "rules": list(rules)}, requested_permissions=requested
-            )
+            rows = Connection.objects.filter(key=home.key, client_public_key=client.public_key)
+            regrant(rows, policy={"version": 1, "rules": list(rules)}, requested_permissions=requested)
 
     await sync_to_async(write)()
     await running[0].reconciler.reload([home.transport.id])

@@ -23,7 +23,7 @@ from keycast.nostr import nip04
 from keycast.nostr.nip01 import UnsignedEvent, id_of, parse_event, serialize, verify_event
 from keys import services as key_services
 from tests.bunker.conftest import Running, connected
-from tests.bunker.support import ACTOR, Client, Home, issue, make_home, next_look, unscoped
+from tests.bunker.support import ACTOR, Client, Home, issue, make_home, next_look, regrant, unscoped
 
 
 def rows(**wanted: Any) -> list[AuditRow]:
@@ -167,7 +167,7 @@ async def test_a_use_limit_of_ten_holds_under_concurrent_requests(worker: Runnin
 
 def _set(connection: Connection, **values: Any) -> None:
     with unscoped():
-        Connection.objects.filter(id=connection.id).update(**values)
+        regrant(Connection.objects.filter(id=connection.id), **values)
 
 
 async def test_one_client_key_on_two_signers_gets_two_public_keys(worker: Running, home: Home) -> None:

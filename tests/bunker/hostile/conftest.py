@@ -21,7 +21,7 @@ from bunker.worker.runtime import BunkerWorker
 from keycast.audit.models import AuditRow
 from keycast.nostr.nip01 import Event
 from tests.bunker.conftest import running_worker
-from tests.bunker.support import ACTOR, Client, FakePort, Home, issue, make_home, unscoped
+from tests.bunker.support import ACTOR, Client, FakePort, Home, issue, make_home, regrant, unscoped
 
 ALLOWED = {
     "sign_event:1": {"effect": "allow", "methods": ["sign_event"], "kinds": [1]},
@@ -70,9 +70,8 @@ class World:
         connection, _ = issue(self.home)
         policy = {"version": 1, "rules": [ALLOWED[name] for name in granted or self.granted]}
         with unscoped():
-            Connection.objects.filter(id=connection.id).update(
-                secret_hash=hashlib.sha256(self.secret.encode()).digest(), policy=policy, policy_slug="vectors"
-            )
+            secret_hash = hashlib.sha256(self.secret.encode()).digest()
+            regrant(Connection.objects.filter(id=connection.id), secret_hash=secret_hash, policy=policy)
         return connection
 
     def _connect(self, granted: list[str]) -> None:
