@@ -13,6 +13,7 @@ from django.utils.crypto import get_random_string
 from bunker.models import Connection, Request
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
+from tests.bunker.support import regrant
 from tests.portal.test_keys import confirmed
 
 
@@ -266,9 +267,8 @@ def test_an_owner_lifts_the_narrowing_of_an_app(ada: Any, bob: Any) -> None:
 
 
 def _bind(connection: Connection, requested: str) -> None:
-    Connection.objects.filter(id=connection.id).update(
-        state="active", client_public_key="ab" * 32, bound_at=connection.created_at, requested_permissions=requested
-    )
+    bound = {"state": "active", "client_public_key": "ab" * 32, "bound_at": connection.created_at}
+    regrant(Connection.objects.filter(id=connection.id), **bound, requested_permissions=requested)
 
 
 def test_an_app_that_has_used_its_key_was_told_whatever_its_relays_said(ada: Any) -> None:

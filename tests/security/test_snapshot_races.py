@@ -17,7 +17,7 @@ from bunker.models import Change, Connection
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditOutcome, AuditTag
 from tests.bunker.conftest import Running, connected
-from tests.bunker.support import ACTOR, Client, Home, next_look, unscoped
+from tests.bunker.support import ACTOR, Client, Home, next_look, regrant, unscoped
 from tests.waiting import eventually
 
 TEMPLATE = json.dumps({"kind": 1, "content": "x", "tags": [], "created_at": 1})
@@ -51,7 +51,7 @@ async def test_ten_uses_are_ten_even_while_the_rows_are_read_again(worker: Runni
 
     def limit() -> None:
         with unscoped():
-            Connection.objects.filter(id=connection.id).update(policy=TEN_USES)
+            regrant(Connection.objects.filter(id=connection.id), policy=TEN_USES)
 
     await sync_to_async(limit)()
     await worker[0].reconciler.reload([home.transport.id])

@@ -83,7 +83,8 @@ class World:
                 return
             self._forget_connections()
             connection = self._offer(granted)
-            Connection.objects.filter(id=connection.id).update(
+            regrant(
+                Connection.objects.filter(id=connection.id),
                 state=ConnectionState.ACTIVE,
                 client_public_key=client,
                 bound_at=timezone.now(),
