@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import flush, leftovers, plumbing
+from tests import flush, leftovers, plumbing, template_database
 from tests.mails import mails_leave_at_once
 
 __all__ = ["mails_leave_at_once"]
@@ -18,6 +18,7 @@ __all__ = ["mails_leave_at_once"]
 
 def pytest_configure(config: Any) -> None:
     flush.install()
+    template_database.install(config)
     config.pluginmanager.register(plumbing.Plumbing())
     config.pluginmanager.register(leftovers.Leftovers())
 

@@ -107,8 +107,7 @@ async def test_an_approved_nostrconnect_client_gets_its_secret_back(worker: Runn
         await sync_to_async(services.approve_nostrconnect)(actor=ACTOR, key=home.key, uri=uri, policy_slug="full")
     assert (await client.next())["result"] == "s3cr3t-of-the-client"
     assert (await client.ask("ping"))["result"] == "pong"
-    await asyncio.sleep(0.4)
-    assert (await Request.objects.aget(request_id__startswith="nostrconnect:")).state == RequestState.PUBLISHED
+    await _answer_becomes(RequestState.PUBLISHED)
 
 
 def _uri_over(relay: str) -> NostrConnectUri:
@@ -118,6 +117,12 @@ def _uri_over(relay: str) -> NostrConnectUri:
 
 async def _answer_state() -> str:
     return (await Request.objects.aget(request_id__startswith="nostrconnect:")).state
+
+
+async def _answer_becomes(state: RequestState) -> None:
+    async with asyncio.timeout(waiting.LONG):
+        while await _answer_state() != state:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_nostrconnect_client_is_answered_over_a_relay_that_no_app_used_before(
@@ -132,11 +137,7 @@ async def test_a_nostrconnect_client_is_answered_over_a_relay_that_no_app_used_b
             )
         await eventually(lambda: bool(relay.asked("EVENT")))
         assert relay.asked("EVENT")[0][1]["pubkey"] == home.transport.public_key
-        for _ in range(200):
-            if await _answer_state() == RequestState.PUBLISHED:
-                return
-            await asyncio.sleep(0.05)
-    pytest.fail(await _answer_state())
+        await _answer_becomes(RequestState.PUBLISHED)
 
 
 async def test_an_answer_that_no_relay_takes_is_given_up_after_its_time(
@@ -150,11 +151,7 @@ async def test_an_answer_that_no_relay_takes_is_given_up_after_its_time(
                 actor=ACTOR, key=home.key, uri=_uri_over("ws://127.0.0.1:1"), policy_slug="full"
             )
         assert await _answer_state() == RequestState.ANSWERED
-        for _ in range(200):
-            if await _answer_state() == RequestState.ABANDONED:
-                return
-            await asyncio.sleep(0.05)
-    pytest.fail(await _answer_state())
+        await _answer_becomes(RequestState.ABANDONED)
 
 
 async def test_without_the_database_nothing_is_signed_and_the_client_hears_it(

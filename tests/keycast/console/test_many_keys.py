@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
 from django.db import connection
 from django.test import Client
@@ -14,6 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.keycast.console import crowd
 from tests.keycast.console.conftest import World
 from tests.keycast.console.test_pages import KEYS
+from tests.query_plans import rows_read, sqlite_plan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -64,22 +61,11 @@ def assert_bounded(sql: str, rows: int) -> None:
 
     Where few keys match, a planner may look at each of them once; it depends on statistics, which are drawn by chance.
     """
-    with connection.cursor() as cursor:
-        if connection.vendor == "sqlite":
-            cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
-            plan = [row[3] for row in cursor.fetchall()]
-            table = [line for line in plan if line.startswith("SCAN keys_personalkey") and "INDEX" not in line]
-            assert not table, (sql, plan)
-            return
-        cursor.execute(f"EXPLAIN (ANALYZE, FORMAT JSON) {sql}")
-        found = cursor.fetchone()[0]
-    plan = (json.loads(found) if isinstance(found, str) else found)[0]["Plan"]
-    read = [node for node in nodes(plan) if node.get("Relation Name") == "keys_personalkey"]
-    most = max((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in read)
-    assert most <= rows, (sql, plan)
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for inner in plan.get("Plans", []):
-        yield from nodes(inner)
+    if connection.vendor == "sqlite":
+        plan = sqlite_plan(sql)
+        assert not [each for each in plan if each.startswith("SCAN keys_personalkey") and "INDEX" not in each], (
+            sql,
+            plan,
+        )
+        return
+    assert rows_read(sql, "keys_personalkey") <= rows, sql
