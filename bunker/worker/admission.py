@@ -72,9 +72,12 @@ class AdmissionLimits:
 
 
 class IncomingRequest:
-    """One request on its way. ``connection`` is None for a stranger; ``received`` is monotonic."""
+    """One request on its way. ``connection`` is None for a stranger; ``received`` is monotonic.
 
-    __slots__ = ("connection", "event", "raw", "received", "relay", "signer")
+    ``method`` is empty until the request has been read.
+    """
+
+    __slots__ = ("connection", "event", "method", "raw", "received", "relay", "signer")
 
     def __init__(
         self, event: Event, raw: bytes, relay: str, signer: SignerRecord, connection: ConnectionRecord | None, at: float
@@ -85,6 +88,7 @@ class IncomingRequest:
         self.signer = signer
         self.connection = connection
         self.received = at
+        self.method = ""
 
 
 Handle = Callable[[IncomingRequest], Coroutine[Any, Any, None]]

@@ -57,7 +57,7 @@ class Delivery:
 
     async def say(self, item: IncomingRequest, request_id: str, error: str) -> None:
         """Publish an error that nobody needs to remember. Raises KeycastError."""
-        await self._publish(item, text_of(request_id, None, error))
+        await self._publish(item, text_of(request_id, None, error, item.method))
 
     async def _publish(self, item: IncomingRequest, text: str) -> None:
         reply = await self._envelopes.reply(item, text)

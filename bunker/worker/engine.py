@@ -146,7 +146,7 @@ class Engine:
             self._ledger.abandon(item)
             return
         entry = entry_of(item, of_method(request.method), AuditOutcome.UNKNOWN, {"reason": "failed-twice"})
-        reply = await self._envelopes.reply(item, text_of(request.id, None, Unavailable.public_message))
+        reply = await self._envelopes.reply(item, text_of(request.id, None, Unavailable.public_message, item.method))
         if await self._ledger.finish(item, reply, fence, (entry,), request.id):
             self._delivery.let_out(item, item.connection, reply)
 

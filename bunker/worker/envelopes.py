@@ -65,6 +65,7 @@ class Envelopes:
             self._stats.drops["nip-04"] += 1
             self.refuse(event.id, NIP04_REFUSED)
             return None
+        item.method = request.method
         return request
 
     async def reply(self, item: IncomingRequest, text: str) -> ReplyEvent:

@@ -128,11 +128,11 @@ class KeyRequests:
             except KeycastError as failure:
                 error, outcome, code = failure.public_message, AuditOutcome.FAILED, failure.code
         facts = {**operation.facts, **operation.outcome()} if result is not None else {"reason": code}
-        text = text_of(request_id, result, error)
+        text = text_of(request_id, result, error, item.method)
         refusal = self._delivery.refusal_of_size(item, connection, size_of(text))
         if refusal is not None:  # the key was used, but its owner has nothing of it
             error, outcome, facts = refusal, AuditOutcome.FAILED, {**facts, "reason": "too-large"}
-            text = text_of(request_id, None, refusal)
+            text = text_of(request_id, None, refusal, item.method)
         reply = await self._envelopes.reply(item, text)
         crash.point("after-encrypt")
         entry = entry_of(item, operation.tag, outcome, facts)

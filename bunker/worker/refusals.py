@@ -42,4 +42,4 @@ class Refusals:
             data["unwritten_refusals"], connection.suppressed = connection.suppressed, 0
         entry = entry_of(item, tag, AuditOutcome.DENIED, data)
         body = body or sha256(item.event.content.encode()).digest()
-        await self._ledger.settle(item, request_id, method, body, text_of(request_id, None, reason), (entry,))
+        await self._ledger.settle(item, request_id, method, body, text_of(request_id, None, reason, method), (entry,))

@@ -35,12 +35,11 @@ class ReplyEvent:
         self.raw = raw
 
 
-def text_of(request_id: str, result: str | None, error: str | None) -> str:
-    """The JSON-RPC text of an answer: a result that is never empty, or an error."""
-    response = (
-        Nip46Response.failed(request_id, error) if error is not None else Nip46Response.ok(request_id, result or "")
-    )
-    return response.to_text()
+def text_of(request_id: str, result: str | None, error: str | None, method: str = "") -> str:
+    """The JSON-RPC text of an answer to ``method``: a result that is never empty, or an error."""
+    if error is not None:
+        return Nip46Response.failed(request_id, error, method).to_text()
+    return Nip46Response.ok(request_id, result or "").to_text()
 
 
 def size_of(text: str) -> int:

@@ -117,8 +117,10 @@ class Nip46Request(RedactedStruct, frozen=True, gc=False):
 class Nip46Response(RedactedStruct, frozen=True, gc=False, omit_defaults=True):
     """One answer. On success only ``result``, a string that is never empty (clients hang on an empty or null one).
 
-    On failure ``error``, and ``result`` empty (nostrify refuses an answer without one); for an ``auth_url``
-    challenge ``result`` is ``"auth_url"`` and ``error`` the URL.
+    On failure ``error``, and ``result`` empty (nostrify refuses an answer without one), or ``"error"`` where the result
+    would be an event: nostr-sdk reads that first, and shows the reason only behind this word. It stands nowhere else,
+    for a client that looks at ``result`` alone would take it for a text. For an ``auth_url`` challenge ``result`` is
+    ``"auth_url"`` and ``error`` the URL.
     """
 
     id: str
@@ -133,11 +135,11 @@ class Nip46Response(RedactedStruct, frozen=True, gc=False, omit_defaults=True):
         return cls(request_id, result)
 
     @classmethod
-    def failed(cls, request_id: str, error: str) -> Self:
-        """A failure, with a sentence that is safe to show. Raises ValueError for an empty one."""
+    def failed(cls, request_id: str, error: str, method: str = "") -> Self:
+        """A failure of ``method``, with a sentence that is safe to show. Raises ValueError for an empty one."""
         if not error:
             raise ValueError("an error is never empty")
-        return cls(request_id, "", error)
+        return cls(request_id, "error" if method == Nip46Method.SIGN_EVENT else "", error)
 
     @classmethod
     def auth_url(cls, request_id: str, url: str) -> Self:

@@ -263,7 +263,7 @@ class Client:
         assert event.pubkey == self.signer
         assert event.tags[0] == ["p", self.public_key]
         answer: dict[str, Any] = json.loads(nip44.decrypt(event.content, self._conversation))
-        assert ("error" in answer) != bool(answer.get("result"))
+        assert answer["result"] in ("", "error") if "error" in answer else answer["result"]
         return answer
 
     async def next(self, seconds: float = waiting.LONG) -> dict[str, Any]:

@@ -100,6 +100,16 @@ async def test_kind_24133_is_never_signed(worker: Running, home: Home) -> None:
     assert "never" in (await client.sign("x", kind=24133))["error"]
 
 
+async def test_a_refusal_to_sign_has_a_result_that_is_no_event_and_other_refusals_an_empty_one(
+    worker: Running, home: Home
+) -> None:
+    client = await connected(worker, home, "read-only")
+    assert (await client.sign("x"))["result"] == "error"  # nostr-sdk reads it first
+    sealed = await client.ask("nip44_encrypt", client.public_key, "x")
+    assert sealed["result"] == ""  # and some client might take this for the text
+    assert sealed["error"]
+
+
 async def test_unknown_methods_are_answered_with_an_error(worker: Running, home: Home) -> None:
     client = await connected(worker, home)
     for method in ("get_relays", "__class__", "a" * 60):

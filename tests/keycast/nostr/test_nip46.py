@@ -13,6 +13,7 @@ from keycast.nostr.nip46 import (
     MAX_PERMISSIONS_TEXT,
     MAX_REQUEST_ID,
     METHODS,
+    Nip46Method,
     Nip46Request,
     Nip46Response,
     RequestedPermission,
@@ -152,6 +153,9 @@ def test_an_empty_result_or_error_is_refused():
 def test_a_response_has_the_members_that_it_needs():
     assert json.loads(Nip46Response.ok("a", "pong").to_text()) == {"id": "a", "result": "pong"}
     assert json.loads(Nip46Response.failed("a", "no").to_text()) == {"id": "a", "result": "", "error": "no"}
+    for method in Nip46Method:
+        word = "error" if method is Nip46Method.SIGN_EVENT else ""
+        assert Nip46Response.failed("a", "no", method).result == word
     challenge = Nip46Response.auth_url("a", "https://x.example/")
     assert json.loads(challenge.to_text()) == {"id": "a", "result": "auth_url", "error": "https://x.example/"}
     for response in (Nip46Response.ok("a", "pong"), Nip46Response.failed("a", "no"), challenge):
