@@ -47,8 +47,8 @@ $(DEV):
 
 # The clients of other people that the tests drive; without npm those tests say that they were skipped.
 $(CLIENTS): tests/e2e/clients/package-lock.json
-	@if command -v npm >/dev/null; then npm ci --prefix tests/e2e/clients --no-audit --no-fund --loglevel=error; \
-	else echo "No npm: tests that drive nostr-tools and nostrify will be skipped."; fi
+	@if command -v npm >/dev/null; then npm ci --prefix tests/e2e/clients --ignore-scripts --no-audit --no-fund --loglevel=error; \
+	else echo "No npm: tests that drive real client libraries will be skipped."; fi
 
 setup: $(BASE)
 setup-dev: $(DEV) $(CLIENTS)
@@ -91,5 +91,5 @@ release:
 
 # var/ holds the demo's database and key-encryption key: it is yours to delete.
 clean:
-	rm -rf $(VENV) staticfiles tests/e2e/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+	rm -rf $(VENV) staticfiles tests/e2e/clients/node_modules tests/e2e/clients/libraries/node_modules .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

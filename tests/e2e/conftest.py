@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def node_is_missing() -> str:
     if shutil.which("node") is None:
         return "Node.js is not installed"
     if not (CLIENTS / "node_modules" / "nostr-tools").is_dir():
-        return f"run: npm ci --prefix {CLIENTS}"
+        return f"run: npm ci --ignore-scripts --prefix {CLIENTS}"
     return ""
 
 
@@ -33,13 +34,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
-@pytest.fixture(scope="session")
-def other_relay() -> Iterator[str]:
-    """The address of a relay from npm on the loopback; empty without Node.js (needs_node tests are skipped then)."""
-    if node_is_missing():
-        assert os.environ.get("KEYCAST_TEST_ALL") != "1", node_is_missing()
-        yield ""
-        return
+@contextmanager
+def relay_from_npm() -> Iterator[str]:
+    """The address of a relay that is not ours, on the loopback."""
     process = subprocess.Popen(
         ["node", "relay.mjs"], cwd=CLIENTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -52,8 +49,23 @@ def other_relay() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def other_relay() -> Iterator[str]:
+    """The address of a relay from npm; empty without Node.js (needs_node tests are skipped then)."""
+    if node_is_missing():
+        assert os.environ.get("KEYCAST_TEST_ALL") != "1", node_is_missing()
+        yield ""
+        return
+    with relay_from_npm() as url:
+        yield url
+
+
+def reaching(other_relay: str) -> dict[str, str]:
+    """The settings of a server that uses this relay, too."""
+    return {"KEYCAST_RELAYS": other_relay, "KEYCAST_RELAY_ALLOW_PRIVATE": "127.0.0.1"} if other_relay else {}
+
+
+@pytest.fixture(scope="session")
 def keycast_server(other_relay: str) -> Iterator[LiveServer]:
     """``manage.py serve`` with everything in it (tests.e2e.live). ``live_server`` is pytest-django's, another thing."""
-    outbound = {"KEYCAST_RELAYS": other_relay, "KEYCAST_RELAY_ALLOW_PRIVATE": "127.0.0.1"} if other_relay else {}
-    with live(outbound) as server:
+    with live(reaching(other_relay)) as server:
         yield server

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from keycast.demo import walkthrough
 from keycast.demo.environment import DemoEnvironment, free_port
 from keycast.demo.processes import ServerProcess
+from tests.leftovers import may_stay
 from tests.paths import ROOT
 
 ALSO = {"KEYCAST_SIGNER_CHILD": "1"} if os.environ.get("KEYCAST_TEST_SIGNER") == "remote" else {}
@@ -39,7 +40,21 @@ class LiveServer:
     operator: dict[str, str] = field(repr=False)
     officer: dict[str, str] = field(repr=False)
     npub: str = ""
-    pid: int = 0
+    process: ServerProcess | None = field(default=None, repr=False)
+
+    @property
+    def pid(self) -> int:
+        assert self.process
+        return self.process.pid
+
+    def restart(self) -> None:
+        """Stop the server as an operator does, and start it anew at the same address; back when it is ready."""
+        assert self.process
+        self.process.stop()
+        assert self.process.exit_code == 0, "the server did not drain properly"
+        self.process = ServerProcess(self.environment, self.process.port)
+        may_stay(self.process.pid)
+        self.process.__enter__()
 
     def manage(self, *arguments: str, stdin: str = "") -> str:
         """Run ``manage.py ARGUMENTS`` on this server's data; returns standard output, raises if it fails."""
@@ -138,13 +153,17 @@ def live(
             *made["users"],
             npub=made["keys"][0]["npub"],
         )
-        with beside(environment) if beside else nullcontext(), ServerProcess(environment, surroundings.port) as process:
-            server.pid = process.pid
-            if hsm:
-                walkthrough.wait_for_hsm(environment)
-                offer_both_modes(server)
-            yield server
-        assert process.exit_code == 0, "the server did not drain properly"
+        with beside(environment) if beside else nullcontext():
+            server.process = ServerProcess(environment, surroundings.port)
+            try:
+                server.process.__enter__()
+                if hsm:
+                    walkthrough.wait_for_hsm(environment)
+                    offer_both_modes(server)
+                yield server
+            finally:
+                server.process.stop()
+        assert server.process.exit_code == 0, "the server did not drain properly"
 
 
 def offer_both_modes(server: LiveServer) -> None:
