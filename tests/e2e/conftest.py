@@ -21,7 +21,8 @@ def node_is_missing() -> str:
     """Why the programs in tests/e2e/clients cannot run; empty when they can."""
     if shutil.which("node") is None:
         return "Node.js is not installed"
-    if not (CLIENTS / "node_modules" / "nostr-tools").is_dir():
+    installed = ("node_modules/nostr-tools", "libraries/node_modules/@welshman/signer")
+    if not all((CLIENTS / folder).is_dir() for folder in installed):
         return f"run: npm ci --ignore-scripts --prefix {CLIENTS}"
     return ""
 
