@@ -7,7 +7,7 @@ import * as nip04 from "nostr-tools/nip04";
 import * as nip44 from "nostr-tools/nip44";
 import { generateSecretKey, getPublicKey, verifyEvent } from "nostr-tools/pure";
 
-import { cutConnections, subscribedAt } from "./libraries/sockets.mjs";
+import { cutConnections, subscribedAt, subscribedSince } from "./libraries/sockets.mjs";
 import { equal, within } from "./report.mjs";
 
 const STEP_MS = 20_000;
@@ -145,12 +145,20 @@ const commands = {
   burst: (step, given) => step("burst", async () => {
     await burst(await library.bunker(generateSecretKey(), given.url), given);
   }, BURST_MS),
-  cut: (step, { relay, url, pubkey }) => step("cut", async () => {
-    const session = await library.bunker(sessions.get(relay).secretKey, url);
-    await sign(session, "before", pubkey);
-    if (!cutConnections()) throw new Error("there was nothing to cut");
-    await keepAsking(session, pubkey);
-  }, RECONNECT_MS),
+  async cut(step, { relay, url, pubkey }) {
+    const { secretKey } = sessions.get(relay);
+    await step("cut", async () => {
+      const session = await library.bunker(secretKey, url);
+      await sign(session, "before", pubkey);
+      if (!cutConnections()) throw new Error("there was nothing to cut");
+      try {
+        await keepAsking(session, pubkey);
+      } catch (error) {
+        throw new Error(`${reason(error)}; subscriptions opened since: ${subscribedSince()}`);
+      }
+    }, RECONNECT_MS);
+    await step("renewed", async () => sign(await library.bunker(secretKey, url), "anew", pubkey));
+  },
   restart: (step, given, session) => step("restart", () => keepAsking(session, given.pubkey), RECONNECT_MS),
   logout: (step, given, session) => step("logout", session.logout && (() => session.logout())),
 };

@@ -202,7 +202,11 @@ class Obey:
             cut_connections()
             await keep_asking(signer, self.public_key)
 
+        async def begin_anew() -> None:
+            await sign(connect(sessions[self.relay][0], self.given["url"]), "anew", self.public_key)
+
         await self.step("cut", lose_it, 2 * ASKS_FOR_SECONDS)
+        await self.step("renewed", begin_anew)
 
     async def restart(self) -> None:
         await self.step("restart", lambda: keep_asking(self.signer, self.public_key), 2 * ASKS_FOR_SECONDS)

@@ -19,6 +19,17 @@ WebSocket.prototype.emit = function (name, data, ...given) {
   return emit.call(this, name, data, ...given);
 };
 
+const send = WebSocket.prototype.send;
+let requested = 0;
+
+WebSocket.prototype.send = function (data, ...given) {
+  if (String(data).startsWith('["REQ"')) requested += 1;
+  return send.call(this, data, ...given);
+};
+
+/** How many subscriptions were opened since the connections were cut. */
+export const subscribedSince = () => requested;
+
 /** Resolves when a relay has next told some library that its subscription stands. */
 export const subscribedAt = (url) => new Promise((resolve) => waiting.set(url, resolve));
 
@@ -31,6 +42,7 @@ subscribe("net.client.socket", ({ socket }) => {
 /** Ends every connection at once, without a close frame (code 1006); returns how many there were. */
 export function cutConnections() {
   const cut = [...open];
+  requested = 0;
   for (const socket of cut) socket.destroy();
   return cut.length;
 }
