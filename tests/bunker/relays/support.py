@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
+import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
 
 from bunker.relays.consumer import RelayConsumer
 from bunker.relays.event_checks import Intake
@@ -255,3 +259,24 @@ class Peer:
 
     def subscribe(self, name: str = "s", **filter_: Any) -> list[Any]:
         return self.say("REQ", name, {("#p" if key == "p" else key): value for key, value in filter_.items()})
+
+
+def masked(payload: bytes, first: int = 0x81) -> bytes:
+    """A frame as a client sends it, with ``first`` as its first byte."""
+    mask = os.urandom(4)
+    size = len(payload)
+    if size < 126:
+        head = bytes((first, 0x80 | size))
+    elif size < 65_536:
+        head = bytes((first, 0x80 | 126)) + struct.pack("!H", size)
+    else:
+        head = bytes((first, 0x80 | 127)) + struct.pack("!Q", size)
+    return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
+
+
+async def closed_with(peer: Client) -> int | None:
+    """The code that the connection of ``peer`` ends with."""
+    with pytest.raises(ConnectionClosed):
+        while True:
+            await peer.hear()
+    return peer.socket.close_code
