@@ -58,9 +58,9 @@ class BuiltInLimits:
     verifications_per_ip: int = 4_000
     work_per_ip: int = 10_000
     """Units of some 20 us (work.UNIT_*) for all connections from one address: a fifth of a core."""
-    work_of_strangers: int = 5_000
-    """Units for all connections together that the worker has not answered yet: a tenth of a core."""
-    work_per_stranger: int = 50
+    work_of_strangers: int = 2_500
+    """Units for all connections together that the worker has not answered yet: a twentieth of a core."""
+    work_per_stranger: int = 20
     """Units that an address has beside them, four times as many at once: a newcomer pairs whatever others do."""
     incoming_bytes_per_ip: int = 16 * 1024 * 1024
     """Of unfinished messages, beyond ``request_bytes`` each, of connections that the worker has not answered yet."""

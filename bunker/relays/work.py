@@ -13,7 +13,7 @@ from collections.abc import Callable
 from bunker.relays.limits import BuiltInLimits
 from keycast.base.token_bucket import BucketMap, TokenBucket
 
-UNIT_BYTES, UNIT_VALUES, UNIT_CANDIDATES = 2_048, 4, 16
+UNIT_BYTES, UNIT_VALUES, UNIT_CANDIDATES = 2_048, 4, 8
 """How much of each takes one unit."""
 SIGNATURE = 3
 """Units of a signature check, beside what its address pays: checks have a budget by address of their own (Intake)."""
@@ -69,7 +69,7 @@ class WorkBounds:
         self._free = BucketMap(limits.work_per_stranger, 4 * limits.work_per_stranger, _ADDRESSES, clock)
         rate = (1 + SIGNATURE) * limits.events_per_second
         self._clients = BucketMap(rate, 2 * rate, _ADDRESSES, clock)
-        self._common = TokenBucket(limits.work_of_strangers, limits.work_of_strangers / 2, clock)
+        self._common = TokenBucket(limits.work_of_strangers, limits.work_of_strangers, clock)
 
     def of(self, address: str) -> WorkAccount:
         """A new connection's account."""
