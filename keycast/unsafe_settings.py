@@ -51,7 +51,7 @@ def weakness_of(key: str, name: str) -> Finding:
 def development_keys_among_earlier() -> Finding:
     """What is only still accepted opens as much as what is current."""
     found = [weakness_of(key, "An earlier SECRET_KEY (SECRET_KEY_FALLBACKS)") for key in settings.SECRET_KEY_FALLBACKS]
-    if any(version.startswith("development") for version in key_lines("KEYCAST_KEK").values()):
+    if any(version.startswith("development") for version in own_key_lines().values()):
         found.append("KEYCAST_KEK has a key that a development server made.")
     return " ".join(filter(None, found)) or None
 
@@ -78,12 +78,18 @@ def equal_secrets() -> Finding:
 
 
 def guarding_keys() -> list[tuple[str, str]]:
-    """The keys of 32 bytes that this process can see, as they are written: variable and base64."""
-    found = [(name, key) for name in ("KEYCAST_KEK", "KEYCAST_COSIGNER_KEK") for key in key_lines(name)]
+    """The keys of 32 bytes that are this process's to read, as they are written: variable and base64."""
+    found = [("KEYCAST_KEK", key) for key in own_key_lines()]
+    found += [("KEYCAST_COSIGNER_KEK", key) for key in key_lines("KEYCAST_COSIGNER_KEK")]
     found += [("KEYCAST_FIELD_KEY", key) for key in settings.FIELD_KEYS]
     if settings.AUDIT_CHECKPOINT_KEY:
         found.append(("KEYCAST_AUDIT_CHECKPOINT_KEY", settings.AUDIT_CHECKPOINT_KEY.removeprefix("ed25519:")))
     return found
+
+
+def own_key_lines() -> dict[str, str]:
+    """The key-encryption keys; none where a signer alone reads them, and looks at them itself."""
+    return {} if settings.SIGNER_SOCKET else key_lines("KEYCAST_KEK")
 
 
 def decoded(key: str) -> bytes:
@@ -295,6 +301,8 @@ def no_cosigner_key() -> Finding:
 
 
 def cosigner_key_is_ours() -> Finding:
+    if not named("KEYCAST_COSIGNER_KEK"):
+        return None
     shared = key_lines("KEYCAST_KEK").keys() & key_lines("KEYCAST_COSIGNER_KEK").keys()
     return "The co-signer has a key-encryption key that is also ours." if shared else None
 

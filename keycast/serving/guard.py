@@ -57,8 +57,8 @@ class Gone(Exception):
     """The client went while its body was awaited."""
 
 
-def refusal_of_host(name: str) -> Answer | None:
-    """Why a body for this host is not taken, or None; one query. The middleware asks again for each request."""
+def refusal_of_host(name: str, path: str) -> Answer | None:
+    """Why a body for this host is not taken, or None; one query. The middleware asks again, for each request."""
     if is_platform_host(name):
         return None
     try:
@@ -67,7 +67,7 @@ def refusal_of_host(name: str) -> Answer | None:
         return UNAVAILABLE
     if tenant is None:
         return UNKNOWN_HOST
-    return SUSPENDED if tenant.state == Tenant.State.SUSPENDED else None
+    return SUSPENDED if tenant.state == Tenant.State.SUSPENDED and not path.startswith("/admin/") else None
 
 
 class Guard:
@@ -84,7 +84,7 @@ class Guard:
         *,
         bounds: Mapping[str, int],
         probes: Collection[str],
-        refuse_host: Callable[[str], Answer | None] = refusal_of_host,
+        refuse_host: Callable[[str, str], Answer | None] = refusal_of_host,
     ) -> None:
         self._application = application
         self._limits = limits
@@ -144,18 +144,18 @@ class Guard:
 
     async def _answer_with_body(self, scope: Scope, receive: Any, send: Any, body: Body, name: str) -> None:
         async with ThreadSensitiveContext():  # Django goes on in the same thread, with the same database connection
-            await self._look_up(name)
+            await self._look_up(name, scope["path"])
             try:
                 await self._answer(scope, body.replayed(await body.read(receive), receive), send)
             finally:
                 body.release()
 
-    async def _look_up(self, name: str) -> None:
+    async def _look_up(self, name: str, path: str) -> None:
         if self._answering >= self._limits.requests:
             raise RequestRefused(BUSY)
         self._answering += 1
         try:
-            refusal = await database_sync_to_async(self._refuse_host)(name)
+            refusal = await database_sync_to_async(self._refuse_host)(name, path)
         finally:
             self._answering -= 1
         if refusal is not None:

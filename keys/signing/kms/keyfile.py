@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from keycast.base.randomness import why_not_random
 from keycast.crypto.secret import SecretBytes
 from keys.errors import KekUnavailable
 
 KEK_SIZE: Final = 32
+HAND_MADE: Final = "hand-made-keys"
+"""What KEYCAST_ACCEPTED_RISKS calls a key that looks as if somebody made it (keycast.E031)."""
 MAX_FILE_SIZE: Final = 64 * 1024
 _LINE: Final = re.compile(rb"([A-Za-z0-9][A-Za-z0-9._-]{0,63}):([A-Za-z0-9+/]{43}=)")
 
@@ -175,8 +178,9 @@ def _decode(encoded: bytes, number: int) -> SecretBytes:
         raw = binascii.a2b_base64(encoded, strict_mode=True)
     except binascii.Error:
         raw = b""
-    # Written in the one right way, and not obviously made by hand.
-    if len(raw) != KEK_SIZE or len(set(raw)) < 8 or base64.b64encode(raw) != encoded:
+    # Written in the one right way, and not obviously made by hand; the settings' checks accept the latter by its name.
+    is_accepted = HAND_MADE in os.environ.get("KEYCAST_ACCEPTED_RISKS", "").split(",")
+    if len(raw) != KEK_SIZE or base64.b64encode(raw) != encoded or (why_not_random(raw) and not is_accepted):
         raise KekUnavailable(f"Key-encryption key {number} is not 32 random bytes in base64.")
     return SecretBytes.adopt_bytes(raw)
 

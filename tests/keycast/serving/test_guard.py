@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
+from accounts.models import Tenant
+from accounts.services import create_tenant
+from keycast.audit.entries import Actor
 from keycast.proxies import TrustedProxies
-from keycast.serving.guard import SUSPENDED, UNKNOWN_HOST, Answer, Guard
+from keycast.serving.guard import SUSPENDED, UNKNOWN_HOST, Answer, Guard, refusal_of_host
 from keycast.serving.limits import ConnectionLimits
 
 HOST = (b"host", b"news.example")
@@ -82,7 +85,7 @@ def guarded(inside: Inside, **limits: Any) -> Guard:
         ConnectionLimits(**limits),
         bounds={"/small/": 10},
         probes={"/healthz"},
-        refuse_host=lambda name: KNOWN.get(name, UNKNOWN_HOST),
+        refuse_host=lambda name, _: KNOWN.get(name, UNKNOWN_HOST),
     )
 
 
@@ -205,3 +208,22 @@ async def test_a_body_comes_whole_and_the_end_of_the_connection_after_it(inside:
     request = Request(HOST, CHUNKED, parts=[b"ab", b"", b"cd"])
     assert await request.through(guarded(inside)) == 200
     assert inside.bodies == [b"abcd"]
+
+
+@pytest.mark.django_db
+def test_hosts_are_asked_of_the_database_as_the_middleware_does(settings: Settings) -> None:
+    settings.PLATFORM_HOSTS = ["admin.example"]
+    actor = Actor.command("test")
+    create_tenant(actor=actor, slug="news", name="News", host="news.example")
+    create_tenant(actor=actor, slug="old", name="Old", host="old.example")
+    Tenant.objects.filter(slug="old").update(state=Tenant.State.SUSPENDED)
+    asked = {
+        (host, path): refusal_of_host(host, path)
+        for host in ("admin.example", "news.example", "old.example", "nobody.example")
+        for path in ("/", "/admin/")
+    }
+    assert {key: answer for key, answer in asked.items() if answer} == {
+        ("old.example", "/"): SUSPENDED,
+        ("nobody.example", "/"): UNKNOWN_HOST,
+        ("nobody.example", "/admin/"): UNKNOWN_HOST,
+    }

@@ -35,8 +35,8 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
 from tests.paths import ROOT
 
-KEK_A = b"a-1:MDEyMzQ1Njc4OWFiY2RlZmdoaWprbG1ub3BxcnN0dXY="
-KEK_B = b"b-1:dnV0c3JxcG9ubWxramloZ2ZlZGNiYTk4NzY1NDMyMTA="
+KEK_A = b"a-1:g82ie6Q54O/OtW3Uy/5IoZ/URbWLmSb0GcQNrmC0Fts="
+KEK_B = b"b-1:Xs/j4POIlt+iOWHKvlyBQVOImm5dkCAoLaIN5gnIm1U="
 
 
 class FakeHsm:
