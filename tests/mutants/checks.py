@@ -166,4 +166,30 @@ CHECKS = (
         "    if not is_registered(path):\n", "    if False:\n",
         ("tests/security", "tests/keycast/operations"),
     ),
+    # The database as somebody else may have written it
+    Check(
+        "a worker serves what has a seal that fits", "somebody writes the database", "bunker/worker/loader.py",
+        "if row.state in SEALED_STATES and not _is_granted(signer, row, policies):", "if False:",
+        ("tests/bunker/services/test_grant_seals.py",),
+    ),
+    Check(
+        "a secret that waits has a seal that fits", "somebody writes the database", "bunker/services/pairing.py",
+        "return found if found is not None and is_granted(found) else None", "return found",
+        ("tests/bunker/services/test_grant_seals.py",),
+    ),
+    Check(
+        "nothing is sealed anew that had no seal", "somebody writes the database", "bunker/services/lifecycle.py",
+        "    if not is_granted(connection):\n", "    if False:\n",
+        ("tests/bunker/services/test_grant_seals.py",),
+    ),
+    Check(
+        "the former queue's pickles make no object", "somebody writes the database or Redis",
+        "keycast/operations/former_queue.py", "if (module, name) not in _KNOWN:", "if False:",
+        ("tests/keycast/operations/test_job_cluster.py",),
+    ),
+    Check(
+        "no column of pickles is read", "somebody writes the database or Redis", "keycast/operations/job_packages.py",
+        "    pickle_fields.dbsafe_decode = _refuse", "    _refuse",
+        ("tests/keycast/operations/test_job_packages.py",),
+    ),
 )  # fmt: skip
