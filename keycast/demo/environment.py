@@ -10,6 +10,7 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 PORTAL_HOST: Final = "localhost"
 ADMIN_HOST: Final = "127.0.0.1"
@@ -82,6 +83,11 @@ class DemoEnvironment:
         return f"http://{PORTAL_HOST}:{self.port}/"
 
     @property
+    def mails(self) -> Path:
+        """Where the mails that it sends can be read: sign-in codes, and what owners are told."""
+        return self.folder / "mails"
+
+    @property
     def admin_url(self) -> str:
         return f"http://{ADMIN_HOST}:{self.port}/admin/"
 
@@ -105,7 +111,7 @@ class DemoEnvironment:
             "KEYCAST_PUBLIC_PORT": str(self.port),
             "KEYCAST_PLATFORM_HOSTS": ADMIN_HOST,
             "KEYCAST_LOG_LEVEL": "WARNING",
-            "EMAIL_URL": "consolemail://",
+            "EMAIL_URL": f"filemail:///{quote(str(self.mails))}",  # django-environ takes one slash away
             **(self._emulated_hsm() if self.has_hsm else {}),
             **self.secrets,
             **{name: os.environ[name] for name in HONOURED if name in os.environ},

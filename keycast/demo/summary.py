@@ -66,6 +66,8 @@ def _rest(screen: Screen, surroundings: DemoEnvironment, made: dict[str, Any], n
         f"Three unused bunker URLs of each key, for {made['hours']} hours:",
         f"  {surroundings.folder / 'demo.json'}",
         f"Relay, built in: {surroundings.relay_url}",
+        "Mails that it sends, a file each:",
+        f"  {surroundings.mails}",
         "Other commands on this data, after:",
         f"  set -a; . {shlex.quote(str(surroundings.folder / 'demo.env'))}; set +a",
         "",

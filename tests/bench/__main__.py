@@ -14,6 +14,7 @@ from typing import Any
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "keycast.settings")
 os.environ.setdefault("KEYCAST_ENVIRONMENT", "development")
+os.environ.setdefault("EMAIL_URL", "dummymail://")  # owners are mailed about each app that connects
 
 from tests.bench import hsm, primitives, server, siege, steps
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import socket
 
+import environ
+
 from keycast.demo.environment import HONOURED, DemoEnvironment, free_port, write_private
 
 
@@ -62,3 +64,10 @@ def test_what_may_be_chosen_in_the_shell_reaches_every_process_of_the_demo(tmp_p
     prepared = DemoEnvironment.prepare(tmp_path / "var", 8000, has_hsm=True)
     assert chosen.items() <= prepared.environment().items()
     assert all(f"{name}={value}" in (tmp_path / "var" / "demo.env").read_text() for name, value in chosen.items())
+
+
+def test_mails_go_into_the_folder_and_not_onto_the_screen(tmp_path):
+    prepared = DemoEnvironment.prepare(tmp_path / "a folder #1", 8000)
+    config = environ.Env.email_url_config(prepared.environment()["EMAIL_URL"])
+    assert config["EMAIL_BACKEND"] == "django.core.mail.backends.filebased.EmailBackend"
+    assert config["EMAIL_FILE_PATH"] == str(tmp_path / "a folder #1" / "mails")
