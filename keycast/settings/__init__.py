@@ -135,12 +135,13 @@ else:
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 REDIS_URL = env.str("REDIS_URL", default="")
+# Version 1 of entries were pickles: processes of 0.1 that still run would stumble over JSON under the same names.
 if REDIS_URL:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [REDIS_URL]}}}
-    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonRedisCache", "LOCATION": REDIS_URL}}
+    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonRedisCache", "LOCATION": REDIS_URL, "VERSION": 2}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonDatabaseCache", "LOCATION": "django_cache"}}
+    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonDatabaseCache", "LOCATION": "django_cache", "VERSION": 2}}
 
 # Jobs are signed JSON in the database (keycast.operations.job_packages); nothing is cached or kept by django-q2 itself.
 Q_CLUSTER = {

@@ -13,9 +13,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-STATS: Final = ":1:django_q:keycast:cluster"
-"""Where django-q2's cluster looked for other clusters twice a second: nobody has to do anything for it to be read."""
-KEYS_READ: Final = (STATS, ":1:django_q:keycast-jobs:cluster", ":1:keycast:health")
+# Where django-q2's cluster looked for other clusters twice a second: nobody had to do anything for it to be read.
+KEYS_READ: Final = tuple(
+    f":{version}:{key}"
+    for version in (1, 2)
+    for key in ("django_q:keycast:cluster", "django_q:keycast-jobs:cluster", "keycast:health")
+)
 
 
 class Mark:
@@ -83,7 +86,7 @@ def plant_cache(marks: Path) -> None:
             for number, key in enumerate(KEYS_READ):
                 client.set(key, pickled(marks, f"redis-{number}"))
         return
-    run("DELETE FROM django_cache WHERE cache_key LIKE %s", ":1:%")
+    run("DELETE FROM django_cache")
     for number, key in enumerate(KEYS_READ):
         value = base64.b64encode(pickled(marks, f"cache-{number}")).decode()
         insert("django_cache", cache_key=key, value=value, expires=datetime.now(UTC) + timedelta(days=1))
