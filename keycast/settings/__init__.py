@@ -208,7 +208,8 @@ USE_TZ = True
 
 STATIC_URL = "/static/"
 STATIC_ROOT = Path(env.str("KEYCAST_STATIC_ROOT", default=str(BASE_DIR / "staticfiles")))
-STATICFILES_DIRS = [RESOURCES_DIR / "static"]
+# An installed copy has them in the package, where they are found as those of the app keycast.
+STATICFILES_DIRS = [RESOURCES_DIR / "static"] if IS_CHECKOUT else []
 WHITENOISE_USE_FINDERS = not IS_PRODUCTION
 STATIC_STORAGE = "whitenoise.storage.CompressedManifestStaticFilesStorage"
 STORAGES = {
