@@ -20,11 +20,11 @@ from bunker.services import create_bunker_url, lock_connection
 from bunker.services.pairing import bind_connection
 from keycast.crypto.schnorr import Keypair
 from keys import services as key_services
-from tests.portal.conftest import _everything, ada, bob, make_person, owner, sign_in, tenant, visitor
+from tests.portal.conftest import _everything, ada, bob, make_person, other_tenant, owner, sign_in, tenant, visitor
 from tests.portal.test_connecting import uri
 from tests.portal.test_keys import confirmed
 
-__all__ = ["_everything", "ada", "bob", "make_person", "owner", "tenant", "visitor"]
+__all__ = ["_everything", "ada", "bob", "make_person", "other_tenant", "owner", "tenant", "visitor"]
 
 POWERFUL = ("messaging", "messaging-own", "full")
 
@@ -177,6 +177,17 @@ def test_only_the_mails_own_address_ends_its_app(ada: Any, visitor: Any, setting
     assert visitor.post(path).status_code == 404
     app.refresh_from_db()
     assert app.state == "active"
+
+
+def test_an_address_ends_no_other_app_and_works_on_no_other_host(ada: Any, visitor: Any, other_tenant: Any) -> None:
+    key = ada.key()
+    older, newer = paired(ada, key), paired(ada, key)
+    path = address_in(letters()[0])
+    assert visitor.post(path, headers={"host": "courier.test"}).status_code == 404
+    assert visitor.post(path).status_code == 302
+    older.refresh_from_db()
+    newer.refresh_from_db()
+    assert (older.state, newer.state) == ("revoked", "active")
 
 
 def test_the_address_ends_with_its_time(ada: Any, visitor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
