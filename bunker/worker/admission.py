@@ -27,6 +27,7 @@ from keycast.nostr.nip01 import Event
 
 RATE_LIMITED = "Too many requests. Please slow down."
 BUSY = "The remote signer is busy. Please try again in a moment."
+TENANT_DAY_IS_FULL = "This community's apps have asked as often today as they may. Try again after midnight UTC."
 APP_DAY_IS_FULL = "This app has asked as often today as it may. Try again after midnight UTC."
 _STRANGERS = "strangers"
 _DAY = 86_400
@@ -45,6 +46,8 @@ class AdmissionLimits:
     machine_burst: float = 1_500.0
     machine_day: int = 2_000_000
     """Of an app that its owner, or an operator, called a server (Connection.request_rate)."""
+    tenant_day: int = 20_000_000
+    """Requests a day of all apps of a tenant, of whatever method; signatures have a quota of their own."""
     stranger_rate: float = 2.0
     stranger_burst: float = 30.0
     signer_stranger_rate: float = 10.0
@@ -155,8 +158,11 @@ class AdmissionControl:
         if not bucket.take(now=now):
             return self._turn_away(item, DropReason.RATE_LIMITED, RATE_LIMITED)
         most = self.limits.machine_day if connection.is_machine else self.limits.client_day
-        if not connection.take_of_day(int(time.time()) // _DAY, most):
+        day = int(time.time()) // _DAY
+        if not connection.take_of_day(day, most):
             return self._turn_away(item, DropReason.RATE_LIMITED, APP_DAY_IS_FULL)
+        if not signer.tenant.take_of_day(day, self.limits.tenant_day):
+            return self._turn_away(item, DropReason.RATE_LIMITED, TENANT_DAY_IS_FULL)
         if not self._admit(signer.tenant, item):
             return self._turn_away(item, DropReason.BUSY, BUSY)
         return None

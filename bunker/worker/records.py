@@ -16,7 +16,30 @@ CONNECTS_PER_SECOND = 0.5
 CONNECTS_AT_ONCE = 10.0
 
 
-class TenantRecord:
+class RequestsOfDay:
+    """Counts requests of a day, in memory: ``day`` and ``day_count`` are the record's own.
+
+    A worker that starts counts anew, and each worker counts its own: the bound is against a log that grows for ever,
+    not a price.
+    """
+
+    __slots__ = ("day", "day_count")
+
+    def __init__(self) -> None:
+        self.day = 0
+        self.day_count = 0
+
+    def take_of_day(self, day: int, most: int) -> bool:
+        """Count a request of ``day`` (days since 1970-01-01 UTC); False beyond ``most``."""
+        if day != self.day:
+            self.day, self.day_count = day, 0
+        if self.day_count >= most:
+            return False
+        self.day_count += 1
+        return True
+
+
+class TenantRecord(RequestsOfDay):
     """A tenant as far as signing cares. Shared by its signers, so that locking it is one assignment.
 
     ``max_signatures`` a day and ``max_relays`` of its own are None where there is no bound.
@@ -32,6 +55,7 @@ class TenantRecord:
         max_signatures: int | None = None,
         max_relays: int | None = None,
     ) -> None:
+        super().__init__()
         self.max_signatures = max_signatures
         self.max_relays = max_relays
         self.id = tenant_id
@@ -39,7 +63,7 @@ class TenantRecord:
         self.refusal = refusal
 
 
-class ConnectionRecord:
+class ConnectionRecord(RequestsOfDay):
     """One client's grant. ``refusal`` says why it is over or locked, and is None while it is active.
 
     ``secret_hash`` is of the secret that it began with, by which its client may repeat ``connect``.
@@ -54,8 +78,6 @@ class ConnectionRecord:
         "bucket",
         "client",
         "connects",
-        "day",
-        "day_count",
         "expires_at",
         "hex",
         "id",
@@ -86,9 +108,8 @@ class ConnectionRecord:
         secret_hash: bytes | None = None,
         is_machine: bool = False,
     ) -> None:
+        super().__init__()
         self.is_machine = is_machine
-        self.day = 0
-        self.day_count = 0
         self.noted_on = 0
         self.secret_hash = secret_hash
         self.id = connection_id
@@ -117,18 +138,6 @@ class ConnectionRecord:
             return True
         self.suppressed += 1
         return False
-
-    def take_of_day(self, day: int, most: int) -> bool:
-        """Count a request of ``day`` (days since 1970-01-01 UTC); False beyond ``most``.
-
-        A worker that starts counts anew: the bound is against a log that grows for ever, not a price.
-        """
-        if day != self.day:
-            self.day, self.day_count = day, 0
-        if self.day_count >= most:
-            return False
-        self.day_count += 1
-        return True
 
     def may_connect(self, now: float) -> bool:
         """Take one from the bound on repeated ``connect``, which costs a transaction; ``now`` is monotonic."""

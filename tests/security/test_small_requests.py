@@ -9,11 +9,11 @@ from asgiref.sync import sync_to_async
 
 from bunker.models import Connection, Request, RequestRate
 from bunker.services import set_request_rate
-from bunker.worker.admission import APP_DAY_IS_FULL, RATE_LIMITED, AdmissionLimits
+from bunker.worker.admission import APP_DAY_IS_FULL, RATE_LIMITED, TENANT_DAY_IS_FULL, AdmissionLimits
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
 from tests.bunker.conftest import Running, connected
-from tests.bunker.support import ACTOR, Client, Home, unscoped
+from tests.bunker.support import ACTOR, Client, Home, make_home, make_tenant, unscoped
 
 INFO = ("ping", "get_public_key", "switch_relays")
 
@@ -66,6 +66,19 @@ async def test_an_app_asks_so_often_a_day(start_worker: Callable[..., Any], home
         await worker[0].reconciler.look()
         more = [await client.ask("ping") for _ in range(3)]
         assert [answer.get("error", "") for answer in more] == ["", "", APP_DAY_IS_FULL]
+
+
+async def test_all_apps_of_a_tenant_ask_so_often_a_day(
+    start_worker: Callable[..., Any], home: Home, settings: Any
+) -> None:
+    settings.BUNKER_LIMITS = {"tenant_day": 3}
+    other = await sync_to_async(lambda: make_home(make_tenant()))()
+    async with start_worker() as worker:
+        first, second = await connected(worker, home), await connected(worker, home)
+        elsewhere = await connected(worker, other)
+        asked = [await client.ask("ping") for client in (first, second, first, second, elsewhere)]
+        errors = [answer.get("error", "") for answer in asked]
+        assert errors == ["", "", "", TENANT_DAY_IS_FULL, ""]
 
 
 def test_a_burst_that_suits_a_message_inbox_is_promised_to_people_and_servers() -> None:
