@@ -18,12 +18,13 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.db import connection
 
-from bunker.models import ConnectionState, Request, RequestState
+from bunker.models import Request, RequestState
+from bunker.services import bind_connection
 from keycast.audit.models import AuditRow
 from keycast.audit.services import verify
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.nostr.nip01 import parse_event, verify_event
-from tests.bunker.support import Client, FakePort, Home, issue, unscoped
+from tests.bunker.support import Client, FakePort, Home, issue
 from tests.paths import ROOT
 
 # On PostgreSQL an heir waits for the dead worker's leases, some five seconds each time; on SQLite it sees the death.
@@ -145,11 +146,8 @@ def _database_url() -> str:
 
 def _connect(home: Home, client: Client) -> None:
     """A bound connection, without a worker."""
-    row, _ = issue(home)
-    with unscoped():
-        type(row).objects.filter(id=row.id).update(
-            state=ConnectionState.ACTIVE, client_public_key=client.public_key, bound_at=row.created_at
-        )
+    _, secret = issue(home)
+    bind_connection(transport_id=home.transport.id, client_public_key=client.public_key, secret=secret)
 
 
 def _rounds() -> int:
