@@ -59,7 +59,11 @@ async def test_two_workers_answer_each_request_once_and_a_paused_worker_stores_n
 
 
 async def _ask_both(first: Running, second: Running, client: Client) -> None:
-    """Deliver one event to both; exactly one answers. (Replies of a dead owner's last seconds may be repeated.)"""
+    """Deliver one event to both; exactly one answers.
+
+    The stored reply of the last seconds may be published again by whoever took a shard over, its own among them: that is
+    the same event. An answer of the other worker would be another one, sealed anew.
+    """
     event_id, raw = client.compose("sign_event", [TEMPLATE])
     first[1].send(raw)
     second[1].send(raw)
@@ -70,5 +74,5 @@ async def _ask_both(first: Running, second: Running, client: Client) -> None:
     while not replies():
         await asyncio.sleep(0.02)
     await asyncio.sleep(0.6)
-    assert len(replies()) == 1
+    assert len({reply.id for reply in replies()}) == 1
     assert "error" not in client.read(replies()[0])
