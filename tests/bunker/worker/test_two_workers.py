@@ -61,8 +61,8 @@ async def test_two_workers_answer_each_request_once_and_a_paused_worker_stores_n
 async def _ask_both(first: Running, second: Running, client: Client) -> None:
     """Deliver one event to both; exactly one answers.
 
-    The stored reply of the last seconds may be published again by whoever took a shard over, its own among them: that is
-    the same event. An answer of the other worker would be another one, sealed anew.
+    Whoever took a shard over may publish stored replies of the last seconds again, its own among them: that is the same
+    event. An answer of the other worker would be another one, sealed anew.
     """
     event_id, raw = client.compose("sign_event", [TEMPLATE])
     first[1].send(raw)
