@@ -1,4 +1,4 @@
-"""A pace for each app. Those that are connected already keep the one that all had: nothing that works may break."""
+"""A request rate for each app. Those that are connected already keep the one that all had: nothing that works may break."""
 
 from django.db import migrations, models
 

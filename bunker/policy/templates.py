@@ -96,7 +96,7 @@ MESSAGING = PolicyTemplate(
 MESSAGING_WITH_OWN = PolicyTemplate(
     slug="messaging-own",
     title="Messaging, and your own copies",
-    summary="As Messaging, and the app sees what you sent from elsewhere.",
+    summary="As Messaging, and the app reads what you encrypted to yourself: sent messages, drafts, wallets.",
     may=(
         *MESSAGING.may,
         "Read what you encrypted to yourself: copies of messages that you sent, and drafts, lists and wallets",

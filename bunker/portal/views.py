@@ -102,10 +102,10 @@ def set_request_rate(request: PortalRequest, connection_id: UUID) -> HttpRespons
     """Let the app ask as often as a person's app, or as a server."""
     connection = own_app(request, connection_id)
     if request.POST.get("rate") not in RequestRate.values:
-        messages.error(request, "Nothing was changed: choose a person's pace or a server's.")
+        messages.error(request, "Nothing was changed: choose a person's rate or a server's.")
         return _to_app(connection)
     services.set_request_rate(actor=actor_of(request), connection=connection, rate=RequestRate(request.POST["rate"]))
-    messages.success(request, "The app may now ask at that pace.")
+    messages.success(request, "The app may now ask as often as that.")
     return _to_app(connection)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from django.conf import settings
+
+from keycast.base.limits import overridden
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +93,8 @@ class BuiltInLimits:
 
     @classmethod
     def from_settings(cls) -> BuiltInLimits:
-        """Read overrides from settings; a name that does not exist is a configuration error (TypeError)."""
-        given: dict[str, Any] = {}
-        for name, value in settings.RELAY_LIMITS.items():
-            given[name] = float(value) if name == "reply_window" else int(value)
-        return replace(cls(), **given)
+        """Read overrides from settings. Raises ImproperlyConfigured for a name or a number that is none."""
+        return overridden(cls(), settings.RELAY_LIMITS, "KEYCAST_RELAY_LIMITS", zero=("reply_window",))
 
 
 @dataclass(frozen=True, slots=True)

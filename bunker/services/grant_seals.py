@@ -1,7 +1,7 @@
 """The seal of a connection: shows that a service of ours granted it, and not somebody who can write the database.
 
 A worker serves a connection, and a client takes a bunker URL, only under a seal that fits the row: whose key, which
-signer, which client, what policy and pace, until when, and whether it waits, is active or locked. It is an
+signer, which client, what policy and request rate, until when, and whether it waits, is active or locked. It is an
 HMAC-SHA-256 (RFC 2104) under a key that processes have and the database has not (accounts.sealing, from
 ``KEYCAST_FIELD_KEY``). A row that is changed past the services is refused from then on.
 

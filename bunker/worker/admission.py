@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -21,6 +21,7 @@ from bunker.worker.leases import HeldLeases
 from bunker.worker.records import ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import WorkerStats
+from keycast.base.limits import overridden
 from keycast.base.seen_ids import SeenIds
 from keycast.base.token_bucket import BucketMap, TokenBucket
 from keycast.nostr.nip01 import Event
@@ -67,11 +68,8 @@ class AdmissionLimits:
 
     @classmethod
     def from_settings(cls) -> AdmissionLimits:
-        """Read overrides from settings.BUNKER_LIMITS; an unknown name is a configuration error (TypeError)."""
-        given = dict(getattr(settings, "BUNKER_LIMITS", {}) or {})
-        whole = {field.name for field in fields(cls) if isinstance(field.default, int)}
-        bounds: dict[str, Any] = {name: (int if name in whole else float)(value) for name, value in given.items()}
-        return cls(**bounds)
+        """Read overrides from settings. Raises ImproperlyConfigured for a name or a number that is none."""
+        return overridden(cls(), settings.BUNKER_LIMITS, "KEYCAST_BUNKER_LIMITS")
 
 
 class IncomingRequest:

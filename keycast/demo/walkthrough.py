@@ -50,7 +50,7 @@ def _run(screen: Screen, folder: Path, lock: int, listener: socket.socket, *, on
             hsm_note = _signed_note(environment, hsm["own_bunker_url"], "authorised by an HSM (emulated)")
         show(screen, surroundings, {**made, "keys": [*made["keys"], hsm]}, [note, hsm_note])
         if not once:
-            screen.plain("Running; mails (sign-in codes) are printed here. Stop with Ctrl-C.")
+            screen.plain("Running. Stop with Ctrl-C.")
             server.wait()
     if once:
         screen.plain(f"Stopped, as it was to run once. To use the portal and the admin: {start_again(surroundings)}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
+
+from keycast.base.limits import overridden
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +39,4 @@ class ConnectionLimits:
     @classmethod
     def from_settings(cls) -> Self:
         """Read overrides from settings. Raises ImproperlyConfigured for a name or a number that is none."""
-        kinds = {field.name: type(getattr(cls(), field.name)) for field in fields(cls)}
-        given: dict[str, Any] = {}
-        for name, value in settings.CONNECTION_LIMITS.items():
-            try:
-                given[name] = kinds[name](value)
-            except (KeyError, ValueError):
-                raise ImproperlyConfigured(f"KEYCAST_CONNECTION_LIMITS: {name}={value} is no limit.") from None
-            if given[name] <= 0:
-                raise ImproperlyConfigured(f"KEYCAST_CONNECTION_LIMITS: {name} must be above 0.")
-        return replace(cls(), **given)
+        return overridden(cls(), settings.CONNECTION_LIMITS, "KEYCAST_CONNECTION_LIMITS")

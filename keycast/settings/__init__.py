@@ -141,7 +141,16 @@ if REDIS_URL:
     CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonRedisCache", "LOCATION": REDIS_URL, "VERSION": 2}}
 else:
     CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-    CACHES = {"default": {"BACKEND": "keycast.base.caches.JsonDatabaseCache", "LOCATION": "django_cache", "VERSION": 2}}
+    CACHES = {
+        "default": {
+            "BACKEND": "keycast.base.caches.JsonDatabaseCache",
+            "LOCATION": "django_cache",
+            "VERSION": 2,
+            # Counters of wrong passwords are kept here. With Django's 300 entries, whoever makes 300 others has a third
+            # of all thrown out, his own counter among them.
+            "OPTIONS": {"MAX_ENTRIES": 50_000, "CULL_FREQUENCY": 10},
+        }
+    }
 
 # Jobs are signed JSON in the database (keycast.operations.job_packages); nothing is cached or kept by django-q2 itself.
 Q_CLUSTER = {

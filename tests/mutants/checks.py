@@ -77,7 +77,7 @@ CHECKS = (
         ("tests/security/test_revoked_meanwhile.py",),
     ),
     Check(
-        "an app asks at its pace", "a connected app fills disk", "bunker/worker/admission.py",
+        "an app keeps to its request rate", "a connected app fills disk", "bunker/worker/admission.py",
         "if not bucket.take(now=now):", "if False:",
         ("tests/security/test_small_requests.py",),
     ),

@@ -43,7 +43,7 @@ async def test_each_day_has_a_row_of_its_own(worker: Running, home: Home, monkey
     assert await AuditRow.objects.filter(tag=AuditTag.GET_PUBLIC_KEY).acount() == 2
 
 
-async def test_an_app_asks_at_a_persons_pace_after_its_burst(
+async def test_an_app_asks_at_a_persons_rate_after_its_burst(
     start_worker: Callable[..., Any], home: Home, settings: Any
 ) -> None:
     settings.BUNKER_LIMITS = {"client_rate": 0.001, "client_burst": 5}

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 
 from bunker.relays.filters import parse_filter
 from bunker.relays.health_score import RelayMeasurements
@@ -47,7 +48,7 @@ def test_limits_come_from_settings_and_a_wrong_name_is_an_error(settings: Any) -
     settings.RELAY_LIMITS = {"connections": 5}
     assert BuiltInLimits.from_settings().connections == 5
     settings.RELAY_LIMITS = {"conections": 5}
-    with pytest.raises(TypeError):
+    with pytest.raises(ImproperlyConfigured):
         BuiltInLimits.from_settings()
 
 

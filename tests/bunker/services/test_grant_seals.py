@@ -61,7 +61,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "no policy": {"policy": None},
     "narrowing": {"requested_permissions": "sign_event:0"},
     "end": {"expires_at": timezone.now() + timedelta(days=9)},
-    "pace": {"request_rate": RequestRate.MACHINE},
+    "request rate": {"request_rate": RequestRate.MACHINE},
     "state": {"state": ConnectionState.LOCKED},
     "no seal": {"seal": ""},
     "another seal": {"seal": "0" * 64},

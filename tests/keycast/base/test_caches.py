@@ -57,6 +57,20 @@ def test_the_deployments_own_cache_is_one_of_them() -> None:
     assert type(cache._connections["default"]) in {JsonDatabaseCache, JsonRedisCache}  # type: ignore[attr-defined]
 
 
+def test_a_counter_of_failures_is_not_thrown_out_by_whoever_makes_others(
+    table: JsonDatabaseCache, settings: Any
+) -> None:
+    """Django keeps 300 entries and then throws out a third: 400 others, and the count of wrong passwords is 0."""
+    configured = settings.CACHES["default"]
+    if "JsonDatabaseCache" not in configured["BACKEND"]:
+        configured = {}  # Redis bounds itself by memory
+    kept = JsonDatabaseCache("django_cache", {"OPTIONS": configured.get("OPTIONS", {"MAX_ENTRIES": 50_000})})
+    kept.set("aaa-first-of-all", 4)
+    for number in range(400):
+        kept.set(f"made-by-a-stranger-{number}", 1)
+    assert kept.get("aaa-first-of-all") == 4
+
+
 @pytest.mark.parametrize("data", HOSTILE, ids=range(len(HOSTILE)))
 def test_what_is_no_json_is_unreadable(data: bytes) -> None:
     assert decoded(data) is UNREADABLE
