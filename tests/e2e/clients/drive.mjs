@@ -143,7 +143,7 @@ const commands = {
   },
   tabs: (step, given, session) => step("tabs", () => twoTabs(session, given)),
   burst: (step, given) => step("burst", async () => {
-    await burst(await library.bunker(generateSecretKey(), given.url), given);
+    await burst(await library.bunker(generateSecretKey(), given.url, { publishMs: BURST_MS }), given);
   }, BURST_MS),
   async cut(step, { relay, url, pubkey }) {
     const { secretKey } = sessions.get(relay);

@@ -22,8 +22,12 @@ const session = (signer) => ({
 });
 
 export default {
-  async bunker(secretKey, url) {
-    const signer = BunkerSigner.fromBunker(secretKey, await parseBunkerInput(url), { pool: new SimplePool() });
+  async bunker(secretKey, url, { publishMs } = {}) {
+    const pool = new SimplePool();
+    const bunker = await parseBunkerInput(url);
+    // The library gives up on a relay's OK after 4.4 s, which its own encrypting of a thousand requests can take.
+    if (publishMs) for (const relay of bunker.relays) (await pool.ensureRelay(relay)).publishTimeout = publishMs;
+    const signer = BunkerSigner.fromBunker(secretKey, bunker, { pool });
     await signer.connect({ name: "nostr-tools", url: "https://client.example" });
     return session(signer);
   },
