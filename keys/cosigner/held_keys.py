@@ -23,6 +23,8 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
 
 _RECORDS_KEPT: Final = 65_536
+_CLOCK_PUT_BACK: Final = 60_000
+"""Milliseconds that a used authorisation is remembered beyond its window, for a clock that is corrected."""
 
 
 class CosignerKeyRepository:
@@ -137,16 +139,13 @@ def authorised_digest(
     # Not from the future either, beyond what clocks differ: it would hold for longer than the window allows.
     if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
-    require_authorised(record, digest, grant.signature)
-    return digest
-
-
-def require_authorised(record: CosignerKeyRecord, digest: bytes, signature: bytes) -> None:
-    """Raise Refusal unless an authoriser of the key has signed this; two may, while one takes the other's place."""
-    if not any(ecdsa.verify(authoriser, digest, signature) for authoriser in record.authorisers):
+    # Two may have signed, while one takes the other's place.
+    if not any(ecdsa.verify(authoriser, digest, grant.signature) for authoriser in record.authorisers):
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
+    return digest
 
 
 def use_up(writing: StoreTransaction, digest: bytes, grant: UseAuthorisation) -> None:
     """Mark a grant as used for as long as it could be repeated. Raises Refusal when it was."""
-    records.use_once(writing, digest, grant.at + 2 * authorisation.EARLIEST, authorisation.now())
+    expires = grant.at + authorisation.EARLIEST + _CLOCK_PUT_BACK
+    records.use_once(writing, digest, expires, authorisation.now())

@@ -8,12 +8,10 @@ from keycast.crypto import musig, split
 from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
-from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, require_authorised, wipe_unless_kept
-from keys.cosigner.records import CosignerKeyRecord
-from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import authorisation, messages
+from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
+from keys.cosigner.store import CosignerRefusalError
+from keys.signing.cosigning import messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 
@@ -25,18 +23,24 @@ class KeyUseHandler:
         self._repository = repository
 
     async def sign(self, request: messages.PartialSignatureRequest, peer: str) -> AnyReply:
-        """The event is what its id says, and the HSM has signed that id."""
+        """The event is what its id says, and the HSM has signed for it, for this one use."""
         record = await self._repository.in_use(request)
         half = record.usable(request.half_a)
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
             raise CosignerRefusalError(RefusalCode.WRONG_EVENT)
-        # Not used up, unlike other authorisations: it names one event, and signing that once more gives nothing away.
-        # What is repeated is counted (records.count_signed).
-        require_authorised(record, event_id, request.authorisation)
+        digest = authorised_digest(record, AuthorisationPurpose.SIGN, event_id, request.grant)
         musig.checked_nonce(request.nonce_a)
         # On disk before the half is used: a crash leaves a row without a signature, never the other way round.
-        await self._repository.store.write(lambda writing: _record_signing(writing, record, request, event_id, peer))
+        note = CosignerAuditEntry(
+            CosignerAuditTag.SIGNED,
+            AuditOutcome.OK,
+            peer,
+            record.key_id.hex,
+            event_id.hex(),
+            data={"kind": request.event.kind},
+        )
+        await self._repository.spend(digest, request.grant, note)
         # Looked at again: the key may have been stopped, or the half replaced, while the disk was waited for.
         half = (await self._repository.in_use(request)).usable(request.half_a)
         crash.point("b-before-sign")
@@ -77,17 +81,3 @@ def _event_id(event: messages.EventBody) -> bytes:
         return id_bytes(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     except EventError:
         raise CosignerRefusalError(RefusalCode.MALFORMED) from None
-
-
-def _record_signing(
-    writing: StoreTransaction,
-    record: CosignerKeyRecord,
-    request: messages.PartialSignatureRequest,
-    event_id: bytes,
-    peer: str,
-) -> None:
-    count = records.count_signed(writing, event_id, authorisation.now())
-    data = {"kind": request.event.kind, "time": count}
-    writing.note(
-        CosignerAuditEntry(CosignerAuditTag.SIGNED, AuditOutcome.OK, peer, record.key_id.hex, event_id.hex(), data)
-    )

@@ -14,8 +14,6 @@ from keys.signing.cosigning.messages import RefusalCode
 from keys.signing.envelope import SealingContext
 
 KEK_PROVIDER: Final = "cosigner"
-COUNTED_FOR: Final = 90 * 24 * 3600 * 1000
-"""Milliseconds for which repeated signatures of one event are counted."""
 PENDING, ACTIVE, LOCKED, DISABLED, FORGOTTEN = "pending", "active", "locked", "disabled", "forgotten"
 CURRENT, PREPARED, READY = "current", "prepared", "ready"
 
@@ -210,22 +208,11 @@ def forget(writing: StoreTransaction, key_id: UUID) -> None:
 def use_once(writing: StoreTransaction, digest: bytes, expires: int, now: int) -> None:
     """Mark an authorisation as used. Raises Refusal when it was."""
     writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
-    used = writing.execute("INSERT OR IGNORE INTO cosigner_used VALUES (?, ?)", (digest, expires)).rowcount
+    used = writing.execute("INSERT OR IGNORE INTO cosigner_used VALUES (?, ?)", (expires, digest)).rowcount
     if used != 1:
         raise CosignerRefusalError(RefusalCode.REPLAYED)
 
 
-def count_signed(writing: StoreTransaction, event_id: bytes, now: int) -> int:
-    """How often this event has now been signed: repeating is harmless, and is counted."""
-    row = writing.execute(
-        "INSERT INTO cosigner_signed VALUES (?, 1, ?) ON CONFLICT (event_id) DO UPDATE SET count = count + 1 "
-        "RETURNING count",
-        (event_id, now),
-    ).fetchone()
-    return int(row[0])
-
-
 def prune(writing: StoreTransaction, now: int) -> None:
-    """Drop what time has made useless: used authorisations out of their window, counts older than a season."""
+    """Drop used authorisations that are out of their window."""
     writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
-    writing.execute("DELETE FROM cosigner_signed WHERE at < ?", (now - COUNTED_FOR,))

@@ -21,7 +21,7 @@ from keys.cosigner.audit import CosignerAuditEntry
 from keys.signing.cosigning.messages import RefusalCode
 
 T = TypeVar("T")
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_WAITING: Final = 4096
 MAX_GROUP: Final = 256
 _KEY: Final = (
@@ -33,6 +33,9 @@ _KEY: Final = (
     # A public key whose halves are gone may come back: imported again, or converted after all.
     "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state <> 'forgotten'",
 )
+# By time first: a digest has one time, so it is unique all the same; what expires lies together, at the beginning.
+_USED: Final = """CREATE TABLE cosigner_used (
+    expires INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (expires, digest)) WITHOUT ROWID"""
 _SCHEMA: Final = (
     *_KEY,
     """CREATE TABLE cosigner_half (
@@ -41,9 +44,7 @@ _SCHEMA: Final = (
         tweak BLOB, kek_version TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key_id, half_a))""",
     "CREATE UNIQUE INDEX one_current ON cosigner_half (key_id) WHERE status = 'current'",
     "CREATE UNIQUE INDEX one_coming ON cosigner_half (key_id) WHERE status <> 'current'",
-    "CREATE TABLE cosigner_used (digest BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID",
-    """CREATE TABLE cosigner_signed (
-        event_id BLOB PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID""",
+    _USED,
 )
 _FROM_1: Final = (
     "ALTER TABLE cosigner_key RENAME TO cosigner_key_1",
@@ -52,6 +53,16 @@ _FROM_1: Final = (
     "FROM cosigner_key_1",
     "DROP TABLE cosigner_key_1",
 )
+_FROM_2: Final = (
+    "ALTER TABLE cosigner_used RENAME TO cosigner_used_2",
+    _USED,
+    "INSERT INTO cosigner_used SELECT expires, digest FROM cosigner_used_2",
+    "DROP TABLE cosigner_used_2",
+    # Events were counted while one authorisation could sign them again.
+    "DROP TABLE IF EXISTS cosigner_signed",
+)
+_UPGRADES: Final = {1: _FROM_1, 2: _FROM_2}
+"""From each version to the next."""
 
 
 class CosignerRefusalError(Exception):
@@ -213,11 +224,14 @@ def _opened(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA legacy_alter_table = ON")
     connection.execute("BEGIN EXCLUSIVE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    for statement in {0: _SCHEMA, 1: _FROM_1}.get(version, ()):
-        connection.execute(statement)
     if version == 0:
+        for statement in _SCHEMA:
+            connection.execute(statement)
         audit.create_tables(connection)
-    if version in {0, 1}:
+    for step in range(version or VERSION, VERSION):
+        for statement in _UPGRADES[step]:
+            connection.execute(statement)
+    if version < VERSION:
         connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
     if version > VERSION:

@@ -1,7 +1,7 @@
 """Signer A of keys that are split: the HSM authorises, the co-signer signs its part, and this process its own.
 
-Nothing whole exists here or anywhere: what is opened is half A. Each attempt to sign draws fresh nonces on both sides,
-so a lost reply costs nothing but time.
+Nothing whole exists here or anywhere: what is opened is half A. Each attempt to sign has an authorisation of its own
+and draws fresh nonces on both sides, so a lost reply costs one more HSM operation and nothing else.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
 from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
-from keys.signing.cosigning import authorisation
+from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import CosignerMisbehaved
@@ -63,12 +63,10 @@ class CosignedSigner:
         return CAPABILITIES
 
     async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
-        # Once for all attempts: it names the event, and the HSM costs more time and money than everything else here.
-        authorised = await self._authorised(key, event_id)
         for attempt in range(1, ATTEMPTS + 1):
             opened = await self._open(key)
             try:
-                return await self._sign(key, opened, event, event_id, authorised)
+                return await self._sign(key, opened, event, event_id)
             except (LostReply, SecretWiped) as failure:
                 if attempt == ATTEMPTS:
                     raise _outcome(failure) from None
@@ -88,14 +86,14 @@ class CosignedSigner:
         self._halves.clear()
         self._vault.forget_all()
 
-    async def _sign(
-        self, key: KeyRef, opened: OpenHalf, event: UnsignedEvent, event_id: bytes, authorised: bytes
-    ) -> bytes:
+    async def _sign(self, key: KeyRef, opened: OpenHalf, event: UnsignedEvent, event_id: bytes) -> bytes:
         aggregate = opened.aggregate(key)
+        # For each attempt anew: the co-signer may have used it up before its reply was lost.
+        grant = await self._granted(key, AuthorisationPurpose.SIGN, event_id)
         nonce, public = musig.make_nonce(opened.keypair, aggregate, event_id)
         try:
             half_a = opened.keypair.public_key
-            answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, authorised, public)
+            answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, public, grant)
             nonce_b, partial_b = await answer
             try:
                 session = MusigSession(aggregate, public, nonce_b, event_id)
@@ -149,9 +147,7 @@ class CosignedSigner:
     async def _joint(self, key: KeyRef, opened: OpenHalf, point: bytes) -> SecretBytes:
         aggregate = opened.aggregate(key)
         with split.ecdh_contribution(opened.keypair, aggregate, "A", point) as own:
-            at, salt = authorisation.fresh()
-            digest = authorisation.digest(AuthorisationPurpose.ECDH, key.tenant_id, key.key_id, point, at, salt)
-            grant = UseAuthorisation(at, salt, await self._authorised(key, digest))
+            grant = await self._granted(key, AuthorisationPurpose.ECDH, point)
             half_a = opened.keypair.public_key
             answer = self._cosigner.ecdh(key.tenant_id, key.key_id, half_a, point, grant)
             with await answer as other:
@@ -162,11 +158,12 @@ class CosignedSigner:
                 except CryptoError:
                     raise CosignerMisbehaved from None
 
-    async def _authorised(self, key: KeyRef, digest: bytes) -> bytes:
+    async def _granted(self, key: KeyRef, purpose: AuthorisationPurpose, subject: bytes) -> UseAuthorisation:
         authoriser = self._authorisers.get(key.hsm_provider)
         if authoriser is None:
             raise KeyModeUnavailable
-        return await authoriser.authorise(_hsm_of(key), digest)
+        hsm = _hsm_of(key)
+        return await granting.granted(authoriser, hsm, key.tenant_id, key.key_id, purpose, subject)
 
     async def _open(self, key: KeyRef) -> OpenHalf:
         half = half_of(key)

@@ -13,7 +13,7 @@ from keys.errors import KeyDamaged
 from keys.lifecycle.rows import hsm_ref
 from keys.models import KeyState, PersonalKey
 from keys.signing import factory
-from keys.signing.cosigning import authorisation
+from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
@@ -98,9 +98,7 @@ async def granted(
     row: PersonalKey, authoriser: Authoriser, purpose: AuthorisationPurpose, subject: bytes
 ) -> UseAuthorisation:
     """A fresh authorisation by the row's HSM key."""
-    at, salt = authorisation.fresh()
-    digest = authorisation.digest(purpose, row.tenant_id, row.id, subject, at, salt)
-    return UseAuthorisation(at, salt, await authoriser.authorise(hsm_ref(row), digest))
+    return await granting.granted(authoriser, hsm_ref(row), row.tenant_id, row.id, purpose, subject)
 
 
 def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | None) -> None:

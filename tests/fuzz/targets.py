@@ -25,6 +25,7 @@ from keycast.nostr.nip01 import EventError, parse_event, parse_head, parse_templ
 from keycast.nostr.nip46 import RequestError, parse_permissions, parse_request, parse_response
 from keycast.nostr.uris import BunkerUri, NostrConnectUri, UriError, normalize_relay_url
 from keys.signing.cosigning import messages as cosigner
+from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.isolated import messages as signer
 from tests.bunker.relays.support import CLIENT, Peer, make_hub, signed
 
@@ -62,7 +63,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeError)
 PING = cosigner.PingRequest(1, bytes(16), bytes(16))
 TO_SIGN = cosigner.PartialSignatureRequest(
     2, bytes(16), bytes(16), bytes(32), cosigner.EventBody("ab" * 32, 1, 1, [], "hi"), bytes(32),
-    bytes(64), bytes(66),
+    bytes(66), UseAuthorisation(1, bytes(16), bytes(64)),
 )  # fmt: skip
 
 

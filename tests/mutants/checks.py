@@ -192,4 +192,15 @@ CHECKS = (
         "    pickle_fields.dbsafe_decode = _refuse", "    _refuse",
         ("tests/keycast/operations/test_job_packages.py",),
     ),
+    # The co-signer, before a signer A that was taken over
+    Check(
+        "an authorisation has a window", "signer A, taken over, hoards authorisations", "keys/cosigner/held_keys.py",
+        "if not -authorisation.LATEST <= age <= authorisation.EARLIEST:", "if False:",
+        ("tests/keys/cosigner/test_hostile_signer_a.py",),
+    ),
+    Check(
+        "an authorisation holds once", "signer A, taken over, hoards authorisations", "keys/cosigner/records.py",
+        "    if used != 1:\n", "    if False:\n",
+        ("tests/keys/cosigner/test_hostile_signer_a.py",),
+    ),
 )  # fmt: skip

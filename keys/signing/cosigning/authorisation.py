@@ -1,12 +1,12 @@
 """What an HSM signs to authorise the co-signer, as 32-byte digests; its ECDSA signature is the authorisation.
 
-For a Nostr signature it is the event id itself (NIP-01), which binds the author and the whole event. Everything else is
-a tagged digest (BIP-340, hash_tag) that no event id can be::
+A tagged digest (BIP-340, hash_tag) that no event id can be::
 
     SHA-256( T ‖ T ‖ purpose ‖ 0x00 ‖ tenant id (16) ‖ key id (16) ‖ subject (32)
              ‖ Unix time in ms (8, big-endian) ‖ salt (16) )
 
-with ``T = SHA-256("keycast/cosigner/authorisation/1")``. It holds once, and within a window around its time.
+with ``T = SHA-256("keycast/cosigner/authorisation/1")``. It holds once, and within a window around its time. Whoever
+hoards authorisations can therefore spend them for 120 s and no longer, whatever time they wrote into them.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from uuid import UUID
 
 import msgspec
 
-EARLIEST: Final = 120_000
-"""Milliseconds that an authorisation may be old."""
+EARLIEST: Final = 90_000
+"""Milliseconds that an authorisation may be old by the co-signer's clock."""
 LATEST: Final = 30_000
-"""Milliseconds that it may lie ahead of the co-signer's clock."""
+"""Milliseconds that it may lie ahead of that clock; with EARLIEST the whole window, 120 s."""
 _TAG: Final = sha256(b"keycast/cosigner/authorisation/1").digest() * 2
 
 
 class AuthorisationPurpose(StrEnum):
     """What is authorised; in brackets the subject that it names."""
 
+    SIGN = "sign"  # (the event id, NIP-01, which binds the author and the whole event)
     ECDH = "ecdh"  # (the peer's x-only public key)
     REFRESH = "refresh"  # (signer A's new half, its x-only public key)
     ENABLE = "enable"  # (the personal key's public key)

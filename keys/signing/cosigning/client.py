@@ -1,7 +1,8 @@
 """Signer A's end: one connection an event loop, many requests at once, every wait bounded.
 
-A method raises ``LostReply`` when it cannot know whether the co-signer acted. All but ``sign`` may simply be repeated;
-``sign`` is repeated with fresh nonces on both sides, which its caller sees to.
+A method raises ``LostReply`` when it cannot know whether the co-signer acted. Those that take a grant are repeated
+with a fresh one, because a grant holds once; ``sign`` with fresh nonces on both sides too. The others may simply be
+repeated.
 """
 
 from __future__ import annotations
@@ -113,13 +114,13 @@ class CosignerClient:
         half_a: bytes,
         event: UnsignedEvent,
         event_id: bytes,
-        authorisation: bytes,
         nonce_a: bytes,
+        grant: UseAuthorisation,
     ) -> tuple[bytes, bytes]:
         """The co-signer's public nonce (66 bytes) and partial signature (32 bytes). Raises LostReply."""
         body = EventBody.of(event)
         request = messages.PartialSignatureRequest(
-            0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, authorisation, nonce_a
+            0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, nonce_a, grant
         )
         signed = await self._ask(request, PartialSignatureReply)
         return signed.nonce_b, signed.partial

@@ -117,13 +117,13 @@ class SettleAuthoriserRequest(CosignerRequest, frozen=True, tag="settle"):
 
 
 class PartialSignatureRequest(CosignerRequest, frozen=True, tag="sign"):
-    """Sign this event, whose id the HSM has signed."""
+    """Sign this event, which the HSM has authorised."""
 
     half_a: B32
     event: EventBody
     event_id: B32
-    authorisation: B64
     nonce_a: B66
+    grant: UseAuthorisation
 
 
 class EcdhRequest(CosignerRequest, frozen=True, tag="ecdh"):

@@ -40,13 +40,12 @@ def permit(bench, key, new, **changes):
 async def signs_by(bench, key, name, content):
     event_id = id_of(note(key, content))
     signer = bench.new_signer()
-    nonce_free = bench.hsm.sign(name, event_id)
 
     class By:
         provider = "google"
 
         async def authorise(self, hsm, digest):
-            return nonce_free
+            return bench.hsm.sign(name, digest)
 
     signer._authorisers = {"google": By()}
     try:
@@ -169,7 +168,11 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path):
             CREATE TABLE cosigner_key (key_id BLOB PRIMARY KEY, tenant_id BLOB NOT NULL,
                 public_key BLOB NOT NULL UNIQUE, state TEXT NOT NULL, authoriser BLOB UNIQUE, created_at INTEGER);
             INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, created_at FROM newer;
-            DROP TABLE newer; PRAGMA user_version = 1;"""
+            DROP TABLE newer; DROP TABLE cosigner_used;
+            CREATE TABLE cosigner_used (digest BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
+            CREATE TABLE cosigner_signed (event_id BLOB PRIMARY KEY, count INTEGER, at INTEGER) WITHOUT ROWID;
+            INSERT INTO cosigner_used VALUES (x'01', 1 << 60);
+            PRAGMA user_version = 1;"""
         )
     process.start()
     assert blocking(lambda b: b.state(*of(key)), process.client()) == "active"
@@ -177,6 +180,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path):
     process.stop()
     assert store.read_only(path).execute("PRAGMA user_version").fetchone()[0] == store.VERSION
     assert not store.read_only(path).execute("PRAGMA foreign_key_check").fetchall()
+    assert store.read_only(path).execute("SELECT digest FROM cosigner_used").fetchall() == [(b"\x01",)]
 
 
 def test_an_authoriser_replacement_refuses_bytes_that_are_no_compressed_point():

@@ -15,6 +15,8 @@ from keycast.crypto import schnorr
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import id_of
 from keys.signing.cosigned import CosignedSigner
+from keys.signing.cosigning import authorisation
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.service import SigningService
 from tests.keys.cosigner.rows import signer_of
 from tests.keys.cosigner.support import FakeHsm, Process, kek_a, make_key, note
@@ -68,8 +70,11 @@ async def test_both_signers_together_cost_a_bounded_number_of_plain_signatures(t
         monkeypatch.setattr(signer._vault, "_providers", lambda _: kek)
         service = SigningService({("hsm", "google"): signer}, no_report)
         work = [(keys[n % 10], note(keys[n % 10], str(n))) for n in range(SIGNATURES)]
+        at, salt = authorisation.fresh()
+        monkeypatch.setattr(authorisation, "fresh", lambda: (at, salt))
         for key, event in work:
-            signed.by_digest[id_of(event)] = hsm.sign(key.hsm.key_name, id_of(event))
+            digest = authorisation.digest(AuthorisationPurpose.SIGN, key.tenant_id, key.key_id, id_of(event), at, salt)
+            signed.by_digest[digest] = hsm.sign(key.hsm.key_name, digest)
         waiting = iter(work)
 
         async def one_after_the_other():

@@ -66,11 +66,11 @@ async def test_work_that_refuses_undoes_only_itself(tmp_path):
     kept = CosignerStore(tmp_path / "c.sqlite3")
 
     def refuse(writing):
-        writing.execute("INSERT INTO cosigner_used VALUES (x'01', 1)")
+        writing.execute("INSERT INTO cosigner_used VALUES (1, x'01')")
         raise CosignerRefusalError(RefusalCode.REPLAYED)
 
     def work(writing):
-        writing.execute("INSERT INTO cosigner_used VALUES (x'02', 1)")
+        writing.execute("INSERT INTO cosigner_used VALUES (1, x'02')")
 
     try:
         results = await asyncio.gather(*map(kept.write, (work, refuse, refuse)), return_exceptions=True)
