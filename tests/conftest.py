@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import flush, leftovers, plumbing, template_database
+from tests import flush, leftovers, plumbing, process_state, template_database
 from tests.mails import mails_leave_at_once
 
 __all__ = ["mails_leave_at_once"]
@@ -21,6 +21,7 @@ def pytest_configure(config: Any) -> None:
     template_database.install(config)
     config.pluginmanager.register(plumbing.Plumbing())
     config.pluginmanager.register(leftovers.Leftovers())
+    config.pluginmanager.register(process_state.ProcessState())
 
 
 # A busy machine is slow at drawing examples; that says nothing about the code under test.
