@@ -65,11 +65,14 @@ run: setup
 	@$(ENVIRONMENT) $(PY) manage.py generate_kek --if-missing
 	@$(ENVIRONMENT) $(PY) manage.py serve $(ARGS)
 
+# Files in the order of tests/plumbing.py, the longest first; xdist itself would begin with those of the most tests.
+DISTRIBUTE := --dist loadfile --no-loadscope-reorder
+
 test: setup-dev
-	$(PY) -m pytest $(or $(ARGS),-n auto --dist loadfile)
+	$(PY) -m pytest $(or $(ARGS),-n auto $(DISTRIBUTE))
 
 test-fast: setup-dev
-	KEYCAST_TEST_ONLY=fast $(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	KEYCAST_TEST_ONLY=fast $(PY) -m pytest -n auto $(DISTRIBUTE) $(ARGS)
 
 lint: setup-dev
 	PY=$(PY) .ci/lint

@@ -137,9 +137,16 @@ def leave_out_what_was_not_asked_for(config: pytest.Config, items: list[pytest.I
 
 
 def start_with_long_files(items: list[pytest.Item]) -> None:
-    """So that at the end no process waits for another that has only just begun with one (xdist: --dist loadfile)."""
-    long = {item.path for item in items if any(item.get_closest_marker(name) for name in LONGEST_FIRST)}
-    items.sort(key=lambda item: item.path not in long)
+    """So that at the end no process waits for another that has only just begun with one.
+
+    xdist keeps this order with --dist loadfile --no-loadscope-reorder alone; left to itself it begins with the files of
+    the most tests, and those are the quick ones.
+    """
+    ranks: dict[Path, int] = {}
+    for item in items:
+        ranked = [rank for rank, name in enumerate(LONGEST_FIRST) if item.get_closest_marker(name)]
+        ranks[item.path] = min([ranks.get(item.path, len(LONGEST_FIRST)), *ranked])
+    items.sort(key=lambda item: ranks[item.path])
 
 
 def insist_on_tools(item: pytest.Item, report: Any) -> None:

@@ -71,3 +71,16 @@ def test_what_uses_no_database_is_the_same_on_every_one(
 ) -> None:
     monkeypatch.setattr(request.node, "path", plumbing.TESTS / "keycast/crypto/test_ecdsa.py")
     assert not plumbing.can_differ(request.node)
+
+
+def test_files_with_long_tests_come_first_and_stay_whole(request: pytest.FixtureRequest) -> None:
+    def test_of(file: str, *markers: str) -> pytest.Item:
+        item = pytest.Function.from_parent(request.node.parent, name=request.node.name)
+        item.path = plumbing.TESTS / file
+        item.own_markers[:] = [getattr(pytest.mark, marker).mark for marker in markers]
+        return item
+
+    quick, browser, slow = "test_quick.py", "test_browser.py", "test_slow.py"
+    items = [test_of(quick), test_of(browser, "needs_browser"), test_of(quick), test_of(slow), test_of(slow, "slow")]
+    plumbing.start_with_long_files(items)
+    assert [item.path.name for item in items] == [slow, slow, browser, quick, quick]
