@@ -146,21 +146,37 @@ class MusigSession:
         self._session = processed(list(self._parsed.values()), message, aggregate._cache)
 
 
-def make_nonce(half: Keypair, aggregate: KeyAggregate, message: bytes) -> tuple[SecretNonce, bytes]:
+def make_nonce(
+    half: Keypair, aggregate: KeyAggregate, message: bytes, extra: bytes | None = None
+) -> tuple[SecretNonce, bytes]:
     """A fresh secret nonce for one message (32 bytes), and the public nonce (66 bytes) for the other side.
 
-    Mixes fresh randomness with the half, the aggregate and the message (BIP-327, NonceGen). Raises CryptoError.
+    Mixes fresh randomness with the half, the aggregate, the message and ``extra`` (32 bytes: what else tells this use
+    from any other, so that a source of randomness that repeats itself repeats no nonce). Source: BIP-327, NonceGen,
+    extra_in. Raises CryptoError.
     """
+    return _drawn_nonce(half, aggregate, message, extra, fresh_randomness())
+
+
+def fresh_randomness() -> bytes:
+    """32 bytes that nobody has seen; wiped by who draws a nonce with them."""
+    return os.urandom(32)
+
+
+def _drawn_nonce(
+    half: Keypair, aggregate: KeyAggregate, message: bytes, extra: bytes | None, randomness: bytes
+) -> tuple[SecretNonce, bytes]:
     _check_message(message)
+    if extra is not None:
+        _check_message(extra)
     secret, public = ffi.new("secp256k1_musig_secnonce *"), ffi.new("secp256k1_musig_pubnonce *")
     side = aggregate.side_of(half)
-    randomness = os.urandom(32)
     random_buffer = ffi.new("unsigned char[32]", randomness)  # libsecp256k1 overwrites it
     wipe_bytes(randomness)
     with half.secret() as key:
         made = lib.secp256k1_musig_nonce_gen(
             CONTEXT, secret, public, random_buffer, ffi.from_buffer(key.view()), aggregate._parsed[side], message,
-            aggregate._cache, ffi.NULL,
+            aggregate._cache, ffi.NULL if extra is None else extra,
         )  # fmt: skip
     if made != 1:
         raise CryptoError("no nonce")

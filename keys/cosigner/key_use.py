@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+import time
+from hashlib import sha256
+from typing import Final
+
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keycast.crypto import musig, split
 from keycast.crypto.musig import MusigSession
-from keycast.crypto.schnorr import is_public_key
+from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
+from keys.cosigner.records import CosignerHalf
 from keys.cosigner.store import CosignerRefusalError
 from keys.signing.cosigning import messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
+
+logger = logging.getLogger(__name__)
+_NONCE_TAG: Final = sha256(b"keycast/cosigner/nonce/1").digest() * 2
 
 
 class KeyUseHandler:
@@ -21,6 +30,8 @@ class KeyUseHandler:
 
     def __init__(self, repository: CosignerKeyRepository) -> None:
         self._repository = repository
+        # Not from zero: a process that is started again does not count the same again.
+        self._signatures = time.time_ns()
 
     async def sign(self, request: messages.PartialSignatureRequest, peer: str) -> AnyReply:
         """The event is what its id says, and the HSM has signed for it, for this one use."""
@@ -46,14 +57,28 @@ class KeyUseHandler:
         crash.point("b-before-sign")
         keypair, kept = await self._repository.open(half)
         try:
-            # Fresh for every attempt and never kept: two signatures with one nonce would give the half away (BIP-327).
-            nonce, public = musig.make_nonce(keypair, half.aggregate, event_id)
-            session = MusigSession(half.aggregate, request.nonce_a, public, event_id)
-            partial = musig.partial_sign(nonce, session)
+            public, partial = self._signed(keypair, half, request.nonce_a, event_id, digest)
         finally:
             wipe_unless_kept(keypair, kept)
         crash.point("b-after-sign")
         return messages.PartialSignatureReply(request.number, public, partial)
+
+    def _signed(
+        self, keypair: Keypair, half: CosignerHalf, nonce_a: bytes, event_id: bytes, authorised: bytes
+    ) -> tuple[bytes, bytes]:
+        """A public nonce and the part that it makes, verified. Raises Refusal, CryptoError."""
+        # Fresh for every attempt and never kept: two signatures with one nonce would give the half away (BIP-327). Were
+        # the randomness ever the same, then another nonce of A's, another authorisation or the count makes another one.
+        self._signatures += 1
+        parts = (_NONCE_TAG, authorised, nonce_a, self._signatures.to_bytes(8, "big"))
+        nonce, public = musig.make_nonce(keypair, half.aggregate, event_id, sha256(b"".join(parts)).digest())
+        session = MusigSession(half.aggregate, nonce_a, public, event_id)
+        partial = musig.partial_sign(nonce, session)
+        # A part that a fault has spoiled can give the half away to who knows the right one.
+        if not musig.verify_partial(session, "B", partial):
+            logger.critical("a partial signature failed its own verification: faulty memory or hardware")
+            raise CosignerRefusalError(RefusalCode.SELF_CHECK_FAILED)
+        return public, partial
 
     async def ecdh(self, request: messages.EcdhRequest, peer: str) -> AnyReply:
         """The HSM has signed for this key and this peer."""

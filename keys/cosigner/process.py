@@ -11,6 +11,7 @@ from typing import Final
 
 from keycast.audit.tags import AuditOutcome
 from keycast.base import hardening
+from keycast.crypto import known_answers
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.server import CosignerServer
@@ -94,8 +95,9 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
 
 async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
-    """Serve until ``stop`` is set. Raises KekUnavailable, CosignerStoreInUse, Foreign."""
+    """Serve until ``stop`` is set. Raises KekUnavailable, CosignerStoreInUse, Foreign, KnownAnswerFailed."""
     hardening.harden()
+    known_answers.require()
     if settings.is_production and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
         raise SignerKekGivenError("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.found(settings.data_dir, is_production=settings.is_production)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from keycast.audit import signing
+from keycast.crypto import known_answers
 from keys.hsm import providers
 from keys.hsm.protocol import HsmKeyManager, KeySplitter
 from keys.models import PersonalKey
@@ -23,7 +24,7 @@ _splitters: list[KeySplitter] = []
 
 
 def register() -> None:
-    """Make every provider known, and have the configured ones serve."""
+    """Make every provider known, and have the configured ones serve. Raises KnownAnswerFailed."""
     from accounts.models import KeyMode  # noqa: PLC0415 -- needs the app registry
     from keys.lifecycle import modes  # noqa: PLC0415
     from keys.signing import factory  # noqa: PLC0415
@@ -42,6 +43,9 @@ def register() -> None:
         if (checkpoints := provider.checkpoints) and checkpoints.is_set_up():
             signing.register(name, checkpoints.signer)
     modes.show_unserved(KeyMode.HSM, providers.split_provider())
+    if providers.splits_here():
+        # Whichever process this is, it may be signer A.
+        known_answers.require()
 
 
 def split_with(splitter: KeySplitter) -> None:

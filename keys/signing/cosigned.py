@@ -7,6 +7,7 @@ and draws fresh nonces on both sides, so a lost reply costs one more HSM operati
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from typing import Final
 from uuid import UUID
@@ -56,6 +57,8 @@ class CosignedSigner:
         self, vault: OpenKeyVault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient
     ) -> None:
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
+        # Not from zero: a process that is started again does not count the same again.
+        self._attempts = time.time_ns()
         self._halves: dict[UUID, set[UUID]] = {}
         self._computing: dict[tuple[int, UUID, bytes], asyncio.Lock] = {}
 
@@ -90,7 +93,9 @@ class CosignedSigner:
         aggregate = opened.aggregate(key)
         # For each attempt anew: the co-signer may have used it up before its reply was lost.
         grant = await self._granted(key, AuthorisationPurpose.SIGN, event_id)
-        nonce, public = musig.make_nonce(opened.keypair, aggregate, event_id)
+        # By bad randomness alone a second attempt would repeat the nonce, beside another one of the co-signer's choice.
+        self._attempts += 1
+        nonce, public = musig.make_nonce(opened.keypair, aggregate, event_id, self._attempts.to_bytes(32, "big"))
         try:
             half_a = opened.keypair.public_key
             answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, public, grant)

@@ -203,4 +203,14 @@ CHECKS = (
         "    if used != 1:\n", "    if False:\n",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
+    Check(
+        "the co-signer verifies its part", "a fault, or bad randomness, in the co-signer", "keys/cosigner/key_use.py",
+        'if not musig.verify_partial(session, "B", partial):', "if False:",
+        ("tests/keys/cosigner/test_hostile_signer_a.py",),
+    ),
+    Check(
+        "the co-signer's nonce takes in what tells uses apart", "a fault, or bad randomness, in the co-signer",
+        "keycast/crypto/musig.py", "ffi.NULL if extra is None else extra", "ffi.NULL",
+        ("tests/keys/cosigner/test_hostile_signer_a.py",),
+    ),
 )  # fmt: skip

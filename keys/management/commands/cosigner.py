@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
+from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
@@ -53,7 +54,7 @@ class Command(BaseCommand):
                 runner.run(self._serve(path))
         except store.CosignerStoreInUse:
             raise CommandError(f"Another co-signer serves {path}.") from None
-        except (KekUnavailable, SignerKekGivenError) as error:
+        except (KekUnavailable, SignerKekGivenError, KnownAnswerFailed) as error:
             raise CommandError(str(error)) from None
 
     async def _serve(self, path: Path) -> None:

@@ -98,6 +98,7 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.RATE_LIMITED: CosignerRateLimited,
     RefusalCode.BUSY: CosignerBusy,
     RefusalCode.UNAVAILABLE: CosignerUnavailable,
+    RefusalCode.SELF_CHECK_FAILED: CosignerMisbehaved,
 }
 
 

@@ -42,6 +42,7 @@ class RefusalCode(StrEnum):
     RATE_LIMITED = "rate-limited"
     BUSY = "busy"
     UNAVAILABLE = "unavailable"
+    SELF_CHECK_FAILED = "self-check-failed"
 
 
 class _CosignerMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import pytest
 
+from keycast.crypto import musig
+from keycast.nostr.nip01 import id_of
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.errors import CosignerRefused
-from tests.keys.cosigner.hostile import ask_to_sign, later, refusals, to_sign
+from keys.signing.cosigning.errors import CosignerMisbehaved, CosignerRefused
+from tests.keys.cosigner.hostile import a_nonce, ask_to_sign, later, refusals, to_sign
 from tests.keys.cosigner.support import note
 
 
@@ -38,3 +40,30 @@ async def test_a_request_that_was_served_is_not_served_again(bench):
         with pytest.raises(CosignerRefused):
             await ask_to_sign(bench, key, event, permit)
     assert await refusals(bench, key) == [("sign", "replayed")] * 2
+
+
+async def test_three_nonces_of_a_make_three_of_b_though_its_randomness_is_constant(bench, monkeypatch):
+    """With one nonce for two challenges its half would be known: so the source alone is not relied on."""
+    key = await bench.key()
+    event = note(key)
+    asked = [(a_nonce(id_of(event)), to_sign(bench, key, event)) for _ in range(3)]
+    monkeypatch.setattr(musig, "fresh_randomness", lambda: bytes([7]) * 32)
+    answers = [await ask_to_sign(bench, key, event, permit, nonce) for nonce, permit in asked]
+    assert len({nonce_b for nonce_b, _ in answers}) == 3
+    # And with one nonce of A's: what is counted differs.
+    again = [await ask_to_sign(bench, key, event, None, asked[0][0]) for _ in range(2)]
+    assert len({nonce_b for nonce_b, _ in [*answers, *again]}) == 5
+
+
+async def test_a_part_with_a_flipped_bit_does_not_go_out(bench, monkeypatch):
+    """As faulty memory makes it, or somebody who makes memory faulty."""
+    key, sign = await bench.key(), musig.partial_sign
+
+    def flipped(nonce, session):
+        part = sign(nonce, session)
+        return part[:20] + bytes([part[20] ^ 4]) + part[21:]
+
+    monkeypatch.setattr(musig, "partial_sign", flipped)
+    with pytest.raises(CosignerMisbehaved):
+        await ask_to_sign(bench, key, note(key))
+    assert await refusals(bench, key) == [("sign", "self-check-failed")]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
+import pytest
+
 from keycast import lifespan
+from keycast.base import hardening
+from keycast.crypto import ecdsa
+from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import process as cosigner
+from keys.hsm import registration
 from tests.keys.cosigner.support import Process
 
 
@@ -32,6 +39,16 @@ def test_production_refuses_the_other_signers_key(tmp_path, monkeypatch):
         assert process.stop() == 1
     else:
         raise AssertionError("it started")
+
+
+def test_neither_signer_starts_when_a_primitive_gives_another_answer(monkeypatch, settings):
+    monkeypatch.setattr(ecdsa, "verify", lambda *_: True)
+    monkeypatch.setattr(hardening, "harden", lambda: True)
+    with pytest.raises(KnownAnswerFailed):
+        asyncio.run(cosigner.run(None, asyncio.Event(), print))
+    settings.HSM_PROVIDERS = ["google"]
+    with pytest.raises(KnownAnswerFailed):
+        registration.register()
 
 
 def test_it_leaves_no_core_gains_no_privileges_and_takes_its_socket_away(tmp_path):

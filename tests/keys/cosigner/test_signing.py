@@ -328,8 +328,9 @@ def lose(*_):
     raise LostReply
 
 
-async def test_a_lost_reply_is_repeated_with_a_fresh_nonce_and_another_authorisation(bench):
+async def test_a_lost_reply_is_repeated_with_a_fresh_nonce_and_another_authorisation(bench, monkeypatch):
     key = await bench.key()
+    monkeypatch.setattr(musig, "fresh_randomness", lambda: bytes([7]) * 32)
     client = Faulty(lambda: bench.address, lose)
     signature = await bench.new_signer(client).sign_event_id(key, note(key), id_of(note(key)))
     assert schnorr.verify(bytes.fromhex(key.public_key), id_of(note(key)), signature)
