@@ -49,6 +49,11 @@ class CosignerAuditTag(StrEnum):
     ENABLED = "cosigner:key:enabled"
     FORGOTTEN = "cosigner:key:forgotten"
     REFUSED = "cosigner:request:refused"
+    OPERATOR_STOPPED = "cosigner:operator:stopped"
+    OPERATOR_RESUMED = "cosigner:operator:resumed"
+    OPERATOR_LIMITED = "cosigner:operator:limited"
+    BUDGET_REACHED = "cosigner:budget:reached"
+    UNUSUAL = "cosigner:rate:unusual"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +94,24 @@ def append(connection: sqlite3.Connection, notes: Sequence[CosignerAuditEntry]) 
         rows.append((*whole, previous, head))
     connection.executemany(_INSERT, rows)
     connection.execute("UPDATE audit_auditchain SET sequence = ?, head = ? WHERE name = ?", (sequence, head, CHAIN))
+
+
+def head(connection: sqlite3.Connection) -> int:
+    """The number of the chain's last row."""
+    return int(connection.execute("SELECT sequence FROM audit_auditchain WHERE name = ?", (CHAIN,)).fetchone()[0])
+
+
+def since(connection: sqlite3.Connection, sequence: int) -> list[CosignerAuditEntry]:
+    """The rows behind this number, of which only another process of this machine can be the writer."""
+    rows = connection.execute(
+        "SELECT tag, outcome, actor_label, key_id, request_id, data FROM audit_auditrow "
+        "WHERE chain = ? AND sequence > ? ORDER BY sequence",
+        (CHAIN, sequence),
+    )
+    return [
+        CosignerAuditEntry(CosignerAuditTag(tag), AuditOutcome(outcome), peer, key, request, msgspec.json.decode(data))
+        for tag, outcome, peer, key, request, data in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

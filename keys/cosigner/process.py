@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -14,9 +15,11 @@ from keycast.base import hardening
 from keycast.crypto import known_answers
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.brake import CosignerBrake
+from keys.cosigner.brake_rules import BrakeDefaults
 from keys.cosigner.server import CosignerServer
 from keys.cosigner.service import Cosigner, CosignerLimits
-from keys.cosigner.store import CosignerStore, StoreTransaction
+from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.errors import KekUnavailable
 from keys.signing.cache import LeasedCache
 from keys.signing.cosigning import authorisation
@@ -39,6 +42,7 @@ _STAND_INS: Final = {
     "EMAIL_URL": "consolemail://",
 }
 PRUNE_SECONDS: Final = 3600.0
+NOTICE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class CosignerSettings:
     lease_seconds: float
     halves_kept: int
     is_production: bool
+    brake: BrakeDefaults = field(default_factory=BrakeDefaults)
 
 
 class SignerKekGivenError(Exception):
@@ -101,7 +106,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
     if settings.is_production and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
         raise SignerKekGivenError("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.found(settings.data_dir, is_production=settings.is_production)
-    store = CosignerStore(settings.database)
+    store = CosignerStore(settings.database, CosignerBrake(settings.brake))
     try:
         vault = OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, 0),
@@ -116,7 +121,9 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         await server.start()
         where = settings.address
         ready(str(where.path) if where.path else f"{where.host}:{server.port}")
+        noticing = asyncio.create_task(_notice(store))
         await _until(stop, store)
+        noticing.cancel()
         await server.stop()
         # When the server has stopped, so that no request opens a half again.
         vault.forget_all()
@@ -130,6 +137,14 @@ async def _until(stop: asyncio.Event, store: CosignerStore) -> None:
             await asyncio.wait_for(stop.wait(), PRUNE_SECONDS)
         except TimeoutError:
             await store.write(lambda writing: records.prune(writing, authorisation.now()))
+
+
+async def _notice(store: CosignerStore) -> None:
+    """Have the store look at what the operator's commands wrote, where no request does."""
+    while True:
+        await asyncio.sleep(NOTICE_SECONDS)
+        with contextlib.suppress(CosignerRefusalError):  # the disk is full, or 4,096 wait: those look by themselves
+            await store.write(lambda _: None)
 
 
 def _begin(writing: StoreTransaction) -> None:

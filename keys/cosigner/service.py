@@ -12,15 +12,14 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from keycast.audit.tags import AuditOutcome
 from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
-from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.authorisers import AuthoriserHandler
 from keys.cosigner.half_refresh import RefreshHandler
 from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.key_lifecycle import KeyLifecycleHandler
 from keys.cosigner.key_use import KeyUseHandler
+from keys.cosigner.refusals import RefusalLog
 from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.signing.cosigning import messages
@@ -53,6 +52,7 @@ class Cosigner:
             BucketMap(*limits.tenant, MAX_BUCKETS),
         )
         self.refusals: Counter[str] = Counter()
+        self._refusal_log = RefusalLog()
         self._handlers = _handlers(CosignerKeyRepository(store, vault, kek))
 
     async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
@@ -75,19 +75,10 @@ class Cosigner:
 
     async def _refused(self, request: CosignerRequest, peer: str, code: RefusalCode) -> AnyReply:
         self.refusals[code] += 1
-        # These say nothing of the request, and come in floods when something is wrong; each row is a wait for the
-        # disk.
-        if code not in {RefusalCode.RATE_LIMITED, RefusalCode.BUSY, RefusalCode.UNAVAILABLE}:
-            asked = type(request).__struct_config__.tag
-            note = CosignerAuditEntry(
-                CosignerAuditTag.REFUSED,
-                AuditOutcome.DENIED,
-                peer,
-                request.key.hex(),
-                data={"reason": code.value, "request": asked},
-            )
+        row = self._refusal_log.row(request, peer, code)
+        if row is not None:
             try:
-                await self._store.write(lambda writing: writing.note(note))
+                await self._store.write(lambda writing: writing.note(row))
             except CosignerRefusalError:
                 code = RefusalCode.UNAVAILABLE  # what cannot be recorded is not told either
         return messages.CosignerRefusedReply(request.number, code.value)

@@ -12,14 +12,17 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from keys.cosigner import audit
+from keys.cosigner import audit, brake_rules
 from keys.cosigner.audit import CosignerAuditEntry
+from keys.cosigner.brake import CosignerBrake
+from keys.cosigner.errors import CosignerRefusalError
 from keys.signing.cosigning.messages import RefusalCode
 
+__all__ = ["CosignerRefusalError", "CosignerStore", "CosignerStoreInUse", "StoreTransaction", "read_only"]
 T = TypeVar("T")
 VERSION: Final = 3
 MAX_WAITING: Final = 4096
@@ -65,14 +68,6 @@ _UPGRADES: Final = {1: _FROM_1, 2: _FROM_2}
 """From each version to the next."""
 
 
-class CosignerRefusalError(Exception):
-    """The co-signer refuses; the code is all that leaves the process."""
-
-    def __init__(self, code: RefusalCode) -> None:
-        self.code = code
-        super().__init__(code.value)
-
-
 class CosignerStoreInUse(Exception):
     """Another process has this database open for writing."""
 
@@ -100,9 +95,16 @@ class _Job(Generic[T]):
 
 class CosignerStore:
     """Opens or creates the file; raises CosignerStoreInUse when another co-signer serves it. ``close`` ends the
-    thread."""
+    thread. ``watch`` is told of rows on disk, also of those that the operator's commands wrote; it must not wait."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        brake: CosignerBrake | None = None,
+        watch: Callable[[Sequence[CosignerAuditEntry]], None] | None = None,
+    ) -> None:
+        self._brake, self._watch = brake or CosignerBrake(), watch
+        self._seen, self._others = 0, list[CosignerAuditEntry]()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -114,6 +116,7 @@ class CosignerStore:
             raise CosignerStoreInUse from None
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = _opened(path)
+        self._seen = audit.head(self._connection)
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cosigner-store", daemon=True)
         self._thread.start()
@@ -157,26 +160,42 @@ class CosignerStore:
 
     def _write(self, group: list[_Job[Any]]) -> None:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             notes = self._alone(group[0]) if len(group) == 1 else [n for job in group for n in self._attempt(job)]
+            notes += self._brake.finish(self._connection)
             audit.append(self._connection, notes)
             self._connection.execute("COMMIT")
+            self._tell_watch(notes)
         # None of the group is on disk, so none of it may leave.
         except sqlite3.Error:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
+            self._brake.undone()
+            self._others.clear()
             for job in group:
                 job.error = CosignerRefusalError(RefusalCode.UNAVAILABLE)
+
+    def _begin(self) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        if self._brake.begin(self._connection):
+            self._others = audit.since(self._connection, self._seen)
+
+    def _tell_watch(self, notes: list[CosignerAuditEntry]) -> None:
+        told, self._others = [*self._others, *notes], []
+        self._seen += len(told)
+        if self._watch is not None and told:
+            self._watch(told)
 
     def _alone(self, job: _Job[Any]) -> list[CosignerAuditEntry]:
         """Work that shares its transaction with no other needs no savepoint."""
         writing = StoreTransaction(self._connection)
         try:
             job.result = job.work(writing)
+            self._brake.require(self._connection, writing.notes)
         except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             self._connection.execute("ROLLBACK")
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             return []
         return writing.notes
 
@@ -185,6 +204,7 @@ class CosignerStore:
         self._connection.execute("SAVEPOINT work")
         try:
             job.result = job.work(writing)
+            self._brake.require(self._connection, writing.notes)
         except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             writing.notes.clear()
@@ -233,6 +253,7 @@ def _opened(path: Path) -> sqlite3.Connection:
             connection.execute(statement)
     if version < VERSION:
         connection.execute(f"PRAGMA user_version = {VERSION}")
+    brake_rules.create_tables(connection)
     connection.execute("COMMIT")
     if version > VERSION:
         raise sqlite3.DatabaseError("the co-signer's database is of a later version")

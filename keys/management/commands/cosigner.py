@@ -1,4 +1,7 @@
-"""Run the co-signer (signer B of split keys), or verify its audit log."""
+"""Run the co-signer (signer B of split keys), or do what its operator alone may do.
+
+Without a subcommand it serves. The subcommands work beside a serving co-signer, on its machine, as its user.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,15 @@ from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
+from keys.cosigner.brake_rules import BrakeDefaults
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
+from keys.management import cosigner_steps
 from keys.signing.cosigning import address
 
 
 class Command(BaseCommand):
-    """Exit code 0: ended when asked to, or the log is intact. 1: the log is not."""
+    """Exit code 0: ended when asked to, done, or the log is intact. 1: the log is not. 2: not done, with the reason."""
 
     help = __doc__ or ""
     requires_system_checks = ()
@@ -38,10 +43,14 @@ class Command(BaseCommand):
             help="For an HSM key that is lost: accept another one (66 hex digits) for this key id, and end.",
         )
         parser.add_argument("--reason", default="", help="with --replace-authoriser: why; it goes into the log")
+        cosigner_steps.add_arguments(parser)
 
     def handle(self, *args: Any, verify_audit: bool, **options: Any) -> None:
         self._is_quiet = options["verbosity"] == 0
         path = Path(settings.COSIGNER_DB)
+        if options.get("step"):
+            cosigner_steps.run(path, brake_defaults(), options, self.stdout.write)
+            return
         if verify_audit:
             self._verify(path)
             return
@@ -107,4 +116,16 @@ def _settings(database: Path) -> CosignerSettings:
         lease_seconds=float(settings.KEK_LEASE_SECONDS),
         halves_kept=settings.OPEN_KEYS_KEPT,
         is_production=settings.IS_PRODUCTION,
+        brake=brake_defaults(),
+    )
+
+
+def brake_defaults() -> BrakeDefaults:
+    """The bounds of the settings."""
+    return BrakeDefaults(
+        key_signatures=settings.COSIGNER_KEY_SIGNATURES,
+        key_openings=settings.COSIGNER_KEY_OPENINGS,
+        tenant_signatures=settings.COSIGNER_TENANT_SIGNATURES,
+        tenant_openings=settings.COSIGNER_TENANT_OPENINGS,
+        kinds=settings.COSIGNER_KINDS,
     )

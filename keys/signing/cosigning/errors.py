@@ -71,6 +71,27 @@ class SuccessorNotAuthorised(CustodyError):
         return cls(f"{cls.public_message} Enable it; or, if it is lost, run on the co-signer's machine: {command}")
 
 
+class StoppedByCosigner(CustodyError):
+    """The co-signer's operator has stopped the key, its tenant, or everything; nobody here can lift that."""
+
+    code = "stopped-by-cosigner"
+    public_message = "The co-signer's operator has stopped this key, and only they can resume it."
+
+
+class CosignerBudgetReached(CustodyError):
+    """The uses of a day that the co-signer's operator allows the key or its tenant are used up."""
+
+    code = "cosigner-budget"
+    public_message = "The co-signer has done as much with this key today as its operator allows."
+
+
+class KindNotAllowedByCosigner(CustodyError):
+    """The co-signer's operator does not allow this kind of event."""
+
+    code = "cosigner-kind"
+    public_message = "The co-signer does not sign events of this kind with this key."
+
+
 class CosignerRefused(CustodyError):
     """The co-signer does not accept the authorisation."""
 
@@ -95,6 +116,9 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.STALE_HALF: StaleHalf,
     RefusalCode.WRONG_EVENT: InvalidOperand,
     RefusalCode.MALFORMED: InvalidOperand,
+    RefusalCode.STOPPED_BY_OPERATOR: StoppedByCosigner,
+    RefusalCode.OVER_BUDGET: CosignerBudgetReached,
+    RefusalCode.KIND_NOT_ALLOWED: KindNotAllowedByCosigner,
     RefusalCode.RATE_LIMITED: CosignerRateLimited,
     RefusalCode.BUSY: CosignerBusy,
     RefusalCode.UNAVAILABLE: CosignerUnavailable,

@@ -1,0 +1,212 @@
+"""The subcommands of ``manage.py cosigner``: what is asked, and what is printed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from django.core.management.base import CommandError, CommandParser
+
+from keycast.nostr.nip19 import Nip19Error, public_key_of
+from keys.cosigner import audit, brake_rules, log_reading, operator_commands, store
+from keys.cosigner.brake_rules import BrakeDefaults, CosignerScope, CosignerUse, UnreadableKindsError
+from keys.cosigner.log_reading import CosignerLogFilter
+from keys.cosigner.operator_commands import OperatorCommandError
+
+Say = Callable[[str], Any]
+REFUSED: Final = 2
+_STEPS: Final = {
+    "stop": "refuse all use of a key, a tenant's keys, or everything; only resume lifts it",
+    "resume": "lift a stop",
+    "list": "keys, their states, stops and uses today",
+    "limits": "show, or set, uses a day and kinds",
+    "log": "its log, newest first",
+}
+
+
+def add_arguments(parser: CommandParser) -> None:
+    """One subcommand for each step; without one the co-signer serves."""
+    steps = parser.add_subparsers(dest="step", metavar=" | ".join(_STEPS), parser_class=CommandParser)
+    made = {name: steps.add_parser(name, help=words) for name, words in _STEPS.items()}
+    for name, sub in made.items():
+        sub.add_argument("--key", default="", help="a key's id, or its public key as npub or hex")
+        if name != "log":
+            sub.add_argument("--tenant", default="", help="a tenant's id")
+    for name in ("stop", "resume", "limits"):
+        made[name].add_argument("--all", action="store_true", help="everything")
+        made[name].add_argument("--reason", default="", help="why; it goes into the log, where owners read it")
+    for name in ("list", "log"):
+        made[name].add_argument("--json", action="store_true", help="one JSON object a line")
+    made["list"].add_argument("--stopped", action="store_true", help="only what is stopped")
+    _add_limits(made["limits"])
+    _add_log(made["log"])
+
+
+def _add_limits(sub: CommandParser) -> None:
+    sub.add_argument("--every-key", action="store_true", help="each key that has no bound of its own")
+    sub.add_argument("--every-tenant", action="store_true", help="each tenant that has no bound of its own")
+    sub.add_argument("--signatures", help="signatures a day (UTC); 0: no bound; default: as the wider bound says")
+    sub.add_argument("--openings", help="ECDH contributions a day, in the same way")
+    sub.add_argument("--kinds", help="kinds of events, such as 0,1,7,10000-19999; default: as the wider bound says")
+
+
+def _add_log(sub: CommandParser) -> None:
+    sub.add_argument("--tag", action="append", default=[], help="rows with this tag; may be given again")
+    sub.add_argument("--before", type=int, default=0, metavar="ROW", help="rows before this one")
+    sub.add_argument("--last", type=int, default=50, metavar="N", help="how many rows (50)")
+    sub.add_argument(
+        "--verify", action="store_true", help="check the hash chain first; exit code 1 if it is not intact"
+    )
+
+
+def run(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    """Do one step. Raises CommandError with exit code 2 for what is refused."""
+    if not path.is_file():
+        raise CommandError(f"There is no co-signer database {path}.", returncode=REFUSED)
+    try:
+        {"stop": _stop, "resume": _resume, "list": _list, "limits": _limits, "log": _log}[options["step"]](
+            path, defaults, options, say
+        )
+    except OperatorCommandError as error:
+        raise CommandError(str(error), returncode=REFUSED) from None
+    except sqlite3.OperationalError as error:  # such as a database that no co-signer of this version has opened yet
+        raise CommandError(f"{path} cannot be read: {error}. Start the co-signer once.", returncode=REFUSED) from None
+
+
+def _stop(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    scope, reason = _scope(path, options), _reason(options)
+    operator_commands.stop(path, scope, reason)
+    say(f"Stopped: {scope.in_words}. Only manage.py cosigner resume lifts it.")
+
+
+def _resume(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    scope, reason = _scope(path, options), _reason(options)
+    left = operator_commands.resume(path, scope, reason)
+    say(f"Resumed: {scope.in_words}.")
+    for stop in left:
+        say(f"Still stopped: {stop.scope} ({stop.reason})")
+
+
+def _list(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    only = _uuid(options["tenant"]) if options["tenant"] else None
+    wanted = _key(path, options["key"]) if options["key"] else None
+    with closing(store.read_only(path)) as connection:
+        if not options["json"]:
+            for stop in operator_commands.rules(connection).stops.values():
+                say(f"Stopped: {stop.scope} by {stop.who}, {_time(stop.at)}: {stop.reason}")
+        for key in operator_commands.keys(connection, only):
+            if (wanted and key.key_id != wanted) or (options["stopped"] and key.stop is None):
+                continue
+            used = ", ".join(f"{count} {use}" for use, count in key.today.items())
+            words = f"{key.key_id}  tenant {key.tenant_id}  {key.public_key}  {key.state}  today: {used}"
+            say(json.dumps(key.as_dict()) if options["json"] else words + ("  STOPPED" if key.stop else ""))
+
+
+def _limits(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    given = {name: options[name] for name in (*map(str, CosignerUse), brake_rules.KINDS) if options[name] is not None}
+    if given:
+        scope = _scope(path, options)
+        operator_commands.limit(
+            path, scope, {name: _bound(scope, name, text) for name, text in given.items()}, _reason(options)
+        )
+    with closing(store.read_only(path)) as connection:
+        limits = operator_commands.rules(connection, defaults).limits
+    for (scope_name, what), value in sorted(limits.items()):
+        say(f"{scope_name}  {what}: {'no bound' if value == '0' and what != brake_rules.KINDS else value}")
+
+
+def _bound(scope: CosignerScope, what: str, text: str) -> str | None:
+    """A bound as it is kept. Raises OperatorCommandError for one that says nothing, or would not be asked."""
+    if text == "default":
+        return None
+    if (what == brake_rules.KINDS) != (scope.kind == "all") and scope.kind not in {"key", "tenant"}:
+        raise OperatorCommandError("Kinds are for a key, a tenant or all; uses a day for a key, a tenant or every one.")
+    if what == brake_rules.KINDS:
+        try:
+            brake_rules.kinds(text)
+        except UnreadableKindsError:
+            raise OperatorCommandError("Give kinds as numbers and ranges, such as 0,1,7,10000-19999.") from None
+        return text
+    if not text.isdecimal():
+        raise OperatorCommandError("Give a number of uses a day; 0 for no bound, default for the wider one.")
+    return str(int(text))
+
+
+def _log(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    with closing(store.read_only(path)) as connection:
+        if options["verify"] and (fault := audit.verify(connection).fault):
+            raise CommandError(f"The log is NOT intact. {fault}", returncode=1)
+        key_id = _key(path, options["key"]) if options["key"] else None
+        left, before = max(1, options["last"]), options["before"]
+        while left > 0:
+            rows = log_reading.page(connection, CosignerLogFilter(key_id, options["tag"], before=before), left)
+            for row in rows:
+                say(_line(row, as_json=options["json"]))
+            left, before = left - len(rows), rows[-1].sequence if rows else 0
+            if not before:
+                break
+
+
+def _line(row: log_reading.CosignerLogRow, *, as_json: bool) -> str:
+    if as_json:
+        named = {
+            name: getattr(row, name) for name in ("sequence", "at", "tag", "outcome", "peer", "key_id", "request_id")
+        }
+        return json.dumps({**named, "data": json.loads(row.data)})
+    parts = (str(row.sequence), _time(row.at), row.tag, row.outcome, row.peer, row.key_id, row.request_id, row.data)
+    return "  ".join(part for part in parts if part and part != "{}")
+
+
+def _scope(path: Path, options: dict[str, Any]) -> CosignerScope:
+    """The one scope that is named. Raises OperatorCommandError for none, or several."""
+    found = [
+        *([brake_rules.key_scope(_key(path, options["key"]))] if options["key"] else []),
+        *([brake_rules.tenant_scope(_uuid(options["tenant"]))] if options["tenant"] else []),
+        *([brake_rules.EVERYTHING] if options["all"] else []),
+        *([brake_rules.EVERY_KEY] if options.get("every_key") else []),
+        *([brake_rules.EVERY_TENANT] if options.get("every_tenant") else []),
+    ]
+    if len(found) != 1:
+        raise OperatorCommandError(
+            "Name one: --key, --tenant or --all (for limits also --every-key or --every-tenant)."
+        )
+    return found[0]
+
+
+def _key(path: Path, text: str) -> UUID:
+    """A key by its id or public key. Raises OperatorCommandError."""
+    if len(text) < 60:
+        return _uuid(text)
+    try:
+        public_key = bytes.fromhex(public_key_of(text))
+    except Nip19Error:
+        raise OperatorCommandError("Give a key's id, or its public key as npub or hex.") from None
+    with closing(store.read_only(path)) as connection:
+        found = operator_commands.key_named(connection, public_key)
+    if found is None:
+        raise OperatorCommandError("The co-signer has no key with that public key.")
+    return found
+
+
+def _uuid(text: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        raise OperatorCommandError(f"{text!r} is no id.") from None
+
+
+def _reason(options: dict[str, Any]) -> str:
+    reason = str(options["reason"]).strip()
+    if not reason:
+        raise OperatorCommandError("Say why, with --reason: it goes into the co-signer's log, where owners read it.")
+    return reason[:500]
+
+
+def _time(microseconds: int) -> str:
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
