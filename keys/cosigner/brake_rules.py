@@ -75,6 +75,9 @@ def tenant_scope(tenant_id: UUID) -> CosignerScope:
 class UnreadableKindsError(ValueError):
     """Kinds are numbers and ranges of them, such as ``1,7,10000-19999``."""
 
+    def __str__(self) -> str:
+        return "Give kinds as numbers and ranges, such as 0,1,7,10000-19999."
+
 
 def kinds(text: str) -> tuple[tuple[int, int], ...]:
     """Ranges of event kinds, both ends included. Raises UnreadableKindsError."""

@@ -14,6 +14,7 @@ from keycast.audit.tags import AuditOutcome
 from keycast.base import hardening
 from keycast.crypto import known_answers
 from keys.cosigner import records
+from keys.cosigner.alarms import CosignerAlarms, Send
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.brake import CosignerBrake
 from keys.cosigner.brake_rules import BrakeDefaults
@@ -63,6 +64,7 @@ class CosignerSettings:
     halves_kept: int
     is_production: bool
     brake: BrakeDefaults = field(default_factory=BrakeDefaults)
+    send_alarm: Send | None = None
 
 
 class SignerKekGivenError(Exception):
@@ -106,7 +108,8 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
     if settings.is_production and (os.environ.get("KEYCAST_KEK") or os.environ.get("KEYCAST_KEK_FILE")):
         raise SignerKekGivenError("The co-signer must not have KEYCAST_KEK: who holds both keys holds both halves.")
     kek = CosignerKek.found(settings.data_dir, is_production=settings.is_production)
-    store = CosignerStore(settings.database, CosignerBrake(settings.brake))
+    alarms = CosignerAlarms(settings.send_alarm)
+    store = CosignerStore(settings.database, CosignerBrake(settings.brake), alarms.watch)
     try:
         vault = OpenKeyVault(
             lambda keypair, tenant_id: OpenKey(keypair, tenant_id, 0),
@@ -115,7 +118,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         )
         limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit))
         users = settings.users or frozenset({os.geteuid()})
-        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits), settings.address, users)
+        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits, alarms.refused), settings.address, users)
         # Before the first request: from here on the log shows when this process could have signed.
         await store.write(_begin)
         await server.start()
@@ -129,6 +132,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         vault.forget_all()
     finally:
         store.close()
+        alarms.close()
 
 
 async def _until(stop: asyncio.Event, store: CosignerStore) -> None:

@@ -44,9 +44,14 @@ class Cosigner:
     """Answers requests; each room does its part of them. Used from one event loop."""
 
     def __init__(
-        self, store: CosignerStore, vault: OpenKeyVault[OpenKey], kek: Callable[[], KekProvider], limits: CosignerLimits
+        self,
+        store: CosignerStore,
+        vault: OpenKeyVault[OpenKey],
+        kek: Callable[[], KekProvider],
+        limits: CosignerLimits,
+        on_refusal: Callable[[], None] = lambda: None,
     ) -> None:
-        self._store = store
+        self._store, self._on_refusal = store, on_refusal
         self._key_limit, self._tenant_limit = (
             BucketMap(*limits.key, MAX_BUCKETS),
             BucketMap(*limits.tenant, MAX_BUCKETS),
@@ -75,6 +80,7 @@ class Cosigner:
 
     async def _refused(self, request: CosignerRequest, peer: str, code: RefusalCode) -> AnyReply:
         self.refusals[code] += 1
+        self._on_refusal()
         row = self._refusal_log.row(request, peer, code)
         if row is not None:
             try:

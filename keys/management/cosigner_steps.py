@@ -130,8 +130,8 @@ def _bound(scope: CosignerScope, what: str, text: str) -> str | None:
     if what == brake_rules.KINDS:
         try:
             brake_rules.kinds(text)
-        except UnreadableKindsError:
-            raise OperatorCommandError("Give kinds as numbers and ranges, such as 0,1,7,10000-19999.") from None
+        except UnreadableKindsError as error:
+            raise OperatorCommandError(str(error)) from None
         return text
     if not text.isdecimal():
         raise OperatorCommandError("Give a number of uses a day; 0 for no bound, default for the wider one.")

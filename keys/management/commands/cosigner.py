@@ -21,11 +21,20 @@ from keycast.base.child_processes import end_with_parent
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
-from keys.cosigner.brake_rules import BrakeDefaults
+from keys.cosigner.alarm_mail import AlarmMailMisconfiguredError, alarm_mail
+from keys.cosigner.brake_rules import BrakeDefaults, UnreadableKindsError
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
 from keys.management import cosigner_steps
 from keys.signing.cosigning import address
+
+_CANNOT_START = (
+    KekUnavailable,
+    SignerKekGivenError,
+    KnownAnswerFailed,
+    AlarmMailMisconfiguredError,
+    UnreadableKindsError,
+)
 
 
 class Command(BaseCommand):
@@ -63,7 +72,7 @@ class Command(BaseCommand):
                 runner.run(self._serve(path))
         except store.CosignerStoreInUse:
             raise CommandError(f"Another co-signer serves {path}.") from None
-        except (KekUnavailable, SignerKekGivenError, KnownAnswerFailed) as error:
+        except _CANNOT_START as error:
             raise CommandError(str(error)) from None
 
     async def _serve(self, path: Path) -> None:
@@ -117,6 +126,9 @@ def _settings(database: Path) -> CosignerSettings:
         halves_kept=settings.OPEN_KEYS_KEPT,
         is_production=settings.IS_PRODUCTION,
         brake=brake_defaults(),
+        send_alarm=alarm_mail(
+            settings.COSIGNER_EMAIL_URL, settings.COSIGNER_ALARM_TO, settings.COSIGNER_ALARM_FROM or "keycast@localhost"
+        ),
     )
 
 

@@ -76,12 +76,12 @@ class Bench:
         self.address = address or Address(path=folder / "b.sock")
         self.hsm = FakeHsm()
         self.client = CosignerClient(lambda: client_address or self.address)
-        self.users, self.brake = frozenset({os.geteuid()}), None
+        self.users, self.brake, self.watch = frozenset({os.geteuid()}), None, None
         self.signer = self.new_signer()
 
     async def start(self):
         kek = CosignerKek(lambda: KEK_B)
-        self.store = CosignerStore(self.folder / "b.sqlite3", self.brake)
+        self.store = CosignerStore(self.folder / "b.sqlite3", self.brake, self.watch)
         self.vault_b = OpenKeyVault(
             lambda keypair, tenant: OpenKey(keypair, tenant, 0), lambda _: kek, LeasedCache(lambda: self.lease, 100)
         )
