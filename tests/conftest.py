@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = ["mails_leave_at_once"]
 
 
 def pytest_configure(config: Any) -> None:
+    gc.disable()  # until tests/plumbing.py has seen everything collected: modules and tests are no garbage
     flush.install()
     template_database.install(config)
     config.pluginmanager.register(plumbing.Plumbing())

@@ -162,6 +162,7 @@ class Plumbing:
         """Thousands of tests and all modules are there to stay: the garbage collector need not walk through them."""
         gc.collect()
         gc.freeze()
+        gc.enable()
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:

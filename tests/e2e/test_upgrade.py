@@ -161,7 +161,7 @@ class Deployment:
 
     def hsm_key(self, tree: Path) -> dict[str, Any]:
         """The key of the emulated HSM, once the server's children answer."""
-        made = until(lambda: self.run(tree, "demo_setup", "--hsm", may_fail=True), "no key of the HSM", pause=0.5)
+        made = until(lambda: self.run(tree, "demo_setup", "--hsm", may_fail=True), "no key of the HSM", pause=2)
         found: dict[str, Any] = json.loads(made)
         return found
 
@@ -209,10 +209,15 @@ def deployment(database: str, tmp_path: Path) -> Deployment:
 
 QUEUE = "from django_q.tasks import async_task; print(async_task('{path}'))"
 LOOK = (
-    "import json\n"
+    "import json, time\n"
     "from django_q.models import Schedule\n"
     "from keycast.operations.models import JobRun\n"
-    "run = JobRun.objects.filter(id='{task}').values_list('path', 'outcome').first()\n"
+    "until = time.monotonic() + {within}\n"
+    "while True:\n"
+    "    run = JobRun.objects.filter(id='{task}').values_list('path', 'outcome').first()\n"
+    "    if run or time.monotonic() > until:\n"
+    "        break\n"
+    "    time.sleep(0.2)\n"
     "print(json.dumps([run, list(Schedule.objects.values_list('func', flat=True))]))\n"
 )
 
@@ -241,10 +246,7 @@ def test_a_database_of_the_last_release_goes_on_signing(earlier: Path, deploymen
 
 
 def wait_for_job(deployment: Deployment, task: str) -> tuple[list[str], list[str]]:
-    """How the job ended, and the paths of all schedules."""
-    deadline = time.monotonic() + WITHIN
-    while True:
-        ran, paths = json.loads(deployment.run(ROOT, "shell", "-c", LOOK.format(task=task)).splitlines()[-1])
-        if ran or time.monotonic() > deadline:
-            return ran, paths
-        time.sleep(1)
+    """How the job ended, and the paths of all schedules. One process waits: to start one takes longer than to look."""
+    look = LOOK.format(task=task, within=WITHIN)
+    ran, paths = json.loads(deployment.run(ROOT, "shell", "-c", look).splitlines()[-1])
+    return ran, paths

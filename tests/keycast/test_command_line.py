@@ -46,3 +46,25 @@ def test_the_client_leaves_no_folders_behind(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+STARTED = """
+import gc
+from keycast import command_line
+before = gc.get_threshold()
+command_line.collect_after_start()
+kept = [[] for _ in range(command_line.OBJECTS_OF_A_START - 5_000)]
+during = gc.get_count()[0], gc.get_stats()[0]["collections"], gc.get_freeze_count()
+{between}
+more = [[] for _ in range(10_000)]
+print(during[0] > 100_000, during[2], gc.get_freeze_count() > len(kept), gc.get_threshold() == before, gc.callbacks)
+"""
+
+
+@pytest.mark.parametrize(("between", "is_pythons_own"), [("", True), ("gc.set_threshold(20_000, 50, 100)", False)])
+def test_garbage_is_collected_once_a_start_is_over_as_whoever_serves_has_chosen(
+    between: str, is_pythons_own: bool
+) -> None:
+    command = [sys.executable, "-c", STARTED.format(between=between)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "0", "True", str(is_pythons_own), "[]"], done.stderr
