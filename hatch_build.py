@@ -9,11 +9,11 @@ from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 
 class Requirements(MetadataHookInterface):
-    """``pip install keycast`` brings base.in, ``keycast[scaled]`` what production.in has beyond it."""
+    """``pip install keycast`` brings base.in, ``keycast[scaled]`` what production.in has beyond it, and so on."""
 
     def update(self, metadata: dict[str, Any]) -> None:
         metadata["dependencies"] = self._asked("base")
-        metadata["optional-dependencies"] = {"scaled": self._asked("production")}
+        metadata["optional-dependencies"] = {"scaled": self._asked("production"), "pkcs11": self._asked("pkcs11")}
 
     def _asked(self, name: str) -> list[str]:
         text = (Path(self.root) / "requirements" / f"{name}.in").read_text(encoding="utf-8")

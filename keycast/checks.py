@@ -309,6 +309,27 @@ RULES: tuple[SettingsRule, ...] = (
         "Take it out, or write it as in .env.example.",
         fatal=True,
     ),
+    SettingsRule(
+        "keycast.E150",
+        unsafe_settings.pkcs11_is_not_usable,
+        "No key in the HSM could be made or used.",
+        "pip install --require-hashes -r requirements/pkcs11.txt, and set the KEYCAST_PKCS11_ variables (docs/hsm.md).",
+        fatal=True,
+    ),
+    SettingsRule(
+        "keycast.E151",
+        unsafe_settings.pkcs11_module_is_writable,
+        "The module runs inside the processes that hold halves of keys: who changes it, has them.",
+        "chmod o-w, for the file and its folder.",
+        fatal=True,
+    ),
+    SettingsRule(
+        "keycast.E152",
+        unsafe_settings.pkcs11_token_is_software,
+        "Its keys lie in files, readable by whoever has them and the PIN: no HSM guards anything.",
+        "Name the module of an HSM, or keep keys in the mode “Encrypted”.",
+        fatal=True,
+    ),
 )
 RISKS = frozenset(rule.risk for rule in RULES if rule.risk)
 

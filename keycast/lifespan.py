@@ -13,6 +13,7 @@ from bunker.relays.hub import get_hub
 from keycast.base.child_processes import run_command
 from keycast.base.metrics import RELAY_CLIENTS
 from keycast.base.supervision import SupervisedService, Supervisor
+from keys.hsm.providers import splits_here
 
 QUIET = ("--verbosity", "0")
 """Of children that would say where they listen: nobody but this process connects to them."""
@@ -86,7 +87,7 @@ def embedded_services() -> list[SupervisedService]:
     ]
     if settings.SIGNER_IS_CHILD:
         services.append(SupervisedService("signer", run_signer))
-    if "google" in settings.HSM_PROVIDERS and settings.COSIGNER_IS_CHILD:
+    if splits_here() and settings.COSIGNER_IS_CHILD:
         services.append(SupervisedService("co-signer", run_cosigner))
     if "google" in settings.HSM_PROVIDERS and settings.KMS_EMULATOR_IS_CHILD:
         services.append(SupervisedService("Cloud KMS emulator", run_kms_emulator))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import importlib.util
 import os
 import stat
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from django_scopes import scopes_disabled
 
 from keycast.base import versions
 from keycast.base.randomness import why_not_random
+from keys.hsm.providers import splits_here
 
 SHORTEST_SECRET = 50
 """Characters; Django's own security.W009 asks for the same."""
@@ -27,6 +29,7 @@ SECRETS = (
     *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "KEYCAST_FIELD_KEY", "KEYCAST_KEK", "KEYCAST_COSIGNER_KEK"),
     *("KEYCAST_AUDIT_CHECKPOINT_KEY", "KEYCAST_PROBE_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL"),
     *("KEYCAST_NETHSM_OPERATOR_PASSWORD", "KEYCAST_NETHSM_ADMIN_PASSWORD", "KEYCAST_NETHSM_NAMESPACE_PASSWORD"),
+    *("KEYCAST_PKCS11_PIN", "KEYCAST_PKCS11_MANAGER_PIN"),
 )
 """Settings whose files nobody else may read."""
 
@@ -293,9 +296,38 @@ def nethsm_is_spoken_to_in_clear() -> Finding:
     return "KEYCAST_NETHSM_URL is not https." if url and not url.startswith("https://") else None
 
 
+def pkcs11_is_not_usable() -> Finding:
+    """What is missing or unsafe in this process; whether the token answers is for doctor."""
+    if "pkcs11" not in settings.HSM_PROVIDERS:
+        return None
+    if importlib.util.find_spec("pkcs11") is None:
+        return "KEYCAST_HSM_PROVIDERS has pkcs11, and Python's library for it is not installed."
+    if not Path(settings.PKCS11_MODULE).is_absolute() or not Path(settings.PKCS11_MODULE).is_file():
+        return "KEYCAST_PKCS11_MODULE is not the absolute path of a file."
+    missing = [f"KEYCAST_PKCS11_{name}" for name in ("TOKEN", "PIN") if not getattr(settings, f"PKCS11_{name}")]
+    return f"{' and '.join(missing)} not set." if missing else None
+
+
+def pkcs11_module_is_writable() -> Finding:
+    """It is loaded into the process that holds halves; whoever may write to it runs there."""
+    if "pkcs11" not in settings.HSM_PROVIDERS:
+        return None
+    path = Path(settings.PKCS11_MODULE)
+    try:
+        found = [each for each in (path.resolve(), path.resolve().parent) if each.stat().st_mode & stat.S_IWOTH]
+    except OSError:
+        return None
+    return f"Others may write to {found[0]}." if found else None
+
+
+def pkcs11_token_is_software() -> Finding:
+    is_used = "pkcs11" in settings.HSM_PROVIDERS and "softhsm" in settings.PKCS11_MODULE.lower()
+    return "KEYCAST_PKCS11_MODULE is SoftHSM." if is_used else None
+
+
 def no_cosigner_key() -> Finding:
     """Only where the co-signer runs here, as the server's child: elsewhere it refuses by itself."""
-    if "google" not in settings.HSM_PROVIDERS or not settings.COSIGNER_IS_CHILD or named("KEYCAST_COSIGNER_KEK"):
+    if not splits_here() or not settings.COSIGNER_IS_CHILD or named("KEYCAST_COSIGNER_KEK"):
         return None
     return "No key-encryption key of the co-signer: neither KEYCAST_COSIGNER_KEK nor KEYCAST_COSIGNER_KEK_FILE is set."
 

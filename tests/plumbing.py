@@ -1,9 +1,10 @@
 """Which tests run, and that a missing tool is never a quiet pass where everything is asked for.
 
-``KEYCAST_TEST_ALL=1`` runs the tests marked slow as well, and turns a skip of a test that drives npm's clients or
-Chromium into a failure. ``KEYCAST_TEST_SIGNER=remote`` has the tests ask a signer process (tests/conftest.py); those
-marked opens_keys look at what is open in their own process, and are left out then. ``KEYCAST_TEST_ONLY=database``
-leaves out what is the same on every database: CI runs everything on SQLite, and the rest on PostgreSQL as well.
+``KEYCAST_TEST_ALL=1`` runs the tests marked slow as well, and turns a skip of a test that drives npm's clients,
+Chromium or SoftHSM2 into a failure. ``KEYCAST_TEST_SIGNER=remote`` has the tests ask a signer process
+(tests/conftest.py); those marked opens_keys look at what is open in their own process, and are left out then.
+``KEYCAST_TEST_ONLY=database`` leaves out what is the same on every database: CI runs everything on SQLite, and the
+rest on PostgreSQL as well.
 ``KEYCAST_TEST_ONLY=fast`` (``make test-fast``) leaves out what waits for processes, disks and clocks.
 """
 
@@ -20,7 +21,7 @@ import pytest
 RUN_ALL = os.environ.get("KEYCAST_TEST_ALL") == "1"
 SIGNS_ELSEWHERE = os.environ.get("KEYCAST_TEST_SIGNER") == "remote"
 LONG_VALUE = 20
-NEEDS = ("needs_node", "needs_browser")
+NEEDS = ("needs_node", "needs_browser", "needs_softhsm")
 ONLY = os.environ.get("KEYCAST_TEST_ONLY", "")
 TESTS = Path(__file__).parent
 USES_DATABASE = {"db", "transactional_db", "django_db_setup"}

@@ -10,6 +10,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 
 POINT_SIZE: Final = 33
+UNCOMPRESSED_SIZE: Final = 65
 _COMPRESSED: Final = lib.SECP256K1_EC_COMPRESSED
 
 
@@ -21,6 +22,16 @@ def parsed(point: bytes) -> Any:
     if lib.secp256k1_ec_pubkey_parse(CONTEXT, output, point, POINT_SIZE) != 1:
         raise CryptoError("not a point")
     return output
+
+
+def compressed(point: bytes) -> bytes:
+    """The compressed form (33 bytes) of a point in either form of SEC 1, 2.3.3. Raises CryptoError."""
+    if type(point) is not bytes or len(point) not in {POINT_SIZE, UNCOMPRESSED_SIZE}:
+        raise CryptoError("not a point")
+    output = ffi.new("secp256k1_pubkey *")
+    if lib.secp256k1_ec_pubkey_parse(CONTEXT, output, point, len(point)) != 1:
+        raise CryptoError("not a point")
+    return serialised(output)
 
 
 def serialised(point: Any) -> bytes:

@@ -96,8 +96,8 @@ class HsmOrphanAdmin(ReadOnlyAdmin[HsmOrphan]):
             "destroy",
             "Destroy in the HSM…",
             "Asks a second person. When they approve, a job looks once more that no row names it, and destroys it: in "
-            "Cloud KMS after Google's waiting time, in a NetHSM at once. If it belongs to another deployment, or to a "
-            "newer state of a database that was restored, its owner loses the key.",
+            "Cloud KMS after Google's waiting time, in a NetHSM or behind PKCS#11 at once. If it belongs to another "
+            "deployment, or to a newer state of a database that was restored, its owner loses the key.",
             None,
             lambda row: row.state in {OrphanState.OPEN, OrphanState.IGNORED},
             is_dangerous=True,

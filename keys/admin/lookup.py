@@ -19,7 +19,9 @@ HELP: Final = "npub, public key, key id, e-mail address, tenant (slug or host), 
 PEOPLE: Final = 200
 THEIR_KEYS: Final = 1000
 """So many people whose address begins with what was typed are looked at, and so many keys of theirs."""
-_HSM_KEY: Final = re.compile(r"t[0-9a-f]{32}~k[0-9a-f]{32}|.*/cryptoKeys/.+|user-[0-9a-f-]{36}")
+_HSM_KEY: Final = re.compile(
+    r"t[0-9a-f]{32}~k[0-9a-f]{32}|kc-[0-9a-f]{12}-[0-9a-f]{24}|.*/cryptoKeys/.+|user-[0-9a-f-]{36}"
+)
 
 
 def look_up(term: str, prefix: str = "") -> Q:

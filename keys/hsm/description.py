@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 if TYPE_CHECKING:
     from keycast.audit import signing as audit_signing
@@ -23,7 +24,7 @@ class HsmDescription:
     """Keys of mode ``hsm``. Everything is made when it is asked for: a provider's library may take long to import.
 
     ``authoriser`` is set where the HSM authorises what two halves of a split key sign, and None where it signs itself.
-    ``new_key_name`` draws the name of a key that is to be made for a row that is not one of the provider's yet.
+    ``new_key_name`` draws the name of a key that is to be made for a tenant (its id), which no key has.
     ``keeper`` and ``stock`` give None where the settings do not say where the keys are.
     """
 
@@ -35,7 +36,8 @@ class HsmDescription:
     """Time for a signature, usually."""
     ending: str
     """When a destroyed key is gone."""
-    can_disable: bool
+    can_disable: Callable[[], bool]
+    """Whether one key can be taken out of use there, and brought back."""
     is_set_up: Callable[[], bool]
     """Whether the settings name the HSM."""
     is_emulated: Callable[[], bool]
@@ -46,7 +48,7 @@ class HsmDescription:
     stock: Callable[[], HsmKeyReader | None]
     inspect: Callable[[], Iterator[HsmReport]]
     authoriser: Callable[[], Authoriser] | None = None
-    new_key_name: Callable[[], str] | None = None
+    new_key_name: Callable[[UUID], str] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

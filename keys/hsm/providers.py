@@ -8,6 +8,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import MappingProxyType
+from uuid import UUID
 
 from django.conf import settings
 
@@ -56,8 +57,13 @@ def split_provider() -> str:
     return next((name for name in splitting() if name in settings.HSM_PROVIDERS), splitting()[0])
 
 
-def new_key_name() -> str:
-    """A name that no key of ``split_provider`` has."""
-    hsm = hsm_of(split_provider())
+def disabling() -> tuple[str, ...]:
+    """Those of ``splitting`` whose HSM can take a single key out of use."""
+    return tuple(name for name in splitting() if (hsm := hsm_of(name)) and hsm.can_disable())
+
+
+def new_key_name(provider: str, tenant_id: UUID) -> str:
+    """A name that no key of one of ``splitting`` has."""
+    hsm = hsm_of(provider)
     assert hsm is not None and hsm.new_key_name is not None  # noqa: S101, PT018 -- whoever splits draws names
-    return hsm.new_key_name()
+    return hsm.new_key_name(tenant_id)

@@ -1,4 +1,4 @@
-"""A split key that is disabled here has its version in Cloud KMS disabled too, and enabled again with it.
+"""A split key that is disabled here has its version in the HSM disabled too, and enabled again with it.
 
 A lock stops at once and is lifted as quickly; it leaves the HSM alone. Told by jobs, repeated until the HSM has heard;
 ``PersonalKey.hsm_is_disabled`` is what it was brought to last.
@@ -30,7 +30,7 @@ def out_of_sync_keys() -> QuerySet[PersonalKey]:
     """Split keys whose HSM key is not in the state that theirs asks for."""
     behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
-        behind, key_mode="hsm", hsm_provider__in=providers.splitting()
+        behind, key_mode="hsm", hsm_provider__in=providers.disabling()
     )
     return found.exclude(cosigner_public_key="").exclude(kms_key_version="")
 
@@ -38,6 +38,8 @@ def out_of_sync_keys() -> QuerySet[PersonalKey]:
 def lags(key: PersonalKey) -> bool:
     """Whether this row's HSM key is behind it; no query."""
     if not key.cosigner_public_key or key.state not in (*STOPPED, *SERVING):
+        return False
+    if key.hsm_provider not in providers.disabling():
         return False
     return key.hsm_is_disabled is not (key.state in STOPPED)
 

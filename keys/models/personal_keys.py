@@ -31,9 +31,11 @@ class Provider(models.TextChoices):
     LOCAL = "local", "Local key file"
     GOOGLE = "google", "Google Cloud KMS"
     NETHSM = "nethsm", "NetHSM"
+    PKCS11 = "pkcs11", "HSM behind PKCS#11"
 
 
 _HAS_PUBLIC_KEY = Q(public_key__isnull=False)
+_SPLITTING = ["google", "pkcs11"]  # whose HSM authorises what the halves of a split key sign
 _SETTLED = ["active", "locked", "disabled", "destruction-scheduled"]
 _NO_KMS = Q(kms_key_name="", kms_key_version="", authoriser_public_key="")
 _NO_HALF = Q(encrypted_half_key__isnull=True, key_tweak="", cosigner_public_key="")
@@ -45,8 +47,9 @@ class PersonalKey(models.Model):
     ``public_key`` is 64 lower-case hex digits (x-only, BIP-340); unset while a key is pending.
     ``encrypted_secret_key`` is a sealed box (keys.signing.envelope), set in mode ``encrypted`` only, and
     ``kek_provider`` keeps the key-encryption key it is under; a half names that in itself (keys.signing.half).
-    Mode ``hsm`` on Google keeps signer A's sealed half in ``encrypted_half_key``, the public tweak of an
-    imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in ``authoriser_public_key``.
+    Mode ``hsm`` where the HSM only authorises keeps signer A's sealed half in ``encrypted_half_key``, the public
+    tweak of an imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in
+    ``authoriser_public_key``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -111,7 +114,7 @@ class PersonalKey(models.Model):
             models.CheckConstraint(
                 name="personalkey_provider_fits_mode",
                 condition=Q(key_mode="encrypted", kek_provider__in=["local", "google"], hsm_provider="")
-                | Q(key_mode="hsm", hsm_provider__in=["google", "nethsm"], kek_provider=""),
+                | Q(key_mode="hsm", hsm_provider__in=["nethsm", *_SPLITTING], kek_provider=""),
             ),
             models.CheckConstraint(
                 name="personalkey_encrypted_fields",
@@ -137,7 +140,7 @@ class PersonalKey(models.Model):
                             & (
                                 (Q(hsm_provider="nethsm") & _NO_HALF)
                                 | (
-                                    Q(hsm_provider="google", encrypted_half_key__isnull=False)
+                                    Q(hsm_provider__in=_SPLITTING, encrypted_half_key__isnull=False)
                                     & ~Q(kms_key_version="")
                                     & ~Q(authoriser_public_key="")
                                     & ~Q(cosigner_public_key="")

@@ -90,8 +90,11 @@ def unheard(keys: QuerySet[PersonalKey]) -> QuerySet[PersonalKey]:
 
 
 def _successions() -> int:
-    keeper = registration.hsm_key_managers().get(providers.split_provider())
-    return succession.resume(authoriser_of, keeper) + succession.finish_due(keeper) if keeper else 0
+    return sum(
+        succession.resume(authoriser_of, keeper, provider=name) + succession.finish_due(keeper, provider=name)
+        for name, keeper in registration.hsm_key_managers().items()
+        if providers.splits(name)
+    )
 
 
 @cache

@@ -4,13 +4,13 @@
 
     signer A                                     elsewhere
     named: the new HSM key's name on disk
-                            -- create -->        Cloud KMS makes it
+                            -- create -->        the HSM makes it
     made: its version and public key on disk
                             -- succeed -->       the co-signer accepts both; the old one has signed for the new one
     accepted; the new one has signed once, so that it works is known
     switched: the row names the new one
                             -- settle -->        the co-signer accepts the new one alone
-                            -- disable -->       the old version in Cloud KMS: not destroyed, an operator decides that
+                            -- disable -->       the old version in the HSM: not destroyed, an operator decides that
     (done: the succession is forgotten)
 
 Both authorise until every process of signer A has heard of the switch. Never at one time with a refresh of the halves.
@@ -23,9 +23,7 @@ import os
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
-from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope
@@ -37,6 +35,7 @@ from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import NoCapability
 from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase
+from keys.hsm.providers import new_key_name
 from keys.hsm_errors import HsmKeyUnusable
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
@@ -88,10 +87,18 @@ def succeed(
 
 
 def resume(
-    authorisers: Callable[[str], Authoriser], keeper: HsmKeyManager, client: CosignerClient | None = None
+    authorisers: Callable[[str], Authoriser],
+    keeper: HsmKeyManager,
+    client: CosignerClient | None = None,
+    *,
+    provider: str = "google",
 ) -> int:
-    """Go on with every succession that was broken off before its switch; returns how many switched. For a job."""
+    """Go on with every succession of a provider that was broken off before its switch; returns how many switched.
+
+    For a job. ``keeper`` is that provider's.
+    """
     waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
+    waiting = waiting.filter(key__hsm_provider=provider)
     keys = [going.key for going in waiting.select_related("key")]
     return sum(_attempt(key, authorisers(key.hsm_provider), keeper, client) for key in keys)
 
@@ -108,10 +115,19 @@ def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, cl
     return True
 
 
-def finish_due(keeper: HsmKeyManager, now: datetime | None = None, client: CosignerClient | None = None) -> int:
-    """End the old HSM key of every succession that switched long enough ago; returns how many. For a job."""
+def finish_due(
+    keeper: HsmKeyManager,
+    now: datetime | None = None,
+    client: CosignerClient | None = None,
+    *,
+    provider: str = "google",
+) -> int:
+    """End the old HSM key of every succession of a provider that switched long enough ago; returns how many.
+
+    For a job. ``keeper`` is that provider's.
+    """
     before = (now or timezone.now()) - GRACE
-    found = Succession.objects.select_related("key")
+    found = Succession.objects.select_related("key").filter(key__hsm_provider=provider)
     ended = list(found.filter(key__state__in=_ENDED))
     due = list(found.filter(step=SuccessionStep.SWITCHED, switched_at__lte=before).exclude(key__state__in=_ENDED))
     return sum(_finish(going, keeper, client) for going in due) + sum(_clear(going, keeper) for going in ended)
@@ -134,7 +150,7 @@ def _begin(actor: Actor, key: PersonalKey) -> Succession:
         key=row,
         old_version=row.kms_key_version,
         old_public_key=row.authoriser_public_key,
-        kms_key_name=f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}",
+        kms_key_name=new_key_name(row.hsm_provider, row.tenant_id),
     )
 
 
@@ -210,6 +226,8 @@ def _disable(keeper: HsmKeyManager, version: str) -> None:
         keeper.disable(version)
     except HsmKeyUnusable:
         logger.info("the old HSM key was gone already")  # destroyed, or scheduled for it
+    except NoCapability:
+        logger.info("the old HSM key stays enabled: this HSM cannot disable one")  # the co-signer accepts it no more
 
 
 def _clear(going: Succession, keeper: HsmKeyManager) -> bool:

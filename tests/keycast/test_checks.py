@@ -114,8 +114,12 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
         {"env": {"KEYCAST_KEK": f"development-2026-01-01:{random_key(2)}"}},
     ],
     "keycast.E036": [{"ACCEPTED_RISKS": ["no-hsts", "everything"]}],
+    "keycast.E150": [
+        {"HSM_PROVIDERS": ["pkcs11"], "COSIGNER_IS_CHILD": False, "PKCS11_MODULE": module}
+        for module in ("", "lib.so", "/nowhere/lib.so", __file__)
+    ],
 }
-ELSEWHERE = {"keycast.E006", "keycast.E007", "keycast.E013", "keycast.E023", "keycast.E034"}
+ELSEWHERE = {f"keycast.E{number}" for number in ("006", "007", "013", "023", "034", "151", "152")}
 """Tested by a test of their own, below."""
 
 
@@ -201,6 +205,38 @@ def test_a_secret_file_that_others_may_read_is_found(
     assert found() == ["keycast.E023"]
     file.chmod(0o600)
     assert found() == []
+
+
+@pytest.fixture
+def pkcs11_module(safe: Settings, tmp_path: Path) -> Path:
+    """A vendor's module in a folder of its own, and settings that name it."""
+    module = tmp_path / "lib" / "libvendor.so"
+    module.parent.mkdir(mode=0o755)
+    module.touch(0o755)
+    safe.HSM_PROVIDERS, safe.COSIGNER_IS_CHILD, safe.PKCS11_MODULE = ["pkcs11"], False, str(module)
+    safe.PKCS11_TOKEN, safe.PKCS11_PIN = "keycast", "1234"
+    return module
+
+
+def test_a_module_for_pkcs11_that_others_may_change_is_found(pkcs11_module: Path) -> None:
+    assert found() == []
+    for path in (pkcs11_module, pkcs11_module.parent):
+        before = path.stat().st_mode
+        path.chmod(0o777)
+        assert found() == ["keycast.E151"]
+        path.chmod(before)
+
+
+def test_a_token_in_software_is_found(safe: Settings, pkcs11_module: Path) -> None:
+    safe.PKCS11_MODULE = str(pkcs11_module.rename(pkcs11_module.with_name("libsofthsm2.so")))
+    assert found() == ["keycast.E152"]
+
+
+def test_pkcs11_without_its_library_is_found(
+    safe: Settings, pkcs11_module: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert found() == ["keycast.E150"]
 
 
 @pytest.mark.parametrize("name", ["db.sqlite3", "db.sqlite3-wal", "db.sqlite3-shm"])

@@ -19,6 +19,7 @@ LOOP_TOPS = {
     "bunker/worker/engine.py Engine.handle": "request",
     "bunker/worker/engine.py Engine.notify": "request",
     "bunker/worker/engine.py Engine.resume": "request",
+    "keys/hsm/pkcs11/thread.py ModuleThread._run": "module thread",
     "keys/signing/isolated/request_handler.py SignerRequestHandler.answer": "request",
 }
 """Where any error may end, and of which loop that is the top."""

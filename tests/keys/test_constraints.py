@@ -32,6 +32,7 @@ GOOGLE = {
     "kek_version": "1",
     "cosigner_public_key": "b",
 }
+PKCS11 = GOOGLE | {"hsm_provider": "pkcs11"}
 
 REFUSED = [
     (ENCRYPTED, {"key_mode": "plain"}),
@@ -72,6 +73,10 @@ REFUSED = [
     (GOOGLE, {"state": "destroyed"}),
     (GOOGLE, {"state": "destroyed", "encrypted_half_key": None, "key_tweak": "ab"}),
     (NETHSM, {"state": "destruction-scheduled"}),
+    (ENCRYPTED, {"kek_provider": "pkcs11"}),
+    (PKCS11, {"encrypted_half_key": None}),
+    (PKCS11, {"authoriser_public_key": ""}),
+    (PKCS11, {"cosigner_public_key": ""}),
 ]
 ALLOWED = [
     (ENCRYPTED, {}),
@@ -85,6 +90,7 @@ ALLOWED = [
     (NETHSM, {}),
     (NETHSM, {"state": "pending", "kms_key_name": "", "public_key": None}),
     (GOOGLE, {}),
+    (PKCS11, {}),
     (GOOGLE, {"key_tweak": "ab" * 32}),
     (GOOGLE, {"state": "pending", "public_key": None, "encrypted_half_key": None, "authoriser_public_key": ""}),
     (GOOGLE, {"state": "destroyed", "encrypted_half_key": None}),

@@ -213,4 +213,23 @@ CHECKS = (
         "keycast/crypto/musig.py", "ffi.NULL if extra is None else extra", "ffi.NULL",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
+    # HSMs behind PKCS#11
+    Check(
+        "a signature of a token is verified before it is used", "a signature of the HSM that is of another key",
+        "keys/hsm/pkcs11/authoriser.py",
+        "if not ecdsa.verify(public_key, digest, compact):", "if False:",
+        ("tests/keys/hsm/pkcs11/test_authoriser.py",),
+    ),
+    Check(
+        "a key that could leave its token is not used", "a PKCS#11 module that hangs",
+        "keys/hsm/pkcs11/keeper.py",
+        "if not keypairs.is_right_kind(found[0]):", "if False:",
+        ("tests/keys/hsm/pkcs11/test_keys.py",),
+    ),
+    Check(
+        "a wrong PIN is tried once", "a PKCS#11 module that hangs",
+        "keys/hsm/pkcs11/token.py",
+        "if pin in self._refused:", "if False:",
+        ("tests/keys/hsm/pkcs11/test_keys.py",),
+    ),
 )  # fmt: skip

@@ -41,6 +41,6 @@ class GoogleBackend:
         else:
             halves.adopt(row, secret)
         row.hsm_provider = self.provider
-        row.kms_key_name = new_key_name()
+        row.kms_key_name = new_key_name(row.tenant_id)
         row.state = KeyState.PENDING
         provisioning.enqueue(row.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from django.conf import settings
 
@@ -67,8 +67,8 @@ def _inspect() -> Iterator[HsmReport]:
     return reports()
 
 
-def new_key_name() -> str:
-    """A full resource name that no key has."""
+def new_key_name(tenant_id: UUID) -> str:
+    """A full resource name that no key has; Google shows the tenant nowhere."""
     return f"{settings.GCP_KEY_RING}/cryptoKeys/user-{uuid4()}"
 
 
@@ -98,7 +98,7 @@ PROVIDER: Final = ProviderDescription(
         at_rest="two halves, each encrypted in a database of its own",
         latency="50 to 100 ms",
         ending="after Google's own waiting time",
-        can_disable=True,
+        can_disable=lambda: True,
         is_set_up=lambda: bool(settings.GCP_KEY_RING),
         is_emulated=lambda: bool(settings.KMS_EMULATOR),
         capabilities=_capabilities,

@@ -147,7 +147,7 @@ def _of_state(row: PersonalKey, version: HsmKeyVersion) -> Discrepancy | None:
     if version.state is HsmKeyVersionState.DISABLED and row.state in _IN_USE:
         return None if row.hsm_is_disabled else Discrepancy.DISABLED  # disabled by us: a job is about to enable it
     hsm = providers.hsm_of(row.hsm_provider)  # one that cannot disable a key says nothing
-    is_followed = hsm is not None and hsm.can_disable and row.state in _STOPPED
+    is_followed = hsm is not None and hsm.can_disable() and row.state in _STOPPED
     return Discrepancy.STILL_ENABLED if is_followed and version.state is HsmKeyVersionState.USABLE else None
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 
 from keys.errors import KeyModeUnavailable
-from keys.hsm import providers, registration
+from keys.hsm import registration
 from keys.hsm.protocol import HsmKeyManager
 from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import SuccessionStep
@@ -31,7 +31,8 @@ class HsmKeyRotation(RotationKind):
     def check(self, scope: RotationScope, options: Mapping[str, Any]) -> Mapping[str, Any]:
         if not _split(scope).exists():
             raise NothingToRotate("There is no such split key.")
-        _keeper()
+        for provider in set(_split(scope).order_by().values_list("hsm_provider", flat=True)):
+            _keeper(provider)
         return {}
 
     def count(self, job: RotationJob) -> int:
@@ -49,7 +50,7 @@ class HsmKeyRotation(RotationKind):
         key: PersonalKey = item.row
         authoriser = maintenance.authoriser_of(key.hsm_provider)
         try:
-            succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper())
+            succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper(key.hsm_provider))
         except HsmKeyPending:
             return lambda: False
         return None
@@ -64,8 +65,8 @@ class HsmKeyRotation(RotationKind):
         return {"notes": [f"The old HSM keys are disabled {minutes} minutes after the switch, by a job."]}
 
 
-def _keeper() -> HsmKeyManager:
-    keeper = registration.hsm_key_managers().get(providers.split_provider())
+def _keeper(provider: str) -> HsmKeyManager:
+    keeper = registration.hsm_key_managers().get(provider)
     if keeper is None:
         raise KeyModeUnavailable
     return keeper

@@ -117,6 +117,6 @@ def _stored(actor: Actor, row: PersonalKey, split: SplitKey) -> Conversion:
         half_b_kek_version=split.sealed_b.kek_version,
         cosigner_public_key=split.half_b.hex(),
         key_tweak=split.tweak.hex(),
-        kms_key_name=new_key_name(),
+        kms_key_name=new_key_name(split_provider(), row.tenant_id),
         asked_by=actor.label[:200],
     )

@@ -10,8 +10,10 @@ from keys.models import Provider
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = ("accounts", "bunker", "keycast", "keys", "templates")
-OF_ITS_OWN = re.compile(r"keys/(hsm/(google|nethsm)|migrations|models)/")
-BRANCH = re.compile(r"Provider\.(GOOGLE|NETHSM|LOCAL)\b|provider(\.name)? ?(==|!=) ?[\"'](google|nethsm)[\"']")
+OF_ITS_OWN = re.compile(r"keys/(hsm/(google|nethsm|pkcs11)|migrations|models)/")
+BRANCH = re.compile(
+    r"Provider\.(GOOGLE|NETHSM|PKCS11|LOCAL)\b|provider(\.name)? ?(==|!=) ?[\"'](google|nethsm|pkcs11)[\"']"
+)
 
 
 def test_nothing_outside_the_folders_of_providers_branches_on_one():
@@ -27,7 +29,7 @@ def test_nothing_outside_the_folders_of_providers_branches_on_one():
 
 
 def test_each_folder_describes_a_provider_that_rows_can_have():
-    assert set(providers.known()) == {"google", "nethsm"}
+    assert set(providers.known()) == {"google", "nethsm", "pkcs11"}
     assert set(providers.known()) < set(Provider.values)
 
 
