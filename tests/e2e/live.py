@@ -19,6 +19,7 @@ from keycast.demo.environment import DemoEnvironment, free_port
 from keycast.demo.processes import ServerProcess
 from tests.leftovers import may_stay
 from tests.paths import ROOT
+from tests.waiting import LONG
 
 ALSO = {"KEYCAST_SIGNER_CHILD": "1"} if os.environ.get("KEYCAST_TEST_SIGNER") == "remote" else {}
 Beside = Callable[[dict[str, str]], AbstractContextManager[None]]
@@ -101,6 +102,22 @@ class LiveServer:
         )
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout.strip()
+
+    def until(self, imports: str, look: str, found: str = "found") -> str:
+        """What the expression ``look`` gives once ``found``, an expression of it, is true, or after a long time.
+
+        One process looks again and again: to start one takes many times as long as to look.
+        """
+        lines = (
+            f"import time; {imports}",
+            f"end = time.monotonic() + {LONG}",
+            "while True:",
+            f" found = {look}",
+            f" if {found} or time.monotonic() > end: break",
+            " time.sleep(0.1)",
+            "print(found)",
+        )
+        return self.python("\n ".join(lines))
 
     def mails(self) -> list[str]:
         """All mails sent so far, oldest first, as text."""

@@ -35,13 +35,10 @@ def server() -> Iterator[LiveServer]:
         yield server
 
 
-def state(server: LiveServer, public_key: str) -> str:
-    return server.python(FIND.format(public_key=public_key) + "print(key.state)")
-
-
 def active(server: LiveServer, public_key: str) -> str:
     """The npub of a key, once the job has made it active."""
-    until(lambda: state(server, public_key) == "active")
+    state = f"PersonalKey.objects.get(public_key={public_key!r}).state"
+    assert server.until("from keys.models import PersonalKey", state, "found == 'active'") == "active"
     return nip19.encode_npub(public_key)
 
 

@@ -16,18 +16,25 @@ import pytest
 from tests.e2e.live import LiveServer, live
 from tests.e2e.test_processes_apart import redis
 from tests.paths import ROOT
-from tests.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-WITHIN = 150.0
 HEARTBEAT = ["keycast.operations.jobs.heartbeat", "ok", ""]
-RUNS = (
-    "import json; from keycast.operations.models import JobRun; from django_q.models import OrmQ, Schedule;"
-    "print(json.dumps([list(JobRun.objects.order_by('started_at').values_list('path', 'outcome', 'error')),"
-    " OrmQ.objects.filter(payload__contains=':1aaaaa:').count(),"
-    " Schedule.objects.filter(func='os.mkdir').count()]))"
+IMPORTS = (
+    "import json; from pathlib import Path; from keycast.operations.models import JobRun;"
+    "from django_q.models import OrmQ, Schedule"
 )
+STATE = (
+    "json.dumps([list(JobRun.objects.order_by('started_at').values_list('path', 'outcome', 'error')),"
+    " OrmQ.objects.filter(payload__contains=':1aaaaa:').count(),"
+    " Schedule.objects.filter(func='os.mkdir').count()])"
+)
+MET = (
+    "(lambda runs, queued, scheduled: not queued and not scheduled and"
+    f" {HEARTBEAT} in runs[next((n for n, run in enumerate(runs) if run[2] == 'JobNotRegistered'), len(runs)) :]"
+    ")(*json.loads(found))"
+)
+"""Scheduler and queue have met what was planted, and jobs ran afterwards."""
 
 
 @contextmanager
@@ -55,25 +62,15 @@ def server(request: pytest.FixtureRequest) -> Iterator[LiveServer]:
         yield running
 
 
-def state(server: LiveServer) -> tuple[list[Any], int, int]:
-    runs, queued, scheduled = json.loads(server.python(RUNS).splitlines()[-1])
-    return runs, queued, scheduled
-
-
 def until_jobs_run(server: LiveServer, marks: Path) -> list[Any]:
-    """Wait until the scheduler and the queue have met what was planted, and jobs ran afterwards."""
-    runs: list[Any] = []
-
-    def has_met_all() -> bool:
-        nonlocal runs
-        if any(marks.iterdir()):
-            return True
-        runs, queued, scheduled = state(server)
-        met = [number for number, run in enumerate(runs) if run[2] == "JobNotRegistered"]
-        return met != [] and HEARTBEAT in runs[met[0] :] and not queued and not scheduled
-
-    until(has_met_all, lambda: str(runs[-10:]), pause=1, seconds=WITHIN)
-    return [] if any(marks.iterdir()) else runs
+    """Wait until what was planted has been met, or has left a mark; the jobs that ran."""
+    marked = f"any(Path({str(marks)!r}).iterdir())"
+    runs, queued, scheduled = json.loads(server.until(IMPORTS, STATE, f"{marked} or {MET}").splitlines()[-1])
+    if any(marks.iterdir()):
+        return []
+    assert (queued, scheduled) == (0, 0), str(runs[-10:])
+    assert HEARTBEAT in runs, str(runs[-10:])
+    return list(runs)
 
 
 def test_nothing_that_is_written_into_tables_and_caches_runs(server: LiveServer, tmp_path: Path) -> None:
