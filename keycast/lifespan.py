@@ -63,7 +63,9 @@ async def run_kms_emulator(stop: asyncio.Event) -> None:
     """Run the stand-in for Cloud KMS as a child process; outside production, where the settings ask for it."""
     keys = str(settings.DATA_DIR / "kms-emulator.json")
     place = ("--socket", settings.KMS_EMULATOR_SOCKET) if settings.KMS_EMULATOR_SOCKET else ()
-    await run_command(stop, "kms_emulator", *QUIET, "--port", str(settings.KMS_EMULATOR_PORT), *place, "--file", keys)
+    ring = ("--key-ring", settings.GCP_KEY_RING) if settings.GCP_KEY_RING else ()
+    port = ("--port", str(settings.KMS_EMULATOR_PORT))
+    await run_command(stop, "kms_emulator", *QUIET, *port, *place, *ring, "--file", keys)
 
 
 async def run_relay_bridge(stop: asyncio.Event) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,15 +17,26 @@ from typing import Any, Final, Self
 import google_crc32c
 import grpc
 from google.cloud.kms_v1.types import service as messages
+from google.iam.v1 import iam_policy_pb2
 
+from keycast.emulators.kms.access import KmsAccess, caller
 from keycast.emulators.kms.faults import KmsFault, KmsFaultKind, KmsFaults
-from keycast.emulators.kms.service import KmsEmulatorError, KmsEmulatorService
+from keycast.emulators.kms.quotas import KmsQuotas
+from keycast.emulators.kms.refusals import KmsEmulatorError
+from keycast.emulators.kms.service import KmsEmulatorService
 from keycast.emulators.kms.store import KmsEmulatorStore
 
 THREADS: Final = 192
 SERVICE: Final = "google.cloud.kms.v1.KeyManagementService"
+IAM: Final = "google.iam.v1.IAMPolicy"
 CONTROL: Final = "keycast.emulators.KmsControl"
 _TICK: Final = 0.05
+_NUMBERS: Final[dict[str, Callable[[Any], Any]]] = {
+    "pending_seconds": float,
+    "disabling_seconds": float,
+    "generation_failures": int,
+    "attests": bool,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +58,11 @@ class KmsEmulator:
         socket: Path | None = None,
         path: Path | None = None,
         tls: TlsFiles | None = None,
+        key_rings: Iterable[str] = (),
     ) -> None:
         self.store = KmsEmulatorStore(path)
+        self.store.key_rings |= set(key_rings)
+        self.access, self.quotas = KmsAccess(), KmsQuotas()
         self.faults = KmsFaults()
         self.calls: dict[str, int] = {}
         self._service = KmsEmulatorService(self.store)
@@ -65,7 +79,7 @@ class KmsEmulator:
     def start(self) -> Self:
         """Listen. A restarted emulator keeps its port and its keys."""
         server = grpc.server(ThreadPoolExecutor(THREADS, "kms-emulator"), options=[("grpc.so_reuseport", 0)])
-        server.add_generic_rpc_handlers((self._handlers(), self._control_handlers()))
+        server.add_generic_rpc_handlers((self._handlers(), self._iam_handlers(), self._control_handlers()))
         if self._tls:
             credentials = grpc.ssl_server_credentials([(self._tls.key, self._tls.certificate)])
             port = server.add_secure_port(self.address, credentials)
@@ -96,11 +110,23 @@ class KmsEmulator:
         self.stop()
 
     def apply(self, orders: dict[str, Any]) -> None:
-        """``{"faults": [{"kind": …, …}], "pending_seconds": …}``; what is not named stays."""
+        """What is not named stays.
+
+        ``faults``: [{"kind": …, …}]; ``access``: {account: {resource: [permission, …]}}; ``quotas``: {metric: calls a
+        second}; ``key_rings``: those that exist; ``pending_seconds``, ``disabling_seconds``, ``generation_failures``,
+        ``attests``: as in KmsEmulatorStore.
+        """
         if "faults" in orders:
             self.faults.set([KmsFault(**fields) for fields in orders["faults"]])
-        if "pending_seconds" in orders:
-            self.store.pending_seconds = float(orders["pending_seconds"])
+        if "access" in orders:
+            self.access.set(orders["access"])
+        if "quotas" in orders:
+            self.quotas.set(orders["quotas"])
+        if "key_rings" in orders:
+            self.store.key_rings = set(orders["key_rings"])
+        for name, kind in _NUMBERS.items():
+            if name in orders:
+                setattr(self.store, name, kind(orders[name]))
 
     def _handlers(self) -> grpc.GenericRpcHandler:
         return grpc.method_handlers_generic_handler(
@@ -123,12 +149,30 @@ class KmsEmulator:
         try:
             with self.store.lock:
                 self.calls[name] = self.calls.get(name, 0) + 1
+                self.access.require(context, name, _resource(request))
+                self.quotas.take(name, _resource(request))
                 response = call(request)
         except KmsEmulatorError as refusal:
-            context.abort(refusal.code, refusal.text)
+            refusal.abort(context)
         for fault in faults:
             _spoil(fault.kind, response)
         return response
+
+    def _iam_handlers(self) -> grpc.GenericRpcHandler:
+        def test(request: Any, context: grpc.ServicerContext) -> Any:
+            who, resource = caller(context), request.resource
+            had = [each for each in request.permissions if self.access.has(who, each, resource)]
+            # Whoever may do nothing with it is not told whether it exists.
+            rings = self.store.key_rings
+            is_there = not rings or any(f"{resource}/".startswith(f"{ring}/") for ring in rings)
+            return iam_policy_pb2.TestIamPermissionsResponse(permissions=had if is_there else [])
+
+        handler = grpc.unary_unary_rpc_method_handler(
+            test,
+            request_deserializer=iam_policy_pb2.TestIamPermissionsRequest.FromString,
+            response_serializer=iam_policy_pb2.TestIamPermissionsResponse.SerializeToString,
+        )
+        return grpc.method_handlers_generic_handler(IAM, {"TestIamPermissions": handler})
 
     def _control_handlers(self) -> grpc.GenericRpcHandler:
         def apply(raw: bytes, context: grpc.ServicerContext) -> bytes:
@@ -147,6 +191,13 @@ def control(address: str, orders: dict[str, Any]) -> dict[str, Any]:
         answer: bytes = channel.unary_unary(f"/{CONTROL}/Apply")(json.dumps(orders).encode(), timeout=5)
     result: dict[str, Any] = json.loads(answer)
     return result
+
+
+def _resource(request: Any) -> str:
+    """What a call is about, and permissions are looked up for."""
+    if isinstance(request, messages.UpdateCryptoKeyVersionRequest):
+        return str(request.crypto_key_version.name)
+    return str(getattr(request, "name", "") or getattr(request, "parent", ""))
 
 
 def _strike(fault: KmsFault, context: grpc.ServicerContext) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import google_crc32c
 import grpc
@@ -17,6 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from google.cloud import kms_v1
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from keycast.emulators.kms import refusals
+from keycast.emulators.kms.attestations import Attestations
+from keycast.emulators.kms.refusals import KmsEmulatorError
 from keycast.emulators.kms.store import (
     DESTROY_AFTER,
     SECP256K1,
@@ -36,23 +39,29 @@ MAX_PAYLOAD: Final = 8192
 _CIPHERTEXT: Final = b"kms1"
 
 
-class KmsEmulatorError(Exception):
-    """An answer with a status other than OK."""
-
-    def __init__(self, code: grpc.StatusCode, text: str) -> None:
-        super().__init__(text)
-        self.code, self.text = code, text
-
-
 class KmsEmulatorService:
     """One method per call, named as the protocol names it; each takes a request and gives a response or a Refusal."""
 
     def __init__(self, store: KmsEmulatorStore) -> None:
         self.store = store
+        self.attestations = Attestations()
+
+    def CreateKeyRing(self, request: kms_v1.CreateKeyRingRequest) -> kms_v1.KeyRing:  # noqa: N802
+        name = f"{request.parent}/keyRings/{request.key_ring_id}"
+        _must(RING.fullmatch(name), "key_ring_id is malformed")
+        if name in self.store.key_rings:
+            raise KmsEmulatorError(grpc.StatusCode.ALREADY_EXISTS, f"KeyRing {name} already exists.")
+        self.store.key_rings.add(name)
+        return kms_v1.KeyRing(name=name)
+
+    def GetKeyRing(self, request: kms_v1.GetKeyRingRequest) -> kms_v1.KeyRing:  # noqa: N802
+        self._ring(request.name)
+        return kms_v1.KeyRing(name=request.name)
 
     def CreateCryptoKey(self, request: kms_v1.CreateCryptoKeyRequest) -> kms_v1.CryptoKey:  # noqa: N802
         _must(RING.fullmatch(request.parent), "parent is not a key ring")
         _must(KEY_ID.fullmatch(request.crypto_key_id), "crypto_key_id is malformed")
+        self._ring(request.parent)
         wanted = request.crypto_key
         algorithm = wanted.version_template.algorithm
         if wanted.purpose == Purpose.ASYMMETRIC_SIGN:
@@ -71,23 +80,25 @@ class KmsEmulatorService:
         return self._key(self._find_key(request.name))
 
     def ListCryptoKeys(self, request: kms_v1.ListCryptoKeysRequest) -> kms_v1.ListCryptoKeysResponse:  # noqa: N802
+        self._ring(request.parent)
         names = sorted(name for name in self.store.keys if name.startswith(f"{request.parent}/cryptoKeys/"))
         page, following = _page(names, request.page_size, request.page_token)
         keys = [self._key(self.store.keys[name]) for name in page]
         return kms_v1.ListCryptoKeysResponse(crypto_keys=keys, next_page_token=following, total_size=len(names))
 
     def CreateCryptoKeyVersion(self, request: kms_v1.CreateCryptoKeyVersionRequest) -> kms_v1.CryptoKeyVersion:  # noqa: N802
-        return _version(self.store.add_version(self._find_key(request.parent)))
+        return self._version(self.store.add_version(self._find_key(request.parent)))
 
     def GetCryptoKeyVersion(self, request: kms_v1.GetCryptoKeyVersionRequest) -> kms_v1.CryptoKeyVersion:  # noqa: N802
-        return _version(self._find_version(request.name))
+        return self._version(self._find_version(request.name))
 
     def ListCryptoKeyVersions(  # noqa: N802
         self, request: kms_v1.ListCryptoKeyVersionsRequest
     ) -> kms_v1.ListCryptoKeyVersionsResponse:
         key = self._find_key(request.parent)
         page, following = _page(list(key.versions), request.page_size, request.page_token)
-        versions = [_version(key.versions[name]) for name in page]
+        is_full = request.view == kms_v1.CryptoKeyVersion.CryptoKeyVersionView.FULL
+        versions = [self._version(key.versions[name], is_full=is_full) for name in page]
         return kms_v1.ListCryptoKeyVersionsResponse(
             crypto_key_versions=versions, next_page_token=following, total_size=len(key.versions)
         )
@@ -98,10 +109,10 @@ class KmsEmulatorService:
         wanted = request.crypto_key_version.state
         _must(wanted in {State.ENABLED, State.DISABLED}, "the state must be ENABLED or DISABLED")
         if version.current_state() not in {State.ENABLED, State.DISABLED}:
-            _not_now(version)
-        version.state = int(wanted)
+            raise refusals.not_enabled(version.name, State(version.current_state()).name)
+        version.set_state(int(wanted))
         self.store.save()
-        return _version(version)
+        return self._version(version)
 
     def UpdateCryptoKeyPrimaryVersion(  # noqa: N802
         self, request: kms_v1.UpdateCryptoKeyPrimaryVersionRequest
@@ -116,18 +127,18 @@ class KmsEmulatorService:
     def DestroyCryptoKeyVersion(self, request: kms_v1.DestroyCryptoKeyVersionRequest) -> kms_v1.CryptoKeyVersion:  # noqa: N802
         version = self._find_version(request.name)
         if version.current_state() not in {State.ENABLED, State.DISABLED}:
-            _not_now(version)
+            raise refusals.not_enabled(version.name, State(version.current_state()).name)
         version.state, version.destroy_at = int(State.DESTROY_SCHEDULED), time.time() + DESTROY_AFTER
         self.store.save()
-        return _version(version)
+        return self._version(version)
 
     def RestoreCryptoKeyVersion(self, request: kms_v1.RestoreCryptoKeyVersionRequest) -> kms_v1.CryptoKeyVersion:  # noqa: N802
         version = self._find_version(request.name)
         if version.current_state() != State.DESTROY_SCHEDULED:
-            _not_now(version)
+            raise refusals.not_enabled(version.name, State(version.current_state()).name)
         version.state, version.destroy_at = int(State.DISABLED), 0.0
         self.store.save()
-        return _version(version)
+        return self._version(version)
 
     def GetPublicKey(self, request: kms_v1.GetPublicKeyRequest) -> kms_v1.PublicKey:  # noqa: N802
         version = self._usable(request.name, State.ENABLED, State.DISABLED)
@@ -194,22 +205,29 @@ class KmsEmulatorService:
             protection_level=version.protection_level,
         )
 
+    def _ring(self, name: str) -> None:
+        """Raise KmsEmulatorError unless there is such a key ring."""
+        if self.store.key_rings and name not in self.store.key_rings:
+            raise refusals.not_found("KeyRing", name)
+
     def _find_key(self, name: str) -> KmsCryptoKey:
         found = self.store.keys.get(name)
         if found is None:
-            raise KmsEmulatorError(grpc.StatusCode.NOT_FOUND, f"CryptoKey {name} not found.")
+            raise refusals.not_found("CryptoKey", name)
         return found
 
     def _find_version(self, name: str) -> KmsCryptoKeyVersion:
         found = self.store.version(name)
         if found is None:
-            raise KmsEmulatorError(grpc.StatusCode.NOT_FOUND, f"CryptoKeyVersion {name} not found.")
+            raise refusals.not_found("CryptoKeyVersion", name)
         return found
 
     def _usable(self, name: str, *states: int) -> KmsCryptoKeyVersion:
         version = self._find_version(name)
-        if version.current_state() not in states:
-            _not_now(version)
+        # "The key version typically remains usable for up to 1 minute after it is disabled" (Cloud KMS, consistency).
+        is_still_enabled = State.ENABLED in states and version.was_disabled_within(self.store.disabling_seconds)
+        if version.current_state() not in states and not is_still_enabled:
+            raise refusals.not_enabled(version.name, State(version.current_state()).name)
         return version
 
     def _encrypting(self, name: str) -> KmsCryptoKeyVersion:
@@ -225,7 +243,7 @@ class KmsEmulatorService:
         return kms_v1.CryptoKey(
             name=key.name,
             purpose=key.purpose,
-            primary=_version(primary) if primary else None,
+            primary=self._version(primary, is_full=False) if primary else None,
             create_time=_time(key.created_at),
             version_template=kms_v1.CryptoKeyVersionTemplate(
                 algorithm=key.algorithm, protection_level=key.protection_level
@@ -233,34 +251,34 @@ class KmsEmulatorService:
             labels=key.labels,
         )
 
+    def _version(self, version: KmsCryptoKeyVersion, *, is_full: bool = True) -> kms_v1.CryptoKeyVersion:
+        state = version.current_state()
+        is_made = state not in {State.PENDING_GENERATION, State.GENERATION_FAILED}
+        # Only HSM keys have one; and of a list only who asks for the full view gets it.
+        is_attested = is_full and is_made and bool(version.secret) and self._is_attested(version)
+        return kms_v1.CryptoKeyVersion(
+            name=version.name,
+            state=state,
+            algorithm=version.algorithm,
+            protection_level=version.protection_level,
+            create_time=_time(version.created_at),
+            generate_time=_time(version.generated_at) if is_made else None,
+            destroy_time=_time(version.destroy_at) if version.destroy_at else None,
+            attestation=self.attestations.of(version) if is_attested else None,
+            generation_failure_reason="HSM_UNAVAILABLE" if state == State.GENERATION_FAILED else "",
+        )
+
+    def _is_attested(self, version: KmsCryptoKeyVersion) -> bool:
+        is_hsm = version.protection_level == kms_v1.ProtectionLevel.HSM
+        return is_hsm and version.algorithm in SIGNING_ALGORITHMS and self.store.attests
+
 
 _DECRYPTION_FAILED: Final = "Decryption failed: verify that 'name' refers to the correct CryptoKey."
-
-
-def _version(version: KmsCryptoKeyVersion) -> kms_v1.CryptoKeyVersion:
-    state = version.current_state()
-    is_made = state != State.PENDING_GENERATION
-    return kms_v1.CryptoKeyVersion(
-        name=version.name,
-        state=state,
-        algorithm=version.algorithm,
-        protection_level=version.protection_level,
-        create_time=_time(version.created_at),
-        generate_time=_time(version.generated_at) if is_made else None,
-        destroy_time=_time(version.destroy_at) if version.destroy_at else None,
-    )
 
 
 def _must(condition: object, text: str) -> None:
     if not condition:
         raise KmsEmulatorError(grpc.StatusCode.INVALID_ARGUMENT, text)
-
-
-def _not_now(version: KmsCryptoKeyVersion) -> NoReturn:
-    state = State(version.current_state()).name
-    raise KmsEmulatorError(
-        grpc.StatusCode.FAILED_PRECONDITION, f"{version.name} is not enabled, current state is: {state}."
-    )
 
 
 def _checksum(request: Any, field: str, data: bytes) -> bool:

@@ -43,12 +43,23 @@ class KmsCryptoKeyVersion:
     created_at: float
     generated_at: float
     destroy_at: float = 0.0
+    disabled_at: float = 0.0
+    fails: bool = False
+
+    def set_state(self, state: int) -> None:
+        """Enable or disable."""
+        self.disabled_at = time.time() if state == State.DISABLED and self.state == State.ENABLED else self.disabled_at
+        self.state = state
+
+    def was_disabled_within(self, seconds: float) -> bool:
+        """Whether it is disabled, and was enabled this many seconds ago."""
+        return self.state == State.DISABLED and time.time() < self.disabled_at + seconds
 
     def current_state(self) -> int:
         """The state as time has made it."""
         now = time.time()
         if self.state == State.PENDING_GENERATION and now >= self.generated_at:
-            self.state = int(State.ENABLED)
+            self.state = int(State.GENERATION_FAILED if self.fails else State.ENABLED)
         if self.state == State.DESTROY_SCHEDULED and now >= self.destroy_at:
             self.state, self.secret = int(State.DESTROYED), ""
         return self.state
@@ -84,7 +95,14 @@ class KmsEmulatorStore:
     def __init__(self, path: Path | None = None) -> None:
         self.lock = threading.RLock()
         self.keys: dict[str, KmsCryptoKey] = {}
+        self.key_rings: set[str] = set()
+        """Those that exist; none named: any may be used."""
         self.pending_seconds = 0.0
+        self.disabling_seconds = 0.0
+        """For how long a version that was disabled may still be used."""
+        self.generation_failures = 0
+        """So many of the next versions that sign cannot be generated."""
+        self.attests = True
         self._path = path
         if path is not None and path.exists():
             self._load(json.loads(path.read_text(encoding="utf-8")))
@@ -115,7 +133,9 @@ class KmsEmulatorStore:
             state=int(State.PENDING_GENERATION if is_signing else State.ENABLED),
             created_at=now,
             generated_at=now + (self.pending_seconds if is_signing else 0.0),
+            fails=is_signing and self.generation_failures > 0,
         )
+        self.generation_failures -= version.fails
         key.versions[name] = version
         self.save()
         return version

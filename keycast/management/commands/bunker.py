@@ -13,7 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 from bunker.worker.leases import AnotherWorkerRunning
 from bunker.worker.runtime import BunkerWorker, default_port
 from keycast.audit.errors import DatabaseOutdated
-from keycast.base import metrics
+from keycast.base import hsm_keeping, metrics
 from keycast.base.hardening import harden
 from keycast.operations.startup import refuse_unsafe_start
 from keycast.operations.watchdog import watch
@@ -26,6 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         harden(locks_memory=False)
+        hsm_keeping.give_up()
         refuse_unsafe_start()
         metrics.serve(settings.METRICS_PORT)
         try:

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from keycast.base import hsm_keeping
 from keycast.base.child_processes import end_with_parent
 from keycast.base.hardening import harden
 
@@ -23,6 +24,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, host: str, port: int, fd: int | None, **options: Any) -> None:
         harden(locks_memory=False)
+        hsm_keeping.give_up()
         end_with_parent()
         from keycast.server import Server, listen  # noqa: PLC0415  (refuses an unsafe start)
 

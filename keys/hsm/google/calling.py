@@ -65,6 +65,11 @@ def as_keycast_error(error: BaseException) -> KeycastError:
     return HsmMisconfigured() if code is Code.INVALID_ARGUMENT else HsmUnavailable()
 
 
+class HsmRefusedOnce(HsmUnavailable):
+    """INVALID_ARGUMENT, once: Cloud KMS says that of a ciphertext that is broken, and of one that a fault broke on its
+    way, or whose checksum it broke. What is damaged is refused again."""
+
+
 class GoogleJudge:
     """A Judge (keys.hsm.calling). ``answers`` are status codes that the caller understands: raised as they came."""
 
@@ -83,6 +88,9 @@ class GoogleJudge:
         if code in TRANSIENT:
             pause = _THROTTLED_PAUSE if code is Code.RESOURCE_EXHAUSTED else _PAUSE
             return Verdict(as_keycast_error(error), Health.AILING, code.name, pause)
+        # One such answer must not count as damage to what is stored: it is asked again first.
+        if code is Code.INVALID_ARGUMENT and not isinstance(last, HsmRefusedOnce):
+            return Verdict(HsmRefusedOnce(), Health.ANSWERED, code.name, _PAUSE)
         if code in self._answers:
             return Verdict(error, Health.ANSWERED)
         return Verdict(as_keycast_error(error), Health.ANSWERED, code.name)

@@ -1,7 +1,8 @@
 """The genuine Cloud KMS clients of this process, made on first use and never carried over a fork.
 
-A blocking one for jobs and threads, and for each event loop a lane: asyncio clients and the number of requests that
-may be under way at once. With ``KEYCAST_KMS_EMULATOR=1`` they talk to ``KEYCAST_KMS_ENDPOINT`` without TLS.
+A blocking one for jobs and threads for each identity (keys.hsm.google.identities), and for each event loop a lane:
+asyncio clients of the authoriser and the number of requests that may be under way at once. With
+``KEYCAST_KMS_EMULATOR=1`` they talk to ``KEYCAST_KMS_ENDPOINT`` without TLS and name their account in clear.
 """
 
 from __future__ import annotations
@@ -14,12 +15,10 @@ import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import google.auth
 import grpc
 from django.conf import settings
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import kms_v1
 from google.cloud.kms_v1.services.key_management_service.transports import (
     KeyManagementServiceGrpcAsyncIOTransport as AsyncTransport,
@@ -28,7 +27,9 @@ from google.cloud.kms_v1.services.key_management_service.transports import (
     KeyManagementServiceGrpcTransport as BlockingTransport,
 )
 
-from keys.hsm_errors import HsmForbidden, HsmMisconfigured, HsmThrottled, HsmUnavailable
+from keys.hsm.google import identities
+from keys.hsm.google.identities import Identity
+from keys.hsm_errors import HsmThrottled, HsmUnavailable
 
 #: One HTTP/2 connection carries about 100 requests at once at Google; two leave room for 100 clients and more.
 CONNECTIONS: Final = 2
@@ -75,7 +76,7 @@ class KmsLoopClient:
 
 
 _lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, KmsLoopClient] = weakref.WeakKeyDictionary()
-_blocking: list[kms_v1.KeyManagementServiceClient] = []
+_blocking: dict[Identity, kms_v1.KeyManagementServiceClient] = {}
 _lock = threading.Lock()
 
 
@@ -85,25 +86,30 @@ async def loop_client() -> KmsLoopClient:
     found = _lanes.get(loop)
     if found is None:
         try:
-            credentials = await asyncio.wait_for(asyncio.to_thread(_credentials), CREDENTIALS_SECONDS)
+            found_credentials = asyncio.to_thread(_credentials, Identity.AUTHORISER)
+            credentials = await asyncio.wait_for(found_credentials, CREDENTIALS_SECONDS)
         except TimeoutError:
             raise HsmUnavailable from None
         found = _lanes.get(loop) or _lanes.setdefault(loop, KmsLoopClient(credentials))
     return found
 
 
-def blocking_client() -> kms_v1.KeyManagementServiceClient:
-    """The client for jobs and threads; it is thread-safe. Raises HsmForbidden when there are no credentials."""
+def blocking_client(identity: Identity = Identity.AUTHORISER) -> kms_v1.KeyManagementServiceClient:
+    """The client for jobs and threads; it is thread-safe.
+
+    Raises HsmForbidden when there are no credentials, and for the keeper's in a process that serves the network.
+    """
     with _lock:
-        if not _blocking:
-            _blocking.append(kms_v1.KeyManagementServiceClient(transport=_blocking_transport(_credentials())))
-        return _blocking[0]
+        if identity not in _blocking:
+            transport = _blocking_transport(_credentials(identity))
+            _blocking[identity] = kms_v1.KeyManagementServiceClient(transport=transport)
+        return _blocking[identity]
 
 
 def reset() -> None:
     """Forget every client, so that the next use reads the settings again."""
     with _lock:
-        for client in _blocking:
+        for client in _blocking.values():
             client.transport.close()  # type: ignore[no-untyped-call]
         _blocking.clear()
     _lanes.clear()
@@ -111,16 +117,19 @@ def reset() -> None:
 
 def _async_transport(credentials: Any) -> AsyncTransport:
     if settings.KMS_EMULATOR:
-        return AsyncTransport(channel=grpc.aio.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
-    channel = partial(_channel, AsyncTransport.create_channel)
-    return AsyncTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
+        named: list[Any] = [_NamedAsync(credentials)]
+        channel = grpc.aio.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS, interceptors=named)
+        return AsyncTransport(channel=channel)
+    create = partial(_channel, AsyncTransport.create_channel)
+    return AsyncTransport(host=_host(), credentials=credentials, channel=create, always_use_jwt_access=True)
 
 
 def _blocking_transport(credentials: Any) -> BlockingTransport:
     if settings.KMS_EMULATOR:
-        return BlockingTransport(channel=grpc.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS))
-    channel = partial(_channel, BlockingTransport.create_channel)
-    return BlockingTransport(host=_host(), credentials=credentials, channel=channel, always_use_jwt_access=True)
+        channel = grpc.insecure_channel(settings.KMS_ENDPOINT, options=_OPTIONS)
+        return BlockingTransport(channel=grpc.intercept_channel(channel, _Named(credentials)))
+    create = partial(_channel, BlockingTransport.create_channel)
+    return BlockingTransport(host=_host(), credentials=credentials, channel=create, always_use_jwt_access=True)
 
 
 def _channel(create: Callable[..., Any], host: str, *, options: list[tuple[str, Any]], **named: Any) -> Any:
@@ -132,17 +141,44 @@ def _host() -> str:
     return settings.KMS_ENDPOINT or AsyncTransport.DEFAULT_HOST
 
 
-def _credentials() -> Any:
-    """What Google calls application default credentials; None for the emulator. May look for a metadata server."""
-    if settings.KMS_EMULATOR:
-        if settings.IS_PRODUCTION:
-            raise HsmMisconfigured("An emulator of Cloud KMS is configured; production refuses it.")
-        return None
-    try:
-        credentials, _ = google.auth.default(default_scopes=AsyncTransport.AUTH_SCOPES)
-    except GoogleAuthError:
-        raise HsmForbidden("There are no credentials for Google Cloud on this server.") from None
-    return credentials
+def _credentials(identity: Identity) -> Any:
+    """Google's credentials; for the emulator the account's name."""
+    return identities.emulated_account(identity) if settings.KMS_EMULATOR else identities.credentials(identity)
+
+
+class _Naming:
+    """Says who calls, as a bearer token would that Google had issued for this account."""
+
+    def __init__(self, account: str) -> None:
+        self._token = ("authorization", f"Bearer {account}")
+
+    def _named(self, details: Any) -> Any:
+        cls = grpc.aio.ClientCallDetails if isinstance(details, grpc.aio.ClientCallDetails) else _CallDetails
+        metadata = (*(details.metadata or ()), self._token)
+        if cls is _CallDetails:
+            return _CallDetails(details.method, details.timeout, metadata, details.credentials)
+        return cls(
+            details.method, details.timeout, grpc.aio.Metadata(*metadata), details.credentials, details.wait_for_ready
+        )
+
+
+class _CallDetails(NamedTuple):
+    method: str
+    timeout: float | None
+    metadata: Any
+    credentials: Any
+    wait_for_ready: bool | None = None
+    compression: Any = None
+
+
+class _Named(_Naming, grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return continuation(self._named(client_call_details), request)
+
+
+class _NamedAsync(_Naming, grpc.aio.UnaryUnaryClientInterceptor):  # type: ignore[misc]
+    async def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:
+        return await continuation(self._named(client_call_details), request)
 
 
 def _after_fork() -> None:

@@ -15,6 +15,7 @@ from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, as_keycast_error, code_of, course
+from keys.hsm.google.identities import Identity
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 from keys.hsm_errors import HsmMisconfigured
 
@@ -131,8 +132,9 @@ class GoogleKeyManager:
     def _run(
         self, method: str, request: Any, *answers_too: Code, check: Callable[[Any], T] = lambda response: response
     ) -> T:
-        client = clients.blocking_client()
-        call = getattr(client, _snake(method))
+        # Looking at a public key is the authoriser's: the keeper has nothing but what its job takes.
+        identity = Identity.AUTHORISER if method == "GetPublicKey" else Identity.KEEPER
+        call = getattr(clients.blocking_client(identity), _snake(method))
         tries = course(self._breaker, method, frozenset(answers_too))
         return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
 

@@ -77,7 +77,7 @@ class GoogleKekProvider:
             plaintext = self._run("decrypt", request, lambda found: responses.payload(found, "plaintext"))
         except GoogleAPICallError as error:
             if code_of(error) is Code.INVALID_ARGUMENT:
-                raise KeyDamaged from None
+                raise KeyDamaged from None  # refused twice in succession (keys.hsm.google.calling)
             raise KekUnavailable("A version of the key-encryption key is disabled in Cloud KMS.") from None
         return SecretBytes.adopt_bytes(plaintext)
 

@@ -1,7 +1,7 @@
 """Versions of the key-encryption key in Google Cloud KMS: made and made primary by the genuine client.
 
-Needs ``cloudkms.cryptoKeyVersions.create`` and ``cloudkms.cryptoKeys.update`` on the one key (docs/hsm.md): give them
-to the operator's account rather than to the server's.
+With the keeper's identity, which needs ``cloudkms.cryptoKeyVersions.create``, ``…get``, ``…list``, ``…update`` and
+``cloudkms.cryptoKeys.get``, ``…update`` on the one key (docs/hsm.md).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names
 from keys.hsm.google.calling import course
+from keys.hsm.google.identities import Identity
 from keys.hsm.google.kek import PRIMARY_KEPT_SECONDS
 from keys.signing.kms import registry
 
@@ -115,7 +116,7 @@ class GoogleKekVersions:
 
     def _run(self, method: str, request: Any, check: Callable[[Any], T]) -> T:
         try:
-            call = getattr(clients.blocking_client(), method)
+            call = getattr(clients.blocking_client(Identity.KEEPER), method)
             tries = course(_breaker, method, frozenset())
             return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
         except KeycastError as error:

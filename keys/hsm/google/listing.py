@@ -14,6 +14,7 @@ from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names, responses
 from keys.hsm.google.calling import Code, course
+from keys.hsm.google.identities import Identity
 from keys.hsm.google.keeper import ALGORITHM, LEVEL, GoogleKeyManager, State
 from keys.hsm.inventory.listing import HsmKey, HsmKeyPage, HsmKeyVersion, HsmKeyVersionState
 from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
@@ -75,7 +76,7 @@ class GoogleKeyReader:
             return None
 
     def _run(self, method: str, request: Any, check: Callable[[Any], T], *answers_too: Code) -> T:
-        call = getattr(clients.blocking_client(), _METHODS[method])
+        call = getattr(clients.blocking_client(Identity.KEEPER), _METHODS[method])
         tries = course(self._breaker, method, frozenset(answers_too))
         return run_blocking(tries, lambda seconds: check(call(request=request, retry=None, timeout=seconds)))
 

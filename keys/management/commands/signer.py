@@ -12,6 +12,7 @@ import uvloop
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from keycast.base import hsm_keeping
 from keycast.base.child_processes import end_with_parent
 from keys.errors import KekUnavailable
 from keys.signing.isolated.process import CosignerKekGivenError, run
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         if not settings.SIGNER_SOCKET:
             raise CommandError("Set KEYCAST_SIGNER_SOCKET, for the signer and for every process that asks it.")
         end_with_parent()
+        hsm_keeping.give_up()
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
                 runner.run(self._serve(Path(settings.SIGNER_SOCKET)))

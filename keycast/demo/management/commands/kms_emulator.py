@@ -24,6 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("--port", type=int, default=9010, help="0 takes any free port")
         parser.add_argument("--socket", type=Path, help="listen on this Unix socket instead, made for its owner alone")
         parser.add_argument("--file", type=Path, help="keep keys in this file")
+        parser.add_argument("--key-ring", action="append", default=[], help="a key ring that exists; without: any")
+        parser.add_argument("--disabling", type=float, default=0.0, metavar="SECONDS", help="time to disable a key")
         parser.add_argument("--latency", type=float, default=0.0, metavar="SECONDS", help="delay of each answer")
         parser.add_argument("--pending", type=float, default=0.0, metavar="SECONDS", help="time to generate a key")
 
@@ -33,8 +35,8 @@ class Command(BaseCommand):
         end_with_parent()
         os.umask(0o077)
         place = {"host": options["host"], "port": options["port"], "socket": options["socket"]}
-        emulator = KmsEmulator(**place, path=options["file"])
-        emulator.store.pending_seconds = options["pending"]
+        emulator = KmsEmulator(**place, path=options["file"], key_rings=options["key_ring"])
+        emulator.apply({"pending_seconds": options["pending"], "disabling_seconds": options["disabling"]})
         if options["latency"]:
             emulator.faults.set([KmsFault(KmsFaultKind.LATENCY, seconds=options["latency"])])
         try:

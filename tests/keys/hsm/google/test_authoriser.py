@@ -76,13 +76,21 @@ async def test_another_keys_stored_public_key_does_not_stop_everybody(authoriser
         ("UNAUTHENTICATED", errors.HsmForbidden),
         ("FAILED_PRECONDITION", errors.HsmKeyUnusable),
         ("NOT_FOUND", errors.HsmKeyUnusable),
-        ("INVALID_ARGUMENT", errors.HsmMisconfigured),
     ],
 )
 async def test_a_plain_no_is_never_asked_again(emulator, authoriser, hsm, code, error):
     misbehave(emulator, "error", SIGN, code=code, times=1)
     assert await refusal(authoriser, hsm) is error
     assert len(await authoriser.authorise(hsm, os.urandom(32))) == 64
+    assert not authoriser.breaker.is_open
+
+
+async def test_a_request_that_is_called_malformed_is_sent_once_more(emulator, authoriser, hsm):
+    """A digest, or its checksum, that a fault broke on the way is called so, too."""
+    misbehave(emulator, "error", SIGN, code="INVALID_ARGUMENT", times=1)
+    assert len(await authoriser.authorise(hsm, os.urandom(32))) == 64
+    misbehave(emulator, "error", SIGN, code="INVALID_ARGUMENT", times=2)
+    assert await refusal(authoriser, hsm) is errors.HsmMisconfigured
     assert not authoriser.breaker.is_open
 
 

@@ -125,5 +125,5 @@ def test_there_is_one_client_a_process_and_one_lane_a_loop(emulator):
 def test_a_fork_carries_no_client_over(emulator):
     clients.blocking_client()
     clients._after_fork()
-    assert clients._blocking == []
+    assert clients._blocking == {}
     assert len(clients._lanes) == 0

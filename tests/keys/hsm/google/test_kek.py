@@ -9,6 +9,7 @@ from google.cloud import kms_v1
 
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
+from keycast.emulators.kms.faults import KmsFault, KmsFaultKind
 from keys import selectors, services
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.hsm import calling
@@ -74,6 +75,29 @@ def test_a_name_that_is_not_of_a_key_is_refused():
 def test_what_was_moved_or_altered_does_not_open(kek, wrapped, changes):
     with pytest.raises(KeyDamaged):
         opened(kek, wrapped, **changes)
+
+
+@pytest.mark.parametrize("between", [(), ("UNAVAILABLE",)])
+def test_one_refusal_is_no_damage_for_a_fault_of_the_transfer_gives_the_same(kek, emulator, wrapped, between):
+    """A bit that flips on the way, in the ciphertext or in its checksum: Cloud KMS answers INVALID_ARGUMENT."""
+    codes = (*between, "INVALID_ARGUMENT")
+    faults = [KmsFault(KmsFaultKind.ERROR, ("Decrypt",), times=1, code=code) for code in codes]
+    emulator.faults.set(faults)
+    assert opened(kek, wrapped) == b"\x07" * 32
+
+
+def test_what_is_refused_twice_is_damaged(kek, emulator, wrapped):
+    emulator.calls.clear()
+    with pytest.raises(KeyDamaged):
+        opened(kek, wrapped, blob=wrapped.blob[:-1] + bytes([wrapped.blob[-1] ^ 1]))
+    assert emulator.calls["Decrypt"] == 2
+
+
+def test_a_refusal_that_there_is_no_time_to_repeat_is_no_damage(kek, emulator, wrapped, monkeypatch):
+    monkeypatch.setattr(calling, "TRIES", 1)
+    misbehave(emulator, "error", "Decrypt", code="INVALID_ARGUMENT")
+    with pytest.raises(KekUnavailable):
+        opened(kek, wrapped)
 
 
 def test_every_flipped_byte_is_damage(kek, wrapped):
