@@ -17,7 +17,7 @@ class KeysConfig(AppConfig):
         from keys.rotation import health as rotation_looks
         from keys.rotation import kinds
         from keys.signing import runtime
-        from keys.split import maintenance
+        from keys.split import comparison, maintenance
 
         approval_kinds.connect()
         registration.register()
@@ -27,3 +27,4 @@ class KeysConfig(AppConfig):
         tenants.connect()
         findings.register(looks.inventories)
         findings.register(rotation_looks.rotations)
+        findings.register(comparison.health)

@@ -9,7 +9,7 @@ from keys import services
 from keys.hsm.inventory import services as inventory
 from keys.rotation import jobs as rotation_jobs
 from keys.rotation import runner, selectors
-from keys.split import maintenance
+from keys.split import comparison, maintenance
 from keys.split.conversion import steps as conversion
 
 #: What is to run, and how often, in minutes: (name, dotted path, minutes). Schedules are registered from here alone.
@@ -18,6 +18,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("finish pending keys", "keys.jobs.finish_pending_keys", 1),
     ("go on with conversions", "keys.jobs.advance_conversions", 1),
     ("keep up with the co-signer", "keys.jobs.keep_up_with_cosigner", 5),
+    ("compare the co-signer's record", "keys.jobs.compare_with_cosigner", 5),
     ("bring rotations on", "keys.jobs.nudge_rotations", 1),
     ("compare HSMs with the database", "keys.jobs.take_inventories", 24 * 60),
     ("go on with inventories", "keys.jobs.go_on_with_inventories", 1),
@@ -69,6 +70,11 @@ def tell_cosigner(key_id: str) -> bool:
 def keep_up_with_cosigner() -> int:
     """Repeat what the co-signer has not heard, go on with broken-off refreshes, end finished ones; returns how many."""
     return maintenance.resume_all()
+
+
+def compare_with_cosigner() -> int:
+    """Compare the co-signer's record of signatures with the audit log; returns how many differ."""
+    return comparison.compare()
 
 
 def nudge_rotations() -> int:

@@ -37,6 +37,10 @@ _REASONS = {
     "invalid-operand": "What the app sent could not be read or decrypted.",
     "interrupted": "Keycast was interrupted in the middle, so nobody can say whether it was done.",
     "commit-outcome-unknown": "Keycast was interrupted in the middle, so nobody can say whether it was done.",
+    "stopped-by-cosigner": "The operator of the co-signer has stopped this key; only they can resume it.",
+    "cosigner-budget": "The co-signer had done as much with this key on that day as its operator allows.",
+    "cosigner-kind": "The co-signer does not sign events of this kind with this key.",
+    "cosigner-unavailable": "The co-signer was out of reach.",
     "too-busy": "Too much was going on at that moment.",
 }
 _CODE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")

@@ -72,6 +72,7 @@ _SENTENCES: Final[dict[AuditTag, str]] = {
     AuditTag.KEY_DESTRUCTION_SCHEDULED: "Destruction of the key scheduled",
     AuditTag.KEY_DESTRUCTION_CANCELLED: "Destruction of the key cancelled",
     AuditTag.KEY_DESTROYED: "Key destroyed",
+    AuditTag.COSIGNER_LOG_DIFFERS: "The co-signer's record and this log differ",
     AuditTag.HSM_KEY_DESTROYED: "Key in the HSM given up for destruction",
     AuditTag.HSM_KEY_DISABLED: "Key's part in the HSM disabled",
     AuditTag.HSM_KEY_ENABLED: "Key's part in the HSM enabled again",

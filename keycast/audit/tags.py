@@ -93,6 +93,7 @@ class AuditTag(StrEnum):
     KEY_DESTRUCTION_SCHEDULED = "keys:key:destruction-scheduled"
     KEY_DESTRUCTION_CANCELLED = "keys:key:destruction-cancelled"
     KEY_DESTROYED = "keys:key:destroyed"
+    COSIGNER_LOG_DIFFERS = "keys:cosigner-log:differs"
     HSM_KEY_DESTROYED = "keys:hsm-key:destroyed"
     HSM_KEY_DISABLED = "keys:hsm-key:disabled"
     HSM_KEY_ENABLED = "keys:hsm-key:enabled"

@@ -19,6 +19,7 @@ from keys.cosigner.half_refresh import RefreshHandler
 from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.key_lifecycle import KeyLifecycleHandler
 from keys.cosigner.key_use import KeyUseHandler
+from keys.cosigner.log_requests import LogHandler
 from keys.cosigner.refusals import RefusalLog
 from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
@@ -98,7 +99,9 @@ def _handlers(repository: CosignerKeyRepository) -> dict[type, Callable[[Any, st
         RefreshHandler(repository),
         AuthoriserHandler(repository),
     )
+    log = LogHandler(repository, repository.store.path)
     return {
+        messages.KeyLogRequest: log.entries,
         messages.PingRequest: _ping,
         messages.CreateHalfRequest: life.create,
         messages.ImportHalfRequest: life.adopt,

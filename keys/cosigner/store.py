@@ -103,6 +103,7 @@ class CosignerStore:
         brake: CosignerBrake | None = None,
         watch: Callable[[Sequence[CosignerAuditEntry]], None] | None = None,
     ) -> None:
+        self.path = path
         self._brake, self._watch = brake or CosignerBrake(), watch
         self._seen, self._others = 0, list[CosignerAuditEntry]()
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

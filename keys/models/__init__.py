@@ -1,5 +1,6 @@
 """Personal keys, the transport keys that answer for them, and changes of them that are under way: a module for each."""
 
+from keys.models.comparisons import CosignerComparison
 from keys.models.hsm import Conversion, ConversionStep, Succession
 from keys.models.inventory import HsmInventory, HsmOrphan, InventoryState, OrphanState
 from keys.models.personal_keys import KeyState, PersonalKey, Provider
@@ -10,6 +11,7 @@ from keys.models.transport_keys import TransportKey
 __all__ = [
     "Conversion",
     "ConversionStep",
+    "CosignerComparison",
     "HalfRefresh",
     "HsmInventory",
     "HsmOrphan",

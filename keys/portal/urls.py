@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import converting, replacing, tenant, views
+from keys.portal import converting, cosigner_record, replacing, tenant, views
 
 app_name = "keys"
 urlpatterns = [
@@ -15,6 +15,7 @@ urlpatterns = [
     path("keys/<uuid:key_id>/", views.detail, name="detail"),
     path("keys/<uuid:key_id>/progress/", views.progress, name="progress"),
     path("keys/<uuid:key_id>/remove/", views.remove, name="remove"),
+    path("keys/<uuid:key_id>/cosigner/", cosigner_record.record, name="cosigner_record"),
     path("keys/<uuid:key_id>/rename/", views.rename, name="rename"),
     path("keys/<uuid:key_id>/lock/", views.lock, name="lock"),
     path("keys/<uuid:key_id>/unlock/", views.unlock, name="unlock"),

@@ -32,6 +32,7 @@ from keys.signing.cosigning.messages import (
     EcdhReply,
     EventBody,
     HalfReply,
+    KeyLogReply,
     KeyStateReply,
     PartialSignatureReply,
     PrepareRefreshReply,
@@ -173,6 +174,17 @@ class CosignerClient:
     async def withdraw(self, tenant_id: UUID, key_id: UUID, half_b: bytes) -> None:
         """Destroy this half (its public key, x-only) of a conversion that was given up, and no other. Repeatable."""
         await self._ask(messages.WithdrawHalfRequest(0, tenant_id.bytes, key_id.bytes, half_b), CosignerDoneReply)
+
+    async def log(self, tenant_id: UUID, key_id: UUID, *, before: int = 0, limit: int = 50) -> KeyLogReply:
+        """A page of the co-signer's log of one key, newest first, with the operator's stop and the uses of today."""
+        request = messages.KeyLogRequest(0, tenant_id.bytes, key_id.bytes, before=before, limit=limit)
+        return await self._ask(request, KeyLogReply)
+
+    async def uses_after(self, sequence: int, limit: int = 200) -> KeyLogReply:
+        """A page of the log's rows of uses, of every key, oldest first."""
+        nobody = UUID(int=0).bytes
+        request = messages.KeyLogRequest(0, nobody, nobody, after=sequence, is_oldest_first=True, limit=limit)
+        return await self._ask(request, KeyLogReply)
 
     async def close(self) -> None:
         """End this loop's connection."""

@@ -24,6 +24,7 @@ B66 = Annotated[bytes, Meta(min_length=66, max_length=66)]
 Tweak = Annotated[bytes, Meta(max_length=32)]
 Point = Annotated[bytes, Meta(max_length=33)]
 Number = Annotated[int, Meta(ge=0, lt=2**32)]
+RowNumber = Annotated[int, Meta(ge=0, lt=2**53)]
 Hex32 = Annotated[str, Meta(min_length=64, max_length=64)]
 
 
@@ -185,6 +186,30 @@ class WithdrawHalfRequest(CosignerRequest, frozen=True, tag="withdraw"):
     half_b: B32
 
 
+class KeyLogRequest(CosignerRequest, frozen=True, tag="log"):
+    """Which rows has your log of this key? Without a key (zeros): which rows of uses, of all keys.
+
+    Rows behind ``after`` and before ``before`` (0: no bound), newest first or not, at most ``limit``.
+    """
+
+    after: RowNumber = 0
+    before: RowNumber = 0
+    is_oldest_first: bool = False
+    limit: Annotated[int, Meta(ge=1, le=200)] = 50
+
+
+class LogEntry(_CosignerMessage, frozen=True):
+    """A row of the co-signer's log: ``at`` in microseconds, ``key`` empty where it is of none, ``data`` JSON."""
+
+    sequence: RowNumber
+    at: int
+    tag: str
+    outcome: str
+    key: bytes
+    request_id: str
+    data: str
+
+
 class CosignerReply(_CosignerMessage, frozen=True):
     """What every reply begins with: the number of its request."""
 
@@ -240,6 +265,16 @@ class PrepareRefreshReply(CosignerReply, frozen=True, tag="prepared"):
     difference: B32
 
 
+class KeyLogReply(CosignerReply, frozen=True, tag="log-is"):
+    """A page, the number of the log's last row, the operator's stop if there is one, and the uses of today (UTC)."""
+
+    entries: list[LogEntry]
+    head: RowNumber
+    stopped_at: int
+    stop_reason: str
+    today: dict[str, int]
+
+
 _OfLife = (
     PingRequest
     | CreateHalfRequest
@@ -252,7 +287,13 @@ _OfLife = (
 )
 _OfUse = PartialSignatureRequest | EcdhRequest | PrepareRefreshRequest | CommitRefreshRequest | FinishRefreshRequest
 AnyRequest = (
-    _OfLife | _OfUse | RegisterAuthoriserRequest | AuthorisersRequest | AddAuthoriserRequest | SettleAuthoriserRequest
+    _OfLife
+    | _OfUse
+    | RegisterAuthoriserRequest
+    | AuthorisersRequest
+    | AddAuthoriserRequest
+    | SettleAuthoriserRequest
+    | KeyLogRequest
 )
 AnyReply = (
     CosignerDoneReply
@@ -263,6 +304,7 @@ AnyReply = (
     | PartialSignatureReply
     | EcdhReply
     | PrepareRefreshReply
+    | KeyLogReply
 )
 
 encode: Final = msgspec.msgpack.Encoder().encode

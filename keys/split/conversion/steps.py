@@ -148,6 +148,11 @@ def _hand_over(going: Conversion) -> None:
     crash.point("c-adopted")
 
 
+def proof_of(public_key: str) -> UnsignedEvent:
+    """What is signed to try the new way out: expired when it is made (NIP-40), and nobody is given it."""
+    return UnsignedEvent(public_key, 1, _EPHEMERAL, [["expiration", "1"]], _PROOF)
+
+
 def _prove(going: Conversion) -> None:
     """Sign once in the new way. The signing service releases only what verifies under the key's own public key."""
     key = going.key
@@ -155,9 +160,7 @@ def _prove(going: Conversion) -> None:
     blocking(lambda b: b.register_authoriser(key.tenant_id, key.id, authoriser))
     crash.point("c-registered")
     ref = _ref_of(going)
-    # Expired when it is made (NIP-40), and nobody is given it.
-    proof = UnsignedEvent(ref.public_key, 1, _EPHEMERAL, [["expiration", "1"]], _PROOF)
-    asyncio.run(signing_service().sign_event(ref, proof))
+    asyncio.run(signing_service().sign_event(ref, proof_of(ref.public_key)))
     # The row still says that this key is whole: its half is not to stay open under that name.
     signing_service().forget(key.id)
     crash.point("c-proven")

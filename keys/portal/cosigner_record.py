@@ -1,0 +1,42 @@
+"""The co-signer's own record of a split key, as its owner reads it beside ours."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpResponse
+from django.shortcuts import render
+
+from accounts.permissions import MemberPermission
+from accounts.portal.access import PortalRequest, portal_view
+from keycast.base.errors import KeycastError
+from keys.errors import KeyNotFound
+from keys.models import PersonalKey
+from keys.selectors import is_split, key_of
+from keys.split import comparison
+from keys.split.cosigner_record import record_of
+
+_LARGEST = 2**53
+
+
+def shown(key: PersonalKey) -> dict[str, Any]:
+    """For the key's page: whether a co-signer keeps a record of it, and the latest differences from ours."""
+    if not is_split(key):
+        return {}
+    return {"has_cosigner_record": True, "record_differences": comparison.differences_of(key)}
+
+
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
+def record(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """A page of the record, asked of the co-signer now; says so where it does not answer."""
+    key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+    if not is_split(key):
+        raise KeyNotFound
+    before = request.GET.get("before", "")
+    context: dict[str, Any] = {"key": key, "differences": comparison.differences_of(key)}
+    try:
+        context["record"] = record_of(key, int(before) if before.isdecimal() and int(before) < _LARGEST else 0)
+    except KeycastError as error:
+        context["problem"] = error.public_message
+    return render(request, "keys/cosigner_record.html", context)

@@ -1,0 +1,142 @@
+"""The owner reads the co-signer's own record beside ours, and that it cannot be had, or differs."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import pytest
+from django.db import transaction
+from django_scopes import scopes_disabled
+
+from keycast.audit.entries import Actor, AuditEntry
+from keycast.audit.services import chain_of, record
+from keycast.audit.tags import AuditOutcome, AuditTag
+from keycast.crypto.schnorr import Keypair
+from keys.models import KeyState, PersonalKey
+from keys.portal import cosigner_record as page
+from keys.signing.cosigning.errors import CosignerUnavailable
+from keys.signing.cosigning.messages import KeyLogReply, LogEntry
+from keys.split.cosigner_record import PAGE_SIZE, record_of
+
+EVENT = "ab" * 32
+
+
+class Cosigner:
+    """Answers with rows that a test gives it."""
+
+    def __init__(self) -> None:
+        self.rows: list[LogEntry] = []
+        self.stop: tuple[int, str] = (0, "")
+        self.is_away = False
+        self.asked: list[int] = []
+
+    async def log(self, tenant_id: Any, key_id: Any, *, before: int = 0, limit: int = 50) -> KeyLogReply:
+        if self.is_away:
+            raise CosignerUnavailable
+        self.asked.append(before)
+        return KeyLogReply(0, self.rows[:limit], 99, *self.stop, {"signatures": 3})
+
+    async def close(self) -> None:
+        pass
+
+
+def entry(tag: str, data: str = "{}", outcome: str = "ok", event: str = "") -> LogEntry:
+    return LogEntry(7, 1_790_000_000_000_000, tag, outcome, b"", event, data)
+
+
+@pytest.fixture
+def cosigner(monkeypatch: Any) -> Cosigner:
+    made = Cosigner()
+    monkeypatch.setattr(page, "record_of", lambda key, before: record_of(key, before, made))  # type: ignore[arg-type]
+    return made
+
+
+@pytest.fixture
+def split(ada: Any) -> PersonalKey:
+    row = PersonalKey(tenant=ada.tenant, user=ada.user, name="Split", key_mode="hsm", hsm_provider="google")
+    row.public_key, row.encrypted_half_key, row.kek_version = (
+        Keypair.generate()[0].public_key_hex,
+        os.urandom(100),
+        "test-1",
+    )
+    row.kms_key_name, row.kms_key_version, row.state = f"user-{row.id}", "1", KeyState.ACTIVE
+    row.authoriser_public_key, row.cosigner_public_key = "02" + os.urandom(32).hex(), os.urandom(32).hex()
+    with scopes_disabled():
+        row.save()
+    return row
+
+
+def shown(person: Any, key: PersonalKey, query: str = "") -> Any:
+    return person.browser.get(f"/keys/{key.id}/cosigner/{query}")
+
+
+def test_nobody_elses_and_no_whole_key_has_such_a_page(
+    ada: Any, bob: Any, split: PersonalKey, cosigner: Cosigner
+) -> None:
+    assert shown(bob, split).status_code == 404
+    assert shown(ada, ada.key()).status_code == 404
+    assert cosigner.asked == []
+
+
+def test_a_co_signer_that_is_away_is_said(ada: Any, split: PersonalKey, cosigner: Cosigner) -> None:
+    cosigner.is_away = True
+    text = shown(ada, split).content.decode()
+    assert "cannot be shown now" in text
+    assert CosignerUnavailable.public_message in text
+
+
+def test_each_row_is_a_sentence_and_an_unknown_one_is_shown_as_it_is(
+    ada: Any, split: PersonalKey, cosigner: Cosigner
+) -> None:
+    cosigner.rows = [
+        entry("cosigner:event:signed", '{"kind":30023}', event=EVENT),
+        entry("cosigner:request:refused", '{"reason":"over-budget","request":"<b>sign"}', "denied"),
+        entry("cosigner:future:thing", "cut off"),
+    ]
+    text = shown(ada, split).content.decode()
+    for words in ("Signed its part of an event", "event of kind 30023", EVENT, "over-budget", "future:thing"):
+        assert words in text
+    assert "<b>sign" not in text
+    assert "Older" not in text
+
+
+def test_pages_follow_each_other_and_take_no_nonsense(ada: Any, split: PersonalKey, cosigner: Cosigner) -> None:
+    cosigner.rows = [entry("cosigner:event:signed")] * PAGE_SIZE
+    assert "?before=7#record" in shown(ada, split).content.decode()
+    for query in ("?before=7", "?before=x", "?before=-1", f"?before={2**60}"):
+        assert shown(ada, split, query).status_code == 200
+    assert cosigner.asked == [0, 7, 0, 0, 0]
+
+
+def test_a_stop_by_the_co_signers_operator_is_said_with_its_reason(
+    ada: Any, split: PersonalKey, cosigner: Cosigner
+) -> None:
+    cosigner.stop = 1_790_000_000_000_000, "the phone was stolen"
+    text = shown(ada, split).content.decode()
+    assert "Stopped by the co-signer" in text
+    assert "the phone was stolen" in text
+
+
+def test_a_difference_is_on_the_keys_page_and_beside_the_record(
+    ada: Any, split: PersonalKey, cosigner: Cosigner
+) -> None:
+    before = ada.browser.get(f"/keys/{split.id}/").content.decode()
+    assert f"/keys/{split.id}/cosigner/" in before
+    assert "no difference was found" in before
+    assert "cosigner" not in ada.browser.get(f"/keys/{ada.key().id}/").content.decode()
+    data = {"event": EVENT, "side": "co-signer", "at": "2026-11-29T12:00:00+00:00"}
+    told = AuditEntry(
+        chain_of(split.tenant_id),
+        AuditTag.COSIGNER_LOG_DIFFERS,
+        AuditOutcome.FAILED,
+        Actor.system("jobs"),
+        split.id.hex,
+        data=data,
+    )
+    with transaction.atomic():
+        record(told)
+    for text in (ada.browser.get(f"/keys/{split.id}/").content.decode(), shown(ada, split).content.decode()):
+        assert "record and ours differ" in text
+        assert EVENT in text
+        assert "Only the co-signer has this signature" in text
