@@ -132,8 +132,8 @@ def restore_journal() -> HealthFinding | None:
     path = Path(settings.RESTORE_JOURNAL)
     if not os.access(path if path.exists() else path.parent, os.W_OK):
         fix = "Look at its disk and its owner; a job carries what it missed."
-        return HealthFinding("endings", False, f"{path} cannot be written.", fix, Severity.WARNING, tells=True)
-    return HealthFinding("endings", True, "Kept outside the database; the database is not older.")
+        return HealthFinding("restore journal", False, f"{path} cannot be written.", fix, Severity.WARNING, tells=True)
+    return HealthFinding("restore journal", True, "Kept outside the database; the database is not older.")
 
 
 LOOKS: Final = (

@@ -47,7 +47,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("forget old requests", "keycast.operations.jobs.forget_old_requests", 10),
     ("sum up figures", "keycast.operations.jobs.sum_up_figures", 10),
     ("forget old runs of jobs", "keycast.operations.jobs.forget_old_runs", HOUR),
-    ("carry endings", "keycast.operations.jobs.carry_endings", 5),
+    ("fill the restore journal", "keycast.operations.jobs.fill_restore_journal", 5),
     ("renew seals of apps", "keycast.operations.jobs.renew_seals", DAY),
     ("forget ended sessions", "keycast.operations.jobs.forget_ended_sessions", DAY),
     ("verify the audit log", "keycast.operations.jobs.verify_audit_log", DAY),
@@ -63,6 +63,9 @@ SINGLE: Final[tuple[str, ...]] = (*mail_jobs.SINGLE, *audit_jobs.SINGLE, *key_jo
 _HERE: Final = "keycast.operations.jobs."
 _FORMER: Final = "keycast.jobs."
 """Where the jobs of this module were until 0.1; queues of an installed database may name them so. Until 0.2."""
+_RENAMED: Final = {_HERE + "carry_endings": _HERE + "fill_restore_journal"}
+_FORMER_SCHEDULES: Final = ("carry endings",)
+"""What was called otherwise until 0.1; for as long."""
 
 
 class JobNotRegistered(KeycastError):
@@ -85,8 +88,14 @@ def registered(path: str) -> Callable[..., object]:
     return job
 
 
+def _former_paths() -> list[str]:
+    """Under which paths the schedules that were renamed are in a database: ours, so nobody is to be told of them."""
+    return [place + path.removeprefix(_HERE) for path in _RENAMED for place in (_HERE, _FORMER)]
+
+
 def _present(path: str) -> str:
-    return _HERE + path.removeprefix(_FORMER) if path.startswith(_FORMER) else path
+    here = _HERE + path.removeprefix(_FORMER) if path.startswith(_FORMER) else path
+    return _RENAMED.get(here, here)
 
 
 _REGISTERED: Final = frozenset({*(path for _, path, _ in SCHEDULES), *SINGLE})
@@ -97,9 +106,10 @@ REFUSED_SHOWN: Final = 20
 def register_schedules() -> None:
     """Make the schedule rows say what SCHEDULES says, no more and no less; what else they say is written down.
 
-    Three queries when nothing is to be changed. Never reads a time.
+    Four queries when nothing is to be changed. Never reads a time.
     """
     names = {name: (path, minutes) for name, path, minutes in SCHEDULES}
+    Schedule.objects.filter(name__in=_FORMER_SCHEDULES, func__in=_former_paths()).delete()
     foreign = Schedule.objects.exclude(name__in=names)
     for path in list(foreign.values_list("func", flat=True)[:REFUSED_SHOWN]):
         job_records.refuse(str(path), "A row of the schedule's table named it, and was removed.")
@@ -159,7 +169,7 @@ def forget_old_requests() -> int:
     return prune()
 
 
-def carry_endings() -> int:
+def fill_restore_journal() -> int:
     """Write to the restore journal what a crash or a full disk kept from it; returns how many lines."""
     return catch_up()
 

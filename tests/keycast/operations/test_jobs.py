@@ -93,6 +93,16 @@ def test_jobs_queued_under_their_former_paths_still_run() -> None:
             assert jobs.registered(f"keycast.jobs.{name}") is getattr(jobs, name)
 
 
+@pytest.mark.parametrize("path", ["keycast.jobs.carry_endings", "keycast.operations.jobs.carry_endings"])
+def test_a_job_that_was_called_otherwise_still_runs_and_its_schedule_alarms_nobody(path: str) -> None:
+    assert jobs.registered(path) is jobs.fill_restore_journal
+    Schedule.objects.create(name="carry endings", func=path, schedule_type=Schedule.MINUTES, minutes=5, repeats=-1)
+    Schedule.objects.create(name="carry", func="os.mkdir", schedule_type=Schedule.MINUTES, minutes=5, repeats=-1)
+    jobs.register_schedules()
+    assert set(Schedule.objects.values_list("name", flat=True)) == {name for name, _, _ in jobs.SCHEDULES}
+    assert list(JobRun.objects.values_list("path", flat=True)) == ["os.mkdir"], "what nobody called so is written down"
+
+
 @pytest.mark.parametrize("path", NO_JOBS)
 def test_what_the_tables_do_not_have_is_no_job_and_is_not_imported(path: str) -> None:
     before = set(sys.modules)
