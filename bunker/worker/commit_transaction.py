@@ -41,6 +41,7 @@ class CommitTransaction:
         """Write every job in a few statements. Raises RowsMissing if any row is not as hoped."""
         if not self._jobs:
             return []
+        # Looked up in this very transaction: since the requests were admitted, another worker may have got the shard.
         if self._lost_fences():
             raise RowsMissing
         claims = [job.row for job in self._jobs if type(job) is ClaimWrite]

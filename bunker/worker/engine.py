@@ -178,6 +178,7 @@ class Engine:
 
     async def _request(self, item: IncomingRequest, connection: ConnectionRecord, request: Nip46Request) -> None:
         body = body_hash(request)
+        # Before anything is decided: a revocation may be among the changes that were not read.
         if self.is_stale():
             await self._ledger.unavailable(item, request.id)
             return

@@ -135,12 +135,14 @@ class BatchWriter:
                 if not self._jobs and not self._wake.wait(0.25):
                     self._housekeeping()
                     continue
+                # Before the queues are read: whatever is submitted from here on wakes the thread again.
                 self._wake.clear()
                 while self._errands:
                     self._run_errand(*self._errands.popleft())
                 batch = self._take()
                 if batch or self._published:
                     self._process(batch)
+            # Counts that are not due yet go too: there is no later.
             self._uses_due = 0.0
             self._process([])
         finally:
@@ -188,6 +190,7 @@ class BatchWriter:
         except Unavailable as failure:
             self._put_back(published, uses)
             self._fail(batch, failure)
+            # A database that is away may refuse at once, and what was put back would be tried again as fast.
             time.sleep(0.05)
             return
         self._stats.batches += 1
@@ -234,7 +237,7 @@ class BatchWriter:
                     found = self._after_lost_connection(batch)
                     if found is not None:
                         return found
-                    if attempt == 1:
+                    if attempt == 1:  # nothing of it is there, so it cannot be written twice
                         continue
                 if len(batch) > 1 and isinstance(cause, DataError | IntegrityError | ValueError):
                     raise _Poisoned from error

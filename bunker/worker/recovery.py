@@ -154,11 +154,13 @@ class Recovery:
         rows: list[UnfinishedRequest] = await self._in_thread(
             lambda: claim_unfinished(fences, skip, older_than_ms, only_new=only_new)
         )
+        # Asked again: while the thread claimed the rows, this worker may have taken up some of their requests itself.
         skip = self._gate.at_work_on() | self._publisher.pending
         hopeless = [
             row.event_id for row in rows if row.event_id not in skip and not self._resume(row, fences[row.shard])
         ]
         if hopeless:
+            # Said in their rows, or each look for unfinished ones would find them again.
             await self._in_thread(lambda: renounce(hopeless))
         if rows:
             log.info("requests_recovered", rows=len(rows), abandoned=len(hopeless))
@@ -180,6 +182,7 @@ class Recovery:
             event = parse_event(row.event)
         except EventError:
             return False
+        # The client may have been revoked and let in anew: what its former connection asked for is not done under this.
         if connection is None or connection.id != row.connection_id:
             return False
         item = IncomingRequest(event, row.event.encode(), ANYWHERE, signer, connection, time.monotonic())

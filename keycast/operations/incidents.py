@@ -134,6 +134,6 @@ def _hand_over(incident: Incident, letters: list[Letter]) -> list[Letter]:
         except MailNotSent as error:
             log.warning("mail_not_sent", finding=incident.name, error=error.error)
             left.append(letter)
-            if error.is_away:
+            if error.is_away:  # each of the others would wait as long for nothing
                 return left + letters[place + 1 :]
     return left

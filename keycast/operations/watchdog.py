@@ -92,6 +92,7 @@ async def wait_for_silence(stop: asyncio.Event) -> None:
                 log.warning("watchdog_blind", error=type(error).__name__)
                 continue
             quiet = time.monotonic() - started
+            # The shorter of both: the last sign may be of a cluster before this one, which must have its time to start.
             if not stop.is_set() and min(quiet, quiet if age is None else age) > limit:
                 log.error("job_cluster_silent", seconds=round(quiet if age is None else age))
                 raise JobClusterSilent

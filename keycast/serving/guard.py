@@ -144,6 +144,7 @@ class Guard:
 
     async def _answer_with_body(self, scope: Scope, receive: Any, send: Any, body: Body, name: str) -> None:
         async with ThreadSensitiveContext():  # Django goes on in the same thread, with the same database connection
+            # First the host, then the body: nothing is kept for a host that is not served.
             await self._look_up(name, scope["path"])
             try:
                 await self._answer(scope, body.replayed(await body.read(receive), receive), send)
@@ -151,6 +152,7 @@ class Guard:
                 body.release()
 
     async def _look_up(self, name: str, path: str) -> None:
+        # Counted like an answer, for it takes a thread and a database connection as one does.
         if self._answering >= self._limits.requests:
             raise RequestRefused(BUSY)
         self._answering += 1

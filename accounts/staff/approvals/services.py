@@ -55,6 +55,7 @@ def request_approval(
     row.description = wanted.describe(target_id, values)[:300]
     row.reason = clean_reason(reason)
     same = Approval.objects.filter(fingerprint=row.fingerprint)
+    # One that is over, and that no job has closed yet, must not stand in the way of asking again.
     two_person_rule.expire_overdue(two_person_rule.overdue(same), _write_expired, decision_reason=_NOBODY)
     two_person_rule.ask_once(row)
     _write(row, AuditTag.APPROVAL_ASKED, actor, reason=row.reason, expires=row.expires_at.isoformat())
@@ -71,8 +72,10 @@ def approve(*, actor: Actor, approval: Approval, reason: str) -> Any:
     with transaction.atomic():
         row, kind = _open_row(approval), kind_of(approval.kind)
         _require_decider(actor, row, kind)
+        # Looked at now, not when it was asked: who has lost a duty since must not have it exercised by another.
         if not has_permission(row.asked_by, kind.permission_to_request):
             raise Conflict("Who asked for this may not ask for it any more. Deny it.")
+        # Before the deed, which spends an approved request (use_proof); if it refuses, the transaction undoes this too.
         _close(row, ApprovalState.APPROVED, actor, reason)
         _write(row, AuditTag.APPROVAL_GRANTED, actor, reason=row.decision_reason, asked_by=row.asked_by.email)
         approval_proof = ApprovalProof(
@@ -142,6 +145,7 @@ def use_proof(
         fingerprint=fingerprint(kind, target_id, parameters or {}),
         decided_by_id=UUID(actor.id),
     )
+    # Looks and marks in one statement: of two deeds at once, one finds nothing left.
     if not unspent.update(used_at=timezone.now()):
         raise ApprovalRequired
     return {"approval": approval_proof.approval_id.hex, "asked_by": approval_proof.asked_by}
