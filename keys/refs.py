@@ -40,8 +40,8 @@ class SealedSecret:
 class HsmRef:
     """Where an HSM keeps its part: names as the provider knows them.
 
-    ``authoriser`` is the HSM's own public key (66 hex digits, compressed) where it authorises rather than signs;
-    ``tweak`` the public tweak of an imported split key (64 hex digits or empty); ``cosigner`` names signer B.
+    ``authoriser`` is the HSM's own public key (keycast.crypto.authoriser_keys, in hex) where it authorises rather than
+    signs; ``tweak`` the public tweak of an imported split key (64 hex digits or empty); ``cosigner`` names signer B.
     """
 
     key_name: str

@@ -355,6 +355,9 @@ PKCS11_MODULE = env.str("KEYCAST_PKCS11_MODULE", default="")
 PKCS11_TOKEN = env.str("KEYCAST_PKCS11_TOKEN", default="")
 PKCS11_PIN = secret("KEYCAST_PKCS11_PIN", default="")
 PKCS11_MANAGER_PIN = secret("KEYCAST_PKCS11_MANAGER_PIN", default="")
+PKCS11_CURVE = env.str("KEYCAST_PKCS11_CURVE", default="secp256k1")
+if PKCS11_CURVE not in {"secp256k1", "p256"}:
+    raise ImproperlyConfigured("KEYCAST_PKCS11_CURVE must be secp256k1 or p256.")
 PKCS11_CAN_DISABLE = env.bool("KEYCAST_PKCS11_CAN_DISABLE", default=True)
 
 # Audit log (docs/audit.md)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
-from keycast.crypto.points import parsed
+from keycast.crypto import authoriser_keys
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
@@ -33,7 +33,7 @@ class AuthoriserHandler:
         if record.authoriser is not None and record.authoriser != request.authoriser:
             raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
         if record.authoriser is None:
-            parsed(request.authoriser)  # or CryptoError: a point
+            authoriser_keys.require(request.authoriser)  # or CryptoError
             note = _note(CosignerAuditTag.AUTHORISER_REGISTERED, peer, record, authoriser=request.authoriser)
             await self._repository.change(
                 record, note, lambda w: records.set_authoriser(w, record.key_id, request.authoriser)
@@ -55,7 +55,7 @@ class AuthoriserHandler:
             return messages.CosignerDoneReply(request.number)
         if record.coming is not None or record.coming_authoriser is not None:
             raise CosignerRefusalError(RefusalCode.BUSY)  # one change of a key at a time
-        parsed(new)
+        authoriser_keys.require(new)
         assert record.authoriser is not None  # noqa: S101 -- or it were not in use
         digest = authorised_digest(
             record, AuthorisationPurpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant

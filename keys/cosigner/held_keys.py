@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 from uuid import UUID
 
-from keycast.crypto import ecdsa
+from keycast.crypto import authoriser_keys
 from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import records
@@ -140,7 +140,7 @@ def authorised_digest(
     if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
     # Two may have signed, while one takes the other's place.
-    if not any(ecdsa.verify(authoriser, digest, grant.signature) for authoriser in record.authorisers):
+    if not any(authoriser_keys.verify(authoriser, digest, grant.signature) for authoriser in record.authorisers):
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
     return digest
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from uuid import UUID
 
 from keycast.audit.tags import AuditOutcome
-from keycast.crypto.points import parsed
+from keycast.crypto import authoriser_keys
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
@@ -21,12 +21,12 @@ from keys.signing.cosigning.messages import RefusalCode
 
 
 def replace_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str) -> bytes:
-    """Accept this HSM key (33 bytes) alone from now on; the one before it.
+    """Accept this HSM key (keycast.crypto.authoriser_keys) alone from now on; the one before it.
 
     Raises CosignerStoreInUse while a co-signer serves the file, CryptoError for what is no point, Refusal for an
     unknown key, one that was never in use, or an HSM key that is another key's.
     """
-    parsed(authoriser)
+    authoriser_keys.require(authoriser)
     # The store refuses while a co-signer serves the file: it would go on with the old one from memory.
     with closing(CosignerStore(path)) as store:
         return asyncio.run(store.write(lambda writing: _replace(writing, key_id, authoriser, reason)))

@@ -29,7 +29,8 @@ class PendingHsmKey(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class HsmKeyStatus:
-    """What ``check`` found. ``version`` (full name) and ``public_key`` (33 bytes, compressed) when READY.
+    """What ``check`` found. ``version`` (full name) and ``public_key`` when READY: 33 bytes, compressed,
+    or an authoriser's on another curve (keycast.crypto.authoriser_keys).
 
     ``reason`` is a plain sentence when FAILED: a person can act on it.
     """

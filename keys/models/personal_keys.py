@@ -48,8 +48,8 @@ class PersonalKey(models.Model):
     ``encrypted_secret_key`` is a sealed box (keys.signing.envelope), set in mode ``encrypted`` only, and
     ``kek_provider`` keeps the key-encryption key it is under; a half names that in itself (keys.signing.half).
     Mode ``hsm`` where the HSM only authorises keeps signer A's sealed half in ``encrypted_half_key``, the public
-    tweak of an imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits) in
-    ``authoriser_public_key``.
+    tweak of an imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits, 68
+    on P-256) in ``authoriser_public_key``.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -67,7 +67,7 @@ class PersonalKey(models.Model):
     kek_version = models.CharField("key-encryption key version", max_length=255, blank=True)
     kms_key_name = models.CharField("HSM key name", max_length=255, blank=True)
     kms_key_version = models.CharField("HSM key version", max_length=255, blank=True)
-    authoriser_public_key = models.CharField("HSM authoriser's public key", max_length=66, blank=True)
+    authoriser_public_key = models.CharField("HSM authoriser's public key", max_length=68, blank=True)
     encrypted_half_key = models.BinaryField(null=True, blank=True)
     key_tweak = models.CharField(max_length=64, blank=True)
     cosigner_public_key = models.CharField(max_length=64, blank=True)

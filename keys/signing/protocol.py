@@ -119,7 +119,7 @@ class KekState(NamedTuple):
 
 
 class Authoriser(Protocol):
-    """Signs digests with a user's own HSM key: ECDSA over secp256k1, as an authorisation to others."""
+    """Signs digests with a user's own HSM key: ECDSA over secp256k1 or P-256, as an authorisation to others."""
 
     @property
     def provider(self) -> str: ...

@@ -217,7 +217,7 @@ CHECKS = (
     Check(
         "a signature of a token is verified before it is used", "a signature of the HSM that is of another key",
         "keys/hsm/pkcs11/authoriser.py",
-        "if not ecdsa.verify(public_key, digest, compact):", "if False:",
+        "if not authoriser_keys.verify(public_key, digest, compact):", "if False:",
         ("tests/keys/hsm/pkcs11/test_authoriser.py",),
     ),
     Check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any, Final
 
-from keycast.crypto import ecdsa
+from keycast.crypto import authoriser_keys
 from keycast.crypto.errors import CryptoError
 from keys.errors import KeyDamaged
 from keys.hsm.circuit_breaker import Breaker
@@ -17,7 +17,6 @@ from keys.hsm.pkcs11.library import p11
 from keys.hsm.pkcs11.token import Token
 from keys.refs import HsmRef
 
-_PUBLIC_KEY_SIZE: Final = 33
 _DIGEST_SIZE: Final = 32
 
 
@@ -57,10 +56,10 @@ def _sign(label: str, digest: bytes, public_key: bytes, token: Token, session: A
 def _verified(signature: bytes, digest: bytes, public_key: bytes) -> bytes:
     """``r ‖ s`` (CKM_ECDSA, PKCS#11 v2.40, section 2.3.1) in its low-S form, if it is this key's."""
     try:
-        compact = ecdsa.normalise(signature)
+        compact = authoriser_keys.normalise(public_key, signature)
     except CryptoError as error:
         raise UnverifiableSignature from error
-    if not ecdsa.verify(public_key, digest, compact):
+    if not authoriser_keys.verify(public_key, digest, compact):
         raise UnverifiableSignature
     return compact
 
@@ -69,8 +68,9 @@ def _public_key(hsm: HsmRef) -> bytes:
     """The stored public key, if the reference is one of a finished key. Raises KeyDamaged."""
     try:
         public_key = bytes.fromhex(hsm.authoriser)
-    except ValueError:
+        authoriser_keys.curve_of(public_key)
+    except (ValueError, CryptoError):
         raise KeyDamaged from None
-    if len(public_key) != _PUBLIC_KEY_SIZE or not hsm.key_name or hsm.key_version != hsm.key_name:
+    if not hsm.key_name or hsm.key_version != hsm.key_name:
         raise KeyDamaged
     return public_key

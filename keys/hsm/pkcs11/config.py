@@ -9,6 +9,7 @@ from typing import Final, Self
 
 from django.conf import settings
 
+from keycast.crypto.authoriser_keys import Curve
 from keys.hsm_errors import HsmMisconfigured
 
 INSTALL: Final = "pip install --require-hashes -r requirements/pkcs11.txt"
@@ -20,12 +21,14 @@ class Pkcs11Config:
     """``module`` is the path of the vendor's library, ``token`` the token's label.
 
     ``pin`` is who signs. ``manager_pin`` is who makes, changes and destroys keys; empty where both are the same user.
+    ``curve`` is what new keys are on.
     """
 
     module: str
     token: str
     pin: str = field(repr=False)
     manager_pin: str = field(repr=False)
+    curve: Curve = Curve.SECP256K1
 
     @classmethod
     def from_settings(cls) -> Self:
@@ -34,6 +37,7 @@ class Pkcs11Config:
             token=settings.PKCS11_TOKEN,
             pin=settings.PKCS11_PIN,
             manager_pin=settings.PKCS11_MANAGER_PIN,
+            curve=Curve(settings.PKCS11_CURVE),
         )
 
     def problem(self) -> str:

@@ -32,7 +32,7 @@ class TokenFailure(Exception):
         if self.kind is FailureKind.KEY:
             return HsmKeyUnusable()
         if self.kind is FailureKind.REFUSED:
-            return HsmMisconfigured("The HSM cannot do what is asked of it: ECDSA with a key on secp256k1.")
+            return HsmMisconfigured("The HSM cannot do what is asked of it: ECDSA with a key on KEYCAST_PKCS11_CURVE.")
         return HsmUnavailable()
 
 

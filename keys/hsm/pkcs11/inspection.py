@@ -19,7 +19,7 @@ from keys.signing.reports import HsmReport
 def reports() -> Iterator[HsmReport]:
     """The token, the newest key in it, and the co-signer that its authorisations are for."""
     yield _token()
-    yield newest("pkcs11", "PKCS#11 key", "secp256k1, CKM_ECDSA, not extractable")
+    yield newest("pkcs11", "PKCS#11 key", "CKM_ECDSA, not extractable")
     yield cosigner()
 
 

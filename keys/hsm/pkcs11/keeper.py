@@ -10,12 +10,14 @@ from typing import Any, Final, TypeVar
 
 from django.conf import settings
 
-from keycast.crypto import ecdsa
+from keycast.crypto import authoriser_keys
+from keycast.crypto.authoriser_keys import Curve
 from keycast.crypto.errors import CryptoError
 from keys.errors import NoCapability
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.pkcs11 import keypairs, names
 from keys.hsm.pkcs11.client import client
+from keys.hsm.pkcs11.config import Pkcs11Config
 from keys.hsm.pkcs11.failures import FailureKind, failure_of
 from keys.hsm.pkcs11.library import p11
 from keys.hsm.pkcs11.token import Token
@@ -35,7 +37,7 @@ class Pkcs11KeyManager:
 
     def create(self, name_id: str) -> PendingHsmKey:
         """Make the key pair of this label unless it is there. Tokens allow any number of keys of one label."""
-        self._run("C_GenerateKeyPair", partial(_create, _ours(name_id)))
+        self._run("C_GenerateKeyPair", partial(_create, _ours(name_id), Pkcs11Config.from_settings().curve))
         return PendingHsmKey(name_id)
 
     def check(self, name: str) -> HsmKeyStatus:
@@ -43,7 +45,7 @@ class Pkcs11KeyManager:
         return self._run("C_FindObjects", partial(_check, _ours(name)))
 
     def public_key(self, version: str) -> bytes:
-        """The compressed point (33 bytes). Raises keys.hsm_errors."""
+        """The public key, with its curve (keycast.crypto.authoriser_keys). Raises keys.hsm_errors."""
         label = _ours(version)
         return self._run("C_GetAttributeValue", lambda _, session: keypairs.public_key(session, label))
 
@@ -82,10 +84,10 @@ def _ours(label: str) -> str:
     return label
 
 
-def _create(label: str, token: Token, session: Any) -> None:
+def _create(label: str, curve: Curve, token: Token, session: Any) -> None:
     if keypairs.private_keys(session, label):
         return
-    made = keypairs.generate(session, label)
+    made = keypairs.generate(session, label, curve)
     # Another process may have done the same meanwhile. Whoever sees two takes its own back: then the next run finds
     # one, or none and makes it.
     if len(keypairs.private_keys(session, label)) > 1:
@@ -111,10 +113,10 @@ def _prove(key: Any, public_key: bytes) -> None:
     """Have the key sign what can be no authorisation. Raises HsmAnswerRefused unless it verifies."""
     digest = hashlib.sha256(_PROOF + os.urandom(32)).digest()
     try:
-        signature = ecdsa.normalise(bytes(key.sign(digest, mechanism=p11.Mechanism.ECDSA)))
+        signature = authoriser_keys.normalise(public_key, bytes(key.sign(digest, mechanism=p11.Mechanism.ECDSA)))
     except CryptoError:
         raise HsmAnswerRefused from None
-    if not ecdsa.verify(public_key, digest, signature):
+    if not authoriser_keys.verify(public_key, digest, signature):
         raise HsmAnswerRefused
 
 

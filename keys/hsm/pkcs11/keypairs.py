@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from keycast.crypto.authoriser_keys import Curve, tagged
 from keycast.crypto.errors import CryptoError
-from keycast.crypto.points import compressed
 from keys.hsm.pkcs11 import names
 from keys.hsm.pkcs11.failures import FailureKind, TokenFailure
 from keys.hsm.pkcs11.library import p11
 from keys.hsm_errors import HsmMisconfigured
 
-SECP256K1: Final = bytes.fromhex("06052b8104000a")
-"""CKA_EC_PARAMS: the object identifier 1.3.132.0.10 in DER (SEC 2, A.2)."""
+PARAMETERS: Final = {
+    Curve.SECP256K1: bytes.fromhex("06052b8104000a"),  # 1.3.132.0.10
+    Curve.P256: bytes.fromhex("06082a8648ce3d030107"),  # 1.2.840.10045.3.1.7
+}
+"""CKA_EC_PARAMS: the curve's object identifier in DER (SEC 2, A.2; RFC 5480)."""
 _OTHER_USES: Final = ("DECRYPT", "DERIVE", "SIGN_RECOVER", "UNWRAP")
 
 
@@ -39,10 +42,11 @@ def the_signing_key(session: Any, label: str) -> Any:
     return found
 
 
-def generate(session: Any, label: str) -> Any:
+def generate(session: Any, label: str, curve: Curve = Curve.SECP256K1) -> Any:
     """Make a key pair in the token, for ECDSA alone; its private key."""
-    curve = session.create_domain_parameters(p11.KeyType.EC, {p11.Attribute.EC_PARAMS: SECP256K1}, local=True)
-    _, private = curve.generate_keypair(
+    wanted = {p11.Attribute.EC_PARAMS: PARAMETERS[curve]}
+    parameters = session.create_domain_parameters(p11.KeyType.EC, wanted, local=True)
+    _, private = parameters.generate_keypair(
         id=names.id_of(label),
         label=label,
         store=True,
@@ -59,11 +63,11 @@ def generate(session: Any, label: str) -> Any:
 
 
 def is_right_kind(key: Any) -> bool:
-    """Whether a private key was made in the token, on secp256k1, and can neither leave it nor do anything but sign."""
+    """Whether a private key was made in the token, on a curve that authorises, and can neither leave it nor do more."""
     attribute = p11.Attribute
     return (
         _read(key, attribute.KEY_TYPE) == p11.KeyType.EC
-        and _read(key, attribute.EC_PARAMS) == SECP256K1
+        and _read(key, attribute.EC_PARAMS) in PARAMETERS.values()
         and all(_read(key, found) is True for found in (attribute.LOCAL, attribute.SENSITIVE))
         and _read(key, attribute.EXTRACTABLE) is False
         # What was extractable once may have been taken out then.
@@ -78,17 +82,19 @@ def may_sign(key: Any) -> bool:
 
 
 def public_key(session: Any, label: str) -> bytes:
-    """The compressed point (33 bytes) of the key pair. Raises HsmMisconfigured where it cannot be read."""
+    """The key pair's public key, with its curve (keycast.crypto.authoriser_keys). Raises HsmMisconfigured."""
     wanted = {p11.Attribute.CLASS: p11.ObjectClass.PUBLIC_KEY, p11.Attribute.LABEL: label}
     # Some tokens keep no public keys beside private ones, and tell the point by those.
     found = [*session.get_objects(wanted), *private_keys(session, label)]
-    points = [point for key in found if (point := _read(key, p11.Attribute.EC_POINT))]
-    if not points:
+    told = [(key, point) for key in found if (point := _read(key, p11.Attribute.EC_POINT))]
+    if not told:
         raise HsmMisconfigured("The HSM does not tell the public key.")
+    key, point = told[0]
+    curves = [curve for curve, parameters in PARAMETERS.items() if _read(key, p11.Attribute.EC_PARAMS) == parameters]
     try:
-        return compressed(_unwrapped(bytes(points[0])))
-    except CryptoError:
-        raise HsmMisconfigured("The HSM's public key is not on secp256k1.") from None
+        return tagged(curves[0], _unwrapped(bytes(point)))
+    except (CryptoError, IndexError):
+        raise HsmMisconfigured("The HSM's public key is on no curve that authorises.") from None
 
 
 def destroy(session: Any, label: str) -> None:

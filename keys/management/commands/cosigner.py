@@ -49,7 +49,7 @@ class Command(BaseCommand):
             "--replace-authoriser",
             nargs=2,
             metavar=("KEY", "PUBLIC_KEY"),
-            help="For an HSM key that is lost: accept another one (66 hex digits) for this key id, and end.",
+            help="For an HSM key that is lost: accept another one (66 hex digits; 68 on P-256) for this key id.",
         )
         parser.add_argument("--reason", default="", help="with --replace-authoriser: why; it goes into the log")
         cosigner_steps.add_arguments(parser)
@@ -97,7 +97,8 @@ class Command(BaseCommand):
         try:
             before = rescue.replace_authoriser(path, UUID(key), bytes.fromhex(authoriser), reason)
         except (ValueError, CryptoError):
-            raise CommandError("Give a key's id, and a public key of 66 hexadecimal digits.", returncode=2) from None
+            digits = "66 hexadecimal digits (68 on P-256)"
+            raise CommandError(f"Give a key's id, and a public key of {digits}.", returncode=2) from None
         except store.CosignerStoreInUse:
             raise CommandError("Stop the co-signer first: it serves this file.", returncode=2) from None
         except store.CosignerRefusalError as refusal:

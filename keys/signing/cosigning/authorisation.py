@@ -56,9 +56,12 @@ def fresh() -> tuple[int, bytes]:
 
 
 def succession(old: bytes, new: bytes) -> bytes:
-    """The subject of a change of authoriser: SHA-256 of both compressed points, the present one first."""
-    if len(old) != 33 or len(new) != 33:
-        raise ValueError("an authoriser is a compressed point")
+    """The subject of a change of authoriser: SHA-256 of both keys, the present one first.
+
+    No key (keycast.crypto.authoriser_keys) is the beginning of another, so two keys in a row can be read in one way.
+    """
+    if not {len(old), len(new)} <= {33, 34}:
+        raise ValueError("not keys of authorisers")
     return sha256(old + new).digest()
 
 

@@ -22,7 +22,9 @@ B33 = Annotated[bytes, Meta(min_length=33, max_length=33)]
 B64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
 B66 = Annotated[bytes, Meta(min_length=66, max_length=66)]
 Tweak = Annotated[bytes, Meta(max_length=32)]
-Point = Annotated[bytes, Meta(max_length=33)]
+AuthoriserKey = Annotated[bytes, Meta(min_length=33, max_length=34)]
+"""As keycast.crypto.authoriser_keys has it: its length and first byte say which curve it is on."""
+Point = Annotated[bytes, Meta(max_length=34)]
 Number = Annotated[int, Meta(ge=0, lt=2**32)]
 RowNumber = Annotated[int, Meta(ge=0, lt=2**53)]
 Hex32 = Annotated[str, Meta(min_length=64, max_length=64)]
@@ -101,7 +103,7 @@ class ImportHalfRequest(CosignerRequest, frozen=True, tag="adopt"):
 class RegisterAuthoriserRequest(CosignerRequest, frozen=True, tag="register"):
     """From now on sign what this ECDSA key authorises; once for a key (``AddAuthoriserRequest`` for another one)."""
 
-    authoriser: B33
+    authoriser: AuthoriserKey
 
 
 class AuthorisersRequest(CosignerRequest, frozen=True, tag="authorisers"):
@@ -111,14 +113,14 @@ class AuthorisersRequest(CosignerRequest, frozen=True, tag="authorisers"):
 class AddAuthoriserRequest(CosignerRequest, frozen=True, tag="succeed"):
     """Accept this ECDSA key beside the present one, which has signed for it."""
 
-    authoriser: B33
+    authoriser: AuthoriserKey
     grant: UseAuthorisation
 
 
 class SettleAuthoriserRequest(CosignerRequest, frozen=True, tag="settle"):
     """Of two authorisers, accept this one alone."""
 
-    authoriser: B33
+    authoriser: AuthoriserKey
 
 
 class PartialSignatureRequest(CosignerRequest, frozen=True, tag="sign"):

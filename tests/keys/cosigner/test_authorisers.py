@@ -183,6 +183,6 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path):
     assert store.read_only(path).execute("SELECT digest FROM cosigner_used").fetchall() == [(b"\x01",)]
 
 
-def test_an_authoriser_replacement_refuses_bytes_that_are_no_compressed_point():
-    with pytest.raises(ValueError, match="compressed point"):
+def test_an_authoriser_replacement_refuses_bytes_that_are_no_keys_of_authorisers():
+    with pytest.raises(ValueError, match="keys of authorisers"):
         authorisation.succession(b"\x02" * 32, b"\x02" * 33)

@@ -29,6 +29,7 @@ def token(softhsm, settings):
     """An empty token, and the settings that name it; its label."""
     settings.PKCS11_MODULE, settings.PKCS11_TOKEN = softhsm.module, softhsm.label
     settings.PKCS11_PIN, settings.PKCS11_MANAGER_PIN, settings.PKCS11_CAN_DISABLE = PIN, "", True
+    settings.PKCS11_CURVE = "secp256k1"
     client.reset()
     in_token(lambda session: [found.destroy() for found in list(session.get_objects())])
     yield settings.PKCS11_TOKEN

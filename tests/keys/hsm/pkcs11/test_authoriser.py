@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from keycast.crypto import ecdsa
+from keycast.crypto import authoriser_keys, ecdsa
 from keys.errors import KeyDamaged
 from keys.hsm import calling
 from keys.hsm.pkcs11 import client, names
@@ -67,12 +67,17 @@ async def test_a_software_token_is_refused_in_production(authoriser, hsm, settin
         await authoriser.authorise(hsm, os.urandom(32))
 
 
-async def test_every_signature_is_low_s_and_verifies(authoriser, hsm):
-    for _ in range(64):
+@pytest.mark.parametrize("curve", ["secp256k1", "p256"])
+async def test_every_signature_is_low_s_and_verifies(authoriser, keeper, settings, curve):
+    settings.PKCS11_CURVE = curve
+    hsm = make_hsm_key(keeper)
+    key = bytes.fromhex(hsm.authoriser)
+    assert authoriser_keys.curve_of(key).value == curve
+    for _ in range(32):
         digest = os.urandom(32)
         signature = await authoriser.authorise(hsm, digest)
-        assert ecdsa.normalise(signature) == signature
-        assert ecdsa.verify(bytes.fromhex(hsm.authoriser), digest, signature)
+        assert authoriser_keys.normalise(key, signature) == signature
+        assert authoriser_keys.verify(key, digest, signature)
 
 
 async def test_requests_from_many_tasks_and_loops_take_turns(authoriser, hsm):

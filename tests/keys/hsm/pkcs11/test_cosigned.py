@@ -76,13 +76,15 @@ def test_where_the_library_is_missing_the_mode_says_so_and_no_key_is_made(deploy
         asked_for(deployment)
 
 
-@pytest.mark.parametrize("imported", [False, True])
-def test_a_key_that_a_token_authorises_signs_and_converses(deployment, imported):
+@pytest.mark.parametrize(("imported", "curve"), [(False, "secp256k1"), (True, "secp256k1"), (False, "p256")])
+def test_a_key_that_a_token_authorises_signs_and_converses(deployment, settings, imported, curve):
+    settings.PKCS11_CURVE = curve
     whole, secret = Keypair.generate()
     row = made(deployment, secret if imported else None)
     assert (row.state, row.hsm_provider, row.kms_key_version) == (KeyState.ACTIVE, "pkcs11", row.kms_key_name)
     assert row.kms_key_name.startswith(f"kc-{row.tenant_id.hex[:12]}-")
     assert (row.public_key == whole.public_key_hex) is imported
+    assert len(row.authoriser_public_key) == {"secp256k1": 66, "p256": 68}[curve]
     assert signed(row)
     peer, key = Keypair.generate()[0], selectors.key_ref(row)
     payload = asyncio.run(runtime.signing_service().crypt(key, "nip44_encrypt", peer.public_key_hex, "hello"))

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from keycast.crypto.authoriser_keys import Curve
 from keys.hsm.inventory.listing import HsmKeyVersionState
 from keys.hsm.pkcs11 import inspection, keypairs, names
 from keys.hsm.pkcs11.listing import Pkcs11KeyReader
@@ -46,7 +47,7 @@ def _foreign(session):
     import pkcs11
 
     curve = session.create_domain_parameters(
-        pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: keypairs.SECP256K1}, local=True
+        pkcs11.KeyType.EC, {pkcs11.Attribute.EC_PARAMS: keypairs.PARAMETERS[Curve.SECP256K1]}, local=True
     )
     curve.generate_keypair(label="somebody else's", store=True)
 

@@ -10,6 +10,7 @@ import pytest
 from pkcs11.util.ec import encode_named_curve_parameters
 
 from keycast.crypto import ecdsa
+from keycast.crypto.authoriser_keys import Curve
 from keys.errors import NoCapability
 from keys.hsm.pkcs11 import keeper as keepers
 from keys.hsm.pkcs11 import keypairs, library, names
@@ -48,7 +49,7 @@ def test_nothing_else_in_the_token_is_ever_touched(keeper, name):
 @pytest.mark.parametrize(
     ("curve", "template"),
     [
-        ("1.2.840.10045.3.1.7", {}),  # P-256
+        ("1.3.132.0.34", {}),  # P-384
         ("1.3.132.0.10", {"SENSITIVE": False}),
         ("1.3.132.0.10", {"EXTRACTABLE": True}),
         ("1.3.132.0.10", {"DERIVE": True}),
@@ -73,7 +74,7 @@ def test_a_key_that_was_put_into_the_token_is_not_used(keeper):
             {
                 Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY,
                 Attribute.KEY_TYPE: pkcs11.KeyType.EC,
-                Attribute.EC_PARAMS: keypairs.SECP256K1,
+                Attribute.EC_PARAMS: keypairs.PARAMETERS[Curve.SECP256K1],
                 Attribute.VALUE: scalar,
                 Attribute.LABEL: name,
                 Attribute.TOKEN: True,
@@ -100,10 +101,10 @@ def test_whoever_makes_a_key_for_a_second_time_takes_its_own_back(keeper, monkey
     name = names.new(uuid4())
     generate = keypairs.generate
 
-    def both(session, label):
+    def both(session, label, curve):
         if not keypairs.private_keys(session, label):
             generate(session, label)  # by another process, between our look and our making
-        return generate(session, label)
+        return generate(session, label, curve)
 
     monkeypatch.setattr(keepers.keypairs, "generate", both)
     keeper.create(name)
