@@ -12,7 +12,7 @@ from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
-from keys.signing.cosigning import messages
+from keys.signing.cosigning import authorisation, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
 
@@ -63,9 +63,10 @@ class RefreshHandler:
         if made.public_key != record.public_key:
             raise CosignerRefusalError(RefusalCode.MALFORMED)
         if coming.status == records.PREPARED:
+            now = authorisation.now()
             note = CosignerAuditEntry(CosignerAuditTag.REFRESH_COMMITTED, AuditOutcome.OK, peer, record.key_id.hex)
             await self._repository.change(
-                record, note, lambda w: records.make_ready(w, record.key_id, request.new_half_a, request.tweak)
+                record, note, lambda w: records.make_ready(w, record.key_id, request.new_half_a, request.tweak, now)
             )
         crash.point("b-committed")
         return messages.CosignerDoneReply(request.number)

@@ -45,6 +45,18 @@ class CosignerKeyRepository:
             raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
         return record
 
+    async def stored(self, key_id: UUID) -> CosignerKeyRecord:
+        """The key as it is on disk. Raises Refusal."""
+        record = await self.store.write(lambda writing: records.load(writing, key_id))
+        if record is None:
+            raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
+        return record
+
+    def drop_forgetting(self) -> None:
+        """Read keys that wait for their end from disk again when they are next asked for."""
+        for key in [key for key, record in self._records.items() if record.state == records.FORGETTING]:
+            del self._records[key]
+
     async def known(self, request: CosignerRequest) -> CosignerKeyRecord:
         """A key that has halves. Raises Refusal."""
         record = await self.find(request)

@@ -1,6 +1,8 @@
-"""The co-signer takes keys on, stops them, and forgets them."""
+"""The co-signer takes keys on, and stops them (keys.cosigner.forgetting: how they end)."""
 
 from __future__ import annotations
+
+from typing import Final
 
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
@@ -16,6 +18,8 @@ from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.messages import AnyReply, RefusalCode
+
+_REPLACEABLE: Final = frozenset({records.PENDING, records.DISABLED, records.FORGETTING, records.FORGOTTEN})
 
 
 class KeyLifecycleHandler:
@@ -40,8 +44,8 @@ class KeyLifecycleHandler:
     async def adopt(self, request: messages.ImportHalfRequest, peer: str) -> AnyReply:
         """Keep a half that was drawn elsewhere.
 
-        Also in place of one that never came into use, or was given up: who can make halves of a known public key has
-        that key whole, and could gain nothing by it.
+        Also in place of one that never came into use, is disabled, or was given up: who can make halves of a known
+        public key has that key whole, and could gain nothing by it.
         """
         with SecretBytes.adopt_bytes(request.secret) as secret, Keypair.from_secret(secret) as keypair:
             half_b = keypair.public_key
@@ -80,7 +84,8 @@ class KeyLifecycleHandler:
         record = await self._repository.known(request)
         if request.state not in {records.LOCKED, records.DISABLED}:
             raise CosignerRefusalError(RefusalCode.MALFORMED)
-        if record.state != request.state:
+        # A key that is to be forgotten is stopped already, and stays to be forgotten.
+        if record.state not in {request.state, records.FORGETTING}:
             note = CosignerAuditEntry(
                 CosignerAuditTag.STOPPED, AuditOutcome.OK, peer, record.key_id.hex, data={"state": request.state}
             )
@@ -90,7 +95,7 @@ class KeyLifecycleHandler:
     async def enable(self, request: messages.EnableKeyRequest, peer: str) -> AnyReply:
         """Serve a key again that was stopped."""
         record = await self._repository.known(request)
-        if record.authoriser is None:
+        if record.authoriser is None or record.state == records.FORGETTING:
             raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
         digest = authorised_digest(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.ENABLED, AuditOutcome.OK, peer, record.key_id.hex)
@@ -101,32 +106,6 @@ class KeyLifecycleHandler:
             records.set_state(writing, record.key_id, records.ACTIVE)
 
         await self._repository.change(record, note, change)
-        return messages.CosignerDoneReply(request.number)
-
-    async def forget(self, request: messages.ForgetKeyRequest, peer: str) -> AnyReply:
-        """Destroy every half."""
-        record = await self._repository.find(request)
-        if record is not None and record.state != records.FORGOTTEN:
-            note = CosignerAuditEntry(CosignerAuditTag.FORGOTTEN, AuditOutcome.OK, peer, record.key_id.hex)
-            await self._repository.change(record, note, lambda w: records.forget(w, record.key_id))
-        crash.point("b-forgotten")
-        return messages.CosignerDoneReply(request.number)
-
-    async def withdraw(self, request: messages.WithdrawHalfRequest, peer: str) -> AnyReply:
-        """Destroy one half, and no other that took its place."""
-        record = await self._repository.find(request)
-        # Only while this half is the only one: a conversion that was given up late must not take the half of the one
-        # that followed it.
-        if record is not None and [half.half_b for half in record.halves.values()] == [request.half_b]:
-            note = CosignerAuditEntry(
-                CosignerAuditTag.FORGOTTEN,
-                AuditOutcome.OK,
-                peer,
-                record.key_id.hex,
-                data={"half": request.half_b.hex()},
-            )
-            await self._repository.change(record, note, lambda w: records.forget(w, record.key_id))
-        crash.point("b-forgotten")
         return messages.CosignerDoneReply(request.number)
 
     async def _add(self, half: CosignerHalf, public_key: bytes, tag: CosignerAuditTag, peer: str) -> None:
@@ -153,6 +132,6 @@ def _is_kept(record: CosignerKeyRecord, request: messages.ImportHalfRequest, hal
     half = record.halves.get(request.half_a)
     if half is not None and (half.half_b, half.tweak, half.status) == (half_b, request.tweak, records.CURRENT):
         return True
-    if record.public_key != request.public_key or record.state not in {records.PENDING, records.FORGOTTEN}:
+    if record.public_key != request.public_key or record.state not in _REPLACEABLE:
         raise CosignerRefusalError(RefusalCode.KEY_EXISTS)
     return False

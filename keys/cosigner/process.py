@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,18 +19,20 @@ from keys.cosigner.alarms import CosignerAlarms, Send
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.brake import CosignerBrake
 from keys.cosigner.brake_rules import BrakeDefaults
+from keys.cosigner.clock import CosignerClock
+from keys.cosigner.forgetting import ForgettingLimits
 from keys.cosigner.server import CosignerServer
 from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.errors import KekUnavailable
 from keys.signing.cache import LeasedCache
-from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.address import Address
 from keys.signing.kms import keyfile
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
 
+logger = logging.getLogger(__name__)
 FOREIGN: Final = (
     *("KEYCAST_KEK", "KEYCAST_KEK_FILE", "KEYCAST_FIELD_KEY", "KEYCAST_FIELD_KEY_FILE", "DATABASE_URL", "REDIS_URL"),
     *("SECRET_KEY", "SECRET_KEY_FILE", "SECRET_KEY_FALLBACKS", "KEYCAST_PROBE_TOKEN", "KEYCAST_PROBE_TOKEN_FILE"),
@@ -43,8 +46,8 @@ _STAND_INS: Final = {
     "DATABASE_URL": "sqlite://:memory:",
     "EMAIL_URL": "consolemail://",
 }
-PRUNE_SECONDS: Final = 3600.0
 NOTICE_SECONDS: Final = 1.0
+TICK_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class CosignerSettings:
     tenant_limit: float
     lease_seconds: float
     halves_kept: int
+    forgetting: ForgettingLimits
     is_production: bool
     brake: BrakeDefaults = field(default_factory=BrakeDefaults)
     send_alarm: Send | None = None
@@ -117,16 +121,19 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
             lambda _: kek,
             LeasedCache[object, OpenKey](lambda: settings.lease_seconds, settings.halves_kept),  # type: ignore[arg-type]
         )
-        limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit))
+        limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit), settings.forgetting)
         users = settings.users or frozenset({os.geteuid()})
-        server = CosignerServer(Cosigner(store, vault, lambda: kek, limits, alarms.refused), settings.address, users)
+        cosigner = Cosigner(store, vault, lambda: kek, limits, alarms.refused)
+        server = CosignerServer(cosigner, settings.address, users)
         # Before the first request: from here on the log shows when this process could have signed.
         await store.write(_begin)
+        # And before it again: an old half whose time has come while the process was away does not sign once more.
+        await cosigner.clock.tick()
         await server.start()
         where = settings.address
         ready(str(where.path) if where.path else f"{where.host}:{server.port}")
         noticing = asyncio.create_task(_notice(store))
-        await _until(stop, store)
+        await _until(stop, cosigner.clock)
         noticing.cancel()
         await server.stop()
         # When the server has stopped, so that no request opens a half again.
@@ -136,12 +143,15 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         alarms.close()
 
 
-async def _until(stop: asyncio.Event, store: CosignerStore) -> None:
+async def _until(stop: asyncio.Event, clock: CosignerClock) -> None:
     while not stop.is_set():
         try:
-            await asyncio.wait_for(stop.wait(), PRUNE_SECONDS)
+            await asyncio.wait_for(stop.wait(), TICK_SECONDS)
         except TimeoutError:
-            await store.write(lambda writing: records.prune(writing, authorisation.now()))
+            try:
+                await clock.tick()
+            except CosignerRefusalError as refusal:  # the disk is full, or too much waits for it
+                logger.warning("the clock waits", extra={"code": refusal.code.value})
 
 
 async def _notice(store: CosignerStore) -> None:
@@ -153,7 +163,6 @@ async def _notice(store: CosignerStore) -> None:
 
 
 def _begin(writing: StoreTransaction) -> None:
-    records.prune(writing, authorisation.now())
     writing.note(CosignerAuditEntry(CosignerAuditTag.STARTED, AuditOutcome.OK, f"process:{os.getpid()}"))
 
 

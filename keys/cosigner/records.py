@@ -14,7 +14,8 @@ from keys.signing.cosigning.messages import RefusalCode
 from keys.signing.envelope import SealingContext
 
 KEK_PROVIDER: Final = "cosigner"
-PENDING, ACTIVE, LOCKED, DISABLED, FORGOTTEN = "pending", "active", "locked", "disabled", "forgotten"
+PENDING, ACTIVE, LOCKED, DISABLED = "pending", "active", "locked", "disabled"
+FORGETTING, FORGOTTEN = "forgetting", "forgotten"
 CURRENT, PREPARED, READY = "current", "prepared", "ready"
 
 
@@ -102,18 +103,19 @@ def load(writing: StoreTransaction, key_id: UUID) -> CosignerKeyRecord | None:
 def add_key(writing: StoreTransaction, half: CosignerHalf, public_key: bytes, now: int) -> None:
     """A new key with its first half; IntegrityError when id or public key is known."""
     writing.execute(
-        "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, NULL, ?)",
+        "INSERT INTO cosigner_key VALUES (?, ?, ?, 'pending', NULL, NULL, ?, NULL, NULL)",
         (half.key_id.bytes, half.tenant_id.bytes, public_key, now),
     )
     add_half(writing, half)
 
 
 def replace_unused(writing: StoreTransaction, half: CosignerHalf) -> None:
-    """A key that never came into use, or was given up, with another first half and no authoriser."""
+    """A key that never came into use, is disabled, or was given up, with another first half and no authoriser."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (half.key_id.bytes,))
+    writing.erases = True
     writing.execute(
-        "UPDATE cosigner_key SET state = 'pending', authoriser = NULL, coming_authoriser = NULL "
-        "WHERE key_id = ? AND state IN ('pending', 'forgotten')",
+        "UPDATE cosigner_key SET state = 'pending', authoriser = NULL, coming_authoriser = NULL, forget_at = NULL "
+        "WHERE key_id = ? AND state IN ('pending', 'disabled', 'forgetting', 'forgotten')",
         (half.key_id.bytes,),
     )
     add_half(writing, half)
@@ -122,7 +124,7 @@ def replace_unused(writing: StoreTransaction, half: CosignerHalf) -> None:
 def add_half(writing: StoreTransaction, half: CosignerHalf) -> None:
     """One more half of a key."""
     writing.execute(
-        "INSERT INTO cosigner_half VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO cosigner_half VALUES (?, ?, ?, ?, ?, ?, ?, NULL)",
         (
             half.key_id.bytes,
             half.half_a,
@@ -138,13 +140,15 @@ def add_half(writing: StoreTransaction, half: CosignerHalf) -> None:
 def drop_prepared(writing: StoreTransaction, key_id: UUID) -> None:
     """Destroy a half that was never put into use."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'prepared'", (key_id.bytes,))
+    writing.erases = True
 
 
-def make_ready(writing: StoreTransaction, key_id: UUID, half_a: bytes, tweak: bytes) -> None:
+def make_ready(writing: StoreTransaction, key_id: UUID, half_a: bytes, tweak: bytes, now: int) -> None:
     """From now on the new half signs beside the old one. Raises Refusal."""
     changed = writing.execute(
-        "UPDATE cosigner_half SET status = 'ready', tweak = ? WHERE key_id = ? AND half_a = ? AND status = 'prepared'",
-        (tweak, key_id.bytes, half_a),
+        "UPDATE cosigner_half SET status = 'ready', tweak = ?, ready_at = ? "
+        "WHERE key_id = ? AND half_a = ? AND status = 'prepared'",
+        (tweak, now, key_id.bytes, half_a),
     ).rowcount
     if changed != 1:
         raise CosignerRefusalError(RefusalCode.STALE_HALF)
@@ -154,8 +158,10 @@ def make_current(writing: StoreTransaction, key_id: UUID, half_a: bytes) -> None
     """Destroy the old half; the new one is the only one. Raises Refusal."""
     # In this order because of the index that allows one current half; what fails below undoes this, too.
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ? AND status = 'current'", (key_id.bytes,))
+    writing.erases = True
     changed = writing.execute(
-        "UPDATE cosigner_half SET status = 'current' WHERE key_id = ? AND half_a = ? AND status = 'ready'",
+        "UPDATE cosigner_half SET status = 'current', ready_at = NULL "
+        "WHERE key_id = ? AND half_a = ? AND status = 'ready'",
         (key_id.bytes, half_a),
     ).rowcount
     if changed != 1:
@@ -199,9 +205,45 @@ def set_state(writing: StoreTransaction, key_id: UUID, state: str) -> None:
     )
 
 
+def begin_to_forget(writing: StoreTransaction, key_id: UUID, now: int, due: int) -> None:
+    """Out of use at once, to be destroyed at ``due`` (Unix time in ms, as ``now``)."""
+    writing.execute(
+        "UPDATE cosigner_key SET state = 'forgetting', forget_asked_at = ?, forget_at = ? "
+        "WHERE key_id = ? AND state NOT IN ('pending', 'forgetting', 'forgotten')",
+        (now, due, key_id.bytes),
+    )
+
+
+def keep(writing: StoreTransaction, key_id: UUID) -> None:
+    """Do not destroy it after all; that it was asked for stays, so that it counts among those of the hour."""
+    writing.execute(
+        "UPDATE cosigner_key SET state = 'disabled', forget_at = NULL WHERE key_id = ? AND state = 'forgetting'",
+        (key_id.bytes,),
+    )
+
+
+def forgets_since(writing: StoreTransaction, then: int) -> int:
+    """How many keys were to be forgotten since that time."""
+    row = writing.execute("SELECT count(*) FROM cosigner_key WHERE forget_asked_at > ?", (then,)).fetchone()
+    return int(row[0])
+
+
+def due_to_forget(writing: StoreTransaction, now: int) -> list[UUID]:
+    """Keys whose time has come."""
+    due = "SELECT key_id FROM cosigner_key WHERE state = 'forgetting' AND forget_at <= ?"
+    return [UUID(bytes=row[0]) for row in writing.execute(due, (now,))]
+
+
+def due_to_finish(writing: StoreTransaction, before: int) -> list[tuple[UUID, bytes]]:
+    """Keys whose new half was ready before that time, with its half A, and whose old half still signs."""
+    due = "SELECT key_id, half_a FROM cosigner_half WHERE status = 'ready' AND ready_at <= ?"
+    return [(UUID(bytes=row[0]), row[1]) for row in writing.execute(due, (before,))]
+
+
 def forget(writing: StoreTransaction, key_id: UUID) -> None:
     """Destroy every half; the row stays, so that the id is never used again."""
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (key_id.bytes,))
+    writing.erases = True
     set_state(writing, key_id, FORGOTTEN)
 
 

@@ -1,7 +1,8 @@
-"""What only an operator on the co-signer's own machine may do: put another HSM key in the place of one that is lost.
+"""What only an operator on the co-signer's own machine may do where an HSM key is lost, with the co-signer stopped.
 
-Over the wire a successor needs the present HSM key's signature. Here whoever can read the co-signer's database, and
-with it every half B, decides; the co-signer's audit log says so.
+Put another HSM key in its place, or end a key that nobody can grant the end of. Over the wire either needs the HSM
+key's signature. Here whoever can read the co-signer's database, and with it every half B, decides; the co-signer's
+audit log says so.
 """
 
 from __future__ import annotations
@@ -30,6 +31,25 @@ def replace_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str)
     # The store refuses while a co-signer serves the file: it would go on with the old one from memory.
     with closing(CosignerStore(path)) as store:
         return asyncio.run(store.write(lambda writing: _replace(writing, key_id, authoriser, reason)))
+
+
+def destroy_halves(path: Path, key_id: UUID, reason: str) -> None:
+    """Destroy a key's halves now, without a grant and without a delay. Raises as ``replace_authoriser``."""
+    with closing(CosignerStore(path)) as store:
+        asyncio.run(store.write(lambda writing: _destroy(writing, key_id, reason)))
+
+
+def _destroy(writing: StoreTransaction, key_id: UUID, reason: str) -> None:
+    record = records.load(writing, key_id)
+    if record is None or record.state == records.FORGOTTEN:
+        raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
+    records.forget(writing, key_id)
+    data = {"reason": reason}
+    writing.note(
+        CosignerAuditEntry(
+            CosignerAuditTag.OPERATOR_DESTROYED, AuditOutcome.OK, f"operator:{os.getuid()}", key_id.hex, data=data
+        )
+    )
 
 
 def _replace(writing: StoreTransaction, key_id: UUID, authoriser: bytes, reason: str) -> bytes:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
 from keys.cosigner.authorisers import AuthoriserHandler
+from keys.cosigner.clock import CosignerClock
+from keys.cosigner.forgetting import ForgettingHandler, ForgettingLimits
 from keys.cosigner.half_refresh import RefreshHandler
 from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.key_lifecycle import KeyLifecycleHandler
@@ -35,10 +37,11 @@ MAX_BUCKETS: Final = 65_536
 
 @dataclass(frozen=True)
 class CosignerLimits:
-    """Requests a second, and how many at once: for one key, and for one tenant."""
+    """Requests a second, and how many at once: for one key, and for one tenant. And what bounds the end of keys."""
 
     key: tuple[float, float] = (50, 200)
     tenant: tuple[float, float] = (1000, 2000)
+    forgetting: ForgettingLimits = field(default_factory=ForgettingLimits)
 
 
 class Cosigner:
@@ -59,7 +62,9 @@ class Cosigner:
         )
         self.refusals: Counter[str] = Counter()
         self._refusal_log = RefusalLog()
-        self._handlers = _handlers(CosignerKeyRepository(store, vault, kek))
+        repository = CosignerKeyRepository(store, vault, kek)
+        self._handlers = _handlers(repository, limits)
+        self.clock = CosignerClock(repository)
 
     async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
         """The reply to one request of ``peer`` (how the log names it); a refusal is a reply."""
@@ -91,10 +96,13 @@ class Cosigner:
         return messages.CosignerRefusedReply(request.number, code.value)
 
 
-def _handlers(repository: CosignerKeyRepository) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
+def _handlers(
+    repository: CosignerKeyRepository, limits: CosignerLimits
+) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
-    life, using, renewing, authorisers = (
+    life, ending, using, renewing, authorisers = (
         KeyLifecycleHandler(repository),
+        ForgettingHandler(repository, limits.forgetting),
         KeyUseHandler(repository),
         RefreshHandler(repository),
         AuthoriserHandler(repository),
@@ -108,8 +116,9 @@ def _handlers(repository: CosignerKeyRepository) -> dict[type, Callable[[Any, st
         messages.KeyStateRequest: life.state,
         messages.StopKeyRequest: life.stop,
         messages.EnableKeyRequest: life.enable,
-        messages.ForgetKeyRequest: life.forget,
-        messages.WithdrawHalfRequest: life.withdraw,
+        messages.ForgetKeyRequest: ending.forget,
+        messages.KeepKeyRequest: ending.keep,
+        messages.WithdrawHalfRequest: ending.withdraw,
         messages.PartialSignatureRequest: using.sign,
         messages.EcdhRequest: using.ecdh,
         messages.PrepareRefreshRequest: renewing.prepare,

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import logging
 import os
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
@@ -23,18 +25,24 @@ from keys.cosigner.errors import CosignerRefusalError
 from keys.signing.cosigning.messages import RefusalCode
 
 __all__ = ["CosignerRefusalError", "CosignerStore", "CosignerStoreInUse", "StoreTransaction", "read_only"]
+logger = logging.getLogger(__name__)
 T = TypeVar("T")
-VERSION: Final = 3
+VERSION: Final = 4
 MAX_WAITING: Final = 4096
 MAX_GROUP: Final = 256
+BUSY_MILLISECONDS: Final = 5000
+TRUNCATE_AGAIN_AFTER: Final = 5.0
 _KEY: Final = (
     """CREATE TABLE cosigner_key (
         key_id BLOB PRIMARY KEY, tenant_id BLOB NOT NULL, public_key BLOB NOT NULL,
-        state TEXT NOT NULL CHECK (state IN ('pending', 'active', 'locked', 'disabled', 'forgotten')),
+        state TEXT NOT NULL
+            CHECK (state IN ('pending', 'active', 'locked', 'disabled', 'forgetting', 'forgotten')),
         authoriser BLOB UNIQUE, coming_authoriser BLOB UNIQUE, created_at INTEGER NOT NULL,
-        CHECK (state IN ('pending', 'forgotten', 'locked', 'disabled') OR authoriser IS NOT NULL))""",
-    # A public key whose halves are gone may come back: imported again, or converted after all.
-    "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state <> 'forgotten'",
+        forget_asked_at INTEGER, forget_at INTEGER,
+        CHECK (state IN ('pending', 'forgotten', 'locked', 'disabled') OR authoriser IS NOT NULL),
+        CHECK (state <> 'forgetting' OR forget_at IS NOT NULL))""",
+    # A public key that was given up may come back: imported again, or converted after all.
+    "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state NOT IN ('forgetting', 'forgotten')",
 )
 # By time first: a digest has one time, so it is unique all the same; what expires lies together, at the beginning.
 _USED: Final = """CREATE TABLE cosigner_used (
@@ -44,7 +52,8 @@ _SCHEMA: Final = (
     """CREATE TABLE cosigner_half (
         key_id BLOB NOT NULL REFERENCES cosigner_key, half_a BLOB NOT NULL, half_b BLOB NOT NULL UNIQUE,
         status TEXT NOT NULL CHECK (status IN ('current', 'prepared', 'ready')),
-        tweak BLOB, kek_version TEXT NOT NULL, sealed BLOB NOT NULL, PRIMARY KEY (key_id, half_a))""",
+        tweak BLOB, kek_version TEXT NOT NULL, sealed BLOB NOT NULL, ready_at INTEGER,
+        PRIMARY KEY (key_id, half_a))""",
     "CREATE UNIQUE INDEX one_current ON cosigner_half (key_id) WHERE status = 'current'",
     "CREATE UNIQUE INDEX one_coming ON cosigner_half (key_id) WHERE status <> 'current'",
     _USED,
@@ -52,7 +61,7 @@ _SCHEMA: Final = (
 _FROM_1: Final = (
     "ALTER TABLE cosigner_key RENAME TO cosigner_key_1",
     *_KEY,
-    "INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, NULL, created_at "
+    "INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, NULL, created_at, NULL, NULL "
     "FROM cosigner_key_1",
     "DROP TABLE cosigner_key_1",
 )
@@ -64,7 +73,17 @@ _FROM_2: Final = (
     # Events were counted while one authorisation could sign them again.
     "DROP TABLE IF EXISTS cosigner_signed",
 )
-_UPGRADES: Final = {1: _FROM_1, 2: _FROM_2}
+_FROM_3: Final = (
+    "DROP INDEX one_key",
+    "ALTER TABLE cosigner_key RENAME TO cosigner_key_3",
+    *_KEY,
+    "INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, coming_authoriser, created_at, "
+    "NULL, NULL FROM cosigner_key_3",
+    "DROP TABLE cosigner_key_3",
+    "ALTER TABLE cosigner_half ADD COLUMN ready_at INTEGER",
+    "UPDATE cosigner_half SET ready_at = 1000 * CAST(strftime('%s', 'now') AS INTEGER) WHERE status = 'ready'",
+)
+_UPGRADES: Final = {1: _FROM_1, 2: _FROM_2, 3: _FROM_3}
 """From each version to the next."""
 
 
@@ -78,6 +97,8 @@ class StoreTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
         self.notes: list[CosignerAuditEntry] = []
+        self.erases = False
+        """Whether something is destroyed that must not stay in the write-ahead log."""
 
     def note(self, note: CosignerAuditEntry) -> None:
         """Record it with this transaction."""
@@ -118,6 +139,8 @@ class CosignerStore:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._connection = _opened(path)
         self._seen = audit.head(self._connection)
+        # A co-signer that was killed may have left in it what it destroyed.
+        self._erased, self._truncate_after = True, 0.0
         self._jobs: queue.SimpleQueue[_Job[Any] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="cosigner-store", daemon=True)
         self._thread.start()
@@ -167,6 +190,7 @@ class CosignerStore:
             audit.append(self._connection, notes)
             self._connection.execute("COMMIT")
             self._tell_watch(notes)
+            self._truncate()
         # None of the group is on disk, so none of it may leave.
         except sqlite3.Error:
             if self._connection.in_transaction:
@@ -187,6 +211,22 @@ class CosignerStore:
         if self._watch is not None and told:
             self._watch(told)
 
+    def _truncate(self) -> None:
+        """Cut the write-ahead log, which has every page as it was before, down to nothing; later if a reader is at it.
+
+        Source: sqlite.org/pragma.html#pragma_wal_checkpoint.
+        """
+        if not self._erased or time.monotonic() < self._truncate_after:
+            return
+        try:
+            self._connection.execute("PRAGMA busy_timeout = 200")  # signatures wait behind this
+            self._erased = bool(self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0])
+        except sqlite3.Error:
+            logger.warning("the write-ahead log is not cut yet")
+        finally:
+            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MILLISECONDS}")
+        self._truncate_after = time.monotonic() + TRUNCATE_AGAIN_AFTER if self._erased else 0.0
+
     def _alone(self, job: _Job[Any]) -> list[CosignerAuditEntry]:
         """Work that shares its transaction with no other needs no savepoint."""
         writing = StoreTransaction(self._connection)
@@ -198,6 +238,7 @@ class CosignerStore:
             self._connection.execute("ROLLBACK")
             self._begin()
             return []
+        self._erased |= writing.erases
         return writing.notes
 
     def _attempt(self, job: _Job[Any]) -> list[CosignerAuditEntry]:
@@ -211,6 +252,7 @@ class CosignerStore:
             writing.notes.clear()
             self._connection.execute("ROLLBACK TO work")
         self._connection.execute("RELEASE work")
+        self._erased |= writing.erases
         return writing.notes
 
 
@@ -236,7 +278,9 @@ def read_only(path: Path) -> sqlite3.Connection:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=5, isolation_level=None, check_same_thread=False, cached_statements=256)
+    connection = sqlite3.connect(
+        path, timeout=BUSY_MILLISECONDS / 1000, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
     # synchronous=FULL: nothing is answered that a power cut could undo. secure_delete: a half that was destroyed is
     # not to be read from a freed page.
     # Foreign keys stay out of the way while a table is made anew (sqlite.org/lang_altertable.html, section 7).

@@ -42,11 +42,13 @@ class HsmKeyStatus:
 
 
 class KeySplitter(Protocol):
-    """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row."""
+    """Who splits keys (keys.split.halves): fills public key, half A, tweak and co-signer of an unsaved row; ends it."""
 
     def create(self, row: PersonalKey) -> None: ...
 
     def adopt(self, row: PersonalKey, secret: SecretBytes) -> None: ...
+
+    def end(self, row: PersonalKey) -> None: ...
 
 
 class HsmKeyManager(Protocol):

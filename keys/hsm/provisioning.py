@@ -6,7 +6,7 @@ of: each step can be repeated, and the next run begins wherever the last one end
 ::
 
     pending, named  -> the HSM has the key  -> it is generated -> the co-signer knows its public key -> active
-    pending too long -> failed, still named -> its versions are destroyed, the co-signer forgets -> no longer named
+    pending too long -> failed, still named -> the co-signer is to forget, its versions are destroyed -> no longer named
 """
 
 from __future__ import annotations
@@ -111,11 +111,12 @@ def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
     if row is None or keeper is None or not row.kms_key_name:
         return False
     try:
+        # Before the HSM's versions, which may have to sign for it. If either fails the name stays, and both are done
+        # again.
+        (others or registration.cosigner_callbacks()).forget(row)
         versions = keeper.versions(row.kms_key_name)
         for version in versions:
             keeper.destroy(version)
-        # After the HSM's versions. If either fails the name stays, and both are done again.
-        (others or registration.cosigner_callbacks()).forget(row)
     except HsmKeyUnusable:  # still being generated: it can be destroyed once it is there
         return False
     except KeycastError as error:

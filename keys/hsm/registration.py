@@ -77,6 +77,6 @@ def cosigner_callbacks() -> CosignerCallbacks:
 
     def forget(row: PersonalKey) -> None:
         if providers.splits(row.hsm_provider):
-            blocking(lambda client: client.forget(row.tenant_id, row.id))
+            splitter().end(row)
 
     return CosignerCallbacks(register_authoriser, forget)

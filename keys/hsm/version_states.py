@@ -15,6 +15,7 @@ from django_scopes import scope
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
 from keycast.audit.tags import AuditTag
+from keys.errors import NoCapability
 from keys.hsm import providers, registration
 from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
@@ -58,6 +59,29 @@ def sync_hsm_key(seen: PersonalKey) -> bool:
         _tell(row)
         changed = True
     return changed
+
+
+def enable_for_a_grant(row: PersonalKey) -> bool:
+    """Enable a stopped key's HSM key for one more signature; False when it is destroyed. ``sync_hsm_key`` follows.
+
+    Raises keys.hsm_errors.
+    """
+    keeper = registration.hsm_key_managers().get(row.hsm_provider)
+    if keeper is None:
+        raise HsmMisconfigured
+    # In this order: whatever dies in between, the row asks for it to be disabled.
+    _note_disabled(row, is_disabled=False)
+    try:
+        keeper.enable(row.kms_key_version)
+    except (HsmKeyUnusable, NoCapability):
+        _note_disabled(row, is_disabled=True)
+        return False
+    return True
+
+
+def _note_disabled(row: PersonalKey, *, is_disabled: bool) -> None:
+    with scope(tenant=row.tenant_id):
+        PersonalKey.objects.filter(pk=row.pk, kms_key_version=row.kms_key_version).update(hsm_is_disabled=is_disabled)
 
 
 def _tell(row: PersonalKey) -> None:

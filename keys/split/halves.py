@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
 from typing import Final
 
 from keycast.base import crash
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
-from keys.errors import KeyDamaged
+from keys.errors import KeyDamaged, KeyUnavailable, NoCapability
+from keys.hsm import providers, registration
+from keys.hsm.protocol import HsmKeyPhase
+from keys.hsm_errors import HsmForbidden, HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle.rows import hsm_ref
 from keys.models import KeyState, PersonalKey
+from keys.refs import HsmRef
 from keys.signing import factory
 from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
-from keys.signing.cosigning.errors import CosignerMisbehaved
+from keys.signing.cosigning.errors import CosignerMisbehaved, StaleHalf
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import Authoriser, KeyMaker
 
+logger = logging.getLogger(__name__)
+_ENDING: Final = frozenset({"pending", "forgetting", "forgotten"})
 _COSIGNER_STATES: Final[dict[str, str]] = {
     KeyState.ACTIVE: "active",
     KeyState.LOCKED: "locked",
     KeyState.DISABLED: "disabled",
-    KeyState.DESTRUCTION_SCHEDULED: "disabled",
+    KeyState.DESTRUCTION_SCHEDULED: "forgetting",
 }
 
 
@@ -73,7 +82,8 @@ def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
 def sync_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: CosignerClient | None = None) -> bool:
     """Bring the co-signer's state of a key in line with the row's; whether that took a change. Repeatable.
 
-    Stopping is free; serving again costs an HSM operation. A pending or destroyed key is its job's business.
+    Stopping is free; serving again, and ending, cost an HSM operation: HsmKeyUnusable when its key cannot sign. A
+    pending or destroyed key is its job's business.
     """
     wanted = _COSIGNER_STATES.get(row.state)
     return wanted is not None and blocking(lambda b: _set_state(row, wanted, authoriser, b), client)
@@ -82,16 +92,98 @@ def sync_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: C
 async def _set_state(
     row: PersonalKey, wanted: str, authoriser: Callable[[], Authoriser], client: CosignerClient
 ) -> bool:
-    if await client.state(row.tenant_id, row.id) == wanted:
+    state = await client.state(row.tenant_id, row.id)
+    if state == wanted or (state == "forgotten" and wanted == "forgetting"):
         return False
-    if wanted == "locked":
+    if state == "forgetting":
+        await client.keep(row.tenant_id, row.id)
+    public_key = bytes.fromhex(row.public_key or "")
+    if wanted == "forgetting":
+        # Stopped first, which needs no grant: the end may be refused for now.
+        await client.disable(row.tenant_id, row.id)
+        grant = await granted(row, authoriser(), AuthorisationPurpose.FORGET, public_key)
+        await client.forget(row.tenant_id, row.id, public_key, grant)
+    elif wanted == "locked":
         await client.lock(row.tenant_id, row.id)
     elif wanted == "disabled":
         await client.disable(row.tenant_id, row.id)
     else:
-        grant = await granted(row, authoriser(), AuthorisationPurpose.ENABLE, bytes.fromhex(row.public_key or ""))
+        grant = await granted(row, authoriser(), AuthorisationPurpose.ENABLE, public_key)
         await client.enable(row.tenant_id, row.id, grant)
     return True
+
+
+def end(row: PersonalKey, client: CosignerClient | None = None) -> None:
+    """Have the co-signer end what it has of a key that failed or was destroyed. Repeatable; see ``end_half``."""
+    if row.cosigner_public_key:
+        named = bytes.fromhex(row.public_key or row.cosigner_public_key)
+        end_half(row, row.hsm_provider, row.kms_key_name, named, client, half_b=bytes.fromhex(row.cosigner_public_key))
+
+
+def end_half(
+    key: PersonalKey,
+    provider: str,
+    hsm_key: str,
+    named: bytes,
+    client: CosignerClient | None = None,
+    *,
+    half_b: bytes,
+    may_stay: bool = False,
+) -> None:
+    """Have the co-signer end a half: at once if it was never in use, else by the HSM key's grant and after its delay.
+
+    ``named`` is what the grant names. To be called before the HSM key's versions are destroyed; a disabled one is
+    enabled for it. Where none is left nobody can grant it, and the half stays with the co-signer, disabled: an error in
+    the log says so. It may also stay where the HSM refuses (``may_stay``), if the half was never of use. Raises
+    CosignerUnavailable, TooManyForgets, what the HSM raises.
+    """
+    ids = key.tenant_id, key.id
+    try:
+        state = blocking(lambda b: b.state(*ids), client)
+    except KeyUnavailable:
+        return  # it never heard of the key
+    if state == "pending":
+        blocking(lambda b: b.withdraw(*ids, half_b), client)
+    if state in _ENDING:
+        return
+    hsm = _enabled_hsm_key(provider, hsm_key)
+
+    async def ask(b: CosignerClient) -> None:
+        if hsm is None:
+            raise HsmKeyUnusable
+        grant = await granting.granted(authoriser_of(provider), hsm, *ids, AuthorisationPurpose.FORGET, named)
+        # By another half: what the co-signer has is of a later attempt, and none of ours.
+        with suppress(StaleHalf):
+            await b.forget(*ids, named, grant)
+
+    try:
+        blocking(ask, client)
+    except (HsmKeyUnusable, HsmForbidden, HsmMisconfigured) as refusal:
+        if not may_stay and not isinstance(refusal, HsmKeyUnusable):
+            raise
+        blocking(lambda b: b.disable(*ids), client)
+        logger.error("the co-signer keeps a half that its HSM key cannot end", extra={"key_id": str(key.id)})
+
+
+def _enabled_hsm_key(provider: str, name: str) -> HsmRef | None:
+    """The HSM key of this name, ready to sign; None when it is destroyed, or was never made."""
+    keeper = registration.hsm_key_managers().get(provider)
+    if keeper is None:
+        raise HsmMisconfigured
+    for version in keeper.versions(name):
+        with suppress(HsmKeyUnusable, NoCapability):  # or of a kind that is never disabled
+            keeper.enable(version)
+    found = keeper.check(name)
+    return HsmRef(name, found.version, found.public_key.hex()) if found.phase is HsmKeyPhase.READY else None
+
+
+@cache
+def authoriser_of(provider: str) -> Authoriser:
+    """Who authorises for keys of this provider."""
+    hsm = providers.hsm_of(provider)
+    if hsm is None or hsm.authoriser is None:
+        raise LookupError(provider)
+    return hsm.authoriser()
 
 
 async def granted(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from datetime import timedelta
-from functools import cache, partial
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -16,9 +16,10 @@ from django_scopes import scopes_disabled
 from keycast.base.errors import KeycastError
 from keys import signals
 from keys.hsm import providers, registration, version_states
+from keys.hsm_errors import HsmKeyUnusable
 from keys.models import KeyState, PersonalKey
-from keys.signing.protocol import Authoriser
 from keys.split import halves, refresh, succession
+from keys.split.halves import authoriser_of
 
 logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
@@ -37,7 +38,8 @@ def connect() -> None:
 def sync_state(key_id: UUID) -> bool:
     """Tell the co-signer and the HSM of one key's state; whether that changed anything. Raises keys.errors.
 
-    Stopping goes to the co-signer first; serving again to the HSM, whose authorisation the co-signer then asks for.
+    Stopping goes to the co-signer first, which wants the HSM's grant where the key is to end; serving again to the HSM,
+    whose authorisation the co-signer then asks for.
     """
     # A job names a key by its id alone.
     with scopes_disabled():
@@ -53,7 +55,17 @@ def sync_state(key_id: UUID) -> bool:
 
 
 def _tell_cosigner(row: PersonalKey) -> bool:
-    told = halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
+    try:
+        told = halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
+    except HsmKeyUnusable:
+        if row.state != KeyState.DESTRUCTION_SCHEDULED:
+            raise
+        # It was disabled before, and has to sign for its key's end; ``sync_state`` disables it again.
+        told = version_states.enable_for_a_grant(row)
+        if told:
+            halves.sync_state(row, lambda: authoriser_of(row.hsm_provider))
+        else:
+            logger.error("the co-signer keeps a half whose HSM key is gone", extra={"key_id": str(row.id)})
     # As in sync_state. The time says which state was told: one that came meanwhile is still to be told.
     with scopes_disabled():
         PersonalKey.objects.filter(pk=row.pk).update(cosigner_heard_of=row.state_changed_at)
@@ -95,15 +107,6 @@ def _successions() -> int:
         for name, keeper in registration.hsm_key_managers().items()
         if providers.splits(name)
     )
-
-
-@cache
-def authoriser_of(provider: str) -> Authoriser:
-    """Who authorises for keys of this provider."""
-    hsm = providers.hsm_of(provider)
-    if hsm is None or hsm.authoriser is None:
-        raise LookupError(provider)
-    return hsm.authoriser()
 
 
 def _quietly(step: Any, key_id: UUID) -> int:

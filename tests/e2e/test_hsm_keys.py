@@ -102,7 +102,7 @@ def test_the_co_signer_hears_of_every_stop(server: LiveServer):
         "from datetime import timedelta; from django.utils import timezone; from keys import services;"
         "services.destroy_due_keys(now=timezone.now() + timedelta(days=60))"
     )
-    until(lambda: theirs() == "forgotten")
+    until(lambda: theirs() == "forgetting")
 
 
 @pytest.mark.needs_node

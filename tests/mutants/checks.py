@@ -232,4 +232,19 @@ CHECKS = (
         "if pin in self._refused:", "if False:",
         ("tests/keys/hsm/pkcs11/test_keys.py",),
     ),
+    Check(
+        "only what was never in use is withdrawn", "signer A, taken over, destroys keys", "keys/cosigner/forgetting.py",
+        "            if record.state != records.PENDING:\n", "            if False:\n",
+        ("tests/keys/cosigner/test_hostile_endings.py",),
+    ),
+    Check(
+        "a bounded number of keys is forgotten an hour", "signer A, taken over, destroys keys",
+        "keys/cosigner/forgetting.py", "if records.forgets_since(writing, now - _HOUR) >= self._limits.an_hour:",
+        "if False:", ("tests/keys/cosigner/test_forgetting.py",),
+    ),
+    Check(
+        "the write-ahead log is cut", "signer A, taken over, keeps an old half usable", "keys/cosigner/store.py",
+        '"PRAGMA wal_checkpoint(TRUNCATE)"', '"PRAGMA wal_checkpoint(PASSIVE)"',
+        ("tests/keys/cosigner/test_forgetting.py",),
+    ),
 )  # fmt: skip

@@ -23,6 +23,7 @@ from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
 from keys.cosigner.alarm_mail import AlarmMailMisconfiguredError, alarm_mail
 from keys.cosigner.brake_rules import BrakeDefaults, UnreadableKindsError
+from keys.cosigner.forgetting import ForgettingLimits
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
 from keys.management import cosigner_steps
@@ -125,6 +126,9 @@ def _settings(database: Path) -> CosignerSettings:
         tenant_limit=settings.COSIGNER_TENANT_LIMIT,
         lease_seconds=float(settings.KEK_LEASE_SECONDS),
         halves_kept=settings.OPEN_KEYS_KEPT,
+        forgetting=ForgettingLimits(
+            delay=round(settings.COSIGNER_FORGET_DAYS * 86_400_000), an_hour=settings.COSIGNER_FORGETS_PER_HOUR
+        ),
         is_production=settings.IS_PRODUCTION,
         brake=brake_defaults(),
         send_alarm=alarm_mail(

@@ -11,7 +11,8 @@ from keys.models import HalfRefresh, KeyState, PersonalKey, RefreshStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import RetryLater, RotationItem, RotationJob, RotationKind
 from keys.rotation.scope import RotationScope
-from keys.split import maintenance, refresh
+from keys.split import refresh
+from keys.split.halves import authoriser_of
 
 SETTLE_SECONDS = 20.0
 
@@ -40,7 +41,7 @@ class HalfRefreshRotation(RotationKind):
 
     def rotate(self, job: RotationJob, item: RotationItem) -> None:
         key: PersonalKey = item.row
-        refresh.refresh(actor=job.actor, key=key, authoriser=maintenance.authoriser_of(key.hsm_provider))
+        refresh.refresh(actor=job.actor, key=key, authoriser=authoriser_of(key.hsm_provider))
 
     def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
         settling = Q(half_refresh__step=RefreshStep.SWITCHED) | Q(succession__isnull=False)

@@ -16,7 +16,7 @@ from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
 from keys.rotation.scope import RotationScope
 from keys.signing.cosigning.errors import HsmKeyPending
-from keys.split import maintenance, refresh, succession
+from keys.split import halves, refresh, succession
 
 SETTLE_SECONDS: Final = 20.0
 PENDING_SECONDS: Final = 3.0
@@ -48,7 +48,7 @@ class HsmKeyRotation(RotationKind):
     def rotate(self, job: RotationJob, item: RotationItem) -> Change | None:
         """The HSM may take minutes for a key; the others are asked for meanwhile."""
         key: PersonalKey = item.row
-        authoriser = maintenance.authoriser_of(key.hsm_provider)
+        authoriser = halves.authoriser_of(key.hsm_provider)
         try:
             succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper(key.hsm_provider))
         except HsmKeyPending:

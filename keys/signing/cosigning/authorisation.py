@@ -33,6 +33,7 @@ class AuthorisationPurpose(StrEnum):
     SIGN = "sign"  # (the event id, NIP-01, which binds the author and the whole event)
     ECDH = "ecdh"  # (the peer's x-only public key)
     REFRESH = "refresh"  # (signer A's new half, its x-only public key)
+    FORGET = "forget"  # (the personal key's public key, or a half B of it)
     ENABLE = "enable"  # (the personal key's public key)
     SUCCEED = "succeed"  # (``succession`` of the present and the new authoriser)
 

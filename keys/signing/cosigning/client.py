@@ -152,7 +152,7 @@ class CosignerClient:
         await self._ask(messages.FinishRefreshRequest(0, tenant_id.bytes, key_id.bytes, new_half_a), CosignerDoneReply)
 
     async def state(self, tenant_id: UUID, key_id: UUID) -> str:
-        """The co-signer's state of the key: ``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
+        """The co-signer's state of the key, as ``messages.KeyStateReply`` has it."""
         return (await self._ask(messages.KeyStateRequest(0, tenant_id.bytes, key_id.bytes), KeyStateReply)).state
 
     async def lock(self, tenant_id: UUID, key_id: UUID) -> None:
@@ -167,12 +167,19 @@ class CosignerClient:
         """Serve the key again; needs the HSM's authorisation."""
         await self._ask(messages.EnableKeyRequest(0, tenant_id.bytes, key_id.bytes, grant), CosignerDoneReply)
 
-    async def forget(self, tenant_id: UUID, key_id: UUID) -> None:
-        """Destroy the co-signer's halves. Repeatable."""
-        await self._ask(messages.ForgetKeyRequest(0, tenant_id.bytes, key_id.bytes), CosignerDoneReply)
+    async def forget(self, tenant_id: UUID, key_id: UUID, named: bytes, grant: UseAuthorisation) -> None:
+        """End the key of this public key, or with this half B: out of use at once, destroyed when its time has come.
+
+        Raises StaleHalf when the key has other halves, TooManyForgets. Repeatable.
+        """
+        await self._ask(messages.ForgetKeyRequest(0, tenant_id.bytes, key_id.bytes, named, grant), CosignerDoneReply)
+
+    async def keep(self, tenant_id: UUID, key_id: UUID) -> None:
+        """Do not forget the key after all; it is disabled then. Repeatable."""
+        await self._ask(messages.KeepKeyRequest(0, tenant_id.bytes, key_id.bytes), CosignerDoneReply)
 
     async def withdraw(self, tenant_id: UUID, key_id: UUID, half_b: bytes) -> None:
-        """Destroy this half (its public key, x-only) of a conversion that was given up, and no other. Repeatable."""
+        """Destroy this half (its public key, x-only) of a key that was never in use, and no other. Repeatable."""
         await self._ask(messages.WithdrawHalfRequest(0, tenant_id.bytes, key_id.bytes, half_b), CosignerDoneReply)
 
     async def log(self, tenant_id: UUID, key_id: UUID, *, before: int = 0, limit: int = 50) -> KeyLogReply:

@@ -30,6 +30,13 @@ class CosignerRateLimited(CosignerUnavailable):
     public_message = "This key is being used too often. Please try again in a moment."
 
 
+class TooManyForgets(CosignerUnavailable):
+    """The co-signer forgets no more keys within this hour."""
+
+    code = "too-many-forgets"
+    public_message = "The co-signer ends no more keys within this hour."
+
+
 class StaleHalf(CosignerUnavailable):
     """The key's halves were refreshed and this process does not know it yet."""
 
@@ -120,6 +127,7 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.OVER_BUDGET: CosignerBudgetReached,
     RefusalCode.KIND_NOT_ALLOWED: KindNotAllowedByCosigner,
     RefusalCode.RATE_LIMITED: CosignerRateLimited,
+    RefusalCode.TOO_MANY_FORGETS: TooManyForgets,
     RefusalCode.BUSY: CosignerBusy,
     RefusalCode.UNAVAILABLE: CosignerUnavailable,
     RefusalCode.SELF_CHECK_FAILED: CosignerMisbehaved,

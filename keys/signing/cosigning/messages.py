@@ -46,6 +46,7 @@ class RefusalCode(StrEnum):
     OVER_BUDGET = "over-budget"
     KIND_NOT_ALLOWED = "kind-not-allowed"
     RATE_LIMITED = "rate-limited"
+    TOO_MANY_FORGETS = "too-many-forgets"
     BUSY = "busy"
     UNAVAILABLE = "unavailable"
     SELF_CHECK_FAILED = "self-check-failed"
@@ -179,11 +180,21 @@ class EnableKeyRequest(CosignerRequest, frozen=True, tag="enable"):
 
 
 class ForgetKeyRequest(CosignerRequest, frozen=True, tag="forget"):
-    """Destroy every half of this key; its id is never used again."""
+    """Refuse all use from now on, and destroy every half of this key when its time has come.
+
+    ``named`` is the key's public key; or, of a conversion that was given up, the half B that is meant.
+    """
+
+    named: B32
+    grant: UseAuthorisation
+
+
+class KeepKeyRequest(CosignerRequest, frozen=True, tag="keep"):
+    """Do not forget the key after all; it is disabled then. Needs no authorisation: it gives nothing away."""
 
 
 class WithdrawHalfRequest(CosignerRequest, frozen=True, tag="withdraw"):
-    """Destroy this half, if it is the only one of its key: a conversion was given up."""
+    """Destroy this half at once, if it is the only one of its key and the key was never in use."""
 
     half_b: B32
 
@@ -235,7 +246,7 @@ class HalfReply(CosignerReply, frozen=True, tag="made"):
 
 
 class KeyStateReply(CosignerReply, frozen=True, tag="state-is"):
-    """``pending``, ``active``, ``locked``, ``disabled`` or ``forgotten``."""
+    """``pending``, ``active``, ``locked``, ``disabled``, ``forgetting`` or ``forgotten``."""
 
     state: str
 
@@ -285,6 +296,7 @@ _OfLife = (
     | StopKeyRequest
     | EnableKeyRequest
     | ForgetKeyRequest
+    | KeepKeyRequest
     | WithdrawHalfRequest
 )
 _OfUse = PartialSignatureRequest | EcdhRequest | PrepareRefreshRequest | CommitRefreshRequest | FinishRefreshRequest

@@ -12,7 +12,7 @@
                             -- sign once -->        a signature of the new way that verifies under the same public key
     (switched: the row is a split key's, the sealed whole is wiped; the conversion is forgotten)
 
-    cancelled               -- withdraw half B -->  the co-signer destroys it
+    cancelled               -- end half B -->       the co-signer destroys it: at once, or after its delay if it signed
                             -- destroy -->          the HSM key's versions
     (failed, with its reason, or forgotten)
 

@@ -17,7 +17,7 @@ from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.lifecycle import audit
 from keys.lifecycle.rows import locked_row
 from keys.models.hsm import Conversion, ConversionStep
-from keys.signing.cosigning.client import blocking
+from keys.split import halves
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +28,9 @@ def clean(going: Conversion) -> bool:
     try:
         keeper = keeper_of(split_provider())
         # Named by the half: whatever the co-signer has of a later attempt is none of ours.
-        blocking(lambda b: b.withdraw(key.tenant_id, key.id, half_b))
+        halves.end_half(key, split_provider(), going.kms_key_name, half_b, half_b=half_b, may_stay=True)
         crash.point("c-withdrawn")
-        # The HSM's part after the half: without half B there is nothing left for it to authorise.
+        # The HSM's part after the half: it may have to sign for its end.
         versions = keeper.versions(going.kms_key_name)
         for version in versions:
             keeper.destroy(version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from keycast.crypto import musig
+from keycast.crypto import musig, split
 from keycast.crypto.points import even_half
 from keycast.nostr.nip01 import id_of
 from keys.signing.cosigning import authorisation
@@ -51,3 +51,18 @@ def later(monkeypatch, seconds):
     """Move the clock of both signers."""
     real = authorisation.now()
     monkeypatch.setattr(authorisation, "now", lambda: real + int(1000 * seconds))
+
+
+async def committed(bench, key):
+    """Refresh a key's halves up to the commit: the public new half A, and the tweak."""
+    opened = await bench.signer._open(key)
+    (pair, secret), old = even_half(), opened.aggregate(key)
+    with pair, secret:
+        new = pair.public_key
+        permit = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new)
+        half_b, other = await bench.client.prepare_refresh(key.tenant_id, key.key_id, half_a(key), new, permit)
+        made = musig.KeyAggregate(b"\x02" + new, b"\x02" + half_b)
+        with other, split.refresh_difference(opened.keypair, old, pair, made, "A") as own:
+            tweak = split.refreshed_tweak(old.tweak, own, other)
+    await bench.client.commit_refresh(key.tenant_id, key.key_id, new, tweak)
+    return new, tweak

@@ -12,6 +12,7 @@ from django_scopes import scopes_disabled
 
 from keycast.crypto import schnorr
 from keycast.nostr.nip01 import id_of
+from keys.hsm_errors import HsmKeyUnusable
 from keys.lifecycle.rows import key_ref
 from keys.models import KeyState, PersonalKey
 from keys.signing.cache import LeasedCache
@@ -29,7 +30,12 @@ class StoredHsm(FakeHsm):
 
     def __init__(self, folder):
         super().__init__()
-        self.folder = folder
+        self.folder, self.refused = folder, frozenset()
+
+    async def authorise(self, hsm, digest):
+        if hsm.key_version in self.refused:
+            raise HsmKeyUnusable
+        return await super().authorise(hsm, digest)
 
     def make(self, name):
         public = super().make(name)

@@ -70,9 +70,9 @@ class CosignerKek(LocalKekProvider):
 class Bench:
     """One co-signer in this event loop, one signer A, one HSM."""
 
-    def __init__(self, folder, lease=60.0, limits=None, address=None, client_address=None):
+    def __init__(self, folder, lease=60.0, limits=None, address=None, client_address=None, **others):
         self.folder, self.lease = folder, lease
-        self.limits = limits or CosignerLimits((10_000, 10_000), (10_000, 10_000))
+        self.limits = limits or CosignerLimits((10_000, 10_000), (10_000, 10_000), **others)
         self.address = address or Address(path=folder / "b.sock")
         self.hsm = FakeHsm()
         self.client = CosignerClient(lambda: client_address or self.address)
@@ -142,10 +142,15 @@ def note(key, content="hello", created_at=1_700_000_000):
 
 def grant(hsm, key, purpose, subject, at=None, *, of=None):
     """An authorisation by ``key``'s HSM key; ``of`` names another key in the digest."""
+    named = of or key
+    return grant_of(hsm, (named.tenant_id, named.key_id), key.hsm.key_name, purpose, subject, at)
+
+
+def grant_of(hsm, ids, name, purpose, subject, at=None):
+    """An authorisation by the HSM key of this name, for the key with these ids (tenant's, own)."""
     now, salt = authorisation.fresh()
-    at, named = now if at is None else at, of or key
-    digest = authorisation.digest(purpose, named.tenant_id, named.key_id, subject, at, salt)
-    return UseAuthorisation(at, salt, hsm.sign(key.hsm.key_name, digest))
+    at = now if at is None else at
+    return UseAuthorisation(at, salt, hsm.sign(name, authorisation.digest(purpose, *ids, subject, at, salt)))
 
 
 class Process:

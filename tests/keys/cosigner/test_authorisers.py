@@ -170,6 +170,7 @@ def test_a_database_of_the_version_before_is_brought_up_to_date(tmp_path):
             INSERT INTO cosigner_key SELECT key_id, tenant_id, public_key, state, authoriser, created_at FROM newer;
             DROP TABLE newer; DROP TABLE cosigner_used;
             CREATE TABLE cosigner_used (digest BLOB PRIMARY KEY, expires INTEGER NOT NULL) WITHOUT ROWID;
+            ALTER TABLE cosigner_half DROP COLUMN ready_at;
             CREATE TABLE cosigner_signed (event_id BLOB PRIMARY KEY, count INTEGER, at INTEGER) WITHOUT ROWID;
             INSERT INTO cosigner_used VALUES (x'01', 1 << 60);
             PRAGMA user_version = 1;"""

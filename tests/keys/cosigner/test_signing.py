@@ -169,17 +169,6 @@ async def test_a_locked_key_signs_nothing_until_the_hsm_enables_it(bench):
         await bench.client.enable(key.tenant_id, key.key_id, enable)
 
 
-async def test_a_forgotten_key_is_gone_and_its_id_is_never_used_again(bench):
-    key = await bench.key()
-    await bench.client.forget(key.tenant_id, key.key_id)
-    with pytest.raises(KeyUnavailable):
-        await ask(bench, key)
-    with pytest.raises(KeyExists):
-        await bench.client.create(key.tenant_id, key.key_id, even_half()[0].public_key)
-    rows = await bench.store.write(lambda w: w.execute("SELECT count(*) FROM cosigner_half").fetchone())
-    assert rows == (0,)
-
-
 @pytest.mark.parametrize("nonce", [bytes(66), b"\x05" * 66])
 async def test_a_malformed_nonce_is_refused(bench, nonce):
     key = await bench.key()

@@ -12,9 +12,10 @@ from django_scopes import scopes_disabled
 
 from keycast.audit.entries import Actor
 from keys import services, signals
+from keys.cosigner import rescue
 from keys.errors import KeyLocked
 from keys.hsm import registration
-from keys.hsm_errors import HsmMisconfigured
+from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
 from keys.models import KeyState, PersonalKey
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable
@@ -96,12 +97,52 @@ def test_enabling_a_key_at_the_co_signer_needs_an_hsm_authorisation(row, process
     assert signs(row, hsm, process.client())
 
 
-@pytest.mark.parametrize("stop", [services.disable_key, services.schedule_destruction])
-def test_a_key_out_of_use_is_disabled_on_both_sides_and_in_the_hsm(row, process, hsm, keeper, stop):
-    stop(actor=SYSTEM, key=row)
+def test_a_key_out_of_use_is_disabled_on_both_sides_and_in_the_hsm(row, process, hsm, keeper):
+    services.disable_key(actor=SYSTEM, key=row)
     assert maintenance.resume_all() == 1
     assert state_at_b(row, process) == "disabled"
     assert keeper.disabled == {row.kms_key_version}
+
+
+def test_a_key_to_be_destroyed_is_granted_its_end_before_the_hsm_key_is_disabled(row, process, hsm, keeper):
+    services.schedule_destruction(actor=SYSTEM, key=row)
+    assert maintenance.resume_all() == 1
+    assert state_at_b(row, process) == "forgetting"
+    assert keeper.disabled == {row.kms_key_version}
+    services.cancel_destruction(actor=SYSTEM, key=again(row))
+    assert maintenance.sync_state(row.id)
+    assert state_at_b(row, process) == "disabled"
+    services.enable_key(actor=SYSTEM, key=again(row))
+    assert maintenance.sync_state(row.id)
+    assert signs(row, hsm, process.client())
+
+
+def test_a_disabled_hsm_key_is_enabled_to_grant_the_end_and_disabled_again(row, process, hsm, keeper):
+    services.disable_key(actor=SYSTEM, key=row)
+    maintenance.sync_state(row.id)
+    hsm.refused = keeper.disabled
+    services.schedule_destruction(actor=SYSTEM, key=again(row))
+    assert maintenance.sync_state(row.id)
+    assert state_at_b(row, process) == "forgetting"
+    assert keeper.disabled == {row.kms_key_version}
+    assert again(row).hsm_is_disabled
+
+
+def test_a_key_whose_hsm_key_is_gone_stays_disabled_at_the_co_signer(row, process, hsm, keeper, monkeypatch):
+    """Nobody can grant its end: the co-signer's operator ends it there."""
+    hsm.refused = {row.kms_key_version}
+
+    def gone(version):
+        raise HsmKeyUnusable
+
+    monkeypatch.setattr(keeper, "enable", gone)
+    services.schedule_destruction(actor=SYSTEM, key=row)
+    maintenance.sync_state(row.id)
+    assert state_at_b(row, process) == "disabled"
+    process.stop()
+    rescue.destroy_halves(process.folder / "p.sqlite3", row.id, "its HSM key is gone")
+    process.start()
+    assert state_at_b(row, process) == "forgotten"
 
 
 def test_without_a_key_ring_the_co_signer_hears_of_it_all_the_same(row, process, monkeypatch):

@@ -10,6 +10,8 @@ from keycast.crypto import split
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
 from keys.errors import KeyExists, KeyUnavailable
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from tests.keys.cosigner.support import grant_of
 
 
 class Whole:
@@ -45,8 +47,8 @@ async def test_the_co_signer_refuses_to_replace_a_half_in_use(bench, ids):
 
 async def test_an_id_that_was_given_up_is_of_no_use_for_another_key(bench, ids):
     whole = Whole()
-    await whole.brought(bench.client, ids)
-    await bench.client.forget(*ids)
+    _, half = await whole.brought(bench.client, ids)
+    await bench.client.withdraw(*ids, half)
     with pytest.raises(KeyExists):
         await Whole().brought(bench.client, ids)
     with pytest.raises(KeyExists):
@@ -74,7 +76,9 @@ async def test_a_forgotten_key_can_be_imported_again_with_another_authoriser(ben
     whole, old, new = Whole(), bench.hsm.make("old"), bench.hsm.make("new")
     await whole.brought(bench.client, ids)
     await bench.client.register_authoriser(*ids, old)
-    await bench.client.forget(*ids)
+    named = whole.keypair.public_key
+    await bench.client.forget(*ids, named, grant_of(bench.hsm, ids, "old", AuthorisationPurpose.FORGET, named))
+    assert await bench.client.state(*ids) == "forgetting"
     await whole.brought(bench.client, ids)
     assert await bench.client.authorisers(*ids) == (b"", b"")
     await bench.client.register_authoriser(*ids, new)
@@ -83,8 +87,8 @@ async def test_a_forgotten_key_can_be_imported_again_with_another_authoriser(ben
 
 async def test_a_public_key_that_was_given_up_may_come_back_under_another_id(bench, ids):
     whole, another = Whole(), (ids[0], uuid4())
-    await whole.brought(bench.client, ids)
-    await bench.client.forget(*ids)
+    _, half = await whole.brought(bench.client, ids)
+    await bench.client.withdraw(*ids, half)
     await whole.brought(bench.client, another)
     assert await bench.client.state(*another) == "pending"
     with pytest.raises(KeyExists):

@@ -159,7 +159,7 @@ def test_a_cancelled_move_leaves_nothing_behind_and_can_be_begun_again(deploymen
         deployment.converting(key)
     deployment.emulator.apply({"faults": []})
     assert finished(key)
-    assert deployment.state_at_b(key) == "forgotten"
+    assert deployment.state_at_b(key) == "forgetting"
     assert hsm_key_managers()["google"].versions(going.kms_key_name) == []
     assert again(key).key_mode == "encrypted"
     assert tags_of(key)[-2:] == [AuditTag.KEY_CONVERSION_ENDED, AuditTag.HSM_KEY_DESTROYED]

@@ -71,7 +71,7 @@ def test_a_process_killed_while_it_cleans_up_leaves_the_rest_to_the_next(deploym
     assert Conversion.objects.get().step == ConversionStep.CANCELLED
     assert finished(key)
     assert hsm_key_managers()["google"].versions(name) == []
-    assert deployment.state_at_b(key) == "forgotten"
+    assert deployment.state_at_b(key) == "forgetting"
     assert signs(key)
 
 
