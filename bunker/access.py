@@ -15,7 +15,7 @@ from accounts.models import LockAuthority, Membership
 from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission
 from accounts.staff.roles import StaffPermission, actor_has_permission
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
 from keys.models import PersonalKey
 
@@ -27,13 +27,13 @@ def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
 
     ``system`` and ``command`` actors act on the server itself and are not asked.
     """
-    if actor.type in {"system", "command"}:
+    if actor.type in {ActorType.SYSTEM, ActorType.COMMAND}:
         return
-    if actor.type == "staff":
+    if actor.type == ActorType.STAFF:
         if action not in _STOPPING or not actor_has_permission(actor, StaffPermission.LOCK):
             raise NotPermitted
         return
-    if actor.type != "user":
+    if actor.type != ActorType.USER:
         raise NotPermitted
     permissions.require(_membership(UUID(actor.id), key.tenant_id), action, key)
 
@@ -41,9 +41,9 @@ def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
 def authority(actor: Actor, key: PersonalKey) -> LockAuthority:
     """On whose authority the actor locks a connection of ``key``. Raises NotPermitted, NotFound."""
     require(actor, MemberPermission.REVOKE_CONNECTION, key)
-    if actor.type == "staff":
+    if actor.type == ActorType.STAFF:
         return LockAuthority.STAFF
-    if actor.type != "user":
+    if actor.type != ActorType.USER:
         return LockAuthority.SYSTEM
     return LockAuthority.OWNER if actor.id == key.user_id.hex else LockAuthority.TENANT
 

@@ -13,7 +13,7 @@ from accounts.models import LockAuthority, Membership, Tenant, User
 from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission
 from accounts.staff.roles import StaffPermission, actor_has_permission
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
 from keys.models import KeyState, PersonalKey
@@ -82,17 +82,17 @@ def higher(one: str, other: str) -> LockAuthority:
 
 
 def _platform_authority(actor: Actor, permission: StaffPermission) -> LockAuthority | None:
-    if actor.type in {"system", "command"}:
+    if actor.type in {ActorType.SYSTEM, ActorType.COMMAND}:
         return LockAuthority.SYSTEM
     return LockAuthority.STAFF if actor_has_permission(actor, permission) else None
 
 
 def _is(actor: Actor, user_id: UUID) -> bool:
-    return actor.type == "user" and actor.id == user_id.hex
+    return actor.type == ActorType.USER and actor.id == user_id.hex
 
 
 def _membership_of(actor: Actor, key: PersonalKey) -> Membership | None:
-    return _membership(UUID(actor.id), key.tenant_id) if actor.type == "user" else None
+    return _membership(UUID(actor.id), key.tenant_id) if actor.type == ActorType.USER else None
 
 
 def _membership(user_id: UUID, tenant_id: UUID) -> Membership | None:

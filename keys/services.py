@@ -20,7 +20,7 @@ from accounts.models import LockAuthority, Tenant, User
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from keycast.crypto.secret import SecretBytes
@@ -215,7 +215,7 @@ def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None)
 
 def destroy_restored_key(*, actor: Actor, key_id: UUID) -> bool:
     """Destroy again what a restored backup brought back; whether it had. For ``manage.py after_restore`` alone."""
-    if actor.type != "command":
+    if actor.type != ActorType.COMMAND:
         raise NotPermitted
     # The restore journal names a key by its id alone.
     with scopes_disabled():

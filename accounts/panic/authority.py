@@ -9,13 +9,13 @@ from django_scopes import scope
 from accounts.models import LockAuthority, Membership, Tenant, User
 from accounts.models.lock_authority import BY_WHOM, RANK
 from accounts.permissions import MemberPermission, require
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
 
 
 def over_person(actor: Actor, user: User) -> LockAuthority:
     """Members lock themselves alone; suspending others is accounts.services.members'. Raises NotPermitted."""
-    if actor.type == "user" and actor.id != user.id.hex:
+    if actor.type == ActorType.USER and actor.id != user.id.hex:
         raise NotPermitted
     return _platform(actor) or LockAuthority.OWNER
 
@@ -36,7 +36,7 @@ def require_liftable_here(locked_by: str) -> None:
 
 def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
     """The actor's active place in the tenant."""
-    if actor.type != "user":
+    if actor.type != ActorType.USER:
         return None
     with scope(tenant=tenant):
         return (
@@ -47,10 +47,10 @@ def membership_of(actor: Actor, tenant: Tenant) -> Membership | None:
 
 
 def _platform(actor: Actor) -> LockAuthority | None:
-    if actor.type in {"system", "command"}:
+    if actor.type in {ActorType.SYSTEM, ActorType.COMMAND}:
         return LockAuthority.SYSTEM
-    if actor.type == "staff":
+    if actor.type == ActorType.STAFF:
         return LockAuthority.STAFF
-    if actor.type != "user":
+    if actor.type != ActorType.USER:
         raise NotPermitted
     return None

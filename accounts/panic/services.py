@@ -23,7 +23,7 @@ from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
 from accounts.two_person_rule import clean_reason
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -108,7 +108,7 @@ def refuse_release(*, actor: Actor, release: Release) -> Release:
 def withdraw_release(*, actor: Actor, release: Release) -> Release:
     """Take one's own request back. Raises NotPermitted, Conflict."""
     row = _open_row(release)
-    two_person_rule.require_who_asked(row, actor, "user")
+    two_person_rule.require_who_asked(row, actor, ActorType.USER)
     two_person_rule.close(row, Release.State.WITHDRAWN, decided_by=None)
     write(AuditTag.RELEASE_WITHDRAWN, actor, tenant_id=row.tenant_id, release=row.id.hex, **_whose(row))
     return row
@@ -141,7 +141,7 @@ def expire_releases() -> int:
 
 
 def _require_platform(actor: Actor) -> None:
-    if actor.type not in {"staff", "command", "system"}:
+    if actor.type not in {ActorType.STAFF, ActorType.COMMAND, ActorType.SYSTEM}:
         raise NotPermitted
 
 

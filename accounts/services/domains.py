@@ -26,7 +26,7 @@ from accounts.permissions import MemberPermission, require
 from accounts.services._common import write
 from accounts.signals import tenant_changed
 from accounts.staff.roles import StaffPermission, require_actor
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
@@ -86,7 +86,7 @@ def add_domain(
 def vouch_for_domain(*, actor: Actor, tenant: Tenant, host: str, reason: str = "") -> TenantDomain:
     """Serve a host name on an operator's word, claimed before or not. Raises NotPermitted, BadHost, Conflict."""
     require_actor(actor, StaffPermission.MANAGE_TENANTS)
-    if actor.type not in {"staff", "command"}:
+    if actor.type not in {ActorType.STAFF, ActorType.COMMAND}:
         raise NotPermitted
     with scope(tenant=tenant):
         claim = TenantDomain.objects.filter(tenant=tenant, host=domain_name(host)).first()

@@ -24,7 +24,7 @@ from accounts.selectors import membership_of, pending_invitations
 from accounts.services._common import write
 from accounts.services.members import add_member
 from accounts.staff.roles import StaffPermission, require_actor
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -109,7 +109,7 @@ def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
 
 def _require_founder(actor: Actor, tenant: Tenant) -> None:
     """Staff invite the first owner of a tenant that has nobody yet, and that is all. Raises NotPermitted."""
-    if actor.type != "staff":
+    if actor.type != ActorType.STAFF:
         return
     require_actor(actor, StaffPermission.MANAGE_TENANTS)
     with scope(tenant=tenant):

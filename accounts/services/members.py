@@ -17,7 +17,7 @@ from accounts.quotas import Quota, require_room
 from accounts.selectors import pending_invitations
 from accounts.services._common import write
 from accounts.signals import membership_changed
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
@@ -108,7 +108,7 @@ def _fresh(membership: Membership) -> Membership:
 
 def refuse_staff(actor: Actor) -> None:
     """Who belongs to a tenant is its own people's business. Raises NotPermitted."""
-    if actor.type == "staff":
+    if actor.type == ActorType.STAFF:
         raise NotPermitted("Staff change nobody's place in a tenant.")
 
 

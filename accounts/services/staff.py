@@ -13,7 +13,7 @@ from accounts.signals import user_changed
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -62,7 +62,7 @@ def end_staff(*, actor: Actor, user: User, reason: str = "") -> User:
 
 def require_staff_manager(actor: Actor, user: User) -> None:
     """What is done to staff is for security officers, and nobody does it to themselves. Raises NotPermitted."""
-    if user.is_staff and actor.type == "staff":
+    if user.is_staff and actor.type == ActorType.STAFF:
         require_actor(actor, StaffPermission.MANAGE_STAFF)
         if actor.id == user.pk.hex:
             raise NotPermitted("Nobody does this to themselves. Ask another security officer.")

@@ -23,7 +23,7 @@ from accounts.signals import tenant_changed
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -187,7 +187,7 @@ def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, approval_proof: 
     comes from."""
     proof = use_proof(actor=actor, kind=kind, target_id=tenant.id.hex, approval_proof=approval_proof)
     held = over_tenant(actor, tenant)
-    if actor.type == "user" and kind != LOCK:
+    if actor.type == ActorType.USER and kind != LOCK:
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
     return _change_state(actor, Tenant.objects.select_for_update().get(id=tenant.id), kind, held, reason, proof)
 
@@ -207,7 +207,7 @@ def _change_state(actor: Actor, tenant: Tenant, kind: str, held: str, reason: st
 def _for_operators(actor: Actor) -> None:
     """Members settle their tenant's own affairs; how many tenants there are, and how big, is not theirs."""
     require_actor(actor, StaffPermission.MANAGE_TENANTS)
-    if actor.type not in {"staff", "command", "system"}:
+    if actor.type not in {ActorType.STAFF, ActorType.COMMAND, ActorType.SYSTEM}:
         raise NotPermitted
 
 

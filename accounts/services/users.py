@@ -21,7 +21,7 @@ from accounts.signals import user_changed
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission, require_actor
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -86,7 +86,7 @@ def unlock_user(*, actor: Actor, user: User, reason: str = "", approval_proof: A
     Raises ApprovalRequired, NotPermitted.
     """
     require_actor(actor, StaffPermission.LOCK)
-    if actor.type == "user":
+    if actor.type == ActorType.USER:
         raise NotPermitted("Ask for it to be unlocked; another person decides.")
     proof = use_proof(actor=actor, kind=UNLOCK, target_id=user.id.hex, approval_proof=approval_proof)
     return lift_lock(actor=actor, user=user, reason=reason, proof=proof)

@@ -15,7 +15,7 @@ from django.http import HttpRequest
 
 from accounts.models import StaffRole, User
 from accounts.staff.gate import SECOND_FACTORS, is_admitted
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
 
 if TYPE_CHECKING:
@@ -130,13 +130,13 @@ def require_actor(actor: Actor, permission: StaffPermission) -> None:
 
     Members answer to accounts.permissions; ``system`` and ``command`` act on the server itself. Raises NotPermitted.
     """
-    if actor.type == "staff" and not actor_has_permission(actor, permission):
+    if actor.type == ActorType.STAFF and not actor_has_permission(actor, permission):
         raise NotPermitted(f"This is not one of your duties: {TITLES[permission].lower()}.")
 
 
 def actor_has_permission(actor: Actor, permission: StaffPermission) -> bool:
     """Tell whether this is an active member of staff whose role has the permission."""
-    if actor.type != "staff":
+    if actor.type != ActorType.STAFF:
         return False
     try:
         person = User.objects.filter(pk=actor.id).first()

@@ -16,7 +16,7 @@ from accounts.models.support import SupportView
 from accounts.services._common import write
 from accounts.staff.roles import StaffPermission, require_actor
 from accounts.two_person_rule import clean_reason
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 
@@ -30,7 +30,7 @@ def open_view(*, actor: Actor, tenant: Tenant | None = None, person: User | None
     The audit row stands in the chain of the tenant, or of each tenant the person belongs to, and in the platform's.
     Raises NotPermitted, Invalid without a reason.
     """
-    if actor.type != "staff":
+    if actor.type != ActorType.STAFF:
         raise NotPermitted
     require_actor(actor, StaffPermission.SUPPORT_VIEW)
     if (tenant is None) == (person is None):

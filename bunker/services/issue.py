@@ -31,7 +31,7 @@ from bunker.services.nostrconnect_reply import store_connect_answer
 from bunker.services.notices import tell_owner
 from bunker.services.relay_urls import relays_for, usable_relays
 from bunker.services.tenants import policies_of
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.text import one_line
 from keycast.nostr.nip46 import MAX_PERMISSIONS_TEXT
@@ -175,7 +175,9 @@ def _ready(
 ) -> tuple[PolicyTemplate, TransportKey]:
     if policy_slug not in TEMPLATES:
         raise UnknownPolicy
-    if actor.type == "user" and TEMPLATES[policy_slug] not in policies_of(key.tenant):  # operators may go beyond
+    if actor.type == ActorType.USER and TEMPLATES[policy_slug] not in policies_of(
+        key.tenant
+    ):  # operators may go beyond
         raise PolicyNotOffered
     if key.state != KeyState.ACTIVE:
         raise KeyUnavailable("This key is not active, so no app can be connected to it.")
@@ -188,4 +190,4 @@ def _ready(
 
 
 def _person(actor: Actor) -> str | None:
-    return actor.id if actor.type in {"user", "staff"} else None
+    return actor.id if actor.type in {ActorType.USER, ActorType.STAFF} else None

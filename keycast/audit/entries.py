@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -19,9 +20,19 @@ class AuditPerson(Protocol):
     def email(self) -> str: ...
 
 
+class ActorType(StrEnum):
+    """Who acts. Rows are hashed with these words."""
+
+    USER = "user"
+    STAFF = "staff"
+    CLIENT = "client"
+    SYSTEM = "system"
+    COMMAND = "command"
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it, as they were then: ``type`` is user, staff, client, system or command.
+    """Who did it, as they were then: ``type`` is the word of an ActorType.
 
     ``id`` is 32 hex digits for a person, the client public key (64 hex digits) for an app, a name otherwise.
     ``label`` is for people to read; an app's label is its own claim.
@@ -34,32 +45,32 @@ class Actor:
     @classmethod
     def user(cls, user: AuditPerson) -> Actor:
         """A person acting for themselves or as a member of a tenant."""
-        return cls("user", user.id.hex, user.email)
+        return cls(ActorType.USER.value, user.id.hex, user.email)
 
     @classmethod
     def staff(cls, user: AuditPerson) -> Actor:
         """A person acting as platform staff."""
-        return cls("staff", user.id.hex, user.email)
+        return cls(ActorType.STAFF.value, user.id.hex, user.email)
 
     @classmethod
     def client(cls, public_key: str, label: str = "") -> Actor:
         """A connected app, by its client public key (64 hex digits)."""
-        return cls("client", public_key, label)
+        return cls(ActorType.CLIENT.value, public_key, label)
 
     @classmethod
     def system(cls, name: str) -> Actor:
         """A part of Keycast acting by itself, such as ``bunker`` or ``jobs``."""
-        return cls("system", name, name)
+        return cls(ActorType.SYSTEM.value, name, name)
 
     @classmethod
     def command(cls, name: str) -> Actor:
         """Whoever ran ``manage.py NAME`` on the server."""
-        return cls("command", name, f"manage.py {name}")
+        return cls(ActorType.COMMAND.value, name, f"manage.py {name}")
 
     @classmethod
     def anonymous(cls, label: str = "") -> Actor:
         """Somebody who has not signed in, such as the author of a failed sign-in."""
-        return cls("system", "anonymous", label)
+        return cls(ActorType.SYSTEM.value, "anonymous", label)
 
 
 @dataclass(frozen=True, slots=True)

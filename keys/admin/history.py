@@ -6,6 +6,7 @@ import datetime
 from dataclasses import dataclass
 from typing import Final
 
+from keycast.audit.entries import ActorType
 from keycast.audit.selectors import AuditFilters, AuditLine, AuditPage, BadCursor, history_of_key
 from keycast.audit.services import chain_of
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -89,7 +90,7 @@ def _page(key: PersonalKey, cursor: str) -> AuditPage:
 
 def _who(line: AuditLine) -> str:
     kind = _WHO.get(line.actor_type, line.actor_type)
-    if line.actor_type == "system" or not line.actor_label:
+    if line.actor_type == ActorType.SYSTEM or not line.actor_label:
         return kind
     return f"{line.actor_label} ({kind})" if kind else line.actor_label
 

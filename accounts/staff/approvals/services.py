@@ -23,7 +23,7 @@ from accounts.staff.approvals.errors import ApprovalRequired
 from accounts.staff.approvals.kinds import ApprovalKind, ApprovalProof, kind_of
 from accounts.staff.roles import has_permission, require_actor
 from accounts.two_person_rule import clean_reason
-from keycast.audit.entries import Actor, AuditEntry
+from keycast.audit.entries import Actor, ActorType, AuditEntry
 from keycast.audit.services import PLATFORM, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import NotPermitted
@@ -105,7 +105,7 @@ def withdraw(*, actor: Actor, approval: Approval, reason: str = "") -> Approval:
     """Take one's own request back. Raises Decided; NotPermitted for anybody else's."""
     row = _open_row(approval)
     _require_staff(actor)
-    two_person_rule.require_who_asked(row, actor, "staff")
+    two_person_rule.require_who_asked(row, actor, ActorType.STAFF)
     _close(row, ApprovalState.WITHDRAWN, actor, reason or "Withdrawn.")
     _write(row, AuditTag.APPROVAL_WITHDRAWN, actor, reason=row.decision_reason)
     return row
@@ -132,9 +132,9 @@ def use_proof(
     accounts.permissions; ``system`` and ``command`` actors need no second person, but security officers are told by
     mail what a command did. Raises ApprovalRequired.
     """
-    if actor.type == "command":
+    if actor.type == ActorType.COMMAND:
         notices.done_by_command(actor, kind, target_id, dict(parameters or {}))
-    if actor.type != "staff":
+    if actor.type != ActorType.STAFF:
         return {}
     if approval_proof is None or approval_proof.actor != actor:
         raise ApprovalRequired
@@ -152,7 +152,7 @@ def use_proof(
 
 
 def _require_staff(actor: Actor) -> None:
-    if actor.type != "staff":
+    if actor.type != ActorType.STAFF:
         raise NotPermitted("Only platform staff ask for and decide on this.")
 
 
