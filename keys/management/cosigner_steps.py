@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import tempfile
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
+from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from keycast.nostr.nip19 import Nip19Error, public_key_of
-from keys.cosigner import audit, brake_rules, log_reading, operator_commands, store
+from keys.cosigner import audit, brake_rules, log_reading, operator_commands, rehearsal, store
 from keys.cosigner.brake_rules import BrakeDefaults, CosignerScope, CosignerUse, UnreadableKindsError
 from keys.cosigner.log_reading import CosignerLogFilter
 from keys.cosigner.operator_commands import OperatorCommandError
+from keys.cosigner.process import CosignerKek
+from keys.cosigner.rehearsal import CannotRehearseError
+from keys.errors import KekUnavailable
 
 Say = Callable[[str], Any]
 REFUSED: Final = 2
@@ -27,6 +33,7 @@ _STEPS: Final = {
     "list": "keys, their states, stops and uses today",
     "limits": "show, or set, uses a day and kinds",
     "log": "its log, newest first",
+    "rehearse": "show that a backup of its database can be restored; changes nothing",
 }
 
 
@@ -34,6 +41,9 @@ def add_arguments(parser: CommandParser) -> None:
     """One subcommand for each step; without one the co-signer serves."""
     steps = parser.add_subparsers(dest="step", metavar=" | ".join(_STEPS), parser_class=CommandParser)
     made = {name: steps.add_parser(name, help=words) for name, words in _STEPS.items()}
+    rehearse = made.pop("rehearse")
+    rehearse.add_argument("--dump", default="", metavar="FILE", help="look into this copy instead of a fresh one")
+    rehearse.add_argument("--json", action="store_true", help="the outcome, for restore_check --cosigner; public")
     for name, sub in made.items():
         sub.add_argument("--key", default="", help="a key's id, or its public key as npub or hex")
         if name != "log":
@@ -67,13 +77,13 @@ def _add_log(sub: CommandParser) -> None:
 
 def run(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
     """Do one step. Raises CommandError with exit code 2 for what is refused."""
-    if not path.is_file():
+    if not path.is_file() and not options.get("dump"):
         raise CommandError(f"There is no co-signer database {path}.", returncode=REFUSED)
     try:
-        {"stop": _stop, "resume": _resume, "list": _list, "limits": _limits, "log": _log}[options["step"]](
-            path, defaults, options, say
-        )
-    except OperatorCommandError as error:
+        {"rehearse": _rehearse, "stop": _stop, "resume": _resume, "list": _list, "limits": _limits, "log": _log}[
+            options["step"]
+        ](path, defaults, options, say)
+    except (OperatorCommandError, CannotRehearseError, KekUnavailable) as error:
         raise CommandError(str(error), returncode=REFUSED) from None
     except sqlite3.OperationalError as error:  # such as a database that no co-signer of this version has opened yet
         raise CommandError(f"{path} cannot be read: {error}. Start the co-signer once.", returncode=REFUSED) from None
@@ -151,6 +161,22 @@ def _log(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say)
             left, before = left - len(rows), rows[-1].sequence if rows else 0
             if not before:
                 break
+
+
+def _rehearse(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    kek = CosignerKek.found(Path(settings.DATA_DIR), is_production=settings.IS_PRODUCTION)
+    dump = Path(options["dump"]) if options["dump"] else None
+    with tempfile.TemporaryDirectory(prefix="keycast-cosigner-") as folder:
+        found = rehearsal.rehearse(path, dump, Path(folder), kek)
+    if options["json"]:
+        say(json.dumps(asdict(found)))
+    else:
+        say(f"{found.rows} rows verified, {found.opened} of {found.halves} halves of {len(found.keys)} keys opened.")
+        for problem in found.problems:
+            say(f"PROBLEM: {problem}")
+        say("This backup is NOT sound." if found.problems else "This backup is sound.")
+    if found.problems:
+        raise SystemExit(1)
 
 
 def _line(row: log_reading.CosignerLogRow, *, as_json: bool) -> str:

@@ -18,13 +18,15 @@ from keycast.operations.backup.facts import facts_from
 from keycast.operations.backup.reconcile import reconcile
 from keys.lifecycle.verification import self_test
 from keys.models import KeyState, PersonalKey
+from keys.split import fitting
 
 
 @dataclass(slots=True)
 class RestoreInspection:
     """What was found in a restored database. ``heads`` and ``keys`` are as they were before it was brought up to date.
 
-    ``keys`` has state and public key by key id; ``problems`` says what is wrong, in words.
+    ``keys`` has state and public key by key id, ``split_keys`` signer A's side of split ones (keys.split.fitting);
+    ``problems`` says what is wrong, in words.
     """
 
     heads: dict[str, tuple[int, str]] = field(default_factory=dict)
@@ -33,6 +35,7 @@ class RestoreInspection:
     opened: int = 0
     done: dict[str, int] = field(default_factory=dict)
     lost_keys: dict[str, str] = field(default_factory=dict)
+    split_keys: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
@@ -41,7 +44,7 @@ def inspect() -> RestoreInspection:
     call_command("migrate", verbosity=0)
     # A rehearsal inspects the whole database.
     with scopes_disabled():
-        found = RestoreInspection(heads=heads(), keys=public_keys())
+        found = RestoreInspection(heads=heads(), keys=public_keys(), split_keys=fitting.split_keys())
         report = verify()
         found.rows = report.rows
         found.problems += [

@@ -16,8 +16,10 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from keycast.audit.restore_journal import RestoreJournal
 from keycast.base.child_processes import manage_command
-from keycast.operations.backup import dumps, rehearsal
+from keycast.operations.backup import cosigner, dumps, rehearsal
+from keys.split import fitting
 
 SOUND, PROBLEMS, CANNOT = 0, 1, 2
 
@@ -34,6 +36,15 @@ class Command(BaseCommand):
         parser.add_argument("--dump", metavar="FILE", help="check this dump instead of a fresh one")
         parser.add_argument("--into", metavar="URL", default="", help="an empty PostgreSQL database to restore into")
         parser.add_argument("--endings", metavar="FILE", help="the restore journal (default: KEYCAST_RESTORE_JOURNAL)")
+        parser.add_argument(
+            "--cosigner-dump", metavar="FILE", default="", help="check this copy of the co-signer's database"
+        )
+        parser.add_argument(
+            "--cosigner",
+            metavar="FILE",
+            default="",
+            help="the outcome of manage.py cosigner rehearse --json, held on the co-signer's machine",
+        )
         parser.add_argument("--json", action="store_true", help="print the outcome as one JSON object")
         parser.add_argument("--inspect", action="store_true", help=SUPPRESS)
 
@@ -56,9 +67,14 @@ class Command(BaseCommand):
         if not dump.is_file():
             raise dumps.CannotRestore(f"There is no file {dump}.")
         entries = _copy_of_journal(options["endings"] or settings.RESTORE_JOURNAL, folder)
+        journal = list(RestoreJournal(entries).read()) if entries else []  # before the rehearsal adds to it
         with dumps.restored(dump, folder, options["into"]) as url:
             found = _inspected(url, entries)
         problems = [*found["problems"], *rehearsal.compare(found)]
+        theirs = cosigner.rehearsed(options["cosigner"], options["cosigner_dump"])
+        fits = None if theirs is None else fitting.fit(found["split_keys"], theirs, journal)
+        if theirs is not None and fits is not None:
+            problems += [*theirs["problems"], *fits.problems]
         return {
             "sound": not problems,
             "dump_bytes": dump.stat().st_size,
@@ -69,6 +85,9 @@ class Command(BaseCommand):
             "keys_opened": found["opened"],
             "brought_up_to_date": found["done"],
             "lost_keys": found["lost_keys"],
+            "split_keys": len(found["split_keys"]),
+            "split_keys_fitting": None if fits is None else fits.fitting,
+            "notes": [] if fits is None else fits.notes,
             "problems": problems,
         }
 
@@ -84,9 +103,22 @@ class Command(BaseCommand):
             self.stdout.write(f"after_restore: {thing}: {count}")
         for key, public_key in outcome["lost_keys"].items():
             self.stdout.write(f"after_restore: key {key} ({public_key}) was made after this dump and would be lost.")
+        self._tell_split(outcome)
         for problem in outcome["problems"]:
             self.stderr.write(f"PROBLEM: {problem}")
         self.stdout.write("This backup is sound." if outcome["sound"] else "This backup is NOT sound.")
+
+    def _tell_split(self, outcome: dict[str, Any]) -> None:
+        fitting, split = outcome["split_keys_fitting"], outcome["split_keys"]
+        if fitting is not None:
+            self.stdout.write(f"Both sides of {fitting} of {split} split keys fit.")
+        elif split:
+            self.stdout.write(
+                f"{split} split keys: NOT shown to be usable. The co-signer's backup was not looked at; run manage.py "
+                "cosigner rehearse --json on its machine, and give this command its outcome with --cosigner."
+            )
+        for note in outcome["notes"]:
+            self.stdout.write(f"Note: {note}")
 
 
 def _copy_of_journal(path: str, folder: Path) -> str:
