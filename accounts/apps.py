@@ -20,9 +20,10 @@ class AccountsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from accounts import account_seals, seal_checks
         from accounts.mail import health as mail_health
         from accounts.panic import approval_kinds, health
-        from accounts.signin import authenticators, history, takeover
+        from accounts.signin import authenticators, history, integrity, takeover
         from accounts.staff import health as staff_health
         from accounts.staff.approvals import account_kinds
         from keycast.base import findings
@@ -32,7 +33,10 @@ class AccountsConfig(AppConfig):
         findings.register(health.locks)
         findings.register(staff_health.officers)
         findings.register(mail_health.mails)
+        findings.register(seal_checks.seals)
         authenticators.connect()
+        account_seals.connect()
+        integrity.connect()
         history.connect()
         takeover.connect()
         post_migrate.connect(create_cache_table, sender=self, dispatch_uid="accounts.cache_table")

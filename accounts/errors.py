@@ -12,6 +12,16 @@ class TooManySignIns(Unavailable):
     public_message = "Many people are signing in at this moment. Please try again in a few seconds."
 
 
+class AccountNotSealed(NotPermitted):
+    """An account, or a means to sign in to it, was written past us (accounts.account_seals)."""
+
+    code = "account-not-sealed"
+    public_message = (
+        "Something about this account was changed outside this service, so nobody can sign in to it. "
+        "Please contact whoever runs it."
+    )
+
+
 class Conflict(KeycastError):
     """It exists already, or its present state does not allow this."""
 

@@ -17,6 +17,7 @@ from django_scopes import scope, scopes_disabled
 from accounts.hosts import BadHost, host_name
 from accounts.models import Tenant
 from accounts.resolve import asked_host, is_platform_host, tenant_of_domain
+from accounts.signin.integrity import end_unsealed_session
 
 SESSION_TENANT = "tenant"
 _PLATFORM_PATHS = ("/admin/", "/account/", "/static/")
@@ -55,10 +56,13 @@ def TenantMiddleware(get_response: Callable[[HttpRequest], Any]) -> Callable[[Ht
 
 
 class SessionTenantMiddleware(MiddlewareMixin):
-    """A session belongs to the host it began on: carried to another tenant's host, it signs nobody in."""
+    """A session belongs to the host it began on: carried to another tenant's host, it signs nobody in.
+
+    Nor does any session while the account's row does not fit its seal.
+    """
 
     def process_request(self, request: HttpRequest) -> None:
-        if not request.user.is_authenticated:
+        if not request.user.is_authenticated or end_unsealed_session(request):
             return
         here = _name_of(request)
         if request.session.setdefault(SESSION_TENANT, here) != here:

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
 
+from accounts.account_seals import MEMBERSHIP
 from accounts.models import Membership, Role, Tenant
 from keycast.base.errors import NotFound, NotPermitted
 
@@ -95,6 +96,8 @@ def decide(membership: Membership | None, action: MemberPermission, obj: Any = N
     """
     if membership is None or membership.state != Membership.State.ACTIVE or not membership.user.is_active:
         return PermissionRefused("You are not an active member here.")
+    if not MEMBERSHIP.fits(membership):
+        return PermissionRefused("Your place here was changed outside this service. Please contact whoever runs it.")
     if membership.tenant.state == Tenant.State.SUSPENDED:
         return PermissionRefused("This tenant is suspended.")
     # Before any role is looked at: for a thing of another tenant the answer is the same whatever it is.

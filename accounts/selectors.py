@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_scopes import scope
 
+from accounts.account_seals import MEMBERSHIP
 from accounts.models import Invitation, Membership, Tenant, TenantDomain, User
 from keycast.base.errors import NotFound
 
@@ -22,6 +23,8 @@ def active_membership_of(user: User, tenant: Tenant) -> Membership | None:
     """The user's place in the tenant if it grants anything: the user, the membership and the tenant are all usable."""
     membership = membership_of(user, tenant)
     if membership is None or membership.state != Membership.State.ACTIVE or not user.is_active:
+        return None
+    if not MEMBERSHIP.fits(membership):
         return None
     return None if tenant.state == Tenant.State.SUSPENDED else membership
 

@@ -17,7 +17,9 @@ from accounts.permissions import MemberPermission
 from accounts.staff.roles import StaffPermission, actor_has_permission
 from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
+from keys.access import NOT_OWNED
 from keys.models import PersonalKey
+from keys.owner_seals import is_owned
 
 _STOPPING = frozenset({MemberPermission.REVOKE_CONNECTION})
 
@@ -36,6 +38,9 @@ def require(actor: Actor, action: MemberPermission, key: PersonalKey) -> None:
     if actor.type != ActorType.USER:
         raise NotPermitted
     permissions.require(_membership(UUID(actor.id), key.tenant_id), action, key)
+    # Whoever can stop something may; everything else is for the owner that we gave the key to.
+    if action not in _STOPPING and not is_owned(key):
+        raise NotPermitted(NOT_OWNED)
 
 
 def authority(actor: Actor, key: PersonalKey) -> LockAuthority:

@@ -17,7 +17,9 @@ from keycast.audit.entries import Actor, ActorType
 from keycast.base.errors import NotPermitted
 from keys.errors import TooManyKeys
 from keys.models import KeyState, PersonalKey
+from keys.owner_seals import is_owned
 
+NOT_OWNED: Final = "Whose key this is was changed outside this service. Please contact whoever runs it."
 _NOT_FOUND: Final = (KeyState.DESTROYED, KeyState.FAILED)
 
 
@@ -56,6 +58,7 @@ def require_manager(
     platform = _platform_authority(actor, permission)
     if platform is None:
         permissions.require(_membership_of(actor, key), MemberPermission.MANAGE_KEY, key)
+        require_owned(key)
     return platform or LockAuthority.OWNER
 
 
@@ -71,9 +74,16 @@ def authority(actor: Actor, key: PersonalKey) -> LockAuthority:
 def require_reversible(actor: Actor, key: PersonalKey) -> LockAuthority:
     """The actor's authority, if it is enough to bring the key back from its present state. Raises NotPermitted."""
     held = authority(actor, key)
+    require_owned(key)
     if RANK[held] < RANK[key.state_set_by]:
         raise NotPermitted(f"Only {BY_WHOM[key.state_set_by]} can bring this key back into use.")
     return held
+
+
+def require_owned(key: PersonalKey) -> None:
+    """Raises NotPermitted for a key that somebody gave to its present owner past us (keys.owner_seals)."""
+    if not is_owned(key):
+        raise NotPermitted(NOT_OWNED)
 
 
 def higher(one: str, other: str) -> LockAuthority:

@@ -10,7 +10,7 @@ class KeysConfig(AppConfig):
 
     def ready(self) -> None:
         from keycast.base import findings
-        from keys import approval_kinds
+        from keys import approval_kinds, owner_seals
         from keys.hsm import registration
         from keys.hsm.inventory import health as looks
         from keys.lifecycle import damage, tenants
@@ -20,6 +20,7 @@ class KeysConfig(AppConfig):
         from keys.split import comparison, maintenance
 
         approval_kinds.connect()
+        owner_seals.connect()
         registration.register()
         runtime.report_damage_to(damage.report_damage)
         maintenance.connect()

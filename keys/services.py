@@ -35,6 +35,7 @@ from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey
+from keys.owner_seals import OWNER
 from keys.signing.runtime import forget_after_commit, signing_service, transport_service
 from keys.split.conversion import services as conversion
 
@@ -59,6 +60,7 @@ __all__ = [
     "remove_failed_key",
     "rename_key",
     "schedule_destruction",
+    "seal_owner",
     "self_test",
     "signing_service",
     "transport_service",
@@ -192,6 +194,16 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pe
     audit.save_state(row, "encrypted_secret_key", "encrypted_half_key", "key_tweak")
     audit.write(row, AuditTag.KEY_DESTROYED, actor, reason=clean_reason(f"It could not be made. {reason}"))
     return row
+
+
+@transaction.atomic
+def seal_owner(*, actor: Actor, key: PersonalKey, reason: str) -> None:
+    """Take the owner that the key's row names as right, after a repair by hand; for ``manage.py seal_rows`` alone."""
+    if actor.type != "command":
+        raise NotPermitted
+    row = locked_row(key)
+    PersonalKey.objects.filter(pk=row.pk).update(owner_seal=OWNER.of(row))
+    audit.write(row, AuditTag.ROW_SEALED, actor, what="owner", row=row.user_id.hex, reason=reason)
 
 
 def convert_key(*, actor: Actor, key: PersonalKey) -> Conversion:

@@ -25,7 +25,11 @@ class StaffRole(models.TextChoices):
 
 
 class User(AbstractBaseUser, PermissionsMixin):
-    """A person. What they may do in a tenant is a Membership; on the platform, ``staff_role`` says it."""
+    """A person. What they may do in a tenant is a Membership; on the platform, ``staff_role`` says it.
+
+    ``seal`` shows that a process of ours wrote the row (accounts.account_seals); ``means`` are the account's addresses
+    and second factors in it.
+    """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     email = models.EmailField(unique=True)
@@ -35,6 +39,10 @@ class User(AbstractBaseUser, PermissionsMixin):
     staff_role = models.CharField(max_length=24, choices=StaffRole, blank=True, default="")
     locked_at = models.DateTimeField(null=True, blank=True, help_text="Set while nothing may be signed for this user.")
     locked_by = models.CharField(max_length=16, choices=LockAuthority, blank=True, default="")
+    means = models.CharField(
+        max_length=64, blank=True, default="", db_default="", editable=False, help_text="SHA-256 of how one signs in."
+    )
+    seal = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     date_joined = models.DateTimeField(default=timezone.now, editable=False)
 
     objects = UserManager()

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django_scopes import scope
 
 from accounts.absolute_urls import origin
+from accounts.account_seals import INVITATION
 from accounts.errors import Conflict, InvalidValue, InvitationInvalid
 from accounts.mail import send_later
 from accounts.models import Invitation, Membership, Role, Tenant, User
@@ -84,7 +85,9 @@ def withdraw_invitation(*, actor: Actor, invitation: Invitation, by: Membership 
 def find_invitation(*, tenant: Tenant, token: str) -> Invitation | None:
     """The pending invitation to this tenant that the token stands for, if whoever sent it still might."""
     found = pending_invitations(tenant).filter(token_hash=token_hash(token)).first()
-    if found is None or found.invited_by is None:
+    if found is None or not INVITATION.fits(found):
+        return None
+    if found.invited_by is None:
         return found
     inviter = membership_of(found.invited_by, tenant)
     return found if can(inviter, MemberPermission.INVITE, Role(found.role)) else None

@@ -17,6 +17,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from accounts.mail import send_later
 from accounts.mail.outbox import CODE_LIFE, LIFE
 from accounts.models import User
+from accounts.signin.integrity import require_whole
 from accounts.signin.registration import may_sign_up, tenant_of, welcome
 from accounts.staff.gate import SECOND_FACTORS
 
@@ -34,7 +35,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is
                 welcome(request, saved, is_new=True)
         return saved
 
+    def pre_login(self, request: HttpRequest, user: User, **facts: Any) -> Any:
+        require_whole(request, user)
+        return super().pre_login(request, user, **facts)
+
+    def set_password(self, user: User, password: str) -> None:
+        """Also by a mailed code: a changed address is not to lead to a password of somebody else's."""
+        require_whole(allauth_context.request, user)
+        super().set_password(user, password)
+
     def login(self, request: HttpRequest, user: User) -> None:
+        require_whole(request, user)
         with transaction.atomic():
             super().login(request, user)
             welcome(request, user, is_new=False)

@@ -14,6 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from accounts.account_seals import is_sealed
 from accounts.models import User
 
 SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -23,7 +24,7 @@ SECOND_FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
 def is_admitted(request: HttpRequest) -> bool:
     """True for active platform staff who passed a second factor, or signed in by passkey, in this session."""
     user = request.user
-    if not isinstance(user, User) or not (user.is_active and user.is_staff):
+    if not isinstance(user, User) or not (user.is_active and user.is_staff and is_sealed(user)):
         return False
     return passed_second_factor(request, user)
 

@@ -13,6 +13,7 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 
+from accounts.account_seals import is_sealed
 from accounts.models import StaffRole, User
 from accounts.staff.gate import SECOND_FACTORS, is_admitted
 from keycast.audit.entries import Actor, ActorType
@@ -81,8 +82,8 @@ PERMISSIONS: Final[dict[StaffPermission, frozenset[StaffRole]]] = {
 
 
 def is_staff(user: User | AnonymousUser) -> bool:
-    """Tell whether this is an active member of the platform's staff."""
-    return bool(user.is_active and user.is_staff)
+    """Tell whether this is an active member of the platform's staff, made so by a process of ours."""
+    return bool(user.is_active and user.is_staff) and isinstance(user, User) and is_sealed(user)
 
 
 def has_second_factor(user: User | AnonymousUser) -> bool:

@@ -36,8 +36,10 @@ from keycast.audit.tags import AuditTag
 from keycast.base.text import one_line
 from keycast.nostr.nip46 import MAX_PERMISSIONS_TEXT
 from keycast.nostr.uris import BunkerUri, NostrConnectUri
+from keys.access import NOT_OWNED
 from keys.errors import KeyUnavailable
 from keys.models import KeyState, PersonalKey, TransportKey
+from keys.owner_seals import is_owned
 
 SECRET_BYTES = 16
 
@@ -179,6 +181,8 @@ def _ready(
         key.tenant
     ):  # operators may go beyond
         raise PolicyNotOffered
+    if not is_owned(key):
+        raise KeyUnavailable(NOT_OWNED)
     if key.state != KeyState.ACTIVE:
         raise KeyUnavailable("This key is not active, so no app can be connected to it.")
     check_expiry(expires_at)

@@ -27,6 +27,7 @@ from bunker.services.grant_seals import SEALED_STATES, fingerprint, is_sealed
 from bunker.worker.records import ConnectionRecord, SignerRecord, TenantRecord
 from keycast.audit.services import chain_of
 from keys.models import KeyState, TransportKey
+from keys.owner_seals import is_owned_row
 from keys.refs import KEY_REF_COLUMNS, TRANSPORT_REF_COLUMNS, key_ref_of, transport_ref_of
 
 log = structlog.get_logger(__name__)
@@ -56,6 +57,7 @@ _CONNECTION_REFUSALS = {
 }
 
 
+NOT_OWNED = "Whose key this is does not fit what this server knows. Please contact whoever runs it."
 NOT_GRANTED = "This app's access does not fit what this server granted. Revoke it, and connect the app again."
 
 
@@ -150,7 +152,7 @@ def _read_signers(
     )
     columns = (
         *TRANSPORT_REF_COLUMNS, *_KEY_REF_COLUMNS, "shard", "tenant__state", "tenant__max_signatures",
-        "tenant__max_relays", "key__state", "key__user_id",
+        "tenant__max_relays", "key__state", "key__user_id", "key__owner_seal",
         "key__replaced_at", "key__user__is_active", "key__user__locked_at", "is_member",
         "is_all_locked",
     )  # fmt: skip
@@ -198,6 +200,10 @@ def tenant_refusal(state: str, *, is_all_locked: bool) -> str | None:
 def _refusal(row: dict[str, Any]) -> str | None:
     if row["key__state"] != KeyState.ACTIVE or not row["key__public_key"]:
         return _KEY_REFUSALS.get(row["key__state"], "This key is not ready for use.")
+    owner = (row["key_id"], row["tenant_id"], row["key__user_id"], row["key__public_key"])
+    if not is_owned_row(row["key__owner_seal"], *owner):
+        log.error("key_owner_not_sealed", key=row["key_id"].hex)
+        return NOT_OWNED
     if not row["key__user__is_active"] or row["key__user__locked_at"] is not None:
         return "The owner's account is locked."
     return None if row["is_member"] else "The owner is not a member of this community any more."

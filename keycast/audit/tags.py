@@ -39,6 +39,9 @@ class AuditTag(StrEnum):
     # People
     USER_CREATED = "accounts:user:created"
     SIGN_UP_REPEATED = "accounts:user:sign-up-repeated"
+    ACCOUNT_NOT_SEALED = "accounts:user:not-sealed"
+    SEALS_BROKEN = "accounts:seals:broken"
+    ROW_SEALED = "accounts:seals:renewed"
     USER_CHANGED = "accounts:user:changed"
     USER_LOCKED = "accounts:user:locked"
     USER_UNLOCKED = "accounts:user:unlocked"

@@ -16,6 +16,7 @@ from django.db import transaction
 from django.utils.module_loading import import_string
 from django_q.models import Schedule
 
+from accounts import seal_checks
 from accounts.mail import jobs as mail_jobs
 from accounts.panic.services import expire_releases
 from accounts.services.domains import check_claims
@@ -32,6 +33,7 @@ from keycast.base import service_status
 from keycast.base.errors import KeycastError
 from keycast.operations import heartbeats, job_records
 from keys import jobs as key_jobs
+from keys import owner_seals
 
 log = structlog.get_logger(__name__)
 
@@ -175,8 +177,11 @@ def fill_restore_journal() -> int:
 
 
 def renew_seals() -> int:
-    """Seal connected apps anew where the field key was replaced; returns how many."""
-    return grant_seals.renew()
+    """Seal apps, accounts and keys anew where the field key was replaced, and tell staff of seals that do not fit."""
+    accounts, broken = seal_checks.renew_accounts()
+    owners, broken_keys = owner_seals.renew_owners()
+    seal_checks.tell({**broken, "keys": broken_keys})
+    return grant_seals.renew() + accounts + owners
 
 
 def forget_ended_sessions() -> None:

@@ -21,6 +21,7 @@ from keys.lifecycle import audit
 from keys.lifecycle.modes import ModeBackend
 from keys.lifecycle.text import clean_name
 from keys.models import KeyState, PersonalKey, TransportKey
+from keys.owner_seals import OWNER
 from keys.refs import SecretPurpose
 from keys.signing.factory import key_maker
 
@@ -91,6 +92,7 @@ def _row(tenant: Tenant, backend: ModeBackend, wanted: WantedKey) -> PersonalKey
         is_imported=wanted.secret is not None,
     )
     backend.fill(row, wanted.secret)
+    row.owner_seal = OWNER.of(row)
     return row
 
 

@@ -50,6 +50,7 @@ class PersonalKey(models.Model):
     Mode ``hsm`` where the HSM only authorises keeps signer A's sealed half in ``encrypted_half_key``, the public
     tweak of an imported key in ``key_tweak``, and the HSM authoriser's public key (66 hex digits, 68
     on P-256) in ``authoriser_public_key``.
+    ``owner_seal`` shows that a process of ours wrote whose key it is (keys.owner_seals).
     """
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
@@ -73,6 +74,7 @@ class PersonalKey(models.Model):
     cosigner_public_key = models.CharField(max_length=64, blank=True)
     authoriser_since = models.DateTimeField("HSM key replaced at", null=True, blank=True)
     hsm_is_disabled = models.BooleanField("HSM key version disabled by us", default=False)
+    owner_seal = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     is_imported = models.BooleanField(default=False)
     created_at = models.DateTimeField(default=timezone.now, editable=False)
     state_changed_at = models.DateTimeField(default=timezone.now, editable=False)

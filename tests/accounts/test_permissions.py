@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 
+from accounts.account_seals import MEMBERSHIP
 from accounts.models import Membership, Role, Tenant, User
 from accounts.permissions import MemberPermission, PermissionGranted, PermissionRefused, can, decide, require
 from keycast.base.errors import NotFound, NotPermitted
@@ -29,7 +30,9 @@ LEADERS_ONLY = [A.INVITE, A.CHANGE_ROLE, A.SUSPEND_MEMBER, A.REMOVE_MEMBER, A.CH
 
 def member(role: str = "member", tenant: Tenant = TENANT, **fields: object) -> Membership:
     user = User(email=f"{uuid4()}@example.org", is_active=bool(fields.pop("is_active", True)))
-    return Membership(tenant=tenant, user=user, role=role, **fields)
+    membership = Membership(tenant=tenant, user=user, role=role, **fields)
+    membership.seal = MEMBERSHIP.of(membership)
+    return membership
 
 
 def key_of(owner: Membership) -> SimpleNamespace:

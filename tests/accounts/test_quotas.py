@@ -28,6 +28,7 @@ from accounts.services.invitations import find_invitation
 from bunker.services import create_bunker_url
 from keycast.audit.entries import Actor
 from keys.services import create_key
+from tests.rows import change
 
 from .conftest import ACTOR, PASSWORD, MakeMember
 
@@ -70,7 +71,7 @@ def test_an_invitation_from_before_waits_while_the_place_is_full(news: Tenant, m
     from accounts.services.invitations import token_hash
 
     invitation = invite(actor=ACTOR, tenant=news, email="late@example.org", by=None)
-    Invitation.objects.filter(id=invitation.id).update(token_hash=token_hash(token))
+    change(invitation, token_hash=token_hash(token))
     bounded(news, members=0)
     with pytest.raises(QuotaReached):
         accept_invitation(tenant=news, token=token, user=person)
@@ -173,11 +174,11 @@ def test_an_invitation_is_worth_nothing_while_its_sender_is_deactivated(make_mem
     from accounts.services.invitations import token_hash
 
     admin, invitation = sent_by(make_member)
-    Invitation.objects.filter(id=invitation.id).update(token_hash=token_hash("t" * 43))
-    User.objects.filter(id=admin.user_id).update(is_active=False)
+    change(invitation, token_hash=token_hash("t" * 43))
+    change(admin.user, is_active=False)
     assert find_invitation(tenant=admin.tenant, token="t" * 43) is None
     friend = create_user(actor=ACTOR, email="friend@example.org")
     with pytest.raises(InvitationInvalid):
         accept_invitation(tenant=admin.tenant, token="t" * 43, user=friend)
-    User.objects.filter(id=admin.user_id).update(is_active=True)
+    change(admin.user, is_active=True)
     assert find_invitation(tenant=admin.tenant, token="t" * 43) is not None

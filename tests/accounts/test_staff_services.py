@@ -43,6 +43,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from tests.accounts.conftest import ACTOR
+from tests.rows import change
 
 OFFICER, OPERATOR = StaffRole.SECURITY_OFFICER, StaffRole.OPERATOR
 
@@ -136,9 +137,9 @@ def test_making_staff_twice_and_an_unknown_role_are_refused(alice: User) -> None
 
 
 def test_a_role_belongs_to_staff_alone_says_the_database(alice: User) -> None:
-    for change in ({"is_staff": True}, {"staff_role": "operator"}, {"is_staff": True, "staff_role": "root"}):
+    for values in ({"is_staff": True}, {"staff_role": "operator"}, {"is_staff": True, "staff_role": "root"}):
         with pytest.raises(IntegrityError), transaction.atomic():
-            User.objects.filter(pk=alice.pk).update(**change)
+            User.objects.filter(pk=alice.pk).update(**values)
 
 
 # --- ending staff, and what is done to staff ---
@@ -296,5 +297,5 @@ def test_fewer_than_two_officers_is_said_plainly(db: None) -> None:
 
 def test_two_officers_with_second_factors_are_enough(officer: User, second: User) -> None:
     assert officers().is_ok
-    User.objects.filter(pk=second.pk).update(is_active=False)
+    change(second, is_active=False)
     assert not officers().is_ok

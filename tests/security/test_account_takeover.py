@@ -14,6 +14,7 @@ from django_scopes import scopes_disabled
 from accounts.models import Invitation, Membership, Role, Tenant, User
 from accounts.services import add_member, create_tenant, create_user
 from keycast.audit.entries import Actor
+from tests.rows import change
 
 VICTIM = "victim@example.org"
 PASSWORD = "a password the attacker chose"
@@ -165,7 +166,7 @@ def test_a_made_up_invitation_makes_no_session_row(club: Tenant, token: str) -> 
 def test_an_invitation_is_not_mailed_again_and_again(club: Tenant) -> None:
     owner = signed_in_member(club, "owner@example.org")
     with scopes_disabled():
-        Membership.objects.update(role=Role.OWNER)
+        change(Membership.objects.get(), role=Role.OWNER)
     for _ in range(10):
         owner.post("/people/invite/", {"email": VICTIM, "role": "member"})
     with scopes_disabled():

@@ -20,7 +20,7 @@ from django.utils import timezone
 from bunker.models import Connection, ConnectionState, Request
 from bunker.policy import TEMPLATES
 from bunker.services.issue import hash_secret
-from bunker.worker.loader import NOT_GRANTED
+from bunker.worker.loader import NOT_GRANTED, NOT_OWNED
 from keycast.audit.models import AuditRow
 from keys.models import PersonalKey, TransportKey
 from tests.bunker.conftest import Running, connected
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 
 DELAYS = "nothing but delays, refusals, wrong figures and rows to look through"
 UNDOES = "what was stopped, ended or bounded goes on, under the seals that there are; what goes on can be stopped"
-BECOMES = "somebody: with an address or a password of their own they sign in, in the portal, as that person"
+MISLEADS = "a tenant's links lead to a host of theirs, which somebody may believe"
 ORDERS = "work that code knows is done on keys: rotated, moved to another mode, replaced, destroyed"
 FORGES = "a log that was not signed outside yet tells another story"
 REFUSED = "nothing: refused, and shown to staff"
@@ -43,11 +43,8 @@ GAINS = {
         "django_content_type", "django_migrations", "operations_incident", "operations_jobrun", "operations_sign",
         "account_emailconfirmation", "accounts_user_groups", "accounts_user_user_permissions", "django_cache",
     },
-    UNDOES: {"accounts_deploymentlock", "accounts_tenant", "accounts_approval", "accounts_release"},
-    BECOMES: {
-        "accounts_invitation", "accounts_user", "account_emailaddress", "mfa_authenticator", "accounts_membership",
-        "accounts_tenantdomain", "keys_personalkey",
-    },
+    UNDOES: {"accounts_deploymentlock", "accounts_tenant", "accounts_approval", "accounts_release", "keys_personalkey"},
+    MISLEADS: {"accounts_tenantdomain"},
     ORDERS: {
         "keys_conversion", "keys_halfrefresh", "keys_hsminventory", "keys_hsmorphan", "keys_rotation", "keys_succession"
     },
@@ -55,7 +52,10 @@ GAINS = {
         "audit_auditchain", "audit_auditcheckpoint", "audit_auditcut", "audit_auditretention", "audit_auditrow",
         "audit_auditverification",
     },
-    REFUSED: {"bunker_connection", "django_q_ormq", "django_q_schedule", "django_q_task"},
+    REFUSED: {
+        "accounts_invitation", "accounts_user", "account_emailaddress", "mfa_authenticator", "accounts_membership",
+        "bunker_connection", "django_q_ormq", "django_q_schedule", "django_q_task",
+    },
     SEALED: {"django_session", "keys_transportkey"},
 }  # fmt: skip
 """What a writer of each table gains at most (docs/security-model.md). None of it is code, a key or a client let in."""
@@ -178,6 +178,18 @@ async def test_sealed_columns_of_another_key_or_tenant_do_not_open(worker: Runni
     await sync_to_async(by_sql)(swap)
     await worker[0].reconciler.reload([home.transport.id])
     assert "error" in await app.sign()
+    assert await signatures() == 0
+
+
+@pytest.mark.parametrize("column", ["user_id", "owner_seal"])
+async def test_a_key_whose_owner_sql_changed_signs_for_nobody(worker: Running, home: Home, column: str) -> None:
+    other = await sync_to_async(make_home)(home.tenant)
+    app = await connected(worker, home)
+    values = {"user_id": other.key.user_id, "owner_seal": other.key.owner_seal}
+    change = {column: values[column]}
+    await sync_to_async(by_sql)(lambda: PersonalKey.objects.filter(pk=home.key.pk).update(**change))
+    await worker[0].reconciler.reload([home.transport.id])
+    assert NOT_OWNED in (await app.sign())["error"]
     assert await signatures() == 0
 
 

@@ -30,6 +30,7 @@ from tests.portal.conftest import (
     visitor,
 )
 from tests.portal.test_sweep import NAMES, PUBLIC, address, everything, form_of, victim_ids
+from tests.rows import change
 
 __all__ = ["_everything", "bob", "make_person", "other_tenant", "owner", "tenant", "victim_ids", "visitor", "world"]
 
@@ -112,7 +113,7 @@ def both(tenant: Any, make_person: Any) -> Any:
 
 def test_a_member_who_is_staff_has_the_rights_of_a_member_and_no_more(both: Any, victim_ids: dict[str, Any]) -> None:
     person = both
-    User.objects.filter(pk=person.user.pk).update(is_staff=True, staff_role=StaffRole.SECURITY_OFFICER)
+    change(person.user, is_staff=True, staff_role=StaffRole.SECURITY_OFFICER)
     before = everything()
     for name in ("keys:detail", "apps:detail"):
         assert person.browser.get(address(name, victim_ids)).status_code == 404

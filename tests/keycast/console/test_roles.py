@@ -16,6 +16,7 @@ from keycast.audit.models import AuditRow
 from tests.keycast.console.conftest import PLATFORM, World, signed_in, staff
 from tests.keycast.console.pages import AdminPage, pages
 from tests.paths import ROOT
+from tests.rows import change
 
 DOCS = ROOT / "docs" / "security-model.md"
 NOT_WALKED = {"login", "logout", "jsi18n", "password_change", "password_change_done"}
@@ -94,9 +95,9 @@ def test_the_superuser_flag_counts_for_nothing(world: World) -> None:
 def test_a_role_that_ends_ends_in_the_same_session(operator: User, operator_client: Client, world: World) -> None:
     address = f"/admin/keys/personalkey/{world.key.pk}/do/lock/"
     assert operator_client.get(address).status_code == 200
-    User.objects.filter(pk=operator.pk).update(staff_role=StaffRole.AUDITOR)
+    change(operator, staff_role=StaffRole.AUDITOR)
     assert operator_client.get(address).status_code == 403
-    User.objects.filter(pk=operator.pk).update(is_staff=False, staff_role="")
+    change(operator, is_staff=False, staff_role="")
     assert operator_client.get(address, follow=True).status_code == 403
 
 

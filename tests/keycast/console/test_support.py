@@ -17,6 +17,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError, NotFound, NotPermitted
 from tests.keycast.console.conftest import NPUB, World, signed_in, staff
+from tests.rows import change
 
 SUPPORT = "/admin/support/"
 
@@ -98,7 +99,7 @@ def test_a_view_ends_by_itself_and_when_it_is_closed(helper: User, client: Clien
 
 def test_a_support_view_ends_with_the_support_role(helper: User, client: Client, world: World) -> None:
     address = look(client, "news")["Location"]
-    User.objects.filter(pk=helper.pk).update(staff_role=StaffRole.AUDITOR)
+    change(helper, staff_role=StaffRole.AUDITOR)
     assert client.get(address).status_code == 403
 
 

@@ -23,6 +23,7 @@ from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotFound, NotPermitted
 from tests.accounts.staff.approvals.conftest import COMMAND, Deed, colleague
+from tests.rows import change
 
 Service = Callable[..., Any]
 
@@ -122,8 +123,8 @@ def test_neither_a_job_nor_a_command_approves(actor: Actor, operator: User, deed
 
 def test_an_officer_who_lost_the_role_no_longer_decides(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator)
-    for change in ({"staff_role": StaffRole.AUDITOR}, {"is_active": False, "staff_role": StaffRole.SECURITY_OFFICER}):
-        User.objects.filter(pk=officer.pk).update(**change)
+    for values in ({"staff_role": StaffRole.AUDITOR}, {"is_active": False, "staff_role": StaffRole.SECURITY_OFFICER}):
+        change(officer, **values)
         with pytest.raises(NotPermitted):
             approve(actor=Actor.staff(officer), approval=row, reason="x")
     assert not deed.done
@@ -131,7 +132,7 @@ def test_an_officer_who_lost_the_role_no_longer_decides(operator: User, officer:
 
 def test_a_request_of_former_staff_cannot_be_approved(operator: User, officer: User, deed: Deed) -> None:
     row = asked(operator)
-    User.objects.filter(pk=operator.pk).update(is_active=False)
+    change(operator, is_active=False)
     with pytest.raises(Conflict, match="may not ask for it any more"):
         approve(actor=Actor.staff(officer), approval=row, reason="x")
     assert not deed.done
@@ -344,7 +345,7 @@ def test_those_who_may_decide_get_a_mail_that_leads_to_the_platforms_host(
     django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
 ) -> None:
     settings.PLATFORM_HOSTS = ["admin.test"]
-    User.objects.filter(pk=second.pk).update(is_active=False)
+    change(second, is_active=False)
     with django_capture_on_commit_callbacks(execute=True):
         row = asked(operator)
     (message,) = mail.outbox
