@@ -199,7 +199,7 @@ def remove_failed_key(*, actor: Actor, key: PersonalKey, reason: str = "") -> Pe
 @transaction.atomic
 def seal_owner(*, actor: Actor, key: PersonalKey, reason: str) -> None:
     """Take the owner that the key's row names as right, after a repair by hand; for ``manage.py seal_rows`` alone."""
-    if actor.type != "command":
+    if actor.type != ActorType.COMMAND:
         raise NotPermitted
     row = locked_row(key)
     PersonalKey.objects.filter(pk=row.pk).update(owner_seal=OWNER.of(row))

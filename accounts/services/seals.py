@@ -9,7 +9,7 @@ from django.db import transaction
 from accounts.account_seals import MEMBERSHIP, renew_means
 from accounts.models import Membership, User
 from accounts.services._common import write
-from keycast.audit.entries import Actor
+from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 
@@ -35,5 +35,5 @@ def seal_membership(*, actor: Actor, membership: Membership, reason: str) -> Non
 
 def require_command(actor: Actor) -> None:
     """Raises NotPermitted for anybody but a command: no page of the portal or the admin seals what it did not make."""
-    if actor.type != "command":
+    if actor.type != ActorType.COMMAND:
         raise NotPermitted

@@ -18,7 +18,7 @@ from bunker.relays.interfaces import BUILT_IN, DropReason
 from bunker.traffic.counts import REFUSED
 from bunker.worker.fairness import FairQueue
 from bunker.worker.leases import HeldLeases
-from bunker.worker.records import ConnectionRecord, SignerRecord
+from bunker.worker.records import SECONDS_A_DAY, ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
 from bunker.worker.stats import WorkerStats
 from keycast.base.limits import overridden
@@ -31,7 +31,6 @@ BUSY = "The remote signer is busy. Please try again in a moment."
 TENANT_DAY_IS_FULL = "This community's apps have asked as often today as they may. Try again after midnight UTC."
 APP_DAY_IS_FULL = "This app has asked as often today as it may. Try again after midnight UTC."
 _STRANGERS = "strangers"
-_DAY = 86_400
 _SLICE = 16
 
 
@@ -156,7 +155,7 @@ class AdmissionControl:
         if not bucket.take(now=now):
             return self._turn_away(item, DropReason.RATE_LIMITED, RATE_LIMITED)
         most = self.limits.machine_day if connection.is_machine else self.limits.client_day
-        day = int(time.time()) // _DAY
+        day = int(time.time()) // SECONDS_A_DAY
         if not connection.take_of_day(day, most):
             return self._turn_away(item, DropReason.RATE_LIMITED, APP_DAY_IS_FULL)
         if not signer.tenant.take_of_day(day, self.limits.tenant_day):

@@ -10,6 +10,7 @@ from keycast.base.sliding_window import SlidingWindow
 from keycast.base.token_bucket import TokenBucket
 from keys.refs import KeyRef, TransportRef
 
+SECONDS_A_DAY = 86_400
 REFUSALS_PER_SECOND = 2.0
 REFUSALS_AT_ONCE = 100.0
 CONNECTS_PER_SECOND = 0.5
@@ -19,8 +20,9 @@ CONNECTS_AT_ONCE = 10.0
 class RequestsOfDay:
     """Counts requests of a day, in memory: ``day`` and ``day_count`` are the record's own.
 
-    A worker that starts counts anew, and each worker counts its own: the bound is against a log that grows for ever,
-    not a price.
+    Each worker counts for the signers that it serves, and goes on where the last one ended (requests_of_day). A tenant
+    whose signers are served by several workers has the bound with each: it is against a log that grows for ever, not a
+    price.
     """
 
     __slots__ = ("day", "day_count")
@@ -37,6 +39,16 @@ class RequestsOfDay:
             return False
         self.day_count += 1
         return True
+
+    def asked_on(self, day: int) -> int:
+        """How many were counted of ``day``."""
+        return self.day_count if day == self.day else 0
+
+    def have_asked(self, day: int, count: int) -> int:
+        """Have counted ``count`` of ``day`` at least; returns how many were missed until now."""
+        known = self.asked_on(day)
+        self.day, self.day_count = day, max(known, count)
+        return self.day_count - known
 
 
 class TenantRecord(RequestsOfDay):

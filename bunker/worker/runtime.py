@@ -21,7 +21,7 @@ from bunker.relays.bridge import WorkerBridge
 from bunker.relays.event_checks import Intake
 from bunker.relays.hub import RelayHub, get_hub
 from bunker.relays.pool import RelayPool
-from bunker.worker import garbage_collection, leases
+from bunker.worker import garbage_collection, leases, requests_of_day
 from bunker.worker.admission import AdmissionControl, AdmissionLimits
 from bunker.worker.control import ControlListener
 from bunker.worker.daily_quota import DailyQuota
@@ -33,6 +33,7 @@ from bunker.worker.maintenance import prune
 from bunker.worker.metrics_export import RequestMetrics
 from bunker.worker.publisher import Publisher
 from bunker.worker.reconciler import Reconciler
+from bunker.worker.records import SECONDS_A_DAY
 from bunker.worker.recovery import Recovery
 from bunker.worker.relay_plan import RelayPlan
 from bunker.worker.snapshot import Snapshot
@@ -158,6 +159,7 @@ class BunkerWorker:
         await self.reconciler.start()
         # What was signed today is known before the first signature, or a restart would give every tenant its day anew.
         await self._daily_quota.flush()
+        await self._count_today(turn.gained)
         # Only now: shards are served when their signers are in memory, or their first requests would find nobody.
         self.holding.admit(turn.gained)
         self._port.served = self
@@ -259,9 +261,16 @@ class BunkerWorker:
     async def _take_over(self, turn: leases.LeaseChanges) -> None:
         """Serve shards that are new here: first read what only their last owner had in memory, then finish its work."""
         await self.reconciler.reload_shards(turn.gained)
+        await self._count_today(turn.gained)
         self.holding.admit(turn.gained)
         self._relays.change_soon()
         await self._finish_work_of_others(turn)
+
+    async def _count_today(self, shards: Collection[int]) -> None:
+        """A start, or another worker, gives no app a second day."""
+        day = int(time.time()) // SECONDS_A_DAY
+        asked = await self._threads(lambda: requests_of_day.asked_on(day, shards))
+        requests_of_day.count_on(day, asked, self.snapshot)
 
     async def _finish_work_of_others(self, turn: leases.LeaseChanges) -> None:
         """Requests that were claimed or answered, and replies that a dead owner may not have published any more."""

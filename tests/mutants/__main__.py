@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.mutants.checks import CHECKS, Check
+from tests.mutants.check import Check
+from tests.mutants.checks import CHECKS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 600.0

@@ -5,20 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Final
 
+from tests.mutants.check import Check
+from tests.mutants.people_checks import PEOPLE
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One check of the product. ``code`` occurs once in ``path``; ``without`` is what stands there once it is gone."""
-
-    name: str
-    threat: str
-    path: str
-    code: str
-    without: str
-    tests: tuple[str, ...]
-
+NIP44: Final = ("tests/spec/nip44/test_vectors.py", "tests/spec/nip44/test_behaviour.py")
+GUARD: Final = ("tests/keycast/serving/test_guard.py",)
 
 CHECKS = (
     # Requests
@@ -64,7 +57,7 @@ CHECKS = (
         "a connection that ended is refused", "C11", "bunker/worker/engine.py",
         "if refusal is not None:\n            await self._refusals.refuse(item, request.id",
         "if False:\n            await self._refusals.refuse(item, request.id",
-        ("tests/bunker/engine/test_refusals.py",),
+        ("tests/bunker/engine/test_refusals.py::test_a_revoked_app_hears_so_and_nothing_more_is_signed",),
     ),
     Check(
         "the key is not used for who was revoked after the claim", "C11", "bunker/worker/key_requests.py",
@@ -89,7 +82,7 @@ CHECKS = (
     Check(
         "strangers are answered seldom", "F2", "bunker/worker/admission.py",
         "            and shared.take(now=item.received)\n", "",
-        ("tests/security/test_floods.py",),
+        ("tests/bunker/engine/test_refusals.py::test_strangers_are_answered_seldom_where_no_app_is_waited_for",),
     ),
     # Policy
     Check(
@@ -127,6 +120,43 @@ CHECKS = (
         "if template.pubkey is not None and template.pubkey != key:", "if False:",
         ("tests/bunker/engine/test_refusals.py", "tests/bunker/methods"),
     ),
+    Check(
+        "a tag that a policy asks for is there once", "C9", "bunker/policy/engine.py",
+        "if len(found) != 1 or len(found[0]) < 2:", "if not found or len(found[0]) < 2:",
+        ("tests/bunker/policy",),
+    ),
+    Check(
+        "a replaced key reads and no more", "an old identity that goes on", "bunker/policy/engine.py",
+        "if self._is_replaced and not replaced.STILL_DONE.covers(call.method, call.kind):", "if False:",
+        ("tests/bunker/policy/test_replaced.py",),
+    ),
+    Check(
+        "a request id means one request", "T3", "bunker/worker/ledger.py",
+        "        if not is_same:\n", "        if False:\n",
+        ("tests/bunker/engine/test_refusals.py::test_a_request_id_means_one_request_until_no_resend_can_come",),
+    ),
+    Check(
+        "a tenant signs so much a day", "F3", "bunker/worker/daily_quota.py",
+        "if limit is not None and today.written + today.taken >= limit:", "if False:",
+        ("tests/bunker/worker/test_daily_quota.py",),
+    ),
+    # Messages
+    Check(
+        "a message that was altered does not open", "T7, T8", "keycast/nostr/nip44.py",
+        "if not hmac.compare_digest(mac, raw[-_MAC:]):", "if False:", NIP44,
+    ),
+    Check(
+        "a message is padded as its length says", "T7, T8", "keycast/nostr/nip44.py",
+        "if size > limit or len(padded) != start + padded_length(size):", "if size > limit:", NIP44,
+    ),
+    Check(
+        "a payload's length is looked at first", "T9, T10", "keycast/nostr/nip44.py",
+        'if not MIN_PAYLOAD <= len(payload) <= longest or payload[0] == "#":', 'if payload[:1] == "#":', NIP44,
+    ),
+    Check(
+        "a payload is written the one right way", "T7, T8", "keycast/nostr/nip44.py",
+        "if raw[:1] != VERSION or not _is_canonical(payload, raw):", "if raw[:1] != VERSION:", NIP44,
+    ),
     # Keys
     Check(
         "no signature leaves that does not verify", "K5", "keys/signing/service.py",
@@ -160,11 +190,66 @@ CHECKS = (
         "if not relay.is_private_allowed and not all(is_public(address) for address in found):", "if False:",
         ("tests/bunker/relays/test_ssrf_guard.py",),
     ),
+    Check(
+        "addresses that only look public are not", "a relay inside our network", "keycast/base/outbound.py",
+        "return address.is_global and not _is_in(address, _V4_REFUSED)", "return True",
+        ("tests/bunker/relays/test_ssrf_guard.py",),
+    ),
+    Check(
+        "no relay by a local name", "a relay inside our network", "bunker/relay_addresses.py",
+        "        if is_local_name(host):\n", "        if False:\n",
+        ("tests/bunker/relays/test_ssrf_guard.py",),
+    ),
+    # The way in
+    Check(
+        "one network has its share of requests", "F8", "keycast/serving/guard.py",
+        "if not self._networks.take(address):", "if self._networks.take(address) and False:", GUARD,
+    ),
+    Check(
+        "a body is as long as it may be", "F9", "keycast/serving/guard.py",
+        "if length is not None and length > most:", "if False:", GUARD,
+    ),
+    Check(
+        "a proof of a key answers this connection", "B2", "bunker/relays/client_keys.py",
+        "if not self._challenge or not secrets.compare_digest(given.encode(), self._challenge.encode()):", "if False:",
+        ("tests/bunker/relays/test_client_keys.py",),
+    ),
+    Check(
+        "a proof of a key is for this relay", "B2", "bunker/relays/client_keys.py",
+        'if not self._is_here(single_tag_value(event, "relay") or ""):', "if False:",
+        ("tests/bunker/relays/test_client_keys.py",),
+    ),
+    Check(
+        "a subscription has so many values", "B3", "bunker/relays/requested_filters.py",
+        "if count_values(values) > limits.filter_values_per_connection:", "if False:",
+        ("tests/bunker/relays/test_subscriptions.py", "tests/bunker/relays/test_costs.py"),
+    ),
+    Check(
+        "a subscription names whom it is about", "B1", "bunker/relays/requested_filters.py",
+        "if not all(item.is_narrow for item in filters):", "if False:",
+        ("tests/bunker/relays/test_subscriptions.py", "tests/bunker/relays/test_client_keys.py"),
+    ),
+    # The log
+    Check(
+        "a row of the log that was edited is named", "A2", "keycast/audit/verification.py",
+        "if row_hash(bytes(stored_previous), tuple(body)) != bytes(stored):", "if False:",
+        ("tests/keycast/audit/test_verification.py",),
+    ),
+    Check(
+        "a row that is missing from the log is named", "A2", "keycast/audit/verification.py",
+        "    if sequence != expected:\n", "    if False:\n",
+        ("tests/keycast/audit/test_verification.py",),
+    ),
+    Check(
+        "a forged checkpoint is not believed", "A2", "keycast/audit/verification.py",
+        'problem = self._keys.problem(point.statement, bytes(point.signature)) if self._keys else ""', 'problem = ""',
+        ("tests/keycast/audit/test_checkpoints.py",),
+    ),
     # Whoever writes the database
     Check(
         "only jobs that are registered in code run", "somebody writes the database", "keycast/operations/jobs.py",
         "    if not is_registered(path):\n", "    if False:\n",
-        ("tests/security", "tests/keycast/operations"),
+        ("tests/keycast/operations/test_jobs.py::test_what_the_tables_do_not_have_is_no_job_and_is_not_imported",),
     ),
     # The database as somebody else may have written it
     Check(
@@ -247,4 +332,5 @@ CHECKS = (
         '"PRAGMA wal_checkpoint(TRUNCATE)"', '"PRAGMA wal_checkpoint(PASSIVE)"',
         ("tests/keys/cosigner/test_forgetting.py",),
     ),
+    *PEOPLE,
 )  # fmt: skip

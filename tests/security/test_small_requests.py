@@ -15,6 +15,7 @@ from keycast.audit.tags import AuditTag
 from tests.bunker.conftest import Running, connected
 from tests.bunker.support import ACTOR, Client, Home, make_home, make_tenant, unscoped
 
+SECRET = "5e" * 32
 INFO = ("ping", "get_public_key", "switch_relays")
 
 
@@ -79,6 +80,24 @@ async def test_all_apps_of_a_tenant_ask_so_often_a_day(
         asked = [await client.ask("ping") for client in (first, second, first, second, elsewhere)]
         errors = [answer.get("error", "") for answer in asked]
         assert errors == ["", "", "", TENANT_DAY_IS_FULL, ""]
+
+
+async def test_a_restart_gives_an_app_no_second_day(
+    start_worker: Callable[..., Any], home: Home, settings: Any
+) -> None:
+    settings.BUNKER_LIMITS = {"client_day": 3}
+    async with start_worker() as worker:
+        client = await connected(worker, home, "full", SECRET)
+        for number in range(2):
+            assert "error" not in await client.sign(str(number))
+    async with start_worker() as worker:
+        client = Client(worker[1], home.transport.public_key, SECRET)
+        assert "error" not in await client.sign("the third")
+        assert (await client.sign("the fourth"))["error"] == APP_DAY_IS_FULL
+    settings.BUNKER_LIMITS = {"tenant_day": 3}
+    async with start_worker() as worker:
+        client = Client(worker[1], home.transport.public_key, SECRET)
+        assert (await client.ask("ping"))["error"] == TENANT_DAY_IS_FULL
 
 
 def test_a_burst_that_suits_a_message_inbox_is_promised_to_people_and_servers() -> None:

@@ -21,6 +21,7 @@ from bunker.services import grant_seals
 from bunker.services.grant_seals import fingerprint, is_granted, seal
 from bunker.worker.loader import NOT_GRANTED, load
 from keycast.crypto.schnorr import Keypair
+from keys.owner_seals import OWNER
 from tests.bunker.support import ACTOR, Home, issue, make_home, unscoped
 
 migration = importlib.import_module("bunker.migrations.0007_connection_seal")
@@ -165,6 +166,7 @@ def test_a_policy_has_one_text_however_it_is_written_down() -> None:
 def test_a_new_field_key_opens_what_the_last_one_sealed_until_it_is_sealed_anew(home: Home, settings: Settings) -> None:
     first, second = (base64.b64encode(secrets.token_bytes(32)).decode() for _ in range(2))
     settings.FIELD_KEYS = [first]
+    home.key.owner_seal = OWNER.of(home.key)
     connection, forged = bound(home), changed(bound(home), client_public_key="ef" * 32)
     settings.FIELD_KEYS = [second, first]
     assert is_granted(fresh(connection))
