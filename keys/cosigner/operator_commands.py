@@ -18,9 +18,10 @@ from typing import Any
 from uuid import UUID
 
 from keycast.audit.tags import AuditOutcome
-from keys.cosigner import audit, brake_rules
+from keys.cosigner import audit, brake_rules, forgetting, rescue
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.brake_rules import BrakeDefaults, BrakeRules, CosignerScope, CosignerStop, CosignerUse
+from keys.cosigner.store import CosignerRefusalError, CosignerStoreInUse, StoreTransaction
 
 
 class OperatorCommandError(Exception):
@@ -52,6 +53,27 @@ def limit(path: Path, scope: CosignerScope, values: dict[str, str | None], reaso
         for what, value in values.items():
             brake_rules.set_limit(connection, scope, what, value)
         _note(connection, CosignerAuditTag.OPERATOR_LIMITED, scope, reason=reason, **values)
+
+
+def keep(path: Path, key_id: UUID, reason: str) -> None:
+    """Cancel the forgetting of a key, which is disabled then. Raises OperatorCommandError."""
+    with _changing(path) as connection:
+        writing = StoreTransaction(connection)
+        try:
+            forgetting.cancel_forget(writing, key_id, operator=_operator(), reason=reason)
+        except CosignerRefusalError:
+            raise OperatorCommandError(f"The key {key_id} does not wait to be forgotten.") from None
+        audit.append(connection, writing.notes)
+
+
+def destroy(path: Path, key_id: UUID, reason: str) -> None:
+    """Destroy a key's halves now; only while no co-signer serves. Raises OperatorCommandError."""
+    try:
+        rescue.destroy_halves(path, key_id, reason)
+    except CosignerStoreInUse:
+        raise OperatorCommandError("Stop the co-signer first: it serves this file.") from None
+    except CosignerRefusalError:
+        raise OperatorCommandError(f"The co-signer has no halves of the key {key_id}.") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
 from keycast.nostr.nip19 import Nip19Error, public_key_of
-from keys.cosigner import audit, brake_rules, log_reading, operator_commands, rehearsal, store
+from keys.cosigner import audit, brake_rules, forgetting, log_reading, operator_commands, rehearsal, store
 from keys.cosigner.brake_rules import BrakeDefaults, CosignerScope, CosignerUse, UnreadableKindsError
 from keys.cosigner.log_reading import CosignerLogFilter
 from keys.cosigner.operator_commands import OperatorCommandError
@@ -32,6 +32,7 @@ _STEPS: Final = {
     "resume": "lift a stop",
     "list": "keys, their states, stops and uses today",
     "limits": "show, or set, uses a day and kinds",
+    "forgotten": "keys that wait to be forgotten; cancel one, or destroy one at once",
     "log": "its log, newest first",
     "rehearse": "show that a backup of its database can be restored; changes nothing",
 }
@@ -50,8 +51,14 @@ def add_arguments(parser: CommandParser) -> None:
             sub.add_argument("--tenant", default="", help="a tenant's id")
     for name in ("stop", "resume", "limits"):
         made[name].add_argument("--all", action="store_true", help="everything")
+    for name in ("stop", "resume", "limits", "forgotten"):
         made[name].add_argument("--reason", default="", help="why; it goes into the log, where owners read it")
-    for name in ("list", "log"):
+    what = made["forgotten"].add_mutually_exclusive_group()
+    what.add_argument("--cancel", action="store_true", help="keep --key; it is disabled until the HSM enables it")
+    what.add_argument(
+        "--destroy", action="store_true", help="destroy the halves of --key now; the co-signer is stopped"
+    )
+    for name in ("list", "log", "forgotten"):
         made[name].add_argument("--json", action="store_true", help="one JSON object a line")
     made["list"].add_argument("--stopped", action="store_true", help="only what is stopped")
     _add_limits(made["limits"])
@@ -80,9 +87,15 @@ def run(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) 
     if not path.is_file() and not options.get("dump"):
         raise CommandError(f"There is no co-signer database {path}.", returncode=REFUSED)
     try:
-        {"rehearse": _rehearse, "stop": _stop, "resume": _resume, "list": _list, "limits": _limits, "log": _log}[
-            options["step"]
-        ](path, defaults, options, say)
+        {
+            "rehearse": _rehearse,
+            "stop": _stop,
+            "resume": _resume,
+            "list": _list,
+            "limits": _limits,
+            "log": _log,
+            "forgotten": _forgotten,
+        }[options["step"]](path, defaults, options, say)
     except (OperatorCommandError, CannotRehearseError, KekUnavailable) as error:
         raise CommandError(str(error), returncode=REFUSED) from None
     except sqlite3.OperationalError as error:  # such as a database that no co-signer of this version has opened yet
@@ -116,6 +129,25 @@ def _list(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say
             used = ", ".join(f"{count} {use}" for use, count in key.today.items())
             words = f"{key.key_id}  tenant {key.tenant_id}  {key.public_key}  {key.state}  today: {used}"
             say(json.dumps(key.as_dict()) if options["json"] else words + ("  STOPPED" if key.stop else ""))
+
+
+def _forgotten(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    if options["cancel"] or options["destroy"]:
+        if not options["key"]:
+            raise OperatorCommandError("Name the key with --key.")
+        key_id, reason = _key(path, options["key"]), _reason(options)
+        (operator_commands.keep if options["cancel"] else operator_commands.destroy)(path, key_id, reason)
+        say(f"{key_id}: {'kept, and disabled' if options['cancel'] else 'destroyed'}.")
+        return
+    with closing(store.read_only(path)) as connection:
+        found = forgetting.waiting(connection)
+    for row in found:
+        ids = {"key": str(row.key_id), "tenant": str(row.tenant_id), "public_key": row.public_key.hex()}
+        asked, due = _time(row.asked_at * 1000), _time(row.due_at * 1000)
+        words = f"{row.key_id}  tenant {row.tenant_id}  asked {asked}  forgotten {due}"
+        say(json.dumps({**ids, "asked_at": asked, "due_at": due}) if options["json"] else words)
+    if not found and not options["json"]:
+        say("No key waits to be forgotten.")
 
 
 def _limits(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:

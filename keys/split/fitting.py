@@ -110,6 +110,8 @@ def _makes(row: dict[str, Any]) -> bool:
 
 def _state_note(key: str, row: dict[str, Any], there: dict[str, Any]) -> list[str]:
     said = _SAID_AGAIN.get(row["state"], "disabled")
-    if said == there["state"]:
+    if said == there["state"] or (row["state"] == KeyState.DESTRUCTION_SCHEDULED and there["state"] == "forgetting"):
         return []
+    if there["state"] == "forgetting":
+        return [f"split key {key}: {said} here, and the co-signer is about to forget it: manage.py cosigner forgotten"]
     return [f"split key {key}: {said} here, {there['state']} at the co-signer; a job says it again"]

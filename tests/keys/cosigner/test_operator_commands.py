@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
-from keycast.nostr.nip01 import id_of
+from keycast.nostr.nip01 import UnsignedEvent, id_of
 from keycast.nostr.nip19 import encode_npub
-from keys.signing.cosigning.errors import StoppedByCosigner
+from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from keys.signing.cosigning.errors import CosignerBudgetReached, KindNotAllowedByCosigner, StoppedByCosigner
 from tests.keys.cosigner.rows import signer_of
-from tests.keys.cosigner.support import FakeHsm, Process, kek_a, make_key, note
+from tests.keys.cosigner.support import FakeHsm, Process, grant, kek_a, make_key, note
 from tests.paths import ROOT
 
 
@@ -78,3 +79,57 @@ async def test_the_log_is_shown_by_key_and_tag_with_its_chain(process):
     assert (row["key_id"], row["tag"]) == (one.key_id.hex, "cosigner:half:created")
     assert other.key_id.hex in run(process, "log").stdout
     assert len(run(process, "log", "--last", "2").stdout.splitlines()) == 2
+
+
+async def test_what_waits_to_be_forgotten_is_listed_and_kept_by_the_operator(process):
+    client, hsm = process.client(), FakeHsm()
+    key = await make_key(client, hsm)
+    subject = bytes.fromhex(key.public_key)
+    assert "No key waits" in run(process, "forgotten").stdout
+    await client.forget(key.tenant_id, key.key_id, subject, grant(hsm, key, AuthorisationPurpose.FORGET, subject))
+    (waiting,) = map(json.loads, run(process, "forgotten", "--json").stdout.splitlines())
+    assert waiting["key"] == str(key.key_id)
+    named = ["--key", str(key.key_id), "--reason", "nobody asked for it"]
+    assert run(process, "forgotten", "--cancel", "--reason", "x").returncode == 2, "which key?"
+    assert run(process, "forgotten", "--cancel", "--key", str(key.key_id)).returncode == 2, "and why?"
+    assert run(process, "forgotten", "--destroy", *named).returncode == 2, "not while it serves"
+    assert run(process, "forgotten", "--cancel", *named).returncode == 0
+    assert run(process, "forgotten", "--cancel", *named).returncode == 2, "it does not wait any more"
+    assert "No key waits" in run(process, "forgotten").stdout
+    (row,) = map(
+        json.loads,
+        run(process, "log", "--tag", "cosigner:key:forget-cancelled", "--json", "--verify").stdout.splitlines(),
+    )
+    assert (row["peer"].split(":")[0], row["data"]["reason"]) == ("operator", "nobody asked for it")
+    await client.close()
+    process.stop()
+    assert run(process, "forgotten", "--destroy", *named).returncode == 0
+    assert "cosigner:operator:destroyed" in run(process, "log", "--last", "1").stdout
+
+
+async def test_a_signer_a_that_was_taken_over_gets_nothing_beyond_the_settings_of_the_process(tmp_path, monkeypatch):
+    process = Process(tmp_path, KEYCAST_COSIGNER_KEY_SIGNATURES="2", KEYCAST_COSIGNER_KINDS="1,7")
+    client, hsm = process.client(), FakeHsm()
+    try:
+        key = await make_key(client, hsm)
+        signer = signer_of(hsm, client)
+        kek = kek_a()
+        monkeypatch.setattr(signer._vault, "_providers", lambda _: kek)
+        other_kind = UnsignedEvent(key.public_key, 1_700_000_000, 4, [], "")
+        with pytest.raises(KindNotAllowedByCosigner):
+            await signer.sign_event_id(key, other_kind, id_of(other_kind))
+        for content in "ab":
+            await signer.sign_event_id(key, note(key, content), id_of(note(key, content)))
+        with pytest.raises(CosignerBudgetReached):
+            await signer.sign_event_id(key, note(key, "c"), id_of(note(key, "c")))
+        assert run(process, "stop", "--all", "--reason", "taken over").returncode == 0
+        subject = bytes.fromhex(key.public_key)
+        with pytest.raises(StoppedByCosigner):
+            await client.enable(key.tenant_id, key.key_id, grant(hsm, key, AuthorisationPurpose.ENABLE, subject))
+        tags = [json.loads(line)["tag"] for line in run(process, "log", "--json", "--verify").stdout.splitlines()]
+        assert tags.count("cosigner:request:refused") == 2
+        assert tags.count("cosigner:budget:reached") == 1
+        assert tags.count("cosigner:event:signed") == 2
+    finally:
+        await client.close()
+        process.stop()
