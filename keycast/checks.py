@@ -330,6 +330,13 @@ RULES: tuple[SettingsRule, ...] = (
         "Name the module of an HSM, or keep keys in the mode “Encrypted”.",
         fatal=True,
     ),
+    SettingsRule(
+        "keycast.E153",
+        unsafe_settings.openbao_is_spoken_to_in_clear,
+        "Whoever listens would read the tokens.",
+        "Use https, and give the server's certificate in KEYCAST_OPENBAO_CA_FILE.",
+        fatal=True,
+    ),
 )
 RISKS = frozenset(rule.risk for rule in RULES if rule.risk)
 

@@ -29,7 +29,7 @@ SECRETS = (
     *("SECRET_KEY", "SECRET_KEY_FALLBACKS", "KEYCAST_FIELD_KEY", "KEYCAST_KEK", "KEYCAST_COSIGNER_KEK"),
     *("KEYCAST_AUDIT_CHECKPOINT_KEY", "KEYCAST_PROBE_TOKEN", "DATABASE_URL", "REDIS_URL", "EMAIL_URL"),
     *("KEYCAST_NETHSM_OPERATOR_PASSWORD", "KEYCAST_NETHSM_ADMIN_PASSWORD", "KEYCAST_NETHSM_NAMESPACE_PASSWORD"),
-    *("KEYCAST_PKCS11_PIN", "KEYCAST_PKCS11_MANAGER_PIN"),
+    *("KEYCAST_PKCS11_PIN", "KEYCAST_PKCS11_MANAGER_PIN", "KEYCAST_OPENBAO_TOKEN", "KEYCAST_OPENBAO_MANAGER_TOKEN"),
 )
 """Settings whose files nobody else may read."""
 
@@ -323,6 +323,11 @@ def pkcs11_module_is_writable() -> Finding:
 def pkcs11_token_is_software() -> Finding:
     is_used = "pkcs11" in settings.HSM_PROVIDERS and "softhsm" in settings.PKCS11_MODULE.lower()
     return "KEYCAST_PKCS11_MODULE is SoftHSM." if is_used else None
+
+
+def openbao_is_spoken_to_in_clear() -> Finding:
+    url = settings.OPENBAO_URL
+    return "KEYCAST_OPENBAO_URL is not https." if url and not url.startswith("https://") else None
 
 
 def no_cosigner_key() -> Finding:

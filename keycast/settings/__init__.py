@@ -361,6 +361,13 @@ PKCS11_CURVE = env.str("KEYCAST_PKCS11_CURVE", default="secp256k1")
 if PKCS11_CURVE not in {"secp256k1", "p256"}:
     raise ImproperlyConfigured("KEYCAST_PKCS11_CURVE must be secp256k1 or p256.")
 PKCS11_CAN_DISABLE = env.bool("KEYCAST_PKCS11_CAN_DISABLE", default=True)
+OPENBAO_URL = env.str("KEYCAST_OPENBAO_URL", default="")
+OPENBAO_CA_FILE = env.str("KEYCAST_OPENBAO_CA_FILE", default="")
+OPENBAO_MOUNT = env.str("KEYCAST_OPENBAO_MOUNT", default="transit")
+OPENBAO_TOKEN = env.str("KEYCAST_OPENBAO_TOKEN", default="")
+OPENBAO_TOKEN_FILE = env.str("KEYCAST_OPENBAO_TOKEN_FILE", default="")
+OPENBAO_MANAGER_TOKEN_FILE = env.str("KEYCAST_OPENBAO_MANAGER_TOKEN_FILE", default="")
+OPENBAO_CAN_DISABLE = env.bool("KEYCAST_OPENBAO_CAN_DISABLE", default=True)
 
 # Audit log (docs/audit.md)
 AUDIT_CHECKPOINT_KEY = secret("KEYCAST_AUDIT_CHECKPOINT_KEY", default="")

@@ -102,7 +102,11 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
 
     Empty rather than missing, so that a .env file does not bring them back.
     """
-    kept = {name: value for name, value in given.items() if not name.startswith(("KEYCAST_NETHSM_", "KEYCAST_PKCS11_"))}
+    kept = {
+        name: value
+        for name, value in given.items()
+        if not name.startswith(("KEYCAST_NETHSM_", "KEYCAST_OPENBAO_", "KEYCAST_PKCS11_"))
+    }
     return {**kept, **dict.fromkeys(FOREIGN, ""), **_STAND_INS}
 
 

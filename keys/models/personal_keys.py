@@ -32,10 +32,11 @@ class Provider(models.TextChoices):
     GOOGLE = "google", "Google Cloud KMS"
     NETHSM = "nethsm", "NetHSM"
     PKCS11 = "pkcs11", "HSM behind PKCS#11"
+    OPENBAO = "openbao", "OpenBao"
 
 
 _HAS_PUBLIC_KEY = Q(public_key__isnull=False)
-_SPLITTING = ["google", "pkcs11"]  # whose HSM authorises what the halves of a split key sign
+_SPLITTING = ["google", "openbao", "pkcs11"]  # whose HSM authorises what the halves of a split key sign
 _SETTLED = ["active", "locked", "disabled", "destruction-scheduled"]
 _NO_KMS = Q(kms_key_name="", kms_key_version="", authoriser_public_key="")
 _NO_HALF = Q(encrypted_half_key__isnull=True, key_tweak="", cosigner_public_key="")

@@ -113,6 +113,7 @@ DANGERS: dict[str, list[dict[str, Any]]] = {
         {"SECRET_KEY_FALLBACKS": ["a" * 80]},
         {"env": {"KEYCAST_KEK": f"development-2026-01-01:{random_key(2)}"}},
     ],
+    "keycast.E153": [{"OPENBAO_URL": "http://bao.example:8200"}],
     "keycast.E036": [{"ACCEPTED_RISKS": ["no-hsts", "everything"]}],
     "keycast.E150": [
         {"HSM_PROVIDERS": ["pkcs11"], "COSIGNER_IS_CHILD": False, "PKCS11_MODULE": module}

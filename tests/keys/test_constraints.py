@@ -33,6 +33,7 @@ GOOGLE = {
     "cosigner_public_key": "b",
 }
 PKCS11 = GOOGLE | {"hsm_provider": "pkcs11"}
+OPENBAO = GOOGLE | {"hsm_provider": "openbao"}
 
 REFUSED = [
     (ENCRYPTED, {"key_mode": "plain"}),
@@ -77,6 +78,7 @@ REFUSED = [
     (PKCS11, {"encrypted_half_key": None}),
     (PKCS11, {"authoriser_public_key": ""}),
     (PKCS11, {"cosigner_public_key": ""}),
+    (OPENBAO, {"cosigner_public_key": ""}),
 ]
 ALLOWED = [
     (ENCRYPTED, {}),
@@ -91,6 +93,7 @@ ALLOWED = [
     (NETHSM, {"state": "pending", "kms_key_name": "", "public_key": None}),
     (GOOGLE, {}),
     (PKCS11, {}),
+    (OPENBAO, {}),
     (GOOGLE, {"key_tweak": "ab" * 32}),
     (GOOGLE, {"state": "pending", "public_key": None, "encrypted_half_key": None, "authoriser_public_key": ""}),
     (GOOGLE, {"state": "destroyed", "encrypted_half_key": None}),

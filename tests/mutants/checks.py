@@ -298,7 +298,20 @@ CHECKS = (
         "keycast/crypto/musig.py", "ffi.NULL if extra is None else extra", "ffi.NULL",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
-    # HSMs behind PKCS#11
+    # HSMs behind PKCS#11, and OpenBao
+    Check(
+        "a signature of OpenBao is verified before it is used", "an OpenBao that misbehaves",
+        "keys/hsm/openbao/transit.py",
+        "if not authoriser_keys.verify(key, digest, compact):", "if False:",
+        ("tests/keys/hsm/openbao/test_failures.py",),
+    ),
+    Check(
+        "an authoriser's key on P-256 counts with a low S alone",
+        "an authoriser's key on P-256 read as one on secp256k1",
+        "keycast/crypto/authoriser_keys.py",
+        "or s > _P256_ORDER // 2:", "or False:",
+        ("tests/keycast/crypto/test_authoriser_keys.py",),
+    ),
     Check(
         "a signature of a token is verified before it is used", "a signature of the HSM that is of another key",
         "keys/hsm/pkcs11/authoriser.py",

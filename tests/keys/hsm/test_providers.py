@@ -10,10 +10,9 @@ from keys.models import Provider
 
 ROOT = Path(__file__).parents[3]
 PRODUCT = ("accounts", "bunker", "keycast", "keys", "templates")
-OF_ITS_OWN = re.compile(r"keys/(hsm/(google|nethsm|pkcs11)|migrations|models)/")
-BRANCH = re.compile(
-    r"Provider\.(GOOGLE|NETHSM|PKCS11|LOCAL)\b|provider(\.name)? ?(==|!=) ?[\"'](google|nethsm|pkcs11)[\"']"
-)
+OF_ITS_OWN = re.compile(r"keys/(hsm/(google|nethsm|openbao|pkcs11)|migrations|models)/")
+NAMES = "google|nethsm|openbao|pkcs11"
+BRANCH = re.compile(rf"Provider\.({NAMES.upper()}|LOCAL)\b|provider(\.name)? ?(==|!=) ?[\"']({NAMES})[\"']")
 
 
 def test_nothing_outside_the_folders_of_providers_branches_on_one():
@@ -29,7 +28,7 @@ def test_nothing_outside_the_folders_of_providers_branches_on_one():
 
 
 def test_each_folder_describes_a_provider_that_rows_can_have():
-    assert set(providers.known()) == {"google", "nethsm", "pkcs11"}
+    assert set(providers.known()) == {"google", "nethsm", "openbao", "pkcs11"}
     assert set(providers.known()) < set(Provider.values)
 
 

@@ -1,0 +1,1 @@
+"""OpenBao's transit engine for tests: its HTTP API as far as Keycast calls it, keys in memory. Protects nothing."""

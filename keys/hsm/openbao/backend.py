@@ -1,0 +1,41 @@
+"""Makes co-signed keys that a key in OpenBao authorises."""
+
+from __future__ import annotations
+
+from accounts.models import KeyMode
+from keycast.crypto.secret import SecretBytes
+from keys.hsm import provisioning, registration
+from keys.hsm.openbao import names
+from keys.hsm.openbao.capabilities import CAPABILITIES
+from keys.hsm.openbao.config import OpenBaoConfig
+from keys.hsm.openbao.provider import PROVIDER
+from keys.hsm.protocol import KeySplitter
+from keys.models import KeyState, PersonalKey
+from keys.refs import Capabilities
+from keys.signing.factory import kek_problem
+
+
+class OpenBaoBackend:
+    """A ModeBackend (keys.lifecycle.modes): splits the key now, names its key there, and leaves the rest to
+    keys.hsm.provisioning."""
+
+    key_mode = KeyMode.HSM.value
+    provider = PROVIDER.name
+    capabilities: Capabilities = CAPABILITIES
+
+    def __init__(self, halves: KeySplitter | None = None) -> None:
+        self._halves = halves
+
+    def problem(self) -> str:
+        return OpenBaoConfig.from_settings().problem() or kek_problem()
+
+    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+        halves = self._halves or registration.splitter()
+        if secret is None:
+            halves.create(row)
+        else:
+            halves.adopt(row, secret)
+        row.hsm_provider = self.provider
+        row.kms_key_name = names.new(row.tenant_id)
+        row.state = KeyState.PENDING
+        provisioning.enqueue(row.id)

@@ -1,0 +1,22 @@
+"""What keys that OpenBao authorises can do, in the words that people read."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keys.refs import Capabilities
+
+CAPABILITIES: Final = Capabilities(
+    name="Authorised by OpenBao, split key",
+    sign=True,
+    ecdh=True,
+    imports=True,
+    sentences=(
+        "Signs valid Nostr events, and reads and writes encrypted messages (NIP-04, NIP-44).",
+        "The key is split between two separate signers and is never whole anywhere.",
+        "Every use has to be authorised by your own key in the operators' OpenBao, which logs it and can disable it.",
+        "That key is in OpenBao's storage, encrypted: not in an HSM.",
+        "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
+        "Each signature takes a call to OpenBao, usually 2 to 10 ms.",
+    ),
+)
