@@ -10,10 +10,10 @@ import argparse
 import base64
 import os
 import random
+import re
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,11 +22,22 @@ ROOT = str(Path(__file__).resolve().parents[2])
 PRODUCT = tuple(f"{ROOT}/{name}/" for name in ("keycast", "keys", "bunker", "accounts"))
 
 
+OWN = re.compile(r"(Invalid value|can't decode).*|\d+", re.DOTALL)
+"""What of a refusal's text is the input's own."""
+
+
 class Reached:
-    """Steps from line to line within the product while a function runs (sys.settrace)."""
+    """Steps from line to line within the product while a function runs (sys.settrace), and ways in which it ended.
+
+    The ends guide where the steps are in C: what a message of the signer or the co-signer is, msgspec decides.
+    """
 
     def __init__(self) -> None:
         self.steps: set[tuple[str, int, int]] = set()
+
+    def end(self, how: str) -> None:
+        """Count a way to end: the type of what was read, or a refusal without what is the input's own."""
+        self.steps.add((how, 0, 0))
 
     def run(self, call: Callable[[], object]) -> bool:
         """Whether ``call`` took a step that none before it took."""
@@ -74,8 +85,10 @@ def main() -> int:
 
         def tried(data: bytes) -> bool:
             def call() -> None:
-                with suppress(*target.refusals):
-                    target.read(data)
+                try:
+                    reached.end(type(target.read(data)).__name__)
+                except target.refusals as refusal:
+                    reached.end(f"{type(refusal).__name__}: {OWN.sub('#', str(refusal))[:80]}")
 
             return reached.run(call)
 

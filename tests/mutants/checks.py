@@ -57,7 +57,7 @@ CHECKS = (
         "a connection that ended is refused", "C11", "bunker/worker/engine.py",
         "if refusal is not None:\n            await self._refusals.refuse(item, request.id",
         "if False:\n            await self._refusals.refuse(item, request.id",
-        ("tests/bunker/engine/test_refusals.py::test_a_revoked_app_hears_so_and_nothing_more_is_signed",),
+        ("tests/bunker/engine/test_refusals.py::test_a_logged_out_app_is_refused_until_it_connects_again",),
     ),
     Check(
         "the key is not used for who was revoked after the claim", "C11", "bunker/worker/key_requests.py",
