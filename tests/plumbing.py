@@ -67,6 +67,7 @@ LONGEST_FIRST = ("slow", "needs_browser", "needs_node")
 NOT_FAST = {
     *("bench", "bunker/hostile", "bunker/relays/test_hostile_relay.py", "bunker/worker", "e2e", "security"),
     *("keycast/console", "keycast/nostr/client/test_command.py", "keycast/operations/backup"),
+    *("deployment/test_install.py", "keycast/test_audit_of_the_repository.py", "keycast/test_command_line.py"),
     *("keycast/test_environment.py", "keycast/test_production.py"),
     *(
         "keys/cosigner",

@@ -111,7 +111,7 @@ def test_commands_and_the_persons_heading_are_there(script: ModuleType, text: st
 
 def test_ci_walks_it_and_says_what_stands_in() -> None:
     run = (ROOT / ".ci/run").read_text(encoding="utf-8")
-    assert re.search(r'^second="[^"]*\bfirst_hour\b', run, re.MULTILINE)
+    assert re.search(r'^fourth="[^"]*\bfirst_hour\b', run, re.MULTILINE)
     assert "first_hour() { .ci/first_hour; }" in run
 
 
