@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.mutants.check import Check
+from tests.mutants.cosigner_operator_checks import COSIGNER_OPERATOR
 from tests.mutants.people_checks import PEOPLE
 
 NIP44: Final = ("tests/spec/nip44/test_vectors.py", "tests/spec/nip44/test_behaviour.py")
@@ -345,5 +346,6 @@ CHECKS = (
         '"PRAGMA wal_checkpoint(TRUNCATE)"', '"PRAGMA wal_checkpoint(PASSIVE)"',
         ("tests/keys/cosigner/test_forgetting.py",),
     ),
+    *COSIGNER_OPERATOR,
     *PEOPLE,
 )  # fmt: skip

@@ -1,0 +1,54 @@
+"""The checks of the brake of the co-signer's operator, of its record and of both sides' backups."""
+
+from __future__ import annotations
+
+from tests.mutants.check import Check
+
+COSIGNER_OPERATOR = (
+    Check(
+        "what the operator stopped is not used", "signer A, taken over, goes on with a key that the co-signer",
+        "keys/cosigner/brake.py", "if self._rules.stops and self._rules.stop_of(*scopes) is not None:", "if False:",
+        ("tests/keys/cosigner/test_brake.py",),
+    ),
+    Check(
+        "a stop is noticed by the process that serves", "signer A, taken over, goes on with a key that the co-signer",
+        "keys/cosigner/brake.py", "is_changed: bool = version != self._version", "is_changed: bool = self._version < 0",
+        ("tests/keys/cosigner/test_brake.py",),
+    ),
+    Check(
+        "a budget a day ends", "signer A, taken over, signs all it can", "keys/cosigner/brake.py",
+        "if spent.budget and spent.count + asked[spent.place] > spent.budget:", "if False:",
+        ("tests/keys/cosigner/test_brake.py",),
+    ),
+    Check(
+        "a budget survives a restart", "signer A, taken over, signs all it can", "keys/cosigner/brake.py",
+        "count, told = rows.pop(self._day, (0, 0))", "count, told = rows.pop(self._day, (0, 0)) and (0, 0)",
+        ("tests/keys/cosigner/test_brake.py",),
+    ),
+    Check(
+        "a kind that is not allowed is not signed", "signer A, taken over, signs all it can", "keys/cosigner/brake.py",
+        'if self._bounds_kinds and "kind" in note.data and not self._rules.allows(*scopes, note.data["kind"]):',
+        "if False:", ("tests/keys/cosigner/test_brake.py",),
+    ),
+    Check(
+        "a signature that only the co-signer knows is told", "somebody with signer A's access, but not in Keycast",
+        "keys/split/comparison.py", "if not _is_answer(use, ours, explained) and not _is_proof(use)", "if False",
+        ("tests/keys/split/test_comparison.py",),
+    ),
+    Check(
+        "a signature that only our log knows is told", "somebody with signer A's access, but not in Keycast",
+        "keys/split/comparison.py", "and (key, event) not in known", "and False",
+        ("tests/keys/split/test_comparison.py",),
+    ),
+    Check(
+        "another tenant reads nothing of the co-signer's log", "reading the co-signer's log",
+        "keys/cosigner/log_requests.py",
+        "if request.key != _NONE and await self._repository.find(request) is None:", "if False:",
+        ("tests/keys/cosigner/test_log_requests.py",),
+    ),
+    Check(
+        "two halves that do not belong together are named", "backups of the two sides of split keys that do not fit",
+        "keys/split/fitting.py", 'if half_b != row["half_b"]:', "if False:",
+        ("tests/keys/split/test_fitting.py",),
+    ),
+)  # fmt: skip
