@@ -15,7 +15,7 @@ from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.refs import SealedSecret
 from keys.signing import envelope
-from keys.signing.cosigning import authorisation
+from keys.signing.cosigning import authorisation, authorisation_tree
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.messages import CosignerRequest, RefusalCode
 from keys.signing.kms.protocol import KekProvider
@@ -23,6 +23,8 @@ from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
 
 _RECORDS_KEPT: Final = 65_536
+_ROOTS_KEPT: Final = 1024
+_verified_roots: set[tuple[bytes, bytes, bytes]] = set()
 _CLOCK_PUT_BACK: Final = 60_000
 """Milliseconds that a used authorisation is remembered beyond its window, for a clock that is corrected."""
 
@@ -151,10 +153,29 @@ def authorised_digest(
     # Not from the future either, beyond what clocks differ: it would hold for longer than the window allows.
     if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
+    try:
+        signed = authorisation_tree.signed_digest(digest, grant.path)
+    except ValueError:
+        raise CosignerRefusalError(RefusalCode.MALFORMED) from None
     # Two may have signed, while one takes the other's place.
-    if not any(authoriser_keys.verify(authoriser, digest, grant.signature) for authoriser in record.authorisers):
+    if not any(_is_signed(authoriser, signed, grant) for authoriser in record.authorisers):
         raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
     return digest
+
+
+def _is_signed(authoriser: bytes, signed: bytes, grant: UseAuthorisation) -> bool:
+    """Whether this HSM key has signed; a root that several authorisations share is verified once."""
+    if not grant.path:
+        return authoriser_keys.verify(authoriser, signed, grant.signature)
+    named = authoriser, signed, grant.signature
+    if named in _verified_roots:
+        return True
+    if not authoriser_keys.verify(*named):
+        return False
+    if len(_verified_roots) >= _ROOTS_KEPT:
+        _verified_roots.clear()
+    _verified_roots.add(named)
+    return True
 
 
 def use_up(writing: StoreTransaction, digest: bytes, grant: UseAuthorisation) -> None:

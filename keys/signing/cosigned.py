@@ -22,10 +22,10 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
 from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
-from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import CosignerMisbehaved
+from keys.signing.cosigning.granting import GrantCollector
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
 from keys.signing.protocol import Authoriser
@@ -43,7 +43,8 @@ CAPABILITIES: Final = Capabilities(
     sentences=(
         "Signs valid Nostr events, and reads and writes encrypted messages (NIP-04, NIP-44).",
         "The key is split between two separate signers and is never whole anywhere.",
-        "Every signature has to be authorised by your own key in the HSM, which logs it and can be disabled.",
+        "Every signature has to be authorised by your own key in the HSM, which can be disabled, and which logs each "
+        "authorisation; requests that come at the same moment share one.",
         "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
         "Each signature takes a round trip to the HSM, usually 50 to 100 ms.",
     ),
@@ -51,11 +52,19 @@ CAPABILITIES: Final = Capabilities(
 
 
 class CosignedSigner:
-    """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM authorises. ``authorisers`` by provider."""
+    """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM authorises. ``authorisers`` by provider.
+
+    ``collect`` is for how many seconds at most authorisations of one HSM key are collected.
+    """
 
     def __init__(
-        self, vault: OpenKeyVault[OpenHalf], authorisers: Mapping[str, Authoriser], cosigner: CosignerClient
+        self,
+        vault: OpenKeyVault[OpenHalf],
+        authorisers: Mapping[str, Authoriser],
+        cosigner: CosignerClient,
+        collect: float = 0.0,
     ) -> None:
+        self.grants = GrantCollector(collect)
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
         # Not from zero: a process that is started again does not count the same again.
         self._attempts = time.time_ns()
@@ -168,7 +177,7 @@ class CosignedSigner:
         if authoriser is None:
             raise KeyModeUnavailable
         hsm = _hsm_of(key)
-        return await granting.granted(authoriser, hsm, key.tenant_id, key.key_id, purpose, subject)
+        return await self.grants.grant(authoriser, hsm, key.tenant_id, key.key_id, purpose, subject)
 
     async def _open(self, key: KeyRef) -> OpenHalf:
         half = half_of(key)

@@ -98,7 +98,8 @@ def cosigned_signer(authoriser: Authoriser) -> Signer:
         registry.provider,
         LeasedCache(lease, settings.OPEN_KEYS_KEPT),
     )
-    return CosignedSigner(vault, {authoriser.provider: authoriser}, CosignerClient())
+    collect = settings.AUTHORISATION_COLLECT_MS / 1000
+    return CosignedSigner(vault, {authoriser.provider: authoriser}, CosignerClient(), collect)
 
 
 def make_signing_service(report: DamageReport) -> SigningService:

@@ -27,7 +27,9 @@ from tests.bench.server import ROOT, use_of
 CLIENTS = (1, 10, 100)
 SECONDS = 5.0
 LATENCY = 0.06
-CPU_TARGET, RATIO_TARGET = 1.0, 0.9
+CPU_TARGET, RATIO_TARGET = 0.9, 0.9
+TOGETHER_TARGET = 5.0
+"""Signatures for each HSM operation, at 60 ms and 100 clients of 10 keys."""
 RING = "projects/bench/locations/here/keyRings/keycast"
 WAYS = ("encrypted", "cosigned", "nethsm")
 LATENCIES = (0.0, LATENCY)
@@ -47,7 +49,7 @@ class Parts:
 def section(quick: bool) -> list[dict[str, Any]]:
     """Measure and print; returns every run."""
     print("Ways of keeping a key: the signing service, 10 keys, HSMs emulated on this machine (it pays for them, too)")
-    columns = ("per s", "p50 ms", "p99 ms", "A ms", "B ms", "A+B ms", "client ms", "HSM ms")
+    columns = ("per s", "p50 ms", "p99 ms", "A ms", "B ms", "A+B ms", "client ms", "HSM ms", "per op")
     print(f"  {'':22}{'clients':>8}" + "".join(f"{column:>10}" for column in columns))
     runs = [run for way in WAYS for run in _way(way, SECONDS / (4 if quick else 1))]
     print("  CPU: A is signer A without Google's client, B the co-signer, HSM the emulator\n", flush=True)
@@ -62,6 +64,7 @@ def targets(runs: list[dict[str, Any]]) -> list[tuple[str, float, float, bool]]:
     """
     far = median(_rates(runs, LATENCY))
     possible = min(100 / LATENCY, median(_rates(runs, 0.0)))
+    together = median(run["per_operation"] for run in runs if _is_far(run))
     both = median(run["both_ms"] for run in runs if run["way"] == "cosigned" and run["clients"] >= 10)
     return [
         ("CPU of a co-signed signature, both signers, ms", both, CPU_TARGET, both <= CPU_TARGET),
@@ -71,7 +74,12 @@ def targets(runs: list[dict[str, Any]]) -> list[tuple[str, float, float, bool]]:
             RATIO_TARGET,
             far >= RATIO_TARGET * possible,
         ),
+        ("60 ms, 100 clients: signatures an HSM operation", together, TOGETHER_TARGET, together >= TOGETHER_TARGET),
     ]
+
+
+def _is_far(run: dict[str, Any]) -> bool:
+    return (run["way"], run["latency"], run["clients"]) == ("cosigned", LATENCY, 100)
 
 
 def _rates(runs: list[dict[str, Any]], latency: float) -> list[float]:
@@ -101,6 +109,8 @@ def _run(
         control(parts.endpoint, {"faults": faults})
         client = _measured(signer, parts, clients, seconds / 2, "authorise")["own_ms"]
     run = _measured(signer, parts, clients, seconds, "sign")
+    # What a call of Google's client costs, shared by the signatures that one call authorises.
+    client /= max(run["per_operation"], 1.0)
     own = max(run["own_ms"] - client, 0.0)
     return run | {"way": way, "latency": latency, "client_ms": client, "a_ms": own, "both_ms": own + run["b_ms"]}
 
@@ -112,7 +122,8 @@ def _print(run: dict[str, Any]) -> None:
     print(
         f"  {name:22}{run['clients']:8}{run['per_second']:10.0f}"
         + "".join(f"{run[key]:10.2f}" for key in times)
-        + "".join(f"{run[key]:10.3f}" for key in costs),
+        + "".join(f"{run[key]:10.3f}" for key in costs)
+        + f"{run['per_operation']:10.1f}",
         flush=True,
     )
 

@@ -55,6 +55,7 @@ class Subject:
         step: Step = getattr(self, method)
         await asyncio.gather(*(self._client(number, step, WARM_UP // clients + 1, None) for number in range(clients)))
         print("began", flush=True)
+        granted, operations = self._counts()
         latencies: list[float] = []
         cpu, began = time.process_time(), time.perf_counter()
         end = began + seconds
@@ -62,6 +63,7 @@ class Subject:
         took, cpu = time.perf_counter() - began, time.process_time() - cpu
         print("ended", flush=True)
         latencies.sort()
+        granted, operations = (now - before for now, before in zip(self._counts(), (granted, operations), strict=True))
         figures = {
             "clients": clients,
             "signatures": len(latencies),
@@ -69,8 +71,14 @@ class Subject:
             "p50_ms": 1000 * latencies[len(latencies) // 2],
             "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
             "own_ms": 1000 * cpu / len(latencies),
+            "per_operation": granted / operations if operations else 0.0,
         }
         print(json.dumps(figures), flush=True)
+
+    def _counts(self) -> tuple[int, int]:
+        """Authorisations given so far, and HSM operations that they took."""
+        grants = getattr(self.service._signers.get(("hsm", "google")), "grants", None)
+        return (grants.granted, grants.operations) if grants else (0, 0)
 
     async def _client(
         self, number: int, step: Step, count: int | None, until: tuple[float, list[float]] | None

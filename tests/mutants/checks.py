@@ -346,6 +346,11 @@ CHECKS = (
         '"PRAGMA wal_checkpoint(TRUNCATE)"', '"PRAGMA wal_checkpoint(PASSIVE)"',
         ("tests/keys/cosigner/test_forgetting.py",),
     ),
+    Check(
+        "the root that authorisations share is signed", "an authorisation made up from those that share",
+        "keys/cosigner/held_keys.py", "    if not authoriser_keys.verify(*named):\n", "    if False:\n",
+        ("tests/keys/cosigner/test_together.py",),
+    ),
     *COSIGNER_OPERATOR,
     *PEOPLE,
 )  # fmt: skip

@@ -20,6 +20,8 @@ from uuid import UUID
 
 import msgspec
 
+from keys.signing.cosigning.authorisation_tree import MAX_DEPTH, STEP_SIZE
+
 EARLIEST: Final = 90_000
 """Milliseconds that an authorisation may be old by the co-signer's clock."""
 LATEST: Final = 30_000
@@ -39,11 +41,16 @@ class AuthorisationPurpose(StrEnum):
 
 
 class UseAuthorisation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An authorisation of one use: when (Unix time in ms), a salt, and the low-S signature ``r ‖ s``."""
+    """An authorisation of one use: when (Unix time in ms), a salt, and the low-S signature ``r ‖ s``.
+
+    The signature is over the digest; or, with a ``path`` (keys.signing.cosigning.authorisation_tree), over a root that
+    stands for several digests.
+    """
 
     at: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
     salt: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     signature: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
+    path: Annotated[bytes, msgspec.Meta(max_length=MAX_DEPTH * STEP_SIZE)] = b""
 
 
 def now() -> int:
