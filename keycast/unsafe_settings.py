@@ -298,10 +298,10 @@ def nethsm_is_spoken_to_in_clear() -> Finding:
 
 def pkcs11_is_not_usable() -> Finding:
     """What is missing or unsafe in this process; whether the token answers is for doctor."""
-    if "pkcs11" not in settings.HSM_PROVIDERS:
+    if not _uses_pkcs11():
         return None
     if importlib.util.find_spec("pkcs11") is None:
-        return "KEYCAST_HSM_PROVIDERS has pkcs11, and Python's library for it is not installed."
+        return "Keys are to be behind PKCS#11, and Python's library for it is not installed."
     if not Path(settings.PKCS11_MODULE).is_absolute() or not Path(settings.PKCS11_MODULE).is_file():
         return "KEYCAST_PKCS11_MODULE is not the absolute path of a file."
     missing = [f"KEYCAST_PKCS11_{name}" for name in ("TOKEN", "PIN") if not getattr(settings, f"PKCS11_{name}")]
@@ -310,7 +310,7 @@ def pkcs11_is_not_usable() -> Finding:
 
 def pkcs11_module_is_writable() -> Finding:
     """It is loaded into the process that holds halves; whoever may write to it runs there."""
-    if "pkcs11" not in settings.HSM_PROVIDERS:
+    if not _uses_pkcs11():
         return None
     path = Path(settings.PKCS11_MODULE)
     try:
@@ -321,8 +321,12 @@ def pkcs11_module_is_writable() -> Finding:
 
 
 def pkcs11_token_is_software() -> Finding:
-    is_used = "pkcs11" in settings.HSM_PROVIDERS and "softhsm" in settings.PKCS11_MODULE.lower()
+    is_used = _uses_pkcs11() and "softhsm" in settings.PKCS11_MODULE.lower()
     return "KEYCAST_PKCS11_MODULE is SoftHSM." if is_used else None
+
+
+def _uses_pkcs11() -> bool:
+    return "pkcs11" in (*settings.HSM_PROVIDERS, settings.KEK_PROVIDER)
 
 
 def openbao_is_spoken_to_in_clear() -> Finding:

@@ -116,7 +116,9 @@ class PersonalKey(models.Model):
             ),
             models.CheckConstraint(
                 name="personalkey_provider_fits_mode",
-                condition=Q(key_mode="encrypted", kek_provider__in=["local", "google"], hsm_provider="")
+                condition=Q(
+                    key_mode="encrypted", kek_provider__in=["local", "google", "openbao", "pkcs11"], hsm_provider=""
+                )
                 | Q(key_mode="hsm", hsm_provider__in=["nethsm", *_SPLITTING], kek_provider=""),
             ),
             models.CheckConstraint(

@@ -74,7 +74,6 @@ REFUSED = [
     (GOOGLE, {"state": "destroyed"}),
     (GOOGLE, {"state": "destroyed", "encrypted_half_key": None, "key_tweak": "ab"}),
     (NETHSM, {"state": "destruction-scheduled"}),
-    (ENCRYPTED, {"kek_provider": "pkcs11"}),
     (PKCS11, {"encrypted_half_key": None}),
     (PKCS11, {"authoriser_public_key": ""}),
     (PKCS11, {"cosigner_public_key": ""}),
@@ -82,7 +81,7 @@ REFUSED = [
 ]
 ALLOWED = [
     (ENCRYPTED, {}),
-    (ENCRYPTED, {"kek_provider": "google"}),
+    *[(ENCRYPTED, {"kek_provider": name}) for name in ("google", "openbao", "pkcs11")],
     (ENCRYPTED, {"state": "locked"}),
     (ENCRYPTED, {"state": "disabled"}),
     (ENCRYPTED, {"state": "destruction-scheduled", "destruction_due_at": timezone.now()}),

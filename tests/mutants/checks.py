@@ -307,6 +307,18 @@ CHECKS = (
         ("tests/keys/hsm/openbao/test_failures.py",),
     ),
     Check(
+        "what a token seals is bound to its place", "a secret sealed under a key in a token",
+        "keys/hsm/pkcs11/kek.py",
+        "return _DOMAIN + bytes([len(label)]) + label + tenant_id.bytes + aad", "return _DOMAIN",
+        ("tests/keys/hsm/pkcs11/test_kek.py",),
+    ),
+    Check(
+        "a server that does not bind is refused", "a secret sealed under a key in a token",
+        "keys/hsm/openbao/kek.py",
+        'or self._decrypt(sealed, b"another") is not None:', "or False:",
+        ("tests/keys/hsm/openbao/test_kek.py",),
+    ),
+    Check(
         "an authoriser's key on P-256 counts with a low S alone",
         "an authoriser's key on P-256 read as one on secp256k1",
         "keycast/crypto/authoriser_keys.py",

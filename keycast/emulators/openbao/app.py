@@ -6,6 +6,7 @@ What it answers was compared with OpenBao 2.7.2 (tests/keys/hsm/openbao runs the
 from __future__ import annotations
 
 import base64
+import os
 import re
 import threading
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -23,6 +26,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 MAX_BODY: Final = 1024 * 1024
 _KEY: Final = re.compile(r"/v1/transit/keys/([A-Za-z0-9_.-]+)(/config|/soft-delete|/soft-delete-restore)?")
+_KEK: Final = re.compile(r"/v1/transit/(encrypt|decrypt|keys(?=/[^/]+/rotate))/([A-Za-z0-9_-]+)(?:/rotate)?")
 _SIGN: Final = re.compile(r"/v1/transit/sign/([A-Za-z0-9_.-]+)")
 
 
@@ -61,12 +65,35 @@ class OpenBaoEmulatorKey:
         }
 
 
+@dataclass(slots=True)
+class OpenBaoEmulatorKek:
+    """One key of type aes256-gcm96 with its versions, oldest first."""
+
+    versions: list[bytes] = field(default_factory=lambda: [AESGCM.generate_key(256)])
+    exportable: bool = False
+    oldest: int = 1
+
+    def described(self, name: str) -> dict[str, Any]:
+        """As ``GET keys/NAME`` has it."""
+        return {
+            "name": name,
+            "type": "aes256-gcm96",
+            "exportable": self.exportable,
+            "allow_plaintext_backup": False,
+            "soft_deleted": False,
+            "latest_version": len(self.versions),
+            "min_decryption_version": self.oldest,
+        }
+
+
 class OpenBaoEmulatorApp:
     """``fault`` is asked before each answer: it may raise OpenBaoEmulatorError, or change the data."""
 
     def __init__(self, token: str) -> None:
         self.token = token
         self.keys: dict[str, OpenBaoEmulatorKey] = {}
+        self.keks: dict[str, OpenBaoEmulatorKek] = {}
+        self.knows_associated_data = True
         self.calls: list[str] = []
         self.before: Callable[[str], None] = lambda call: None
         self.after: Callable[[str, dict[str, Any]], dict[str, Any]] = lambda call, data: data
@@ -110,6 +137,10 @@ class OpenBaoEmulatorApp:
             if not self.keys:
                 raise OpenBaoEmulatorError(404)
             return {"keys": sorted(self.keys)}
+        if found := _KEK.fullmatch(path):
+            return self._kek(method, found[1], found[2], given)
+        if (found := _KEY.fullmatch(path)) and method == "GET" and found[1] in self.keks:
+            return self.keks[found[1]].described(found[1])
         if found := _KEY.fullmatch(path):
             return self._key(method, found[1], found[2] or "", given)
         if (found := _SIGN.fullmatch(path)) and method == "POST":
@@ -138,6 +169,33 @@ class OpenBaoEmulatorApp:
         elif (method, what) not in {("GET", ""), ("POST", "")}:
             raise OpenBaoEmulatorError(405, "unsupported operation")
         return key.described(name)
+
+    def _kek(self, method: str, operation: str, name: str, given: dict[str, Any]) -> dict[str, Any]:
+        if operation == "encrypt":  # as the genuine one does for who may create keys
+            self.keks.setdefault(name, OpenBaoEmulatorKek())
+        key = self.keks.get(name)
+        if key is None or method != "POST":
+            raise OpenBaoEmulatorError(400, "encryption key not found")
+        if operation == "keys":
+            key.versions.append(AESGCM.generate_key(256))
+            return key.described(name)
+        bound = base64.b64decode(given.get("associated_data", "")) if self.knows_associated_data else b""
+        if operation == "encrypt":
+            number = given.get("key_version") or len(key.versions)
+            nonce = os.urandom(12)
+            sealed = nonce + AESGCM(key.versions[number - 1]).encrypt(
+                nonce, base64.b64decode(given["plaintext"]), bound
+            )
+            return {"ciphertext": f"vault:v{number}:{base64.b64encode(sealed).decode()}", "key_version": number}
+        _, version, text = given["ciphertext"].split(":")
+        number, sealed = int(version[1:]), base64.b64decode(text)
+        if number < key.oldest:
+            raise OpenBaoEmulatorError(400, "ciphertext or signature version is disallowed by policy (too old)")
+        try:
+            plaintext = AESGCM(key.versions[number - 1]).decrypt(sealed[:12], sealed[12:], bound)
+        except (InvalidTag, IndexError, ValueError):
+            raise OpenBaoEmulatorError(400, "cipher: message authentication failed") from None
+        return {"plaintext": base64.b64encode(plaintext).decode()}
 
     def _sign(self, name: str, given: dict[str, Any]) -> dict[str, Any]:
         key = self.keys.get(name)

@@ -74,10 +74,14 @@ class BaoRequest:
 
 @dataclass(frozen=True, slots=True)
 class BaoAnswer:
-    """A status that the caller asked for, and what stands under ``data`` in its body (empty: none)."""
+    """A status that the caller asked for, and what stands under ``data`` in its body (empty: none).
+
+    ``refusal`` is the beginning of the body of any other status than 200 and 204.
+    """
 
     status: int
     data: Mapping[str, Any]
+    refusal: bytes = b""
 
     def text(self, name: str) -> str:
         """A text among the data. Raises HsmAnswerRefused."""
@@ -139,7 +143,7 @@ def call_blocking(config: OpenBaoConfig, breaker: Breaker, wanted: BaoRequest) -
 
 def _answer(status: int, wanted: BaoRequest, body: bytearray) -> BaoAnswer:
     if status in wanted.answers:
-        return BaoAnswer(status, {})
+        return BaoAnswer(status, {}, bytes(body[:4096]))
     if status not in {200, 204}:
         raise BaoStatusError(status, is_about_key=any(words in body[:4096] for words in _ABOUT_KEY))
     if not body:

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from django.conf import settings
 
-from keys.hsm.description import HsmDescription, ProviderDescription
+from keys.hsm.description import HsmDescription, KekDescription, ProviderDescription
 
 if TYPE_CHECKING:
     from keys.hsm.inventory.listing import HsmKeyReader
     from keys.hsm.protocol import HsmKeyManager
     from keys.lifecycle.modes import ModeBackend
     from keys.refs import Capabilities
+    from keys.signing.kms.protocol import KekProvider
+    from keys.signing.kms.versions import KekVersionManager
     from keys.signing.protocol import Authoriser, Signer
     from keys.signing.reports import HsmReport
 
@@ -70,6 +72,18 @@ def _new_key_name(tenant_id: UUID) -> str:
     return names.new(tenant_id)
 
 
+def kek() -> KekProvider:
+    from keys.hsm.openbao.kek import OpenBaoKekProvider
+
+    return OpenBaoKekProvider.from_settings()
+
+
+def _kek_versions() -> KekVersionManager:
+    from keys.hsm.openbao.kek_versions import OpenBaoKekVersions
+
+    return OpenBaoKekVersions(settings.OPENBAO_KEK)
+
+
 PROVIDER: Final = ProviderDescription(
     name="openbao",
     service="OpenBao",
@@ -89,5 +103,12 @@ PROVIDER: Final = ProviderDescription(
         inspect=_inspect,
         authoriser=_authoriser,
         new_key_name=_new_key_name,
+    ),
+    kek=KekDescription(
+        at_rest="in the database, encrypted under a key in OpenBao",
+        is_set_up=lambda: bool(settings.OPENBAO_KEK),
+        make=kek,
+        versions=_kek_versions,
+        owns=lambda version: version.startswith("openbao:"),
     ),
 )

@@ -8,13 +8,15 @@ from uuid import UUID
 
 from django.conf import settings
 
-from keys.hsm.description import HsmDescription, ProviderDescription
+from keys.hsm.description import HsmDescription, KekDescription, ProviderDescription
 
 if TYPE_CHECKING:
     from keys.hsm.inventory.listing import HsmKeyReader
     from keys.hsm.protocol import HsmKeyManager
     from keys.lifecycle.modes import ModeBackend
     from keys.refs import Capabilities
+    from keys.signing.kms.protocol import KekProvider
+    from keys.signing.kms.versions import KekVersionManager
     from keys.signing.protocol import Authoriser, Signer
     from keys.signing.reports import HsmReport
 
@@ -70,6 +72,18 @@ def _new_key_name(tenant_id: UUID) -> str:
     return names.new(tenant_id)
 
 
+def kek() -> KekProvider:
+    from keys.hsm.pkcs11.kek import Pkcs11KekProvider
+
+    return Pkcs11KekProvider.from_settings()
+
+
+def _kek_versions() -> KekVersionManager:
+    from keys.hsm.pkcs11.kek_versions import Pkcs11KekVersions
+
+    return Pkcs11KekVersions(settings.PKCS11_KEK)
+
+
 PROVIDER: Final = ProviderDescription(
     name="pkcs11",
     service="PKCS#11",
@@ -89,5 +103,12 @@ PROVIDER: Final = ProviderDescription(
         inspect=_inspect,
         authoriser=_authoriser,
         new_key_name=_new_key_name,
+    ),
+    kek=KekDescription(
+        at_rest="in the database, encrypted under a key in a token (PKCS#11)",
+        is_set_up=lambda: bool(settings.PKCS11_KEK),
+        make=kek,
+        versions=_kek_versions,
+        owns=lambda version: version.startswith("pkcs11:"),
     ),
 )

@@ -70,6 +70,8 @@ def emulator(running_emulator, settings):
     named(settings, running_emulator.url, running_emulator.ca_file)
     app = running_emulator.app
     app.keys.clear()
+    app.keks.clear()
+    app.knows_associated_data = True
     app.calls.clear()
     yield app
     app.before, app.after, app.token = (lambda call: None), (lambda call, data: data), TOKEN
