@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import HttpResponse
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, portal_view
@@ -30,9 +30,7 @@ def shown(key: PersonalKey) -> dict[str, Any]:
 @portal_view("GET", action=MemberPermission.VIEW_KEY)
 def record(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """A page of the record, asked of the co-signer now; says so where it does not answer."""
-    key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
-    if not is_split(key):
-        raise KeyNotFound
+    key = _split_key(request, key_id)
     before = request.GET.get("before", "")
     context: dict[str, Any] = {"key": key, "differences": comparison.differences_of(key)}
     try:
@@ -40,3 +38,25 @@ def record(request: PortalRequest, key_id: UUID) -> HttpResponse:
     except KeycastError as error:
         context["problem"] = error.public_message
     return render(request, "keys/cosigner_record.html", context)
+
+
+@portal_view("GET", action=MemberPermission.VIEW_KEY)
+def status(request: PortalRequest, key_id: UUID) -> HttpResponse:
+    """For the key's page, by htmx once it is there: whether the co-signer answers, and whether its operator stopped."""
+    key = _split_key(request, key_id)
+    if not request.htmx:
+        return redirect("keys:cosigner_record", key_id=key.id)
+    context: dict[str, Any] = {}
+    try:
+        context["record"] = record_of(key, 0)
+    except KeycastError as error:
+        context["problem"] = error.public_message
+    return render(request, "keys/cosigner_status.html", context)
+
+
+def _split_key(request: PortalRequest, key_id: UUID) -> PersonalKey:
+    """The member's own split key. Raises KeyNotFound for any other."""
+    key = key_of(tenant=request.tenant, user=request.user, key_id=key_id)
+    if not is_split(key):
+        raise KeyNotFound
+    return key

@@ -16,6 +16,7 @@ urlpatterns = [
     path("keys/<uuid:key_id>/progress/", views.progress, name="progress"),
     path("keys/<uuid:key_id>/remove/", views.remove, name="remove"),
     path("keys/<uuid:key_id>/cosigner/", cosigner_record.record, name="cosigner_record"),
+    path("keys/<uuid:key_id>/cosigner/status/", cosigner_record.status, name="cosigner_status"),
     path("keys/<uuid:key_id>/rename/", views.rename, name="rename"),
     path("keys/<uuid:key_id>/lock/", views.lock, name="lock"),
     path("keys/<uuid:key_id>/unlock/", views.unlock, name="unlock"),

@@ -118,6 +118,21 @@ def test_a_stop_by_the_co_signers_operator_is_said_with_its_reason(
     assert "the phone was stolen" in text
 
 
+def test_the_keys_page_is_told_of_a_stop_when_it_is_there(
+    ada: Any, bob: Any, split: PersonalKey, cosigner: Cosigner
+) -> None:
+    address = f"/keys/{split.id}/cosigner/status/"
+    assert address in ada.browser.get(f"/keys/{split.id}/").content.decode()
+    assert cosigner.asked == [], "the page itself waits for nobody"
+    assert bob.browser.get(address, HTTP_HX_REQUEST="true").status_code == 404
+    assert ada.browser.get(address).status_code == 302
+    assert "signed 3 times" in ada.browser.get(address, HTTP_HX_REQUEST="true").content.decode()
+    cosigner.stop = 1_790_000_000_000_000, "the phone was stolen"
+    assert "the phone was stolen" in ada.browser.get(address, HTTP_HX_REQUEST="true").content.decode()
+    cosigner.is_away = True
+    assert CosignerUnavailable.public_message in ada.browser.get(address, HTTP_HX_REQUEST="true").content.decode()
+
+
 def test_a_difference_is_on_the_keys_page_and_beside_the_record(
     ada: Any, split: PersonalKey, cosigner: Cosigner
 ) -> None:
