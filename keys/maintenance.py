@@ -14,7 +14,7 @@ from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import CheckFailed, InvalidTransition
 from keys.hsm import provisioning
-from keys.hsm.inventory.compare import TITLES, compare
+from keys.hsm.inventory.compare import TITLES, Discrepancy, compare
 from keys.hsm.inventory.listing import hsm_key_readers
 from keys.hsm.inventory.runs import read_hsm_key
 from keys.lifecycle import audit, creation, destruction, modes, states
@@ -104,6 +104,12 @@ def _problem(row: PersonalKey) -> str:
     stock = hsm_key_readers().get(row.hsm_provider) if row.key_mode == "hsm" else None
     if stock is None:
         return ""
+    if not stock.can_look:
+        # A server has no permission to list keys. What it may see tells a wrong key, and a job's inventory the rest.
+        seen = stock.public_key(row.kms_key_version) if row.kms_key_version else None
+        if seen is None:
+            return TITLES[Discrepancy.UNSEEN] if row.state == KeyState.ACTIVE else ""
+        return "" if seen.hex() == row.authoriser_public_key else TITLES[Discrepancy.WRONG_PUBLIC_KEY]
     found = compare(row, *read_hsm_key(stock, row), timezone.now())
     return "; ".join(dict.fromkeys(TITLES[finding.kind] for finding in found))
 

@@ -17,7 +17,7 @@ from keys.hsm import inspection, providers, version_states
 from keys.hsm.provisioning import LIMIT
 from keys.lifecycle.modes import ModeOffer, offers
 from keys.lifecycle.rows import key_ref, transport_ref
-from keys.models import Conversion, ConversionStep, KeyState, PersonalKey, Succession, TransportKey
+from keys.models import AuthoriserProof, Conversion, ConversionStep, KeyState, PersonalKey, Succession, TransportKey
 from keys.refs import Capabilities, KeyRef, TransportRef
 from keys.signing.local import CAPABILITIES as ENCRYPTED
 from keys.signing.reports import HsmReport
@@ -153,6 +153,14 @@ def is_emulated(key_mode: str, provider: str) -> bool:
 def is_split(key: PersonalKey) -> bool:
     """Whether two signers hold a half each of it, and an HSM authorises what they sign."""
     return key.key_mode == "hsm" and providers.splits(key.hsm_provider)
+
+
+def proof_in_words(key: PersonalKey) -> str:
+    """Why the co-signer takes a split key's authoriser for a key in an HSM."""
+    found = AuthoriserProof.objects.filter(key=key, authoriser_public_key=key.authoriser_public_key).first()
+    if found is None:
+        return "Not recorded: it was registered before the co-signer asked."
+    return f"{found.get_kind_display()}, {found.checked_at:%Y-%m-%d %H:%M} UTC"
 
 
 def split_provider() -> str:

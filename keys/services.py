@@ -37,6 +37,7 @@ from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey
 from keys.owner_seals import OWNER
 from keys.signing.runtime import forget_after_commit, signing_service, transport_service
+from keys.split import succession
 from keys.split.conversion import services as conversion
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "lock_key",
     "parse_secret_input",
     "parse_secret_of_person",
+    "refuse_successor",
     "remove_failed_key",
     "rename_key",
     "schedule_destruction",
@@ -218,6 +220,14 @@ def convert_key(*, actor: Actor, key: PersonalKey) -> Conversion:
 def cancel_conversion(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
     """Leave the key as it is, also after a failed attempt. Raises NotPermitted, NotConverting."""
     conversion.cancel_conversion(actor=actor, key=key, reason=clean_reason(reason))
+
+
+def refuse_successor(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
+    """Refuse an HSM key that waits to authorise for this key in the present one's place; a job tells the co-signer.
+
+    Raises NotPermitted, NothingToRefuse.
+    """
+    succession.refuse(actor=actor, key=key, reason=clean_reason(reason))
 
 
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:

@@ -12,7 +12,6 @@ from keycast.crypto.secret import SecretBytes
 POINT_SIZE: Final = 33
 UNCOMPRESSED_SIZE: Final = 65
 _COMPRESSED: Final = lib.SECP256K1_EC_COMPRESSED
-_UNCOMPRESSED: Final = lib.SECP256K1_EC_UNCOMPRESSED
 
 
 def parsed(point: bytes) -> Any:
@@ -39,13 +38,6 @@ def serialised(point: Any) -> bytes:
     """The compressed form (33 bytes) of a parsed point."""
     output, size = ffi.new("unsigned char[33]"), ffi.new("size_t *", POINT_SIZE)
     lib.secp256k1_ec_pubkey_serialize(CONTEXT, output, size, point, _COMPRESSED)
-    return bytes(ffi.buffer(output))
-
-
-def uncompressed(point: Any) -> bytes:
-    """The uncompressed form (65 bytes) of a parsed point."""
-    output, size = ffi.new("unsigned char[65]"), ffi.new("size_t *", 65)
-    lib.secp256k1_ec_pubkey_serialize(CONTEXT, output, size, point, _UNCOMPRESSED)
     return bytes(ffi.buffer(output))
 
 

@@ -10,7 +10,7 @@ from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keys import maintenance, services
 from keys.lifecycle.states import KeyTransition, allows
-from keys.models import ConversionStep, KeyState, PersonalKey
+from keys.models import ConversionStep, KeyState, PersonalKey, SuccessionStep
 from keys.selectors import is_split
 
 Run = Callable[[Actor, PersonalKey, str], Any]
@@ -31,6 +31,11 @@ def _may_convert(key: PersonalKey) -> bool:
     """An attempt that failed may be made again; one that goes on, or is being cleaned up, may not."""
     step = getattr(getattr(key, "conversion", None), "step", ConversionStep.FAILED)
     return key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and step == ConversionStep.FAILED
+
+
+def _may_refuse(key: PersonalKey) -> bool:
+    step = getattr(getattr(key, "succession", None), "step", "")
+    return step in {SuccessionStep.MADE, SuccessionStep.WAITING}
 
 
 STOP_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
@@ -162,6 +167,14 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         "Another key in Cloud KMS authorises, under the same Nostr key. The old one is disabled some minutes later.",
         _rotate("kms-key"),
         lambda key: is_split(key) and key.state == KeyState.ACTIVE,
+        permission=StaffPermission.OPERATE,
+    ),
+    StaffAction(
+        "refuse-hsm-key",
+        "Refuse the new HSM key",
+        "The co-signer never accepts the HSM key that waits; the present one goes on authorising. A job tells it so.",
+        lambda actor, key, reason: services.refuse_successor(actor=actor, key=key, reason=reason),
+        _may_refuse,
         permission=StaffPermission.OPERATE,
     ),
     StaffAction(

@@ -56,6 +56,7 @@ def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
         facts += [
             ("version in use", key.kms_key_version.rpartition("/")[2]),
             ("authoriser's public key", key.authoriser_public_key),
+            ("what shows that it is in an HSM", selectors.proof_in_words(key)),
             ("co-signer (its public half)", key.cosigner_public_key),
             ("signer A's half is sealed under", key.kek_version),
         ]

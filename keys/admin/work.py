@@ -9,7 +9,7 @@ from typing import Final
 from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.models.approvals import Approval, ApprovalState
-from keys.models import PersonalKey, Rotation, RotationState
+from keys.models import PersonalKey, Rotation, RotationState, SuccessionStep
 from keys.rotation.errors import UnknownRotation
 from keys.rotation.registry import kind_of
 from keys.rotation.selectors import latest, unfinished
@@ -67,7 +67,9 @@ def _changes(key: PersonalKey) -> Iterator[OngoingOperation]:
             row = getattr(key, name)
         except ObjectDoesNotExist:
             continue
-        yield OngoingOperation(title, f"{row.get_step_display()}.", None, row.problem)
+        until = getattr(row, "waits_until", None) if row.step == SuccessionStep.WAITING else None
+        day = f", until {until:%Y-%m-%d %H:%M} UTC" if until else ""
+        yield OngoingOperation(title, f"{row.get_step_display()}{day}.", None, row.problem)
     try:
         refresh = key.half_refresh
     except ObjectDoesNotExist:

@@ -33,6 +33,7 @@ ALWAYS: Final = frozenset(
         CosignerAuditTag.FORGET_CANCELLED,
         CosignerAuditTag.AUTHORISER_REPLACED,
         CosignerAuditTag.OPERATOR_DESTROYED,
+        CosignerAuditTag.AUTHORISER_REFUSED,
         CosignerAuditTag.OPERATOR_STOPPED,
         CosignerAuditTag.OPERATOR_RESUMED,
         CosignerAuditTag.OPERATOR_LIMITED,

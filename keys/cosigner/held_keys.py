@@ -75,6 +75,10 @@ class CosignerKeyRepository:
             raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
         return record
 
+    async def in_use_again(self, record: CosignerKeyRecord) -> CosignerKeyRecord:
+        """The same key as it is now, after a wait for the disk. Raises Refusal."""
+        return await self.in_use(CosignerRequest(0, record.tenant_id.bytes, record.key_id.bytes))
+
     def keep(self, record: CosignerKeyRecord | None) -> None:
         """Remember how the key is on disk now."""
         if record is None:

@@ -18,10 +18,13 @@ from typing import Any
 from uuid import UUID
 
 from keycast.audit.tags import AuditOutcome
-from keys.cosigner import audit, brake_rules, forgetting, rescue
+from keycast.crypto import authoriser_keys
+from keys.cosigner import audit, brake_rules, candidates, forgetting, rescue
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.brake_rules import BrakeDefaults, BrakeRules, CosignerScope, CosignerStop, CosignerUse
+from keys.cosigner.candidates import Candidate, CandidateStatus, ProvedBy
 from keys.cosigner.store import CosignerRefusalError, CosignerStoreInUse, StoreTransaction
+from keys.signing.cosigning import authorisation
 
 
 class OperatorCommandError(Exception):
@@ -74,6 +77,25 @@ def destroy(path: Path, key_id: UUID, reason: str) -> None:
         raise OperatorCommandError("Stop the co-signer first: it serves this file.") from None
     except CosignerRefusalError:
         raise OperatorCommandError(f"The co-signer has no halves of the key {key_id}.") from None
+
+
+def approve_authoriser(path: Path, key_id: UUID, authoriser: bytes, reason: str) -> None:
+    """Say yes to an HSM key (33 bytes) that no attestation proves: it may be registered, or succeed, for this key.
+
+    It still has to be named by signer A; a successor still needs the present authoriser's signature and waits out the
+    delay. Raises OperatorCommandError, and CryptoError for what is no point.
+    """
+    authoriser_keys.require(authoriser)
+    with _changing(path) as connection:
+        scope = brake_rules.key_scope(key_id)
+        _require_known(connection, scope)
+        found = candidates.find(connection.execute, key_id, authoriser)
+        if found is not None and found.status is CandidateStatus.REFUSED:
+            raise OperatorCommandError("The owner, or staff, refused this HSM key for this key.")
+        if found is None or found.status is CandidateStatus.APPROVED:
+            approved = Candidate(authoriser, CandidateStatus.APPROVED, ProvedBy.OPERATOR, since=authorisation.now())
+            candidates.keep(connection.execute, key_id, approved)
+            _note(connection, CosignerAuditTag.AUTHORISER_APPROVED, scope, authoriser=authoriser.hex(), reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +177,7 @@ def _changing(path: Path) -> Iterator[sqlite3.Connection]:
             connection.execute("PRAGMA secure_delete = ON")
             connection.execute("BEGIN IMMEDIATE")
             brake_rules.create_tables(connection)
+            candidates.create_tables(connection)
             yield connection
             connection.execute("COMMIT")
     except sqlite3.Error as error:

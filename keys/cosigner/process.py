@@ -19,6 +19,7 @@ from keys.cosigner.alarms import CosignerAlarms, Send
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.brake import CosignerBrake
 from keys.cosigner.brake_rules import BrakeDefaults
+from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.clock import CosignerClock
 from keys.cosigner.forgetting import ForgettingLimits
 from keys.cosigner.server import CosignerServer
@@ -68,6 +69,7 @@ class CosignerSettings:
     halves_kept: int
     forgetting: ForgettingLimits
     is_production: bool
+    policy: AuthoriserPolicy
     brake: BrakeDefaults = field(default_factory=BrakeDefaults)
     send_alarm: Send | None = None
 
@@ -127,7 +129,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         )
         limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit), settings.forgetting)
         users = settings.users or frozenset({os.geteuid()})
-        cosigner = Cosigner(store, vault, lambda: kek, limits, alarms.refused)
+        cosigner = Cosigner(store, vault, lambda: kek, limits, settings.policy, alarms.refused)
         server = CosignerServer(cosigner, settings.address, users)
         # Before the first request: from here on the log shows when this process could have signed.
         await store.write(_begin)

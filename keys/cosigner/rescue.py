@@ -15,9 +15,11 @@ from uuid import UUID
 
 from keycast.audit.tags import AuditOutcome
 from keycast.crypto import authoriser_keys
-from keys.cosigner import records
+from keys.cosigner import candidates, records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
+from keys.cosigner.candidates import Candidate, CandidateStatus, ProvedBy
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
+from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.messages import RefusalCode
 
 
@@ -57,6 +59,8 @@ def _replace(writing: StoreTransaction, key_id: UUID, authoriser: bytes, reason:
     if record is None or record.state == records.FORGOTTEN or record.authoriser is None:
         raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
     records.settle_authoriser(writing, key_id, authoriser)
+    replaced = Candidate(authoriser, CandidateStatus.ACCEPTED, ProvedBy.OPERATOR, since=authorisation.now())
+    candidates.keep(writing.execute, key_id, replaced)
     data = {"before": record.authoriser.hex(), "authoriser": authoriser.hex(), "reason": reason}
     writing.note(
         CosignerAuditEntry(

@@ -15,6 +15,7 @@ from typing import Any, Final
 from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
 from keys.cosigner.authorisers import AuthoriserHandler
+from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.clock import CosignerClock
 from keys.cosigner.forgetting import ForgettingHandler, ForgettingLimits
 from keys.cosigner.half_refresh import RefreshHandler
@@ -53,6 +54,7 @@ class Cosigner:
         vault: OpenKeyVault[OpenKey],
         kek: Callable[[], KekProvider],
         limits: CosignerLimits,
+        policy: AuthoriserPolicy,
         on_refusal: Callable[[], None] = lambda: None,
     ) -> None:
         self._store, self._on_refusal = store, on_refusal
@@ -63,7 +65,7 @@ class Cosigner:
         self.refusals: Counter[str] = Counter()
         self._refusal_log = RefusalLog()
         repository = CosignerKeyRepository(store, vault, kek)
-        self._handlers = _handlers(repository, limits)
+        self._handlers = _handlers(repository, limits, policy)
         self.clock = CosignerClock(repository)
 
     async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
@@ -97,7 +99,7 @@ class Cosigner:
 
 
 def _handlers(
-    repository: CosignerKeyRepository, limits: CosignerLimits
+    repository: CosignerKeyRepository, limits: CosignerLimits, policy: AuthoriserPolicy
 ) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
     life, ending, using, renewing, authorisers = (
@@ -105,7 +107,7 @@ def _handlers(
         ForgettingHandler(repository, limits.forgetting),
         KeyUseHandler(repository),
         RefreshHandler(repository),
-        AuthoriserHandler(repository),
+        AuthoriserHandler(repository, policy),
     )
     log = LogHandler(repository, repository.store.path)
     return {
@@ -127,6 +129,7 @@ def _handlers(
         messages.RegisterAuthoriserRequest: authorisers.register,
         messages.AuthorisersRequest: authorisers.which,
         messages.AddAuthoriserRequest: authorisers.succeed,
+        messages.RefuseAuthoriserRequest: authorisers.refuse,
         messages.SettleAuthoriserRequest: authorisers.settle,
     }
 

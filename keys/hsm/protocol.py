@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from keycast.crypto.secret import SecretBytes
+from keys.signing.cosigning.messages import HsmProof
 
 if TYPE_CHECKING:
     from keys.models import PersonalKey
@@ -72,6 +73,10 @@ class HsmKeyManager(Protocol):
 
     def destroy(self, version: str) -> None:
         """Schedule a key version's destruction at the provider. Safe to repeat, also for one that is gone."""
+        ...
+
+    def proof(self, name: str) -> HsmProof:
+        """What shows that the key of that name is in the HSM, for the co-signer; empty where the HSM gives none."""
         ...
 
     def versions(self, name: str) -> list[str]:

@@ -68,12 +68,12 @@ def hsm_key_managers() -> Mapping[str, HsmKeyManager]:
 
 def cosigner_callbacks() -> CosignerCallbacks:
     """The co-signer, as jobs ask it; a key that the HSM signs with itself has none."""
+    from keys.hsm import proofs  # noqa: PLC0415
     from keys.hsm.provisioning import CosignerCallbacks  # noqa: PLC0415
-    from keys.signing.cosigning.client import blocking  # noqa: PLC0415
 
     def register_authoriser(row: PersonalKey, public_key: bytes) -> None:
         if providers.splits(row.hsm_provider):
-            blocking(lambda client: client.register_authoriser(row.tenant_id, row.id, public_key))
+            proofs.register(row, public_key, row.kms_key_name, hsm_key_managers()[row.hsm_provider])
 
     def forget(row: PersonalKey) -> None:
         if providers.splits(row.hsm_provider):

@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
+from keycast.crypto.errors import CryptoError
 from keycast.nostr.nip19 import Nip19Error, public_key_of
 from keys.cosigner import audit, brake_rules, forgetting, log_reading, operator_commands, rehearsal, store
 from keys.cosigner.brake_rules import BrakeDefaults, CosignerScope, CosignerUse, UnreadableKindsError
@@ -33,6 +34,7 @@ _STEPS: Final = {
     "list": "keys, their states, stops and uses today",
     "limits": "show, or set, uses a day and kinds",
     "forgotten": "keys that wait to be forgotten; cancel one, or destroy one at once",
+    "approve": "say yes to an HSM key that no attestation proves, as a key's authoriser",
     "log": "its log, newest first",
     "rehearse": "show that a backup of its database can be restored; changes nothing",
 }
@@ -49,9 +51,10 @@ def add_arguments(parser: CommandParser) -> None:
         sub.add_argument("--key", default="", help="a key's id, or its public key as npub or hex")
         if name != "log":
             sub.add_argument("--tenant", default="", help="a tenant's id")
+    made["approve"].add_argument("authoriser", metavar="PUBLIC_KEY", help="of the HSM key, 66 hexadecimal digits")
     for name in ("stop", "resume", "limits"):
         made[name].add_argument("--all", action="store_true", help="everything")
-    for name in ("stop", "resume", "limits", "forgotten"):
+    for name in ("stop", "resume", "limits", "forgotten", "approve"):
         made[name].add_argument("--reason", default="", help="why; it goes into the log, where owners read it")
     what = made["forgotten"].add_mutually_exclusive_group()
     what.add_argument("--cancel", action="store_true", help="keep --key; it is disabled until the HSM enables it")
@@ -87,15 +90,9 @@ def run(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) 
     if not path.is_file() and not options.get("dump"):
         raise CommandError(f"There is no co-signer database {path}.", returncode=REFUSED)
     try:
-        {
-            "rehearse": _rehearse,
-            "stop": _stop,
-            "resume": _resume,
-            "list": _list,
-            "limits": _limits,
-            "log": _log,
-            "forgotten": _forgotten,
-        }[options["step"]](path, defaults, options, say)
+        steps = {"rehearse": _rehearse, "stop": _stop, "resume": _resume, "list": _list, "limits": _limits}
+        steps |= {"approve": _approve, "forgotten": _forgotten, "log": _log}
+        steps[options["step"]](path, defaults, options, say)
     except (OperatorCommandError, CannotRehearseError, KekUnavailable) as error:
         raise CommandError(str(error), returncode=REFUSED) from None
     except sqlite3.OperationalError as error:  # such as a database that no co-signer of this version has opened yet
@@ -114,6 +111,16 @@ def _resume(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: S
     say(f"Resumed: {scope.in_words}.")
     for stop in left:
         say(f"Still stopped: {stop.scope} ({stop.reason})")
+
+
+def _approve(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
+    reason = _reason(options)
+    try:
+        key_id, authoriser = _key(path, options["key"]), bytes.fromhex(options["authoriser"])
+        operator_commands.approve_authoriser(path, key_id, authoriser, reason)
+    except (ValueError, CryptoError):
+        raise CommandError("Give a public key of 66 hexadecimal digits.", returncode=REFUSED) from None
+    say(f"{key_id}: {options['authoriser']} may be its authoriser, on your word.")
 
 
 def _list(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:

@@ -72,6 +72,8 @@ class SuccessionStep(models.TextChoices):
 
     NAMED = "named", "The new HSM key has a name"
     MADE = "made", "The HSM has made it"
+    WAITING = "waiting", "The co-signer waits before it accepts it; it can be refused"
+    REFUSED = "refused", "Refused; the co-signer and the HSM are being told"
     ACCEPTED = "accepted", "The co-signer accepts both"
     SWITCHED = "switched", "The new one authorises"
 
@@ -79,7 +81,8 @@ class SuccessionStep(models.TextChoices):
 class Succession(models.Model):
     """A split key whose HSM key is being replaced; both authorise until every process knows the new one.
 
-    ``old_*`` is what the key had, ``kms_*`` what it will have, named as in PersonalKey.
+    ``old_*`` is what the key had, ``kms_*`` what it will have, named as in PersonalKey. ``waits_until`` is when the
+    co-signer accepts it, by the co-signer's clock, unless it is refused.
     """
 
     key = models.OneToOneField(
@@ -94,6 +97,7 @@ class Succession(models.Model):
     problem = models.CharField(max_length=200, blank=True)
     started_at = models.DateTimeField(default=timezone.now, editable=False)
     switched_at = models.DateTimeField(null=True, blank=True)
+    waits_until = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         ordering = ("started_at",)
@@ -101,10 +105,39 @@ class Succession(models.Model):
             models.CheckConstraint(
                 name="succession_step_has_fields",
                 condition=Q(step="named")
-                | (Q(step__in=["made", "accepted"]) & ~Q(kms_key_version="") & ~Q(authoriser_public_key=""))
+                | (
+                    Q(step__in=["made", "waiting", "refused", "accepted"])
+                    & ~Q(kms_key_version="")
+                    & ~Q(authoriser_public_key="")
+                )
                 | (Q(step="switched", switched_at__isnull=False) & ~Q(authoriser_public_key="")),
             ),
         )
 
     def __str__(self) -> str:
         return f"{self.key_id} {self.step}"
+
+
+class ProofKind(models.TextChoices):
+    """Why the co-signer takes a split key's authoriser for a key in an HSM (keys.cosigner.candidates.ProvedBy)."""
+
+    ATTESTATION = "attestation", "The HSM's attestation, checked by the co-signer"
+    OPERATOR = "operator", "The word of the co-signer's operator"
+    NOTHING = "nothing", "Nothing: the co-signer trusted the first key that it was told of"
+
+
+class AuthoriserProof(models.Model):
+    """What shows that a split key's HSM key is in an HSM, as the co-signer checked it; public."""
+
+    key = models.OneToOneField(
+        "keys.PersonalKey", on_delete=models.CASCADE, primary_key=True, related_name="authoriser_proof"
+    )
+    kind = models.CharField(max_length=16, choices=ProofKind)
+    authoriser_public_key = models.CharField(max_length=68)
+    kms_key_version = models.CharField(max_length=255, blank=True)
+    statement = models.BinaryField(blank=True)
+    certificates = models.TextField(blank=True)
+    checked_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    def __str__(self) -> str:
+        return f"{self.key_id} {self.kind}"

@@ -17,7 +17,7 @@ from keys import services
 from keys.errors import CustodyError, KeyNotFound
 from keys.lifecycle.modes import ModeOffer
 from keys.models import KeyState, PersonalKey
-from keys.portal import converting, cosigner_record, panels, replacing
+from keys.portal import converting, cosigner_record, panels, replacing, succession
 from keys.portal.choices import KeyModeChoice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, KeyNameForm
 from keys.portal.presenting import present
@@ -117,6 +117,7 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         "panels": panels.rendered(request, key),
         "days": settings.KEY_DESTRUCTION_DAYS,
         **converting.shown(key),
+        **succession.shown(key),
         **replacing.shown(key),
         **cosigner_record.shown(key),
     }

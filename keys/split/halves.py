@@ -24,6 +24,7 @@ from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved, StaleHalf
+from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import Authoriser, KeyMaker
 
@@ -70,13 +71,13 @@ def maker_for(client: CosignerClient | None) -> KeyMaker:
     return factory.key_maker() if client is None else factory.own_key_maker(client)
 
 
-def register(row: PersonalKey, client: CosignerClient | None = None) -> None:
+def register(row: PersonalKey, client: CosignerClient | None = None, proof: HsmProof = NO_PROOF) -> None:
     """Tell the co-signer whose authorisations hold for this key: ``authoriser_public_key``. Once; repeatable."""
     try:
         authoriser = bytes.fromhex(row.authoriser_public_key)
     except ValueError:
         raise KeyDamaged from None
-    blocking(lambda b: b.register_authoriser(row.tenant_id, row.id, authoriser), client)
+    blocking(lambda b: b.register_authoriser(row.tenant_id, row.id, authoriser, proof), client)
 
 
 def sync_state(row: PersonalKey, authoriser: Callable[[], Authoriser], client: CosignerClient | None = None) -> bool:

@@ -6,7 +6,11 @@
     named: the new HSM key's name on disk
                             -- create -->        the HSM makes it
     made: its version and public key on disk
-                            -- succeed -->       the co-signer accepts both; the old one has signed for the new one
+                            -- succeed -->       the co-signer knows of it: the old one has signed for it, and its HSM's
+                                                 attestation, or the co-signer's operator, says that it is one
+    waiting: until the day that the co-signer named; the owner and staff are told, and may refuse
+        (refused            -- refuse -->        the co-signer never accepts it; its version in Cloud KMS is destroyed)
+                            -- succeed -->       the co-signer accepts both
     accepted; the new one has signed once, so that it works is known
     switched: the row names the new one
                             -- settle -->        the co-signer accepts the new one alone
@@ -21,7 +25,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from django.db import transaction
@@ -34,6 +38,7 @@ from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keys import access
 from keys.errors import NoCapability
+from keys.hsm import proofs
 from keys.hsm.protocol import HsmKeyManager, HsmKeyPhase
 from keys.hsm.providers import new_key_name
 from keys.hsm_errors import HsmKeyUnusable
@@ -44,15 +49,28 @@ from keys.models import HalfRefresh, KeyState, PersonalKey
 from keys.models.hsm import Succession, SuccessionStep
 from keys.refs import HsmRef
 from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.authorisation import AuthorisationPurpose
+from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
-from keys.signing.cosigning.errors import ChangeUnderWay, HsmKeyPending, HsmKeyRefused, SuccessorNotAuthorised
+from keys.signing.cosigning.errors import (
+    AuthoriserUnproven,
+    ChangeUnderWay,
+    CosignerRefused,
+    HsmKeyPending,
+    HsmKeyRefused,
+    NothingToRefuse,
+    SuccessorNotAuthorised,
+    SuccessorRefused,
+    SuccessorWaits,
+)
 from keys.signing.protocol import Authoriser
+from keys.split import notices
 from keys.split.halves import granted
 
 logger = logging.getLogger(__name__)
 GRACE: Final = timedelta(minutes=5)
 """How long both authorise after the switch: far longer than any process takes to hear of it."""
+_NOT_ASKED_FOR: Final = UseAuthorisation(0, bytes(16), bytes(64))
+"""The present HSM key has signed when the successor was announced."""
 _ENDED: Final = (KeyState.DESTROYED, KeyState.FAILED)
 
 
@@ -67,17 +85,21 @@ def succeed(
     """Have a new HSM key authorise; resumes a succession that was broken off. ``finish_due`` ends it later.
 
     Raises NotPermitted, NoCapability, KeyUnavailable, HsmKeyPending while the HSM takes its time, HsmKeyRefused,
-    SuccessorNotAuthorised when the present key is lost, ChangeUnderWay, CosignerUnavailable and what the HSM raises;
-    the key stays usable whatever happens.
+    SuccessorNotAuthorised when the present key is lost, SuccessorWaits until the co-signer's delay is over,
+    SuccessorRefused, AuthoriserUnproven, ChangeUnderWay, CosignerUnavailable and what the HSM raises; the key stays
+    usable whatever happens.
     """
     going = _begin(actor, key)
     crash.point("s-named")
     if going.step == SuccessionStep.NAMED:
         _make(going, keeper)
         crash.point("s-made")
-    if going.step == SuccessionStep.MADE:
-        _accept(going, authoriser, client)
+    if going.step in {SuccessionStep.MADE, SuccessionStep.WAITING}:
+        _accept(going, authoriser, keeper, client)
         crash.point("s-accepted")
+    if going.step == SuccessionStep.REFUSED:
+        _end_refused(going, keeper, client)
+        raise SuccessorRefused
     if going.step == SuccessionStep.ACCEPTED:
         # Tried before anything depends on it: a key that exists and cannot sign would stop every use after the switch.
         new = HsmRef(going.kms_key_name, going.kms_key_version, going.authoriser_public_key)
@@ -99,8 +121,18 @@ def resume(
     """
     waiting = Succession.objects.exclude(step=SuccessionStep.SWITCHED).exclude(key__state__in=_ENDED)
     waiting = waiting.filter(key__hsm_provider=provider)
-    keys = [going.key for going in waiting.select_related("key")]
+    keys = [going.key for going in waiting.exclude(step=SuccessionStep.REFUSED).select_related("key")]
+    for going in waiting.filter(step=SuccessionStep.REFUSED):  # whatever state the key is in
+        _try_to_end(going, keeper, client)
     return sum(_attempt(key, authorisers(key.hsm_provider), keeper, client) for key in keys)
+
+
+def _try_to_end(going: Succession, keeper: HsmKeyManager, client: CosignerClient | None) -> None:
+    try:
+        _end_refused(going, keeper, client)
+    except KeycastError as error:
+        logger.warning("a refused HSM key waits for its end", extra={"key_id": str(going.pk), "code": error.code})
+        Succession.objects.filter(pk=going.pk).update(problem=error.public_message[:200])
 
 
 def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, client: CosignerClient | None) -> bool:
@@ -108,6 +140,8 @@ def _attempt(key: PersonalKey, authoriser: Authoriser, keeper: HsmKeyManager, cl
     try:
         with scope(tenant=key.tenant_id):
             succeed(actor=Actor.system("jobs"), key=key, authoriser=authoriser, keeper=keeper, client=client)
+    except (SuccessorWaits, SuccessorRefused):
+        return False  # as it should be; the row says so
     except KeycastError as error:
         logger.warning("a new HSM key waits", extra={"key_id": str(key.id), "code": error.code})
         Succession.objects.filter(key=key).update(problem=error.public_message[:200])
@@ -169,23 +203,91 @@ def _make(going: Succession, keeper: HsmKeyManager) -> None:
     _reach(going, SuccessionStep.MADE, kms_key_version=status.version, authoriser_public_key=status.public_key.hex())
 
 
-def _accept(going: Succession, authoriser: Authoriser, client: CosignerClient | None) -> None:
+def _accept(going: Succession, authoriser: Authoriser, keeper: HsmKeyManager, client: CosignerClient | None) -> None:
     row, new = going.key, bytes.fromhex(going.authoriser_public_key)
+    is_announced = going.step == SuccessionStep.WAITING
+    if is_announced and going.waits_until is not None and timezone.now() < going.waits_until:
+        raise _waits(going)
+    proof = keeper.proof(going.kms_key_name)
 
-    async def ask(b: CosignerClient) -> None:
+    async def ask(b: CosignerClient) -> int:
         present, coming = await b.authorisers(row.tenant_id, row.id)
         if new in (present, coming):
-            return  # told before, or put there by an operator on the co-signer's machine
+            return 0  # told before, or put there by an operator on the co-signer's machine
+        if is_announced:
+            return await b.succeed_authoriser(row.tenant_id, row.id, new, _NOT_ASKED_FOR)
         subject = authorisation.succession(present, new)
         try:
             grant = await granted(row, authoriser, AuthorisationPurpose.SUCCEED, subject)
         except HsmKeyUnusable:
             raise SuccessorNotAuthorised.of(row.id, going.authoriser_public_key) from None
-        await b.succeed_authoriser(row.tenant_id, row.id, new, grant)
+        return await b.succeed_authoriser(row.tenant_id, row.id, new, grant, proof)
 
-    blocking(ask, client)
+    try:
+        until = blocking(ask, client)
+    except SuccessorRefused:
+        _reach(going, SuccessionStep.REFUSED)
+        return
+    except (CosignerRefused, AuthoriserUnproven) as error:
+        if is_announced:
+            _reach(going, SuccessionStep.MADE)  # the co-signer does not know of it any more: a restored database, say
+        if isinstance(error, AuthoriserUnproven):
+            raise AuthoriserUnproven.of(row.id, going.authoriser_public_key) from None
+        raise
     crash.point("s-told")
+    if until:
+        _wait(going, until)
+        raise _waits(going)
+    proofs.keep(row, new, proof, client)
     _reach(going, SuccessionStep.ACCEPTED)
+
+
+def _wait(going: Succession, until: int) -> None:
+    """Announced: whoever may refuse is told, once."""
+    waits_until = datetime.fromtimestamp(until / 1000, UTC)
+    with transaction.atomic():
+        row = locked_row(going.key)
+        mine = Succession.objects.filter(pk=going.pk, step=going.step, kms_key_name=going.kms_key_name)
+        is_new = going.step != SuccessionStep.WAITING
+        changed = mine.update(step=SuccessionStep.WAITING, waits_until=waits_until, problem="")
+        if changed and is_new:
+            audit.write(row, AuditTag.HSM_KEY_ANNOUNCED, Actor.system("jobs"), hsm_key=going.kms_key_version)
+            notices.tell_of_successor(row, waits_until)
+    going.step, going.waits_until = SuccessionStep.WAITING, waits_until
+
+
+def _waits(going: Succession) -> SuccessorWaits:
+    assert going.waits_until is not None  # noqa: S101 -- set with the step
+    return SuccessorWaits(f"{SuccessorWaits.public_message} It will on {going.waits_until:%Y-%m-%d %H:%M} UTC.")
+
+
+@transaction.atomic
+def refuse(*, actor: Actor, key: PersonalKey, reason: str = "") -> None:
+    """Refuse the HSM key that waits to take the place of the present one, for ever.
+
+    A job tells the co-signer, and ends the new key. Raises NotPermitted, NothingToRefuse.
+    """
+    row = locked_row(key)
+    access.require_manager(actor, row)
+    waiting = Succession.objects.select_for_update().filter(
+        key=row, step__in=[SuccessionStep.MADE, SuccessionStep.WAITING]
+    )
+    going = waiting.first()
+    if going is None:
+        raise NothingToRefuse
+    going.step, going.problem = SuccessionStep.REFUSED, ""
+    going.save(update_fields=["step", "problem"])
+    audit.write(row, AuditTag.HSM_KEY_REFUSED, actor, hsm_key=going.kms_key_version, reason=reason)
+
+
+def _end_refused(going: Succession, keeper: HsmKeyManager, client: CosignerClient | None) -> None:
+    """The co-signer first: once it knows, nobody can have it accepted."""
+    key, refused = going.key, bytes.fromhex(going.authoriser_public_key)
+    blocking(lambda b: b.refuse_authoriser(key.tenant_id, key.id, refused), client)
+    crash.point("s-refused")
+    for version in keeper.versions(going.kms_key_name):
+        keeper.destroy(version)
+    Succession.objects.filter(pk=going.pk, step=SuccessionStep.REFUSED).delete()
 
 
 def _switch(actor: Actor, going: Succession) -> None:

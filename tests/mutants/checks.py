@@ -299,6 +299,37 @@ CHECKS = (
         "keycast/crypto/musig.py", "ffi.NULL if extra is None else extra", "ffi.NULL",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
+    Check(
+        "an authoriser is in the key ring that the co-signer was told", "signer A, taken over, names an HSM key",
+        "keys/cosigner/attestation/__init__.py", "if named is None or named[1] != key_ring:", "if named is None:",
+        ("tests/keys/cosigner/test_attestation.py",),
+    ),
+    Check(
+        "an authoriser was made in the HSM and stays there", "signer A, taken over, names an HSM key",
+        "keys/cosigner/attestation/__init__.py", "if not flags[0] or not flags[1] or flags[2]:", "if False:",
+        ("tests/keys/cosigner/test_attestation.py",),
+    ),
+    Check(
+        "the owner of the HSM vouches for the partition, too", "signer A, taken over, names an HSM key",
+        "keys/cosigner/attestation/chains.py", "and {_key(card), _key(found)} <= owned and", "and",
+        ("tests/keys/cosigner/test_attestation.py",),
+    ),
+    Check(
+        "a successor waits for its day", "the same with a key that passes, unnoticed", "keys/cosigner/authorisers.py",
+        "if authorisation.now() < self._day_of(waits):", "if False:",
+        ("tests/keys/cosigner/test_successors.py",),
+    ),
+    Check(
+        "a refused successor stays refused", "the same with a key that passes, unnoticed",
+        "keys/cosigner/authorisers.py",
+        "if found is not None and found.status is CandidateStatus.REFUSED:", "if False:",
+        ("tests/keys/cosigner/test_successors.py",),
+    ),
+    Check(
+        "a server keeps no HSM keys", "signer A, taken over, enables at Google", "keys/hsm/google/identities.py",
+        "if not hsm_keeping.is_allowed():", "if False:",
+        ("tests/keys/hsm/google/test_identities.py",),
+    ),
     # HSMs behind PKCS#11, and OpenBao
     Check(
         "a signature of OpenBao is verified before it is used", "an OpenBao that misbehaves",

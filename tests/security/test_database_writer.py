@@ -42,6 +42,7 @@ GAINS = {
         "bunker_shardlease", "bunker_traffichour", "bunker_trafficminute", "bunker_workerseat", "django_admin_log",
         "django_content_type", "django_migrations", "operations_incident", "operations_jobrun", "operations_sign",
         "account_emailconfirmation", "accounts_user_groups", "accounts_user_user_permissions", "django_cache",
+        "keys_authoriserproof", "keys_cosignercomparison",
     },
     UNDOES: {"accounts_deploymentlock", "accounts_tenant", "accounts_approval", "accounts_release", "keys_personalkey"},
     MISLEADS: {"accounts_tenantdomain"},

@@ -88,10 +88,10 @@ class Attestations:
     def chains(self) -> tuple[list[bytes], list[bytes], list[bytes]]:
         """The maker's (partition, card), the owner's of the card, the owner's of the partition; PEM."""
         root = _root()
-        makers_card = _certificate("card", self._card.public_key(), _ROOT_NAME, root)
+        makers_card = _certificate("card", self._card.public_key(), _MAKER, root)
         makers_partition = _certificate("partition", self._partition.public_key(), makers_card.subject, self._card)
         owners = [
-            _certificate(f"{name}, for its owner", key.public_key(), _ROOT_NAME, root)
+            _certificate(f"{name}, for its owner", key.public_key(), _OWNER, root)
             for name, key in (("card", self._card), ("partition", self._partition))
         ]
         return [_pem(makers_partition), _pem(makers_card)], [_pem(owners[0])], [_pem(owners[1])]
@@ -147,7 +147,8 @@ def _name(common: str) -> x509.Name:
     return x509.Name([organisation, x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-_ROOT_NAME: Final = _name("Cloud KMS emulator: attests nothing")
+_MAKER: Final = _name("Cloud KMS emulator: no maker of any HSM")
+_OWNER: Final = _name("Cloud KMS emulator: no owner of any HSM")
 
 
 def _certificate(what: str, key: rsa.RSAPublicKey, issuer: x509.Name, signer: rsa.RSAPrivateKey) -> x509.Certificate:

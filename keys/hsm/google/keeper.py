@@ -18,6 +18,7 @@ from keys.hsm.google.calling import Code, as_keycast_error, code_of, course
 from keys.hsm.google.identities import Identity
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 from keys.hsm_errors import HsmMisconfigured
+from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 
 T = TypeVar("T")
 State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
@@ -25,6 +26,8 @@ State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
 PURPOSE: Final = kms_v1.CryptoKey.CryptoKeyPurpose.ASYMMETRIC_SIGN
 ALGORITHM: Final = kms_v1.CryptoKeyVersion.CryptoKeyVersionAlgorithm.EC_SIGN_SECP256K1_SHA256
 LEVEL: Final = kms_v1.ProtectionLevel.HSM
+FULL: Final = kms_v1.CryptoKeyVersion.CryptoKeyVersionView.FULL
+ATTESTED: Final = kms_v1.KeyOperationAttestation.AttestationFormat.CAVIUM_V2_COMPRESSED
 _ENDED: Final = frozenset({State.DESTROYED, State.DESTROY_SCHEDULED})
 
 
@@ -99,6 +102,18 @@ class GoogleKeyManager:
             )
             if found.state not in _ENDED:
                 raise as_keycast_error(error) from None
+
+    def proof(self, name: str) -> HsmProof:
+        """Google's attestation of the key's newest version (keys.cosigner.attestation), if it comes with one."""
+        request = kms_v1.ListCryptoKeyVersionsRequest(parent=name, page_size=100, view=FULL)
+        found = self._run("ListCryptoKeyVersions", request, check=lambda pages: list(pages.crypto_key_versions))
+        responses.must(all(names.key_of(version.name) == name for version in found), "versions of another key")
+        newest = max(found, key=lambda version: int(version.name.rpartition("/")[2]), default=None)
+        if newest is None or newest.attestation.format != ATTESTED or not newest.attestation.content:
+            return NO_PROOF
+        chains = newest.attestation.cert_chains
+        pem = [*chains.cavium_certs, *chains.google_card_certs, *chains.google_partition_certs]
+        return HsmProof(newest.name, newest.attestation.content, "\n".join(each.strip() for each in pem).encode())
 
     def versions(self, name: str) -> list[str]:
         """Versions of a key that are not destroyed, or on their way to it; none when there is no such key."""

@@ -10,6 +10,7 @@ from django.conf import settings
 from google.api_core.exceptions import GoogleAPICallError
 from google.cloud import kms_v1
 
+from keycast.base import hsm_keeping
 from keys.hsm.calling import run_blocking
 from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.google import clients, names, responses
@@ -45,6 +46,11 @@ class GoogleKeyReader:
     @property
     def reads_a_minute(self) -> int:
         return int(settings.HSM_INVENTORY_READS)
+
+    @property
+    def can_look(self) -> bool:
+        """Not where the network is served: listing is the keeper's."""
+        return hsm_keeping.is_allowed()
 
     def page(self, cursor: str) -> HsmKeyPage:
         """A page of the ring's keys, as Cloud KMS cuts it."""

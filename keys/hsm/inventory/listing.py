@@ -69,6 +69,11 @@ class HsmKeyReader(Protocol):
         """So many calls may be made in a minute; 0: as many as it takes."""
         ...
 
+    @property
+    def can_look(self) -> bool:
+        """Whether this process may; where not, it sees public keys alone."""
+        ...
+
     def page(self, cursor: str) -> HsmKeyPage:
         """The page that begins at ``cursor`` (empty: the first), without versions."""
         ...

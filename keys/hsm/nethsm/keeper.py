@@ -18,6 +18,7 @@ from keys.hsm.nethsm.calls import PEM, NetHsmRequest, NetHsmResponse
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 from keys.hsm_errors import HsmAnswerRefused, HsmMisconfigured
+from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 
 KEY_TYPE: Final = "EC_P256K1"
 MECHANISM: Final = "BIP340_Signature"
@@ -66,6 +67,10 @@ class NetHsmKeyManager:
         """Delete the key in the device, at once and for good. Safe to repeat."""
         namespace, key_id = self._prepare(version)
         self._call(NetHsmRequest("DELETE", f"/keys/{key_id}", access.administrator(self._config, namespace), _DELETED))
+
+    def proof(self, name: str) -> HsmProof:
+        """None: it signs by itself, so no co-signer asks."""
+        return NO_PROOF
 
     def versions(self, name: str) -> list[str]:
         """The key itself, or none when there is none."""

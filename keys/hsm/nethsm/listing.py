@@ -32,6 +32,7 @@ class NetHsmKeyReader:
     """A Stock (keys.hsm.inventory.listing). A page is a namespace; the cursor is the one before it."""
 
     reads_a_minute = 0
+    can_look = True
 
     def __init__(self, config: NetHsmConfig | None = None, breaker: Breaker | None = None) -> None:
         self._config = config or NetHsmConfig.from_settings()

@@ -17,6 +17,7 @@ from keys.hsm.openbao.config import OpenBaoConfig
 from keys.hsm.openbao.names import ours
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 from keys.hsm_errors import HsmKeyUnusable, HsmMisconfigured
+from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 
 _PROOF: Final = b"keycast/openbao/proof-of-possession/v1"
 _NOT_FOUND: Final = frozenset({404})
@@ -67,6 +68,10 @@ class OpenBaoKeyManager:
             return
         self._call("POST", f"keys/{ours(version)}/config", {"deletion_allowed": True})
         self._call("DELETE", f"keys/{ours(version)}")
+
+    def proof(self, name: str) -> HsmProof:
+        """None: OpenBao attests nothing, so the co-signer's operator says yes, or lets it trust the first."""
+        return NO_PROOF
 
     def versions(self, name: str) -> list[str]:
         """The key itself, or none when there is none."""

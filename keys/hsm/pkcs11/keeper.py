@@ -23,6 +23,7 @@ from keys.hsm.pkcs11.library import p11
 from keys.hsm.pkcs11.token import Token
 from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus, PendingHsmKey
 from keys.hsm_errors import HsmAnswerRefused, HsmKeyUnusable, HsmMisconfigured
+from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 
 T = TypeVar("T")
 
@@ -61,6 +62,10 @@ class Pkcs11KeyManager:
         """Delete the key pair, at once and for good. Safe to repeat."""
         label = _ours(version)
         self._run("C_DestroyObject", lambda _, session: keypairs.destroy(session, label))
+
+    def proof(self, name: str) -> HsmProof:
+        """None: PKCS#11 has no attestation, so the co-signer's operator says yes, or lets it trust the first."""
+        return NO_PROOF
 
     def versions(self, name: str) -> list[str]:
         """The key itself, or none when there is none."""

@@ -25,6 +25,7 @@ class Pkcs11KeyReader:
     """An HsmKeyReader (keys.hsm.inventory.listing). All keys are one page."""
 
     reads_a_minute = 0
+    can_look = True
 
     def __init__(self, breaker: Breaker | None = None) -> None:
         self._breaker = breaker or Breaker("PKCS#11, inventory")

@@ -22,7 +22,9 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
 from keys.cosigner.alarm_mail import AlarmMailMisconfiguredError, alarm_mail
+from keys.cosigner.attestation.roots import AttestationRoots
 from keys.cosigner.brake_rules import BrakeDefaults, UnreadableKindsError
+from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.forgetting import ForgettingLimits
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
@@ -130,6 +132,7 @@ def _settings(database: Path) -> CosignerSettings:
             delay=round(settings.COSIGNER_FORGET_DAYS * 86_400_000), an_hour=settings.COSIGNER_FORGETS_PER_HOUR
         ),
         is_production=settings.IS_PRODUCTION,
+        policy=_policy(),
         brake=brake_defaults(),
         send_alarm=alarm_mail(
             settings.COSIGNER_EMAIL_URL, settings.COSIGNER_ALARM_TO, settings.COSIGNER_ALARM_FROM or "keycast@localhost"
@@ -145,4 +148,20 @@ def brake_defaults() -> BrakeDefaults:
         tenant_signatures=settings.COSIGNER_TENANT_SIGNATURES,
         tenant_openings=settings.COSIGNER_TENANT_OPENINGS,
         kinds=settings.COSIGNER_KINDS,
+    )
+
+
+def _policy() -> AuthoriserPolicy:
+    folder = Path(settings.COSIGNER_ATTESTATION_ROOTS) if settings.COSIGNER_ATTESTATION_ROOTS else None
+    try:
+        roots = AttestationRoots.found(folder, is_production=settings.IS_PRODUCTION)
+    except (OSError, ValueError):
+        raise CommandError(f"{folder} has no manufacturer.pem and owner.pem with certificates.") from None
+    if settings.COSIGNER_AUTHORISER_PROOF not in {"attested", "first"}:
+        raise CommandError("KEYCAST_COSIGNER_AUTHORISER_PROOF is attested or first.")
+    return AuthoriserPolicy(
+        roots=roots,
+        key_ring=settings.GCP_KEY_RING,
+        trusts_first=settings.COSIGNER_AUTHORISER_PROOF == "first",
+        delay=int(max(settings.COSIGNER_AUTHORISER_DELAY_HOURS, 0.0) * 3_600_000),
     )

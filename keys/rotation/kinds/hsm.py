@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from django.db.models import Q, QuerySet
+from django.db.models import Max, Q, QuerySet
 
 from keys.errors import KeyModeUnavailable
 from keys.hsm import registration
@@ -15,7 +15,7 @@ from keys.models.hsm import SuccessionStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import Change, RetryLater, RotationItem, RotationJob, RotationKind
 from keys.rotation.scope import RotationScope
-from keys.signing.cosigning.errors import HsmKeyPending
+from keys.signing.cosigning.errors import HsmKeyPending, SuccessorWaits
 from keys.split import halves, refresh, succession
 
 SETTLE_SECONDS: Final = 20.0
@@ -53,6 +53,8 @@ class HsmKeyRotation(RotationKind):
             succession.succeed(actor=job.actor, key=key, authoriser=authoriser, keeper=_keeper(key.hsm_provider))
         except HsmKeyPending:
             return lambda: False
+        except SuccessorWaits:
+            return lambda: False  # a job goes on with it when its day has come (keys.split.maintenance)
         return None
 
     def finish(self, job: RotationJob) -> Mapping[str, Any] | RetryLater:
@@ -62,7 +64,12 @@ class HsmKeyRotation(RotationKind):
         if _left(job).filter(succession__step=SuccessionStep.NAMED).exists():
             return RetryLater(PENDING_SECONDS)
         minutes = int(succession.GRACE.total_seconds() // 60)
-        return {"notes": [f"The old HSM keys are disabled {minutes} minutes after the switch, by a job."]}
+        notes = [f"The old HSM keys are disabled {minutes} minutes after the switch, by a job."]
+        waiting = _left(job).filter(succession__step=SuccessionStep.WAITING)
+        if last := waiting.aggregate(until=Max("succession__waits_until"))["until"]:
+            told = f"{waiting.count()} wait at the co-signer, until {last:%Y-%m-%d %H:%M} UTC at the latest"
+            notes.append(f"{told}: their owners were told, and may refuse. Jobs go on with them then.")
+        return {"notes": notes}
 
 
 def _keeper(provider: str) -> HsmKeyManager:

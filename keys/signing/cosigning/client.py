@@ -24,14 +24,17 @@ from keys.signing.cosigning.address import Address
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
 from keys.signing.cosigning.messages import (
+    NO_PROOF,
     AnyReply,
     AuthorisersReply,
+    AuthoriserWaitsReply,
     CosignerDoneReply,
     CosignerRefusedReply,
     CosignerRequest,
     EcdhReply,
     EventBody,
     HalfReply,
+    HsmProof,
     KeyLogReply,
     KeyStateReply,
     PartialSignatureReply,
@@ -83,24 +86,41 @@ class CosignerClient:
         finally:
             wipe_bytes(secret)
 
-    async def register_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
-        """Tell the HSM's public key (33 bytes); from then on the key signs. Repeatable; never to another one."""
-        await self._ask(
-            messages.RegisterAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser), CosignerDoneReply
-        )
+    async def register_authoriser(
+        self, tenant_id: UUID, key_id: UUID, authoriser: bytes, proof: HsmProof = NO_PROOF
+    ) -> None:
+        """Tell the HSM's public key (33 bytes); from then on the key signs. Repeatable; never to another one.
+
+        Raises AuthoriserUnproven where the co-signer wants to be shown that it is in an HSM.
+        """
+        request = messages.RegisterAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser, proof)
+        await self._ask(request, CosignerDoneReply)
 
     async def authorisers(self, tenant_id: UUID, key_id: UUID) -> tuple[bytes, bytes]:
-        """Whose authorisations hold: the present HSM key, and the one to take its place (33 bytes, or empty)."""
-        found = await self._ask(messages.AuthorisersRequest(0, tenant_id.bytes, key_id.bytes), AuthorisersReply)
+        """Whose authorisations hold: the present HSM key, and the one beside it (33 bytes, or empty)."""
+        found = await self.authoriser_state(tenant_id, key_id)
         return found.authoriser, found.coming
 
+    async def authoriser_state(self, tenant_id: UUID, key_id: UUID) -> AuthorisersReply:
+        """Whose authorisations hold, what shows that the present one is in an HSM, and who waits until when."""
+        return await self._ask(messages.AuthorisersRequest(0, tenant_id.bytes, key_id.bytes), AuthorisersReply)
+
     async def succeed_authoriser(
-        self, tenant_id: UUID, key_id: UUID, authoriser: bytes, grant: UseAuthorisation
-    ) -> None:
-        """Have another HSM key's authorisations accepted too; the present one has signed the grant. Repeatable."""
-        await self._ask(
-            messages.AddAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser, grant), CosignerDoneReply
-        )
+        self, tenant_id: UUID, key_id: UUID, authoriser: bytes, grant: UseAuthorisation, proof: HsmProof = NO_PROOF
+    ) -> int:
+        """Have another HSM key's authorisations accepted too; the present one has signed the grant. Repeatable.
+
+        0 when they are; else when they will be, if nobody refuses (Unix time in ms): ask again then. Raises
+        AuthoriserUnproven, SuccessorRefused.
+        """
+        request = messages.AddAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser, grant, proof)
+        reply = await self._ask(request, CosignerDoneReply, AuthoriserWaitsReply)
+        return reply.until if isinstance(reply, AuthoriserWaitsReply) else 0
+
+    async def refuse_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
+        """Never have this one's authorisations accepted. Repeatable; CosignerRefused when it is too late."""
+        request = messages.RefuseAuthoriserRequest(0, tenant_id.bytes, key_id.bytes, authoriser)
+        await self._ask(request, CosignerDoneReply)
 
     async def settle_authoriser(self, tenant_id: UUID, key_id: UUID, authoriser: bytes) -> None:
         """Have this one's alone accepted, of the two. Repeatable."""
@@ -197,7 +217,7 @@ class CosignerClient:
         """End this loop's connection."""
         await self._lines.close()
 
-    async def _ask(self, request: CosignerRequest, expected: type[R]) -> R:
+    async def _ask(self, request: CosignerRequest, *expected: type[R]) -> R:
         reply = await self._lines.ask(lambda number: msgspec.structs.replace(request, number=number), self._within)
         if isinstance(reply, CosignerRefusedReply):
             raise error_of(reply.code)

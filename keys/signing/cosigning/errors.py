@@ -99,6 +99,47 @@ class KindNotAllowedByCosigner(CustodyError):
     public_message = "The co-signer does not sign events of this kind with this key."
 
 
+class AuthoriserUnproven(CustodyError):
+    """The co-signer wants to be shown that a key is in an HSM, and was not."""
+
+    code = "authoriser-unproven"
+    public_message = (
+        "The co-signer does not take this key for one in our HSM: its attestation is missing or does not fit. "
+        "Its operator can say yes: manage.py cosigner approve."
+    )
+    http_status = 403
+
+    @classmethod
+    def of(cls, key_id: UUID, public_key: str) -> AuthoriserUnproven:
+        """With the command by which the co-signer's operator says yes; it fits where problems of keys are kept."""
+        return cls(
+            f"Not proved to be an HSM's. At the co-signer: cosigner approve --key {key_id} {public_key} --reason …"
+        )
+
+
+class SuccessorRefused(CustodyError):
+    """The owner or staff refused this HSM key."""
+
+    code = "successor-refused"
+    public_message = "This HSM key was refused, and will not take the other's place."
+    http_status = 403
+
+
+class NothingToRefuse(CustodyError):
+    """No HSM key waits to take another's place, or it has taken it."""
+
+    code = "nothing-to-refuse"
+    public_message = "No new HSM key waits for this key any more."
+    http_status = 409
+
+
+class SuccessorWaits(Unavailable):
+    """The co-signer accepts the new HSM key later, unless somebody refuses it."""
+
+    code = "successor-waits"
+    public_message = "The co-signer waits before it accepts the new HSM key."
+
+
 class CosignerRefused(CustodyError):
     """The co-signer does not accept the authorisation."""
 
@@ -121,6 +162,8 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.KEY_LOCKED: KeyLocked,
     RefusalCode.KEY_UNAVAILABLE: KeyUnavailable,
     RefusalCode.STALE_HALF: StaleHalf,
+    RefusalCode.UNPROVEN: AuthoriserUnproven,
+    RefusalCode.REFUSED_BY_OWNER: SuccessorRefused,
     RefusalCode.WRONG_EVENT: InvalidOperand,
     RefusalCode.MALFORMED: InvalidOperand,
     RefusalCode.STOPPED_BY_OPERATOR: StoppedByCosigner,

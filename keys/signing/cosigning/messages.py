@@ -42,6 +42,8 @@ class RefusalCode(StrEnum):
     WRONG_EVENT = "wrong-event"
     UNAUTHORISED = "unauthorised"
     REPLAYED = "replayed"
+    UNPROVEN = "unproven"
+    REFUSED_BY_OWNER = "refused-by-owner"
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     OVER_BUDGET = "over-budget"
     KIND_NOT_ALLOWED = "kind-not-allowed"
@@ -58,6 +60,20 @@ class _CosignerMessage(msgspec.Struct, frozen=True, array_like=True, forbid_unkn
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:  # or rich would list the members all the same
         return []
+
+
+class HsmProof(_CosignerMessage, frozen=True):
+    """What is to show that an authoriser is a key in an HSM (keys.cosigner.attestation); all empty for none.
+
+    The key version's full name, the HSM's compressed statement, and PEM certificates.
+    """
+
+    key_version: Annotated[str, Meta(max_length=255)] = ""
+    statement: Annotated[bytes, Meta(max_length=16_384)] = b""
+    certificates: Annotated[bytes, Meta(max_length=65_536)] = b""
+
+
+NO_PROOF: Final = HsmProof()
 
 
 class CosignerRequest(_CosignerMessage, frozen=True):
@@ -105,6 +121,7 @@ class RegisterAuthoriserRequest(CosignerRequest, frozen=True, tag="register"):
     """From now on sign what this ECDSA key authorises; once for a key (``AddAuthoriserRequest`` for another one)."""
 
     authoriser: AuthoriserKey
+    proof: HsmProof = NO_PROOF
 
 
 class AuthorisersRequest(CosignerRequest, frozen=True, tag="authorisers"):
@@ -112,10 +129,17 @@ class AuthorisersRequest(CosignerRequest, frozen=True, tag="authorisers"):
 
 
 class AddAuthoriserRequest(CosignerRequest, frozen=True, tag="succeed"):
-    """Accept this ECDSA key beside the present one, which has signed for it."""
+    """Accept this ECDSA key beside the present one, which has signed for it, after the delay; repeated until then."""
 
     authoriser: AuthoriserKey
     grant: UseAuthorisation
+    proof: HsmProof = NO_PROOF
+
+
+class RefuseAuthoriserRequest(CosignerRequest, frozen=True, tag="refuse-authoriser"):
+    """Never accept this ECDSA key for this key. Needs no authorisation: refusing is safe."""
+
+    authoriser: AuthoriserKey
 
 
 class SettleAuthoriserRequest(CosignerRequest, frozen=True, tag="settle"):
@@ -252,10 +276,23 @@ class KeyStateReply(CosignerReply, frozen=True, tag="state-is"):
 
 
 class AuthorisersReply(CosignerReply, frozen=True, tag="authorisers-are"):
-    """The present one, and one that is to take its place; empty for none."""
+    """The present one, and one that holds beside it; empty for none.
+
+    ``proved_by`` says what shows that the present one is in an HSM (keys.cosigner.candidates.ProvedBy). ``waiting``
+    becomes the coming one at ``until`` (Unix time in ms), if nobody refuses it.
+    """
 
     authoriser: Point
     coming: Point
+    proved_by: str = ""
+    waiting: Point = b""
+    until: int = 0
+
+
+class AuthoriserWaitsReply(CosignerReply, frozen=True, tag="authoriser-waits"):
+    """It will be accepted at this time (Unix time in ms), if nobody refuses it; ask again then."""
+
+    until: int
 
 
 class PartialSignatureReply(CosignerReply, frozen=True, tag="signed"):
@@ -306,6 +343,7 @@ AnyRequest = (
     | RegisterAuthoriserRequest
     | AuthorisersRequest
     | AddAuthoriserRequest
+    | RefuseAuthoriserRequest
     | SettleAuthoriserRequest
     | KeyLogRequest
 )
@@ -315,6 +353,7 @@ AnyReply = (
     | HalfReply
     | KeyStateReply
     | AuthorisersReply
+    | AuthoriserWaitsReply
     | PartialSignatureReply
     | EcdhReply
     | PrepareRefreshReply

@@ -20,13 +20,13 @@ from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keycast.base.errors import KeycastError
 from keycast.nostr.nip01 import UnsignedEvent
+from keys.hsm import proofs
 from keys.hsm.protocol import HsmKeyPhase
 from keys.hsm.providers import split_provider
 from keys.lifecycle.rows import hsm_ref, locked_row
 from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.refs import KeyRef, SealedSecret
-from keys.signing.cosigning.client import blocking
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
@@ -157,7 +157,7 @@ def _prove(going: Conversion) -> None:
     """Sign once in the new way. The signing service releases only what verifies under the key's own public key."""
     key = going.key
     authoriser = bytes.fromhex(going.authoriser_public_key)
-    blocking(lambda b: b.register_authoriser(key.tenant_id, key.id, authoriser))
+    proofs.register(key, authoriser, going.kms_key_name, cleanup.keeper_of(split_provider()))
     crash.point("c-registered")
     ref = _ref_of(going)
     asyncio.run(signing_service().sign_event(ref, proof_of(ref.public_key)))

@@ -17,8 +17,11 @@ from keycast.crypto import ecdsa, split
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
+from keycast.emulators.kms.attestations import Attestations, Pair
 from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import records
+from keys.cosigner.attestation.roots import AttestationRoots
+from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.server import CosignerServer
 from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerStore
@@ -29,6 +32,7 @@ from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.address import Address
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient
+from keys.signing.cosigning.messages import HsmProof
 from keys.signing.half import OpenHalf, seal_half
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
@@ -37,6 +41,27 @@ from tests.paths import ROOT
 
 KEK_A = b"a-1:g82ie6Q54O/OtW3Uy/5IoZ/URbWLmSb0GcQNrmC0Fts="
 KEK_B = b"b-1:Xs/j4POIlt+iOWHKvlyBQVOImm5dkCAoLaIN5gnIm1U="
+
+
+RING = "projects/test/locations/europe-west1/keyRings/keycast"
+#: Trusts the first authoriser, as outside production, and has no successor wait.
+POLICY = AuthoriserPolicy(AttestationRoots.found(None, is_production=False), RING, trusts_first=True, delay=0)
+ATTESTATIONS = Attestations()
+
+
+def _uncompressed(public_key):
+    curve = ec.SECP256R1() if len(public_key) == 34 else ec.SECP256K1()
+    point = ec.EllipticCurvePublicKey.from_encoded_point(curve, public_key[-33:])
+    return point.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+def attested(public_key, name="user-1", **changes):
+    """What the emulator's HSM says of a key in our key ring."""
+    version = changes.pop("version", f"{RING}/cryptoKeys/{name}/cryptoKeyVersions/1")
+    made = ATTESTATIONS.attestation(Pair(_uncompressed(public_key), version, **changes))
+    chains = made.cert_chains
+    found = [*chains.cavium_certs, *chains.google_card_certs, *chains.google_partition_certs]
+    return HsmProof(version, made.content, "".join(found).encode())
 
 
 class FakeHsm:
@@ -77,6 +102,7 @@ class Bench:
         self.hsm = FakeHsm()
         self.client = CosignerClient(lambda: client_address or self.address)
         self.users, self.brake, self.watch = frozenset({os.geteuid()}), None, None
+        self.policy = POLICY
         self.signer = self.new_signer()
 
     async def start(self):
@@ -85,7 +111,7 @@ class Bench:
         self.vault_b = OpenKeyVault(
             lambda keypair, tenant: OpenKey(keypair, tenant, 0), lambda _: kek, LeasedCache(lambda: self.lease, 100)
         )
-        self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits)
+        self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits, self.policy)
         self.server = CosignerServer(self.cosigner, self.address, self.users)
         await self.server.start()
         return self
@@ -173,6 +199,8 @@ class Process:
             "KEYCAST_KEY_LEASE_SECONDS": "60",
             "KEYCAST_COSIGNER_KEY_LIMIT": "10000",
             "KEYCAST_COSIGNER_TENANT_LIMIT": "10000",
+            "KEYCAST_GCP_KEY_RING": RING,
+            "KEYCAST_COSIGNER_AUTHORISER_DELAY_HOURS": "0",
             **environment,
         }
         self.start(crash_at)

@@ -17,7 +17,8 @@ from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import blocking
 from keys.signing.cosigning.errors import CosignerBusy, CosignerRefused
-from tests.keys.cosigner.support import FakeHsm, Process, grant, half_a, make_key, note
+from keys.signing.cosigning.messages import NO_PROOF
+from tests.keys.cosigner.support import FakeHsm, Process, attested, grant, half_a, make_key, note
 
 
 def successor(bench, name="next"):
@@ -35,6 +36,12 @@ def present(key):
 def permit(bench, key, new, **changes):
     old = changes.pop("old", present(key))
     return grant(bench.hsm, key, AuthorisationPurpose.SUCCEED, authorisation.succession(old, new), **changes)
+
+
+async def succeed(bench, key, new, allowed=None, proof=None):
+    """0 when it is accepted, or when it will be."""
+    proof = attested(new) if proof is None else proof
+    return await bench.client.succeed_authoriser(*of(key), new, allowed or permit(bench, key, new), proof)
 
 
 async def signs_by(bench, key, name, content):
@@ -69,7 +76,7 @@ async def test_a_successor_needs_the_present_keys_signature_over_exactly_this_ch
     ]
     for wrong in forged:
         with pytest.raises(CosignerRefused):
-            await bench.client.succeed_authoriser(*of(key), new, wrong)
+            await succeed(bench, key, new, wrong)
     assert await bench.client.authorisers(*of(key)) == (present(key), b"")
 
 
@@ -77,20 +84,20 @@ async def test_what_is_no_point_or_another_keys_hsm_key_is_no_successor(bench):
     key, other = await bench.key(), await bench.key()
     no_point = b"\x02" + b"\xff" * 32
     with pytest.raises(InvalidOperand):
-        await bench.client.succeed_authoriser(*of(key), no_point, permit(bench, key, no_point))
+        await succeed(bench, key, no_point, proof=NO_PROOF)
     with pytest.raises(KeyExists):
-        await bench.client.succeed_authoriser(*of(key), present(other), permit(bench, key, present(other)))
+        await succeed(bench, key, present(other))
 
 
 async def test_an_authorisation_of_a_successor_holds_once(bench):
     key = await bench.key()
     new = successor(bench)
     allowed = permit(bench, key, new)
-    await bench.client.succeed_authoriser(*of(key), new, allowed)
-    await bench.client.succeed_authoriser(*of(key), new, allowed)  # a lost reply: it is so already
+    await succeed(bench, key, new, allowed)
+    await succeed(bench, key, new, allowed)  # a lost reply: it is so already
     await bench.client.settle_authoriser(*of(key), present(key))
     with pytest.raises(CosignerRefused):
-        await bench.client.succeed_authoriser(*of(key), new, allowed)
+        await succeed(bench, key, new, allowed)
 
 
 async def test_two_authorisers_are_accepted_until_one_is_settled(bench):
@@ -98,7 +105,7 @@ async def test_two_authorisers_are_accepted_until_one_is_settled(bench):
     new = successor(bench)
     with pytest.raises(CosignerRefused):
         await signs_by(bench, key, "next", "too early")
-    await bench.client.succeed_authoriser(*of(key), new, permit(bench, key, new))
+    await succeed(bench, key, new)
     await signs_by(bench, key, key.hsm.key_name, "old")
     await signs_by(bench, key, "next", "new")
     with pytest.raises(CosignerRefused):
@@ -114,19 +121,19 @@ async def test_two_authorisers_are_accepted_until_one_is_settled(bench):
 async def test_one_change_of_a_key_at_a_time(bench):
     key = await bench.key()
     new, half = successor(bench), even_half()[0].public_key
-    await bench.client.succeed_authoriser(*of(key), new, permit(bench, key, new))
+    await succeed(bench, key, new)
     with pytest.raises(CosignerBusy):
         refreshing = grant(bench.hsm, key, AuthorisationPurpose.REFRESH, half)
         await bench.client.prepare_refresh(*of(key), half_a(key), half, refreshing)
     with pytest.raises(CosignerBusy):
         third = successor(bench, "third")
-        await bench.client.succeed_authoriser(*of(key), third, permit(bench, key, third))
+        await succeed(bench, key, third)
     await bench.client.settle_authoriser(*of(key), present(key))
     await bench.client.prepare_refresh(
         *of(key), half_a(key), half, grant(bench.hsm, key, AuthorisationPurpose.REFRESH, half)
     )
     with pytest.raises(CosignerBusy):
-        await bench.client.succeed_authoriser(*of(key), new, permit(bench, key, new))
+        await succeed(bench, key, new)
 
 
 def test_an_operator_beside_the_co_signer_replaces_a_lost_hsm_key(tmp_path, capsys):

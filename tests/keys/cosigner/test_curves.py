@@ -15,7 +15,7 @@ from keys.errors import InvalidOperand
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.errors import CosignerRefused
-from tests.keys.cosigner.support import FakeHsm, grant, note
+from tests.keys.cosigner.support import FakeHsm, attested, grant, note
 
 
 class P256Hsm(FakeHsm):
@@ -90,7 +90,7 @@ async def test_a_successor_may_be_on_the_other_curve(bench, first):
     other = P256Hsm() if first is FakeHsm else FakeHsm()
     new, old = other.make(key.hsm.key_name), bytes.fromhex(key.hsm.authoriser)
     permitted = grant(bench.hsm, key, AuthorisationPurpose.SUCCEED, authorisation.succession(old, new))
-    await bench.client.succeed_authoriser(key.tenant_id, key.key_id, new, permitted)
+    await bench.client.succeed_authoriser(key.tenant_id, key.key_id, new, permitted, attested(new))
     await bench.client.settle_authoriser(key.tenant_id, key.key_id, new)
     with pytest.raises(CosignerRefused):
         await signs(bench, key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from keycast.crypto import schnorr
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip44
 from keys import selectors, services
+from keys.cosigner import operator_commands
 from keys.errors import KeyModeUnavailable, KeyUnavailable
 from keys.hsm.openbao import provider
 from keys.hsm.openbao.backend import OpenBaoBackend
@@ -19,6 +21,7 @@ from keys.lifecycle import modes
 from keys.models import KeyState
 from keys.models.hsm import Succession
 from keys.signing import factory, runtime
+from keys.signing.cosigning.errors import AuthoriserUnproven
 from keys.split import maintenance, succession
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.cosigner.rows import again
@@ -32,6 +35,7 @@ def deployment(tmp_path, settings, emulator, transactional_db, monkeypatch):
     """A server set up for split keys, with its co-signer; yields a tenant that offers them and a member."""
     process = Process(tmp_path)
     settings.COSIGNER_SOCKET, settings.COSIGNER_ADDRESS = str(process.socket), ""
+    settings.COSIGNER_DB = process.environment["KEYCAST_COSIGNER_DB"]
     settings.HSM_PROVIDERS = ["openbao"]
     hsm_key_managers.cache_clear()
     monkeypatch.setattr(modes, "_backends", [OpenBaoBackend()])
@@ -101,9 +105,14 @@ def test_a_key_disabled_there_signs_nothing_and_one_disabled_here_is_disabled_th
     assert "disabled" in keeper.check(row.kms_key_name).reason
 
 
-def test_another_key_there_takes_its_place(deployment):
+def test_another_key_there_takes_its_place(deployment, settings):
     row = made(deployment)
     authoriser, keeper = maintenance.authoriser_of("openbao"), hsm_key_managers()["openbao"]
+    with pytest.raises(AuthoriserUnproven, match="cosigner approve"):
+        succession.succeed(actor=SYSTEM, key=row, authoriser=authoriser, keeper=keeper)
+    # OpenBao attests nothing: the co-signer's operator says yes, as the message tells.
+    wanted = bytes.fromhex(Succession.objects.get(key=row).authoriser_public_key)
+    operator_commands.approve_authoriser(Path(settings.COSIGNER_DB), row.id, wanted, "seen in OpenBao")
     succession.succeed(actor=SYSTEM, key=row, authoriser=authoriser, keeper=keeper)
     assert again(row).kms_key_name != row.kms_key_name
     assert Succession.objects.filter(key=row).exists()
