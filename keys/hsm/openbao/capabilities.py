@@ -14,7 +14,8 @@ CAPABILITIES: Final = Capabilities(
     sentences=(
         "Signs valid Nostr events, and reads and writes encrypted messages (NIP-04, NIP-44).",
         "The key is split between two separate signers and is never whole anywhere.",
-        "Every use has to be authorised by your own key in the operators' OpenBao, which logs it and can disable it.",
+        "Every use has to be authorised by your own key in the operators' OpenBao, which can be disabled; OpenBao logs "
+        "each authorisation, and requests that come at the same moment share one.",
         "That key is in OpenBao's storage, encrypted: not in an HSM.",
         "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
         "Each signature takes a call to OpenBao, usually 2 to 10 ms.",
