@@ -80,6 +80,8 @@ class Command(BaseCommand):
 
     async def _serve(self, path: Path) -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        if settings.IS_PRODUCTION and settings.COSIGNER_AUTHORISER_PROOF == "first":
+            self._say("It trusts the first HSM key that it is told of for a key, without proof that it is in an HSM.")
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await run(
