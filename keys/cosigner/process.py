@@ -68,6 +68,7 @@ class CosignerSettings:
     lease_seconds: float
     halves_kept: int
     forgetting: ForgettingLimits
+    are_signatures_shared: bool
     is_production: bool
     policy: AuthoriserPolicy
     brake: BrakeDefaults = field(default_factory=BrakeDefaults)
@@ -127,7 +128,12 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
             lambda _: kek,
             LeasedCache[object, OpenKey](lambda: settings.lease_seconds, settings.halves_kept),  # type: ignore[arg-type]
         )
-        limits = CosignerLimits(_limit(settings.key_limit), _limit(settings.tenant_limit), settings.forgetting)
+        limits = CosignerLimits(
+            _limit(settings.key_limit),
+            _limit(settings.tenant_limit),
+            settings.forgetting,
+            settings.are_signatures_shared,
+        )
         users = settings.users or frozenset({os.geteuid()})
         cosigner = Cosigner(store, vault, lambda: kek, limits, settings.policy, alarms.refused)
         server = CosignerServer(cosigner, settings.address, users)

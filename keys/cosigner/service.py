@@ -43,6 +43,8 @@ class CosignerLimits:
     key: tuple[float, float] = (50, 200)
     tenant: tuple[float, float] = (1000, 2000)
     forgetting: ForgettingLimits = field(default_factory=ForgettingLimits)
+    are_signatures_shared: bool = True
+    """Whether one HSM signature may stand for several uses that came together."""
 
 
 class Cosigner:
@@ -62,6 +64,7 @@ class Cosigner:
             BucketMap(*limits.key, MAX_BUCKETS),
             BucketMap(*limits.tenant, MAX_BUCKETS),
         )
+        self._are_signatures_shared = limits.are_signatures_shared
         self.refusals: Counter[str] = Counter()
         self._refusal_log = RefusalLog()
         repository = CosignerKeyRepository(store, vault, kek)
@@ -72,6 +75,7 @@ class Cosigner:
         """The reply to one request of ``peer`` (how the log names it); a refusal is a reply."""
         try:
             self._limit(request)
+            self._require_own_signature(request)
             return await self._handlers[type(request)](request, peer)
         except CosignerRefusalError as refusal:
             return await self._refused(request, peer, refusal.code)
@@ -85,6 +89,15 @@ class Cosigner:
         # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.
         if not (self._tenant_limit.of(request.tenant).take() and self._key_limit.of(request.key).take()):
             raise CosignerRefusalError(RefusalCode.RATE_LIMITED)
+
+    def _require_own_signature(self, request: CosignerRequest) -> None:
+        """Uses may share one, where the operator lets them; a change of a key is authorised by itself."""
+        grant = getattr(request, "grant", None)
+        if grant is None or not grant.path:
+            return
+        is_use = isinstance(request, messages.PartialSignatureRequest | messages.EcdhRequest)
+        if not (is_use and self._are_signatures_shared):
+            raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
 
     async def _refused(self, request: CosignerRequest, peer: str, code: RefusalCode) -> AnyReply:
         self.refusals[code] += 1

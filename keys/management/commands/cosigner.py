@@ -133,6 +133,7 @@ def _settings(database: Path) -> CosignerSettings:
         forgetting=ForgettingLimits(
             delay=round(settings.COSIGNER_FORGET_DAYS * 86_400_000), an_hour=settings.COSIGNER_FORGETS_PER_HOUR
         ),
+        are_signatures_shared=settings.COSIGNER_SHARED_AUTHORISATIONS,
         is_production=settings.IS_PRODUCTION,
         policy=_policy(),
         brake=brake_defaults(),

@@ -16,7 +16,7 @@ from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthor
 from keys.signing.cosigning.errors import CosignerRefused
 from keys.signing.cosigning.granting import GrantCollector
 from tests.keys.cosigner.hostile import ask_to_sign, later, refusals
-from tests.keys.cosigner.support import note
+from tests.keys.cosigner.support import Bench, note
 
 
 def shared(bench, key, events, at=None):
@@ -92,6 +92,29 @@ async def test_another_keys_signature_over_the_root_signs_nothing(bench, key, ev
         await ask_to_sign(bench, key, events[1], foreign)
     with pytest.raises(CosignerRefused):
         await ask_to_sign(bench, other, note(other), structs.replace(good, path=b""))
+
+
+async def test_where_the_operator_wants_one_signature_a_use_a_shared_one_is_refused(tmp_path):
+    bench = await Bench(tmp_path, are_signatures_shared=False).start()
+    try:
+        key = await bench.key()
+        events = [note(key, str(number)) for number in range(2)]
+        with pytest.raises(CosignerRefused):
+            await ask_to_sign(bench, key, events[0], shared(bench, key, events)[0])
+        await ask_to_sign(bench, key, events[0])
+    finally:
+        await bench.stop()
+
+
+async def test_a_change_of_a_key_has_a_signature_of_its_own(bench, key):
+    """Else one HSM operation could end 256 keys, as far as they share an HSM key."""
+    public_key, (at, salt) = bytes.fromhex(key.public_key), authorisation.fresh()
+    digest = authorisation.digest(AuthorisationPurpose.FORGET, key.tenant_id, key.key_id, public_key, at, salt)
+    root, (path, _) = authorisation_tree.tree([digest, bytes(32)])
+    permit = UseAuthorisation(at, salt, bench.hsm.sign(key.hsm.key_name, root), path)
+    with pytest.raises(CosignerRefused):
+        await bench.client.forget(key.tenant_id, key.key_id, public_key, permit)
+    assert await refusals(bench, key) == [("forget", "unauthorised")]
 
 
 async def test_each_leaf_holds_once_and_only_within_its_window(bench, key, events, monkeypatch):
