@@ -13,11 +13,12 @@ from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.crypto.schnorr import Keypair
+from keys.cosigner.audit import CosignerAuditTag
 from keys.models import KeyState, PersonalKey
 from keys.portal import cosigner_record as page
 from keys.signing.cosigning.errors import CosignerUnavailable
 from keys.signing.cosigning.messages import KeyLogReply, LogEntry
-from keys.split.cosigner_record import PAGE_SIZE, record_of
+from keys.split.cosigner_record import _SENTENCES, PAGE_SIZE, record_of
 
 EVENT = "ab" * 32
 
@@ -99,6 +100,11 @@ def test_each_row_is_a_sentence_and_an_unknown_one_is_shown_as_it_is(
         assert words in text
     assert "<b>sign" not in text
     assert "Older" not in text
+
+
+def test_every_row_that_a_key_can_have_has_its_words() -> None:
+    named = {tag.value.removeprefix("cosigner:") for tag in CosignerAuditTag}
+    assert named - set(_SENTENCES) == {"process:started"}
 
 
 def test_pages_follow_each_other_and_take_no_nonsense(ada: Any, split: PersonalKey, cosigner: Cosigner) -> None:
