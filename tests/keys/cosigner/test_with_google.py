@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 
 from keycast.audit.entries import Actor
 from keycast.crypto import schnorr
@@ -13,12 +15,15 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip44
 from keys import selectors, services
 from keys.errors import KeyUnavailable
+from keys.hsm import provisioning
 from keys.hsm.google import provider
 from keys.hsm.google.backend import GoogleBackend
+from keys.hsm.protocol import HsmKeyPhase, HsmKeyStatus
 from keys.hsm.registration import hsm_key_managers
 from keys.lifecycle import modes
 from keys.models import KeyState
 from keys.signing import factory, runtime
+from keys.signing.cosigning.client import blocking
 from keys.split import maintenance, refresh
 from tests.keys.conftest import make_tenant, make_user
 from tests.keys.cosigner.rows import again
@@ -115,3 +120,44 @@ def test_the_command_refreshes_every_key_it_can_and_names_the_others(deployment,
     call_command("refresh_halves", "--key", str(other.id))
     assert signed(row)
     assert signed(other)
+
+
+def destroyed(row):
+    """Destroyed before any job told the co-signer, and cleaned up."""
+    services.schedule_destruction(actor=SYSTEM, key=again(row))
+    assert services.destroy_due_keys(now=timezone.now() + timedelta(days=400)) == 1
+    services.finish_pending_keys()
+    return again(row).kms_key_name == ""
+
+
+def state_at_b(row):
+    return blocking(lambda b: b.state(row.tenant_id, row.id))
+
+
+@pytest.mark.parametrize("is_disabled", [False, True])
+def test_a_destroyed_key_is_granted_its_end_before_its_hsm_key_is_destroyed(deployment, is_disabled):
+    row = made(deployment)
+    if is_disabled:
+        services.disable_key(actor=SYSTEM, key=row)
+        assert maintenance.sync_state(row.id)
+    name = row.kms_key_name
+    assert destroyed(row)
+    assert state_at_b(row) == "forgetting"
+    assert hsm_key_managers()["google"].versions(name) == []
+
+
+def test_a_destroyed_key_whose_hsm_key_is_gone_stays_disabled_at_the_co_signer(deployment):
+    row = made(deployment)
+    hsm_key_managers()["google"].destroy(row.kms_key_version)
+    assert destroyed(row)
+    assert state_at_b(row) == "disabled"
+
+
+def test_a_key_that_failed_after_the_co_signer_took_it_on_leaves_nothing_in_use(deployment, monkeypatch):
+    tenant, user, _ = deployment
+    row = services.create_key(actor=Actor.user(user), tenant=tenant, user=user, name="Split")
+    assert state_at_b(row) == "pending"
+    monkeypatch.setattr(provisioning, "LIMIT", timedelta(0))
+    monkeypatch.setattr(provisioning, "_advanced", lambda *_: HsmKeyStatus(HsmKeyPhase.PENDING))
+    assert services.finish_pending_key(row.id)
+    assert (again(row).state, state_at_b(row)) == (KeyState.FAILED, "forgotten")
