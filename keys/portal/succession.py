@@ -32,7 +32,6 @@ class HsmKeyView:
     version: str
     proof: str
     checked_at: datetime | None
-    statement: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +54,11 @@ def shown(key: PersonalKey) -> dict[str, Any]:
 def _view(key: PersonalKey) -> HsmKeyView:
     proof = AuthoriserProof.objects.filter(key=key, authoriser_public_key=key.authoriser_public_key).first()
     if proof is None:
-        return HsmKeyView(key.kms_key_version, _WORDS[ProofKind.NOTHING], None, "")
+        return HsmKeyView(key.kms_key_version, _WORDS[ProofKind.NOTHING], None)
     words = _WORDS[ProofKind(proof.kind)]
     if is_emulated(key.key_mode, key.hsm_provider) and proof.kind == ProofKind.ATTESTATION:
         words = "attested by an emulator, which proves nothing"
-    return HsmKeyView(key.kms_key_version, words, proof.checked_at, bytes(proof.statement).hex())
+    return HsmKeyView(key.kms_key_version, words, proof.checked_at)
 
 
 def _successor(going: Succession) -> SuccessorView:
