@@ -28,12 +28,12 @@ class Pkcs11Client:
 
     def __init__(self, config: Pkcs11Config) -> None:
         self.config = config
-        self._thread, self._token = ModuleThread(), Token(config)
+        self._token = Token(config)
 
     def submit(self, work: Callable[[Token, Any], T], *, manages: bool = False) -> Future[T]:
         """``work(token, session)`` on the module's thread."""
         self.config.require()
-        return self._thread.submit(partial(self._token.do, partial(work, self._token), manages=manages))
+        return module_thread().submit(partial(self._token.do, partial(work, self._token), manages=manages))
 
     async def call(self, breaker: Breaker, what: str, work: Callable[[Token, Any], T]) -> T:
         """The result, within 5 s; the event loop goes on meanwhile."""
@@ -57,14 +57,19 @@ class Pkcs11Client:
         return run_blocking(course(breaker, what), attempt)
 
     def end(self) -> None:
-        """Log out, and let its thread end; waits for neither."""
+        """Log out, when the module's thread gets to it."""
         with contextlib.suppress(HsmUnavailable):
-            self._thread.submit(self._token.close)
-        self._thread.end()
+            module_thread().submit(self._token.close)
 
 
 _clients: dict[Pkcs11Config, Pkcs11Client] = {}
+_thread = ModuleThread()
 _lock = threading.Lock()
+
+
+def module_thread() -> ModuleThread:
+    """The one of this process, whatever the configuration: a login and its end hold for all sessions of a process."""
+    return _thread
 
 
 def client() -> Pkcs11Client:
@@ -85,8 +90,8 @@ def reset() -> None:
 
 
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603 -- neither a lock held nor a thread of the parent is of use
-    _lock = threading.Lock()
+    global _lock, _thread
+    _lock, _thread = threading.Lock(), ModuleThread()
     _clients.clear()
 
 

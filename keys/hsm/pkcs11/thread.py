@@ -26,7 +26,7 @@ class ModuleThread:
     """Made on first use; a daemon, so that a module that hangs does not keep the process from ending."""
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._began: float | None = None
@@ -54,15 +54,9 @@ class ModuleThread:
                 self._thread.start()
         return future
 
-    def end(self) -> None:
-        """Let the thread end after what it has been given; does not wait for it."""
-        with self._lock:
-            if self._thread is not None:
-                self._jobs.put(None)
-
     def _run(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            future, work = job
+        while True:
+            future, work = self._jobs.get()
             if not future.set_running_or_notify_cancel():
                 continue
             self._began = time.monotonic()
@@ -74,4 +68,4 @@ class ModuleThread:
                 future.set_result(result)
             finally:
                 self._began = None
-            del job, future, work
+            del future, work  # or what it holds stays until the next call

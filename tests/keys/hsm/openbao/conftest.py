@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import subprocess
 from uuid import uuid4
@@ -18,7 +19,6 @@ from keys.refs import HsmRef
 from tests.waiting import until
 
 BAO = os.environ.get("KEYCAST_TEST_BAO", "")
-PORT = 18231
 TOKEN = "a token for tests"
 
 
@@ -28,20 +28,27 @@ def running_emulator(tmp_path_factory):
         yield emulator
 
 
+def free_port():
+    """A port with the next one free, which the server takes for its cluster; each test process has its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @pytest.fixture(scope="session")
 def genuine(tmp_path_factory):
     """Address and certificate of ``bao server -dev``, with its transit engine."""
     if not BAO:
         pytest.skip("KEYCAST_TEST_BAO names no binary of OpenBao")
-    folder = tmp_path_factory.mktemp("bao")
+    folder, port = tmp_path_factory.mktemp("bao"), free_port()
     words = [BAO, "server", "-dev-tls", f"-dev-tls-cert-dir={folder}", f"-dev-root-token-id={TOKEN}"]
-    words += [f"-dev-listen-address=127.0.0.1:{PORT}", "-dev-no-store-token"]
+    words += [f"-dev-listen-address=127.0.0.1:{port}", "-dev-no-store-token"]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(words, stdout=log, stderr=log, env=os.environ | {"HOME": str(folder)})
     try:
         authority = folder / "vault-ca.pem"
         until(authority.exists)
-        url, trusted = f"https://127.0.0.1:{PORT}", ssl.create_default_context(cafile=authority)
+        url, trusted = f"https://127.0.0.1:{port}", ssl.create_default_context(cafile=authority)
         client = httpx.Client(verify=trusted, trust_env=False, headers={"X-Vault-Token": TOKEN})
 
         def is_there():

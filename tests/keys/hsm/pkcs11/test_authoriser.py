@@ -108,7 +108,7 @@ async def test_a_module_that_hangs_holds_up_neither_the_loop_nor_those_who_come_
     ticking = asyncio.create_task(tick())
     assert await refusal(authoriser, hsm) is HsmUnavailable
     assert ticks > 5
-    until(lambda: client.client()._thread.is_hanging)
+    until(lambda: client.module_thread().is_hanging)
     with pytest.raises(HsmUnavailable):
         client.client().submit(lambda token, session: None)
     ticking.cancel()
@@ -131,7 +131,6 @@ def test_what_nobody_waits_for_any_more_is_not_done():
     goes_on.set()
     first.result(LONG)
     last.result(LONG)
-    thread.end()
     assert done == ["last"]
 
 
