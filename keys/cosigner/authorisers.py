@@ -18,7 +18,7 @@ from keys.cosigner import candidates, records
 from keys.cosigner.attestation.statement import UnprovenError
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.candidates import AuthoriserPolicy, Candidate, CandidateStatus, ProvedBy
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
+from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -136,15 +136,13 @@ class AuthoriserHandler:
             raise CosignerRefusalError(RefusalCode.BUSY)
         candidate = await self._proved(record, new, request.proof, is_first=False)
         assert record.authoriser is not None  # noqa: S101 -- or it were not in use
-        digest = authorised_digest(
-            record, AuthorisationPurpose.SUCCEED, authorisation.succession(record.authoriser, new), request.grant
-        )
+        subject = authorisation.succession(record.authoriser, new)
+        self._repository.use_up(record, AuthorisationPurpose.SUCCEED, subject, request.grant)
         waits = candidate.become(CandidateStatus.WAITING, authorisation.now())
         points = {"authoriser": record.authoriser, "successor": new}
         note = _note(CosignerAuditTag.AUTHORISER_ANNOUNCED, peer, record, waits, **points)
 
         def change(writing: StoreTransaction) -> None:
-            use_up(writing, digest, request.grant)
             if candidates.waiting(writing.execute, record.key_id) is not None:
                 raise CosignerRefusalError(RefusalCode.BUSY)
             candidates.keep(writing.execute, record.key_id, waits)

@@ -30,9 +30,8 @@ class CosignerClock:
         self._repository = repository
 
     async def tick(self) -> None:
-        """Drop used authorisations, end old halves, destroy what waited long enough. Raises nothing for one key."""
+        """End old halves, destroy what waited long enough. Raises nothing for one key."""
         now, store = authorisation.now(), self._repository.store
-        await store.write(lambda writing: records.prune(writing, now))
         # Its operator may have cancelled one from another process.
         self._repository.drop_forgetting()
         overdue = now - OLD_HALF_ENDS_AFTER

@@ -16,7 +16,7 @@ from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
+from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.records import CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -74,7 +74,7 @@ class ForgettingHandler:
         # By a half: a conversion that was given up late must not end the one that followed it.
         if request.named not in {record.public_key, *(half.half_b for half in record.halves.values())}:
             raise CosignerRefusalError(RefusalCode.STALE_HALF)
-        digest = authorised_digest(record, AuthorisationPurpose.FORGET, request.named, request.grant)
+        self._repository.use_up(record, AuthorisationPurpose.FORGET, request.named, request.grant)
         now = authorisation.now()
         due = now + self._limits.delay
         note = CosignerAuditEntry(
@@ -89,7 +89,6 @@ class ForgettingHandler:
             # Counted where it is written: a restart begins no new hour.
             if records.forgets_since(writing, now - _HOUR) >= self._limits.an_hour:
                 raise CosignerRefusalError(RefusalCode.TOO_MANY_FORGETS)
-            use_up(writing, digest, request.grant)
             records.begin_to_forget(writing, record.key_id, now, due)
             if due <= now:
                 records.forget(writing, record.key_id)

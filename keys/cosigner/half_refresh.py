@@ -9,7 +9,7 @@ from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.points import even_half
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
+from keys.cosigner.held_keys import CosignerKeyRepository, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -32,12 +32,12 @@ class RefreshHandler:
         # One change of a key at a time.
         if record.coming_authoriser is not None:
             raise CosignerRefusalError(RefusalCode.BUSY)
-        digest = authorised_digest(record, AuthorisationPurpose.REFRESH, request.new_half_a, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.REFRESH_PREPARED, AuditOutcome.OK, peer, record.key_id.hex)
         # Used up before anything is drawn: with one authorisation nobody gets two differences.
-        await self._repository.spend(digest, request.grant, note)
+        self._repository.use_up(record, AuthorisationPurpose.REFRESH, request.new_half_a, request.grant)
+        await self._repository.record(note)
         record = await self._repository.in_use(request)
-        # Looked at again: spending waited for the disk, and another refresh may have ended meanwhile.
+        # Looked at again: recording waited for the disk, and another refresh may have ended meanwhile.
         if record.current.half_a != old.half_a:
             raise CosignerRefusalError(RefusalCode.STALE_HALF)
         coming = record.coming

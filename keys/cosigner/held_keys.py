@@ -11,6 +11,7 @@ from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry
+from keys.cosigner.challenges import ChallengeIssuer
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.refs import SealedSecret
@@ -25,15 +26,19 @@ from keys.signing.vault import OpenKeyVault
 _RECORDS_KEPT: Final = 65_536
 _ROOTS_KEPT: Final = 1024
 _verified_roots: set[tuple[bytes, bytes, bytes]] = set()
-_CLOCK_PUT_BACK: Final = 60_000
-"""Milliseconds that a used authorisation is remembered beyond its window, for a clock that is corrected."""
 
 
 class CosignerKeyRepository:
     """Used from one event loop; the store's thread does the waiting for the disk."""
 
-    def __init__(self, store: CosignerStore, vault: OpenKeyVault[OpenKey], kek: Callable[[], KekProvider]) -> None:
-        self.store, self._vault, self._kek = store, vault, kek
+    def __init__(
+        self,
+        store: CosignerStore,
+        vault: OpenKeyVault[OpenKey],
+        kek: Callable[[], KekProvider],
+        challenges: ChallengeIssuer,
+    ) -> None:
+        self.store, self._vault, self._kek, self._challenges = store, vault, kek, challenges
         self._records: dict[bytes, CosignerKeyRecord] = {}
 
     async def find(self, request: CosignerRequest) -> CosignerKeyRecord | None:
@@ -108,14 +113,26 @@ class CosignerKeyRepository:
         self.keep(changed)
         return changed
 
-    async def spend(self, digest: bytes, grant: UseAuthorisation, note: CosignerAuditEntry) -> None:
-        """Use an authorisation up, and record for what. Raises Refusal when it was used before."""
+    async def record(self, note: CosignerAuditEntry) -> None:
+        """Have a row of the log on disk."""
+        await self.store.write(lambda writing: writing.note(note))
 
-        def work(writing: StoreTransaction) -> None:
-            use_up(writing, digest, grant)
-            writing.note(note)
-
-        await self.store.write(work)
+    def use_up(
+        self, record: CosignerKeyRecord, purpose: AuthorisationPurpose, subject: bytes, grant: UseAuthorisation
+    ) -> bytes:
+        """Take an authorisation for this use, once; its digest. Raises Refusal unless the key's HSM signed it."""
+        named = (record.tenant_id, record.key_id, subject, grant.challenge, grant.salt)
+        digest = authorisation.digest(purpose, *named)
+        try:
+            signed = authorisation_tree.signed_digest(digest, grant.path)
+        except ValueError:
+            raise CosignerRefusalError(RefusalCode.MALFORMED) from None
+        # Two may have signed, while one takes the other's place.
+        if not any(_is_signed(authoriser, signed, grant) for authoriser in record.authorisers):
+            raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
+        # Without a wait since the signature was looked at, and before any: of two that come at once one is refused.
+        self._challenges.use_up(grant.challenge, digest)
+        return digest
 
     def sealed(
         self,
@@ -148,25 +165,6 @@ def wipe_unless_kept(keypair: Keypair, kept: bool) -> None:
         keypair.wipe()
 
 
-def authorised_digest(
-    record: CosignerKeyRecord, purpose: AuthorisationPurpose, subject: bytes, grant: UseAuthorisation
-) -> bytes:
-    """The digest of a grant that is in its window and signed by an authoriser of the key. Raises Refusal."""
-    age = authorisation.now() - grant.at
-    digest = authorisation.digest(purpose, record.tenant_id, record.key_id, subject, grant.at, grant.salt)
-    # Not from the future either, beyond what clocks differ: it would hold for longer than the window allows.
-    if not -authorisation.LATEST <= age <= authorisation.EARLIEST:
-        raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
-    try:
-        signed = authorisation_tree.signed_digest(digest, grant.path)
-    except ValueError:
-        raise CosignerRefusalError(RefusalCode.MALFORMED) from None
-    # Two may have signed, while one takes the other's place.
-    if not any(_is_signed(authoriser, signed, grant) for authoriser in record.authorisers):
-        raise CosignerRefusalError(RefusalCode.UNAUTHORISED)
-    return digest
-
-
 def _is_signed(authoriser: bytes, signed: bytes, grant: UseAuthorisation) -> bool:
     """Whether this HSM key has signed; a root that several authorisations share is verified once."""
     if not grant.path:
@@ -180,9 +178,3 @@ def _is_signed(authoriser: bytes, signed: bytes, grant: UseAuthorisation) -> boo
         _verified_roots.clear()
     _verified_roots.add(named)
     return True
-
-
-def use_up(writing: StoreTransaction, digest: bytes, grant: UseAuthorisation) -> None:
-    """Mark a grant as used for as long as it could be repeated. Raises Refusal when it was."""
-    expires = grant.at + authorisation.EARLIEST + _CLOCK_PUT_BACK
-    records.use_once(writing, digest, expires, authorisation.now())

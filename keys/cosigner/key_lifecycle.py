@@ -12,7 +12,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, use_up
+from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation, messages
@@ -97,15 +97,9 @@ class KeyLifecycleHandler:
         record = await self._repository.known(request)
         if record.authoriser is None or record.state == records.FORGETTING:
             raise CosignerRefusalError(RefusalCode.KEY_UNAVAILABLE)
-        digest = authorised_digest(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
+        self._repository.use_up(record, AuthorisationPurpose.ENABLE, record.public_key, request.grant)
         note = CosignerAuditEntry(CosignerAuditTag.ENABLED, AuditOutcome.OK, peer, record.key_id.hex)
-
-        def change(writing: StoreTransaction) -> None:
-            # In the transaction that enables: a crash leaves neither, or both.
-            use_up(writing, digest, request.grant)
-            records.set_state(writing, record.key_id, records.ACTIVE)
-
-        await self._repository.change(record, note, change)
+        await self._repository.change(record, note, lambda w: records.set_state(w, record.key_id, records.ACTIVE))
         return messages.CosignerDoneReply(request.number)
 
     async def _add(self, half: CosignerHalf, public_key: bytes, tag: CosignerAuditTag, peer: str) -> None:

@@ -14,7 +14,7 @@ from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
-from keys.cosigner.held_keys import CosignerKeyRepository, authorised_digest, wipe_unless_kept
+from keys.cosigner.held_keys import CosignerKeyRepository, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf
 from keys.cosigner.store import CosignerRefusalError
 from keys.signing.cosigning import messages
@@ -40,7 +40,6 @@ class KeyUseHandler:
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
             raise CosignerRefusalError(RefusalCode.WRONG_EVENT)
-        digest = authorised_digest(record, AuthorisationPurpose.SIGN, event_id, request.grant)
         musig.checked_nonce(request.nonce_a)
         # On disk before the half is used: a crash leaves a row without a signature, never the other way round.
         note = CosignerAuditEntry(
@@ -51,7 +50,8 @@ class KeyUseHandler:
             event_id.hex(),
             data={"kind": request.event.kind},
         )
-        await self._repository.spend(digest, request.grant, note)
+        digest = self._repository.use_up(record, AuthorisationPurpose.SIGN, event_id, request.grant)
+        await self._repository.record(note)
         # Looked at again: the key may have been stopped, or the half replaced, while the disk was waited for.
         half = (await self._repository.in_use(request)).usable(request.half_a)
         crash.point("b-before-sign")
@@ -87,11 +87,11 @@ class KeyUseHandler:
         record.usable(request.half_a)
         if not is_public_key(request.peer):
             raise CosignerRefusalError(RefusalCode.MALFORMED)
-        digest = authorised_digest(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
         note = CosignerAuditEntry(
             CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()}
         )
-        await self._repository.spend(digest, request.grant, note)
+        self._repository.use_up(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
+        await self._repository.record(note)
         half = (await self._repository.in_use(request)).usable(request.half_a)
         keypair, kept = await self._repository.open(half)
         try:

@@ -245,16 +245,3 @@ def forget(writing: StoreTransaction, key_id: UUID) -> None:
     writing.execute("DELETE FROM cosigner_half WHERE key_id = ?", (key_id.bytes,))
     writing.erases = True
     set_state(writing, key_id, FORGOTTEN)
-
-
-def use_once(writing: StoreTransaction, digest: bytes, expires: int, now: int) -> None:
-    """Mark an authorisation as used. Raises Refusal when it was."""
-    writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))
-    used = writing.execute("INSERT OR IGNORE INTO cosigner_used VALUES (?, ?)", (expires, digest)).rowcount
-    if used != 1:
-        raise CosignerRefusalError(RefusalCode.REPLAYED)
-
-
-def prune(writing: StoreTransaction, now: int) -> None:
-    """Drop used authorisations that are out of their window."""
-    writing.execute("DELETE FROM cosigner_used WHERE expires < ?", (now,))

@@ -16,6 +16,7 @@ from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
 from keys.cosigner.authorisers import AuthoriserHandler
 from keys.cosigner.candidates import AuthoriserPolicy
+from keys.cosigner.challenges import ChallengeIssuer
 from keys.cosigner.clock import CosignerClock
 from keys.cosigner.forgetting import ForgettingHandler, ForgettingLimits
 from keys.cosigner.half_refresh import RefreshHandler
@@ -58,6 +59,7 @@ class Cosigner:
         limits: CosignerLimits,
         policy: AuthoriserPolicy,
         on_refusal: Callable[[], None] = lambda: None,
+        challenges: ChallengeIssuer | None = None,
     ) -> None:
         self._store, self._on_refusal = store, on_refusal
         self._key_limit, self._tenant_limit = (
@@ -67,8 +69,9 @@ class Cosigner:
         self._are_signatures_shared = limits.are_signatures_shared
         self.refusals: Counter[str] = Counter()
         self._refusal_log = RefusalLog()
-        repository = CosignerKeyRepository(store, vault, kek)
-        self._handlers = _handlers(repository, limits, policy)
+        self.challenges = challenges or ChallengeIssuer()
+        repository = CosignerKeyRepository(store, vault, kek, self.challenges)
+        self._handlers = _handlers(repository, limits, policy) | {messages.ChallengeRequest: self._challenge}
         self.clock = CosignerClock(repository)
 
     async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
@@ -84,6 +87,9 @@ class Cosigner:
         except (KekUnavailable, KeyDamaged) as error:
             logger.error("a half cannot be opened: %s", error.code)
             return await self._refused(request, peer, RefusalCode.UNAVAILABLE)
+
+    async def _challenge(self, request: messages.ChallengeRequest, peer: str) -> AnyReply:
+        return messages.ChallengeReply(request.number, *self.challenges.current())
 
     def _limit(self, request: CosignerRequest) -> None:
         # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.

@@ -44,9 +44,6 @@ _KEY: Final = (
     # A public key that was given up may come back: imported again, or converted after all.
     "CREATE UNIQUE INDEX one_key ON cosigner_key (public_key) WHERE state NOT IN ('forgetting', 'forgotten')",
 )
-# By time first: a digest has one time, so it is unique all the same; what expires lies together, at the beginning.
-_USED: Final = """CREATE TABLE cosigner_used (
-    expires INTEGER NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (expires, digest)) WITHOUT ROWID"""
 _SCHEMA: Final = (
     *_KEY,
     """CREATE TABLE cosigner_half (
@@ -56,7 +53,6 @@ _SCHEMA: Final = (
         PRIMARY KEY (key_id, half_a))""",
     "CREATE UNIQUE INDEX one_current ON cosigner_half (key_id) WHERE status = 'current'",
     "CREATE UNIQUE INDEX one_coming ON cosigner_half (key_id) WHERE status <> 'current'",
-    _USED,
 )
 _FROM_1: Final = (
     "ALTER TABLE cosigner_key RENAME TO cosigner_key_1",
@@ -66,11 +62,8 @@ _FROM_1: Final = (
     "DROP TABLE cosigner_key_1",
 )
 _FROM_2: Final = (
-    "ALTER TABLE cosigner_used RENAME TO cosigner_used_2",
-    _USED,
-    "INSERT INTO cosigner_used SELECT expires, digest FROM cosigner_used_2",
-    "DROP TABLE cosigner_used_2",
-    # Events were counted while one authorisation could sign them again.
+    # Used authorisations were on disk while they named a time; events were counted while one could sign them again.
+    "DROP TABLE IF EXISTS cosigner_used",
     "DROP TABLE IF EXISTS cosigner_signed",
 )
 _FROM_3: Final = (

@@ -24,7 +24,7 @@ from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
-from keys.signing.cosigning.errors import CosignerMisbehaved
+from keys.signing.cosigning.errors import CosignerMisbehaved, StaleChallenge
 from keys.signing.cosigning.granting import GrantCollector
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
@@ -79,7 +79,7 @@ class CosignedSigner:
             opened = await self._open(key)
             try:
                 return await self._sign(key, opened, event, event_id)
-            except (LostReply, SecretWiped) as failure:
+            except (LostReply, StaleChallenge, SecretWiped) as failure:
                 if attempt == ATTEMPTS:
                     raise _outcome(failure) from None
             finally:
@@ -132,7 +132,7 @@ class CosignedSigner:
                 if joint is not None:
                     return _translated(operation, joint)
                 return await self._with_new_joint(key, opened, point, operation)
-            except (LostReply, SecretWiped) as failure:
+            except (LostReply, StaleChallenge, SecretWiped) as failure:
                 if attempt == ATTEMPTS:
                     raise _outcome(failure) from None
             finally:
@@ -177,7 +177,8 @@ class CosignedSigner:
         if authoriser is None:
             raise KeyModeUnavailable
         hsm = _hsm_of(key)
-        return await self.grants.grant(authoriser, hsm, key.tenant_id, key.key_id, purpose, subject)
+        named = (key.tenant_id, key.key_id, purpose, subject, await self._cosigner.challenge())
+        return await self.grants.grant(authoriser, hsm, *named)
 
     async def _open(self, key: KeyRef) -> OpenHalf:
         half = half_of(key)

@@ -102,14 +102,14 @@ async def _set_state(
     if wanted == "forgetting":
         # Stopped first, which needs no grant: the end may be refused for now.
         await client.disable(row.tenant_id, row.id)
-        grant = await granted(row, authoriser(), AuthorisationPurpose.FORGET, public_key)
+        grant = await granted(client, row, authoriser(), AuthorisationPurpose.FORGET, public_key)
         await client.forget(row.tenant_id, row.id, public_key, grant)
     elif wanted == "locked":
         await client.lock(row.tenant_id, row.id)
     elif wanted == "disabled":
         await client.disable(row.tenant_id, row.id)
     else:
-        grant = await granted(row, authoriser(), AuthorisationPurpose.ENABLE, public_key)
+        grant = await granted(client, row, authoriser(), AuthorisationPurpose.ENABLE, public_key)
         await client.enable(row.tenant_id, row.id, grant)
     return True
 
@@ -152,7 +152,7 @@ def end_half(
     async def ask(b: CosignerClient) -> None:
         if hsm is None:
             raise HsmKeyUnusable
-        grant = await granting.granted(authoriser_of(provider), hsm, *ids, AuthorisationPurpose.FORGET, named)
+        grant = await granting.granted(b, authoriser_of(provider), hsm, *ids, AuthorisationPurpose.FORGET, named)
         # By another half: what the co-signer has is of a later attempt, and none of ours.
         with suppress(StaleHalf):
             await b.forget(*ids, named, grant)
@@ -188,10 +188,10 @@ def authoriser_of(provider: str) -> Authoriser:
 
 
 async def granted(
-    row: PersonalKey, authoriser: Authoriser, purpose: AuthorisationPurpose, subject: bytes
+    client: CosignerClient, row: PersonalKey, authoriser: Authoriser, purpose: AuthorisationPurpose, subject: bytes
 ) -> UseAuthorisation:
     """A fresh authorisation by the row's HSM key."""
-    return await granting.granted(authoriser, hsm_ref(row), row.tenant_id, row.id, purpose, subject)
+    return await granting.granted(client, authoriser, hsm_ref(row), row.tenant_id, row.id, purpose, subject)
 
 
 def _complete(row: PersonalKey, half: SealedHalf, half_b: bytes, tweak: bytes | None) -> None:

@@ -134,7 +134,7 @@ def _begin(actor: Actor, key: PersonalKey, client: CosignerClient | None) -> Hal
 def _agree(going: HalfRefresh, authoriser: Authoriser, client: CosignerClient | None) -> None:
     """Opening halves is the signer's business; the two differences stay with it and with the co-signer."""
     row, new = going.key, _new_half_of(going)
-    grant = blocking(lambda _: granted(row, authoriser, AuthorisationPurpose.REFRESH, new.public), client)
+    grant = blocking(lambda b: granted(b, row, authoriser, AuthorisationPurpose.REFRESH, new.public), client)
     half_b, tweak = maker_for(client).agree(key_ref(row), new, grant)
     going.cosigner_public_key, going.key_tweak, going.step = half_b.hex(), tweak.hex(), RefreshStep.AGREED
     changed = HalfRefresh.objects.filter(pk=going.pk, step=RefreshStep.DRAWN, new_half=going.new_half)

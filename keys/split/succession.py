@@ -69,7 +69,7 @@ from keys.split.halves import granted
 logger = logging.getLogger(__name__)
 GRACE: Final = timedelta(minutes=5)
 """How long both authorise after the switch: far longer than any process takes to hear of it."""
-_NOT_ASKED_FOR: Final = UseAuthorisation(0, bytes(16), bytes(64))
+_NOT_ASKED_FOR: Final = UseAuthorisation(bytes(16), bytes(16), bytes(64))
 """The present HSM key has signed when the successor was announced."""
 _ENDED: Final = (KeyState.DESTROYED, KeyState.FAILED)
 
@@ -218,7 +218,7 @@ def _accept(going: Succession, authoriser: Authoriser, keeper: HsmKeyManager, cl
             return await b.succeed_authoriser(row.tenant_id, row.id, new, _NOT_ASKED_FOR)
         subject = authorisation.succession(present, new)
         try:
-            grant = await granted(row, authoriser, AuthorisationPurpose.SUCCEED, subject)
+            grant = await granted(b, row, authoriser, AuthorisationPurpose.SUCCEED, subject)
         except HsmKeyUnusable:
             raise SuccessorNotAuthorised.of(row.id, going.authoriser_public_key) from None
         return await b.succeed_authoriser(row.tenant_id, row.id, new, grant, proof)

@@ -63,7 +63,7 @@ UNREADABLE = (msgspec.MsgspecError, UnicodeError)
 PING = cosigner.PingRequest(1, bytes(16), bytes(16))
 TO_SIGN = cosigner.PartialSignatureRequest(
     2, bytes(16), bytes(16), bytes(32), cosigner.EventBody("ab" * 32, 1, 1, [], "hi"), bytes(32),
-    bytes(66), UseAuthorisation(1, bytes(16), bytes(64)),
+    bytes(66), UseAuthorisation(bytes(16), bytes(16), bytes(64)),
 )  # fmt: skip
 
 

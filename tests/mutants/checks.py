@@ -280,13 +280,13 @@ CHECKS = (
     ),
     # The co-signer, before a signer A that was taken over
     Check(
-        "an authorisation has a window", "signer A, taken over, hoards authorisations", "keys/cosigner/held_keys.py",
-        "if not -authorisation.LATEST <= age <= authorisation.EARLIEST:", "if False:",
+        "an authorisation has a window", "signer A, taken over, hoards authorisations", "keys/cosigner/challenges.py",
+        "if c.value == challenge and now - c.made < ACCEPTED_FOR)", "if c.value == challenge)",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
     Check(
-        "an authorisation holds once", "signer A, taken over, hoards authorisations", "keys/cosigner/records.py",
-        "    if used != 1:\n", "    if False:\n",
+        "an authorisation holds once", "signer A, taken over, hoards authorisations", "keys/cosigner/challenges.py",
+        "        if digest in known.used:\n", "        if False:\n",
         ("tests/keys/cosigner/test_hostile_signer_a.py",),
     ),
     Check(

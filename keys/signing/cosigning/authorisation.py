@@ -2,11 +2,11 @@
 
 A tagged digest (BIP-340, hash_tag) that no event id can be::
 
-    SHA-256( T ‖ T ‖ purpose ‖ 0x00 ‖ tenant id (16) ‖ key id (16) ‖ subject (32)
-             ‖ Unix time in ms (8, big-endian) ‖ salt (16) )
+    SHA-256( T ‖ T ‖ purpose ‖ 0x00 ‖ tenant id (16) ‖ key id (16) ‖ subject (32) ‖ challenge (16) ‖ salt (16) )
 
-with ``T = SHA-256("keycast/cosigner/authorisation/1")``. It holds once, and within a window around its time. Whoever
-hoards authorisations can therefore spend them for 120 s and no longer, whatever time they wrote into them.
+with ``T = SHA-256("keycast/cosigner/authorisation/2")``. The challenge is the co-signer's (keys.cosigner.challenges):
+unknown before it is issued, and refused 120 s after. So an authorisation can be neither kept nor made in advance; and
+it holds once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,7 @@ import msgspec
 
 from keys.signing.cosigning.authorisation_tree import MAX_DEPTH, STEP_SIZE
 
-EARLIEST: Final = 90_000
-"""Milliseconds that an authorisation may be old by the co-signer's clock."""
-LATEST: Final = 30_000
-"""Milliseconds that it may lie ahead of that clock; with EARLIEST the whole window, 120 s."""
-_TAG: Final = sha256(b"keycast/cosigner/authorisation/1").digest() * 2
+_TAG: Final = sha256(b"keycast/cosigner/authorisation/2").digest() * 2
 
 
 class AuthorisationPurpose(StrEnum):
@@ -41,13 +37,13 @@ class AuthorisationPurpose(StrEnum):
 
 
 class UseAuthorisation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """An authorisation of one use: when (Unix time in ms), a salt, and the low-S signature ``r ‖ s``.
+    """An authorisation of one use: the co-signer's challenge, a salt, and the low-S signature ``r ‖ s``.
 
     The signature is over the digest; or, with a ``path`` (keys.signing.cosigning.authorisation_tree), over a root that
     stands for several digests.
     """
 
-    at: Annotated[int, msgspec.Meta(ge=0, lt=2**53)]
+    challenge: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     salt: Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
     signature: Annotated[bytes, msgspec.Meta(min_length=64, max_length=64)]
     path: Annotated[bytes, msgspec.Meta(max_length=MAX_DEPTH * STEP_SIZE)] = b""
@@ -58,9 +54,9 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def fresh() -> tuple[int, bytes]:
-    """The time and salt of a new authorisation."""
-    return now(), os.urandom(16)
+def new_salt() -> bytes:
+    """The salt of a new authorisation, which tells two of one subject apart."""
+    return os.urandom(16)
 
 
 def succession(old: bytes, new: bytes) -> bytes:
@@ -73,9 +69,12 @@ def succession(old: bytes, new: bytes) -> bytes:
     return sha256(old + new).digest()
 
 
-def digest(purpose: AuthorisationPurpose, tenant_id: UUID, key_id: UUID, subject: bytes, at: int, salt: bytes) -> bytes:
+def digest(
+    purpose: AuthorisationPurpose, tenant_id: UUID, key_id: UUID, subject: bytes, challenge: bytes, salt: bytes
+) -> bytes:
     """The 32 bytes that the HSM signs."""
-    if len(subject) != 32 or len(salt) != 16:
-        raise ValueError("an authorisation has a subject of 32 bytes and a salt of 16")
-    fields = (purpose.value.encode(), b"\x00", tenant_id.bytes, key_id.bytes, subject, at.to_bytes(8, "big"), salt)
+    # Each of a fixed length, so that no two lists of fields give the same bytes.
+    if len(subject) != 32 or len(challenge) != 16 or len(salt) != 16:
+        raise ValueError("an authorisation has a subject of 32 bytes, and a challenge and a salt of 16")
+    fields = (purpose.value.encode(), b"\x00", tenant_id.bytes, key_id.bytes, subject, challenge, salt)
     return sha256(_TAG + b"".join(fields)).digest()

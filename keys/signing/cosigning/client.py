@@ -8,6 +8,7 @@ repeated.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
@@ -22,12 +23,19 @@ from keys.signing.cosigning import address as addresses
 from keys.signing.cosigning import messages
 from keys.signing.cosigning.address import Address
 from keys.signing.cosigning.authorisation import UseAuthorisation
-from keys.signing.cosigning.errors import CosignerBusy, CosignerMisbehaved, CosignerUnavailable, error_of
+from keys.signing.cosigning.errors import (
+    CosignerBusy,
+    CosignerMisbehaved,
+    CosignerUnavailable,
+    StaleChallenge,
+    error_of,
+)
 from keys.signing.cosigning.messages import (
     NO_PROOF,
     AnyReply,
     AuthorisersReply,
     AuthoriserWaitsReply,
+    ChallengeReply,
     CosignerDoneReply,
     CosignerRefusedReply,
     CosignerRequest,
@@ -60,6 +68,7 @@ class CosignerClient:
 
     def __init__(self, where: Callable[[], Address] = addresses.from_settings, within: float = ANSWER_WITHIN) -> None:
         self._where, self._within = where, within
+        self._challenge: tuple[bytes, float] | None = None
         failures = ConnectionErrors(LostReply, CosignerBusy)
         self._lines: RequestConnections[AnyReply] = RequestConnections(
             self._connect, messages.encode, messages.decode_reply, failures, MAX_AT_ONCE, status_of("Co-signer")
@@ -69,6 +78,17 @@ class CosignerClient:
         """Raises CosignerUnavailable unless the co-signer answers."""
         nobody = UUID(int=0)
         await self._ask(messages.PingRequest(0, nobody.bytes, nobody.bytes), CosignerDoneReply)
+
+    async def challenge(self) -> bytes:
+        """What an authorisation has to name now (16 bytes); asked once for all who need it in the same minute."""
+        # Several may ask at once when it has passed: each gets the same, and a lock would not be worth its bookkeeping.
+        if self._challenge is None or self._challenge[1] <= time.monotonic():
+            nobody = UUID(int=0).bytes
+            asked = time.monotonic()
+            reply = await self._ask(messages.ChallengeRequest(0, nobody, nobody), ChallengeReply)
+            self._challenge = (reply.challenge, asked + reply.seconds)
+            return reply.challenge
+        return self._challenge[0]
 
     async def create(self, tenant_id: UUID, key_id: UUID, half_a: bytes) -> bytes:
         """The public half B (33 bytes) beside this public half A (x-only, even Y). Repeatable."""
@@ -220,13 +240,17 @@ class CosignerClient:
     async def _ask(self, request: CosignerRequest, *expected: type[R]) -> R:
         reply = await self._lines.ask(lambda number: msgspec.structs.replace(request, number=number), self._within)
         if isinstance(reply, CosignerRefusedReply):
-            raise error_of(reply.code)
+            error = error_of(reply.code)
+            if isinstance(error, StaleChallenge):
+                self._challenge = None
+            raise error
         if not isinstance(reply, expected):
             raise CosignerMisbehaved
         return reply
 
     async def _connect(self, loop: asyncio.AbstractEventLoop, frames: Callable[[], FrameProtocol]) -> None:
         where = self._where()
+        self._challenge = None  # a co-signer that was started again knows none of its earlier ones
         try:
             async with asyncio.timeout(CONNECT_WITHIN):
                 if where.path is not None:

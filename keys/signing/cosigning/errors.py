@@ -44,6 +44,13 @@ class StaleHalf(CosignerUnavailable):
     public_message = "Temporarily unavailable. Please try again in a moment."
 
 
+class StaleChallenge(CosignerUnavailable):
+    """The authorisation names a challenge that has passed: the co-signer was started again, or the HSM took long."""
+
+    code = "stale-challenge"
+    public_message = "Temporarily unavailable. Please try again in a moment."
+
+
 class ChangeUnderWay(Unavailable):
     """The co-signer takes one change of a key at a time: fresh halves, or another HSM key."""
 
@@ -164,6 +171,7 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.STALE_HALF: StaleHalf,
     RefusalCode.UNPROVEN: AuthoriserUnproven,
     RefusalCode.REFUSED_BY_OWNER: SuccessorRefused,
+    RefusalCode.STALE_CHALLENGE: StaleChallenge,
     RefusalCode.WRONG_EVENT: InvalidOperand,
     RefusalCode.MALFORMED: InvalidOperand,
     RefusalCode.STOPPED_BY_OPERATOR: StoppedByCosigner,

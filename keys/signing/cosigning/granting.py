@@ -12,6 +12,7 @@ from keycast.base.errors import KeycastError
 from keys.refs import HsmRef
 from keys.signing.cosigning import authorisation, authorisation_tree
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
+from keys.signing.cosigning.client import CosignerClient
 from keys.signing.protocol import Authoriser
 
 _BUSY_FOR: Final = 1.0
@@ -20,12 +21,18 @@ _KEYS_KEPT: Final = 65_536
 
 
 async def granted(
-    authoriser: Authoriser, hsm: HsmRef, tenant_id: UUID, key_id: UUID, purpose: AuthorisationPurpose, subject: bytes
+    cosigner: CosignerClient,
+    authoriser: Authoriser,
+    hsm: HsmRef,
+    tenant_id: UUID,
+    key_id: UUID,
+    purpose: AuthorisationPurpose,
+    subject: bytes,
 ) -> UseAuthorisation:
-    """A fresh authorisation: one HSM operation. Raises what ``authoriser`` raises."""
-    at, salt = authorisation.fresh()
-    digest = authorisation.digest(purpose, tenant_id, key_id, subject, at, salt)
-    return UseAuthorisation(at, salt, await authoriser.authorise(hsm, digest))
+    """A fresh authorisation: one HSM operation. Raises what ``authoriser`` raises, and CosignerUnavailable."""
+    challenge, salt = await cosigner.challenge(), authorisation.new_salt()
+    digest = authorisation.digest(purpose, tenant_id, key_id, subject, challenge, salt)
+    return UseAuthorisation(challenge, salt, await authoriser.authorise(hsm, digest))
 
 
 Signed = tuple[bytes, bytes]
@@ -70,16 +77,17 @@ class GrantCollector:
         key_id: UUID,
         purpose: AuthorisationPurpose,
         subject: bytes,
+        challenge: bytes,
     ) -> UseAuthorisation:
-        """A fresh authorisation. Raises what ``authoriser`` raises."""
-        at, salt = authorisation.fresh()
-        digest = authorisation.digest(purpose, tenant_id, key_id, subject, at, salt)
+        """A fresh authorisation that names the co-signer's challenge. Raises what ``authoriser`` raises."""
+        salt = authorisation.new_salt()
+        digest = authorisation.digest(purpose, tenant_id, key_id, subject, challenge, salt)
         if self._seconds <= 0:
             signed = await self._one(authoriser, hsm, digest)
         else:
             signed = await self._together(authoriser, hsm, digest)
         self.granted += 1
-        return UseAuthorisation(at, salt, *signed)
+        return UseAuthorisation(challenge, salt, *signed)
 
     async def _one(self, authoriser: Authoriser, hsm: HsmRef, digest: bytes) -> Signed:
         self.operations += 1

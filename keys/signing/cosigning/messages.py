@@ -17,6 +17,7 @@ from keycast.nostr.nip01 import KindNumber, Tags, Timestamp, UnsignedEvent
 from keys.signing.cosigning.authorisation import UseAuthorisation
 
 Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Challenge = Annotated[bytes, Meta(min_length=16, max_length=16)]
 B32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 B33 = Annotated[bytes, Meta(min_length=33, max_length=33)]
 B64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
@@ -47,6 +48,7 @@ class RefusalCode(StrEnum):
     STOPPED_BY_OPERATOR = "stopped-by-operator"
     OVER_BUDGET = "over-budget"
     KIND_NOT_ALLOWED = "kind-not-allowed"
+    STALE_CHALLENGE = "stale-challenge"
     RATE_LIMITED = "rate-limited"
     TOO_MANY_FORGETS = "too-many-forgets"
     BUSY = "busy"
@@ -100,6 +102,10 @@ class EventBody(_CosignerMessage, frozen=True):
 
 class PingRequest(CosignerRequest, frozen=True, tag="ping"):
     """Are you there?"""
+
+
+class ChallengeRequest(CosignerRequest, frozen=True, tag="challenge"):
+    """Which challenge is an authorisation to name now?"""
 
 
 class CreateHalfRequest(CosignerRequest, frozen=True, tag="create"):
@@ -263,6 +269,13 @@ class CosignerRefusedReply(CosignerReply, frozen=True, tag="refused"):
     code: str
 
 
+class ChallengeReply(CosignerReply, frozen=True, tag="challenge-is"):
+    """The challenge, and for how many seconds it is the one to name."""
+
+    challenge: Challenge
+    seconds: Annotated[float, Meta(ge=0, le=3600)]
+
+
 class HalfReply(CosignerReply, frozen=True, tag="made"):
     """The half's public key (x-only; its point has an even Y)."""
 
@@ -327,6 +340,7 @@ class KeyLogReply(CosignerReply, frozen=True, tag="log-is"):
 
 _OfLife = (
     PingRequest
+    | ChallengeRequest
     | CreateHalfRequest
     | ImportHalfRequest
     | KeyStateRequest
@@ -350,6 +364,7 @@ AnyRequest = (
 AnyReply = (
     CosignerDoneReply
     | CosignerRefusedReply
+    | ChallengeReply
     | HalfReply
     | KeyStateReply
     | AuthorisersReply

@@ -22,6 +22,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.cosigner import records
 from keys.cosigner.attestation.roots import AttestationRoots
 from keys.cosigner.candidates import AuthoriserPolicy
+from keys.cosigner.challenges import ChallengeIssuer
 from keys.cosigner.server import CosignerServer
 from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerStore
@@ -70,7 +71,7 @@ class FakeHsm:
     provider = "google"
 
     def __init__(self):
-        self.keys, self.count = {}, 0
+        self.keys, self.count, self.cosigner = {}, 0, None  # the co-signer whose challenges `grant` names
 
     def make(self, name):
         self.keys[name] = ec.generate_private_key(ec.SECP256K1())
@@ -92,6 +93,16 @@ class CosignerKek(LocalKekProvider):
     name = records.KEK_PROVIDER
 
 
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self):
+        self.at = 1000.0
+
+    def __call__(self):
+        return self.at
+
+
 class Bench:
     """One co-signer in this event loop, one signer A, one HSM."""
 
@@ -99,7 +110,7 @@ class Bench:
         self.folder, self.lease = folder, lease
         self.limits = limits or CosignerLimits((10_000, 10_000), (10_000, 10_000), **others)
         self.address = address or Address(path=folder / "b.sock")
-        self.hsm = FakeHsm()
+        self.hsm, self.clock = FakeHsm(), Clock()
         self.client = CosignerClient(lambda: client_address or self.address)
         self.users, self.brake, self.watch = frozenset({os.geteuid()}), None, None
         self.policy = POLICY
@@ -111,10 +122,18 @@ class Bench:
         self.vault_b = OpenKeyVault(
             lambda keypair, tenant: OpenKey(keypair, tenant, 0), lambda _: kek, LeasedCache(lambda: self.lease, 100)
         )
-        self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits, self.policy)
+        challenges = ChallengeIssuer(self.clock)
+        self.cosigner = Cosigner(self.store, self.vault_b, lambda: kek, self.limits, self.policy, challenges=challenges)
+        self.hsm.cosigner = self.cosigner
         self.server = CosignerServer(self.cosigner, self.address, self.users)
         await self.server.start()
         return self
+
+    async def restart(self):
+        """The co-signer alone, as it comes back with the same database."""
+        await self.server.stop()
+        self.store.close()
+        await self.start()
 
     async def stop(self):
         await self.client.close()
@@ -166,17 +185,17 @@ def note(key, content="hello", created_at=1_700_000_000):
     return UnsignedEvent(key.public_key, created_at, 1, [["t", "x"]], content)
 
 
-def grant(hsm, key, purpose, subject, at=None, *, of=None):
+def grant(hsm, key, purpose, subject, *, challenge=None, of=None):
     """An authorisation by ``key``'s HSM key; ``of`` names another key in the digest."""
     named = of or key
-    return grant_of(hsm, (named.tenant_id, named.key_id), key.hsm.key_name, purpose, subject, at)
+    return grant_of(hsm, (named.tenant_id, named.key_id), key.hsm.key_name, purpose, subject, challenge)
 
 
-def grant_of(hsm, ids, name, purpose, subject, at=None):
+def grant_of(hsm, ids, name, purpose, subject, challenge=None):
     """An authorisation by the HSM key of this name, for the key with these ids (tenant's, own)."""
-    now, salt = authorisation.fresh()
-    at = now if at is None else at
-    return UseAuthorisation(at, salt, hsm.sign(name, authorisation.digest(purpose, *ids, subject, at, salt)))
+    challenge, salt = challenge or hsm.cosigner.challenges.current()[0], authorisation.new_salt()
+    digest = authorisation.digest(purpose, *ids, subject, challenge, salt)
+    return UseAuthorisation(challenge, salt, hsm.sign(name, digest))
 
 
 class Process:

@@ -70,10 +70,11 @@ async def test_both_signers_together_cost_a_bounded_number_of_plain_signatures(t
         monkeypatch.setattr(signer._vault, "_providers", lambda _: kek)
         service = SigningService({("hsm", "google"): signer}, no_report)
         work = [(keys[n % 10], note(keys[n % 10], str(n))) for n in range(SIGNATURES)]
-        at, salt = authorisation.fresh()
-        monkeypatch.setattr(authorisation, "fresh", lambda: (at, salt))
+        challenge, salt = await client.challenge(), authorisation.new_salt()
+        monkeypatch.setattr(authorisation, "new_salt", lambda: salt)
         for key, event in work:
-            digest = authorisation.digest(AuthorisationPurpose.SIGN, key.tenant_id, key.key_id, id_of(event), at, salt)
+            named = (key.tenant_id, key.key_id, id_of(event), challenge, salt)
+            digest = authorisation.digest(AuthorisationPurpose.SIGN, *named)
             signed.by_digest[digest] = hsm.sign(key.hsm.key_name, digest)
         waiting = iter(work)
 

@@ -89,7 +89,8 @@ async def test_a_successor_may_be_on_the_other_curve(bench, first):
     key = await bench.key()
     other = P256Hsm() if first is FakeHsm else FakeHsm()
     new, old = other.make(key.hsm.key_name), bytes.fromhex(key.hsm.authoriser)
-    permitted = grant(bench.hsm, key, AuthorisationPurpose.SUCCEED, authorisation.succession(old, new))
+    subject, challenge = authorisation.succession(old, new), await bench.client.challenge()
+    permitted = grant(bench.hsm, key, AuthorisationPurpose.SUCCEED, subject, challenge=challenge)
     await bench.client.succeed_authoriser(key.tenant_id, key.key_id, new, permitted, attested(new))
     await bench.client.settle_authoriser(key.tenant_id, key.key_id, new)
     with pytest.raises(CosignerRefused):

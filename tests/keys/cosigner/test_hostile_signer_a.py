@@ -9,25 +9,51 @@ import pytest
 
 from keycast.crypto import musig
 from keycast.nostr.nip01 import id_of
-from keys.signing.cosigning import authorisation
-from keys.signing.cosigning.errors import CosignerMisbehaved, CosignerRefused
-from tests.keys.cosigner.hostile import a_nonce, ask_to_sign, later, refusals, to_sign
+from keys.signing.cosigning.errors import CosignerMisbehaved, CosignerRefused, StaleChallenge
+from tests.keys.cosigner.hostile import a_nonce, ask_to_sign, refusals, to_sign
 from tests.keys.cosigner.support import note
 
 
-async def test_hoarded_authorisations_are_worth_nothing_when_the_window_has_passed(bench, monkeypatch):
+async def test_hoarded_authorisations_are_worth_nothing_when_the_window_has_passed(bench):
     key = await bench.key()
     events = [note(key, f"hoarded {number}") for number in range(10)]
-    # As far ahead as the co-signer allows, so that they last as long as they can.
-    ahead = authorisation.now() + authorisation.LATEST
-    hoard = [to_sign(bench, key, event, at=ahead) for event in events]
+    hoard = [to_sign(bench, key, event) for event in events]
     await ask_to_sign(bench, key, events[0], hoard[0])
     del bench.hsm.keys[key.hsm.key_name]  # the operator has destroyed the version in Cloud KMS
-    later(monkeypatch, 120.1)
-    for event, permit in zip(events[1:], hoard[1:], strict=True):
-        with pytest.raises(CosignerRefused):
+    bench.clock.at += 119.9
+    await ask_to_sign(bench, key, events[1], hoard[1])
+    bench.clock.at += 0.1
+    for event, permit in zip(events[2:], hoard[2:], strict=True):
+        with pytest.raises(StaleChallenge):
             await ask_to_sign(bench, key, event, permit)
-    assert await refusals(bench, key) == [("sign", "unauthorised")] * 9
+    assert await refusals(bench, key) == [("sign", "stale-challenge")] * 8
+
+
+async def test_no_authorisation_can_be_made_for_a_later_day(bench):
+    """Whatever signer A has the HSM sign, it does not know what the co-signer will ask for then."""
+    key, seen = await bench.key(), set()
+    event = note(key)
+    for _ in range(20):
+        seen.add(bench.cosigner.challenges.current()[0])
+        bench.clock.at += 60
+    assert len(seen) == 20
+    bench.clock.at += 24 * 3600
+    for challenge in seen:
+        with pytest.raises(StaleChallenge):
+            await ask_to_sign(bench, key, event, to_sign(bench, key, event, challenge=challenge))
+    assert await refusals(bench, key) == [("sign", "stale-challenge")] * 20
+
+
+async def test_a_cosigner_that_was_started_again_takes_nothing_from_before(bench):
+    key = await bench.key()
+    event = note(key)
+    used, unused = to_sign(bench, key, event), to_sign(bench, key, event)
+    await ask_to_sign(bench, key, event, used)
+    await bench.restart()
+    await bench.client.close()
+    for permit in (used, unused):
+        with pytest.raises(StaleChallenge):
+            await ask_to_sign(bench, key, event, permit)
 
 
 async def test_a_request_that_was_served_is_not_served_again(bench):

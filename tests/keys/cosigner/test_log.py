@@ -64,13 +64,14 @@ async def test_one_process_serves_a_database(bench):
 
 async def test_work_that_refuses_undoes_only_itself(tmp_path):
     kept = CosignerStore(tmp_path / "c.sqlite3")
+    await kept.write(lambda writing: writing.execute("CREATE TABLE done (what TEXT)"))
 
     def refuse(writing):
-        writing.execute("INSERT INTO cosigner_used VALUES (1, x'01')")
+        writing.execute("INSERT INTO done VALUES ('refused')")
         raise CosignerRefusalError(RefusalCode.REPLAYED)
 
     def work(writing):
-        writing.execute("INSERT INTO cosigner_used VALUES (1, x'02')")
+        writing.execute("INSERT INTO done VALUES ('kept')")
 
     try:
         results = await asyncio.gather(*map(kept.write, (work, refuse, refuse)), return_exceptions=True)
@@ -79,8 +80,8 @@ async def test_work_that_refuses_undoes_only_itself(tmp_path):
             "CosignerRefusalError",
             "CosignerRefusalError",
         ]
-        rows = await kept.write(lambda writing: writing.execute("SELECT digest FROM cosigner_used").fetchall())
-        assert rows == [(b"\x02",)]
+        rows = await kept.write(lambda writing: writing.execute("SELECT what FROM done").fetchall())
+        assert rows == [("kept",)]
     finally:
         kept.close()
 

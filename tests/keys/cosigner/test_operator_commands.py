@@ -86,7 +86,8 @@ async def test_what_waits_to_be_forgotten_is_listed_and_kept_by_the_operator(pro
     key = await make_key(client, hsm)
     subject = bytes.fromhex(key.public_key)
     assert "No key waits" in run(process, "forgotten").stdout
-    await client.forget(key.tenant_id, key.key_id, subject, grant(hsm, key, AuthorisationPurpose.FORGET, subject))
+    permit = grant(hsm, key, AuthorisationPurpose.FORGET, subject, challenge=await client.challenge())
+    await client.forget(key.tenant_id, key.key_id, subject, permit)
     (waiting,) = map(json.loads, run(process, "forgotten", "--json").stdout.splitlines())
     assert waiting["key"] == str(key.key_id)
     named = ["--key", str(key.key_id), "--reason", "nobody asked for it"]
@@ -125,7 +126,8 @@ async def test_a_signer_a_that_was_taken_over_gets_nothing_beyond_the_settings_o
         assert run(process, "stop", "--all", "--reason", "taken over").returncode == 0
         subject = bytes.fromhex(key.public_key)
         with pytest.raises(StoppedByCosigner):
-            await client.enable(key.tenant_id, key.key_id, grant(hsm, key, AuthorisationPurpose.ENABLE, subject))
+            permit = grant(hsm, key, AuthorisationPurpose.ENABLE, subject, challenge=await client.challenge())
+            await client.enable(key.tenant_id, key.key_id, permit)
         tags = [json.loads(line)["tag"] for line in run(process, "log", "--json", "--verify").stdout.splitlines()]
         assert tags.count("cosigner:request:refused") == 2
         assert tags.count("cosigner:budget:reached") == 1

@@ -28,7 +28,7 @@ from keys.lifecycle.rows import key_ref
 from keys.models import HalfRefresh, PersonalKey, RefreshStep
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import blocking
-from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable, StaleHalf
+from keys.signing.cosigning.errors import CosignerRefused, CosignerUnavailable, StaleChallenge, StaleHalf
 from keys.signing.half import seal_half
 from keys.split import refresh
 from tests.keys.conftest import make_key, make_tenant, make_user
@@ -96,10 +96,10 @@ async def test_without_the_hsm_no_new_half_is_prepared(bench):
         grant(bench.hsm, key, AuthorisationPurpose.ECDH, new),
         grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new, of=other),
         grant(bench.hsm, other, AuthorisationPurpose.REFRESH, new, of=key),
-        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new, at=0),
+        grant(bench.hsm, key, AuthorisationPurpose.REFRESH, new, challenge=bytes(16)),
     ]
     for forged in wrong:
-        with pytest.raises(CosignerRefused):
+        with pytest.raises((CosignerRefused, StaleChallenge)):
             await bench.client.prepare_refresh(key.tenant_id, key.key_id, half_a(key), new, forged)
 
 

@@ -16,7 +16,7 @@ from keycast.crypto.schnorr import Keypair
 from keycast.nostr.nip01 import id_of
 from keys.cosigner.service import CosignerLimits
 from keys.errors import InvalidOperand, KeyExists, KeyLocked, KeyMismatch, KeyUnavailable
-from keys.signing.cosigning import authorisation, messages
+from keys.signing.cosigning import messages
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.client import CosignerClient, LostReply
 from keys.signing.cosigning.errors import (
@@ -24,6 +24,7 @@ from keys.signing.cosigning.errors import (
     CosignerRateLimited,
     CosignerRefused,
     CosignerUnavailable,
+    StaleChallenge,
     StaleHalf,
 )
 from keys.signing.service import SigningService
@@ -61,19 +62,17 @@ async def test_without_an_authorisation_nothing_is_signed(bench, signature):
 
 
 async def test_the_bare_signature_over_an_event_id_signs_nothing(bench):
-    """What an HSM key might sign for another purpose, or did before authorisations had a time."""
+    """What an HSM key might sign for another purpose, or did before authorisations had a purpose."""
     key = await bench.key()
     bare = structs.replace(signing(bench, key), signature=bench.hsm.sign(key.hsm.key_name, id_of(note(key))))
     with pytest.raises(CosignerRefused):
         await ask(bench, key, authorised=bare)
 
 
-async def test_an_authorisation_out_of_its_window_signs_nothing(bench):
-    key, now = await bench.key(), authorisation.now()
-    for at in (now - authorisation.EARLIEST - 1000, now + authorisation.LATEST + 1000):
-        with pytest.raises(CosignerRefused):
-            await ask(bench, key, authorised=signing(bench, key, at=at))
-    assert authorisation.EARLIEST + authorisation.LATEST == 120_000
+async def test_an_authorisation_that_names_no_challenge_of_the_cosigners_signs_nothing(bench):
+    key = await bench.key()
+    with pytest.raises(StaleChallenge):
+        await ask(bench, key, authorised=signing(bench, key, challenge=bytes(16)))
 
 
 async def test_an_authorisation_signs_once_and_a_repetition_is_told(bench):

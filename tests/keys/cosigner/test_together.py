@@ -13,16 +13,16 @@ from keycast.nostr.nip01 import id_of
 from keys.errors import InvalidOperand
 from keys.signing.cosigning import authorisation, authorisation_tree
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
-from keys.signing.cosigning.errors import CosignerRefused
+from keys.signing.cosigning.errors import CosignerRefused, StaleChallenge
 from keys.signing.cosigning.granting import GrantCollector
-from tests.keys.cosigner.hostile import ask_to_sign, later, refusals
+from tests.keys.cosigner.hostile import ask_to_sign, refusals
 from tests.keys.cosigner.support import Bench, note
 
 
-def shared(bench, key, events, at=None):
+def shared(bench, key, events):
     """Authorisations of all these events by one signature."""
-    made = [authorisation.fresh() for _ in events]
-    made = [(now if at is None else at, salt) for now, salt in made]
+    challenge, _ = bench.cosigner.challenges.current()
+    made = [(challenge, authorisation.new_salt()) for _ in events]
     digests = [
         authorisation.digest(AuthorisationPurpose.SIGN, key.tenant_id, key.key_id, id_of(event), *fresh)
         for event, fresh in zip(events, made, strict=True)
@@ -108,25 +108,25 @@ async def test_where_the_operator_wants_one_signature_a_use_a_shared_one_is_refu
 
 async def test_a_change_of_a_key_has_a_signature_of_its_own(bench, key):
     """Else one HSM operation could end 256 keys, as far as they share an HSM key."""
-    public_key, (at, salt) = bytes.fromhex(key.public_key), authorisation.fresh()
-    digest = authorisation.digest(AuthorisationPurpose.FORGET, key.tenant_id, key.key_id, public_key, at, salt)
+    public_key, fresh = bytes.fromhex(key.public_key), (await bench.client.challenge(), authorisation.new_salt())
+    digest = authorisation.digest(AuthorisationPurpose.FORGET, key.tenant_id, key.key_id, public_key, *fresh)
     root, (path, _) = authorisation_tree.tree([digest, bytes(32)])
-    permit = UseAuthorisation(at, salt, bench.hsm.sign(key.hsm.key_name, root), path)
+    permit = UseAuthorisation(*fresh, bench.hsm.sign(key.hsm.key_name, root), path)
     with pytest.raises(CosignerRefused):
         await bench.client.forget(key.tenant_id, key.key_id, public_key, permit)
     assert await refusals(bench, key) == [("forget", "unauthorised")]
 
 
-async def test_each_leaf_holds_once_and_only_within_its_window(bench, key, events, monkeypatch):
+async def test_each_leaf_holds_once_and_only_within_its_window(bench, key, events):
     permits = shared(bench, key, events)
     for event, permit in zip(events[:3], permits, strict=False):
         await ask_to_sign(bench, key, event, permit)
     with pytest.raises(CosignerRefused):
         await ask_to_sign(bench, key, events[0], permits[0])
-    later(monkeypatch, 121)
-    with pytest.raises(CosignerRefused):  # though its root is known as verified
+    bench.clock.at += 120
+    with pytest.raises(StaleChallenge):  # though its root is known as verified
         await ask_to_sign(bench, key, events[3], permits[3])
-    assert await refusals(bench, key) == [("sign", "replayed"), ("sign", "unauthorised")]
+    assert await refusals(bench, key) == [("sign", "replayed"), ("sign", "stale-challenge")]
 
 
 async def test_requests_at_one_moment_are_signed_by_few_hsm_operations(bench, key):

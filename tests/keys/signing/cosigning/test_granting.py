@@ -13,7 +13,7 @@ from keys.signing.cosigning import authorisation, authorisation_tree, granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.cosigning.granting import GrantCollector
 
-IDS = uuid4(), uuid4()
+IDS, CHALLENGE = (uuid4(), uuid4()), bytes(16)
 ONE, OTHER = (HsmRef(name, f"{name}/1") for name in ("one", "other"))
 
 
@@ -35,7 +35,8 @@ class Slow:
 
 
 def ask(collector, slow, subject, hsm=ONE):
-    return asyncio.create_task(collector.grant(slow, hsm, *IDS, AuthorisationPurpose.SIGN, bytes([subject]) * 32))
+    named = (*IDS, AuthorisationPurpose.SIGN, bytes([subject]) * 32, CHALLENGE)
+    return asyncio.create_task(collector.grant(slow, hsm, *named))
 
 
 async def settled(times=10):
@@ -44,7 +45,7 @@ async def settled(times=10):
 
 
 def root_of(grant, subject):
-    digest = authorisation.digest(AuthorisationPurpose.SIGN, *IDS, bytes([subject]) * 32, grant.at, grant.salt)
+    digest = authorisation.digest(AuthorisationPurpose.SIGN, *IDS, bytes([subject]) * 32, grant.challenge, grant.salt)
     return authorisation_tree.signed_digest(digest, grant.path)
 
 
