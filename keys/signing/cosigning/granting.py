@@ -40,7 +40,7 @@ Signed = tuple[bytes, bytes]
 
 
 @dataclass(slots=True)
-class _Waiting:
+class _WaitingGrants:
     """What waits for one HSM key in one event loop."""
 
     loop: asyncio.AbstractEventLoop
@@ -63,7 +63,7 @@ class GrantCollector:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self._seconds = seconds
-        self._waiting: dict[tuple[int, str], _Waiting] = {}
+        self._waiting: dict[tuple[int, str], _WaitingGrants] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self.granted = 0
         """Authorisations that were given; with ``operations``, how many of them an HSM operation stands for."""
@@ -101,7 +101,7 @@ class GrantCollector:
         if waiting is None or waiting.loop is not loop:
             if len(self._waiting) >= _KEYS_KEPT:
                 self._drop_idle()
-            waiting = self._waiting[place] = _Waiting(loop)
+            waiting = self._waiting[place] = _WaitingGrants(loop)
         if not waiting.digests and not waiting.under_way and not _is_busy(waiting):
             return await self._alone(waiting, authoriser, hsm, digest)
         future: asyncio.Future[Signed] = loop.create_future()
@@ -113,14 +113,14 @@ class GrantCollector:
             waiting.timer = loop.call_later(self._seconds, self._send, waiting, authoriser, hsm)
         return await future
 
-    async def _alone(self, waiting: _Waiting, authoriser: Authoriser, hsm: HsmRef, digest: bytes) -> Signed:
+    async def _alone(self, waiting: _WaitingGrants, authoriser: Authoriser, hsm: HsmRef, digest: bytes) -> Signed:
         waiting.under_way, waiting.most = 1, 1
         try:
             return await self._one(authoriser, hsm, digest)
         finally:
             waiting.under_way -= 1
 
-    def _send(self, waiting: _Waiting, authoriser: Authoriser, hsm: HsmRef) -> None:
+    def _send(self, waiting: _WaitingGrants, authoriser: Authoriser, hsm: HsmRef) -> None:
         """One HSM operation for all that wait."""
         if waiting.timer is not None:
             waiting.timer.cancel()
@@ -138,7 +138,7 @@ class GrantCollector:
 
     async def _sign(
         self,
-        waiting: _Waiting,
+        waiting: _WaitingGrants,
         authoriser: Authoriser,
         hsm: HsmRef,
         digests: list[bytes],
@@ -164,11 +164,11 @@ class GrantCollector:
             del self._waiting[place]
 
 
-def _is_busy(waiting: _Waiting) -> bool:
+def _is_busy(waiting: _WaitingGrants) -> bool:
     return waiting.most > 1 and time.monotonic() - waiting.sent_at < _BUSY_FOR
 
 
-def _expected(waiting: _Waiting) -> int:
+def _expected(waiting: _WaitingGrants) -> int:
     """How many will come, if those come again that came lately; more than can come where that is not known."""
     return waiting.most if _is_busy(waiting) else authorisation_tree.MAX_LEAVES
 
