@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from time import monotonic
 from typing import Protocol
@@ -33,7 +34,7 @@ class ConnectionRegister:
         self.clock = clock
         self._shares = NetworkShares(limits.connections_per_network) if counts_peers else None
         self._open: dict[OpenConnection, str] = {}
-        self._waiting: dict[OpenConnection, None] = {}
+        self._waiting: OrderedDict[OpenConnection, None] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open)
@@ -65,8 +66,8 @@ class ConnectionRegister:
     def waits(self, connection: OpenConnection) -> None:
         """A connection has no request yet, or none any more: the one for which this is longest has to make room."""
         if connection in self._open:
-            self._waiting.pop(connection, None)
             self._waiting[connection] = None
+            self._waiting.move_to_end(connection)
 
     def works(self, connection: OpenConnection) -> None:
         """A connection has a request that is being answered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 from uuid import UUID
@@ -39,7 +40,7 @@ class CosignerKeyRepository:
         challenges: ChallengeIssuer,
     ) -> None:
         self.store, self._vault, self._kek, self._challenges = store, vault, kek, challenges
-        self._records: dict[bytes, CosignerKeyRecord] = {}
+        self._records: OrderedDict[bytes, CosignerKeyRecord] = OrderedDict()
 
     async def find(self, request: CosignerRequest) -> CosignerKeyRecord | None:
         """The key that a request names, in any state. Raises Refusal for another tenant's."""
@@ -89,7 +90,7 @@ class CosignerKeyRepository:
         if record is None:
             return
         if len(self._records) >= _RECORDS_KEPT:
-            self._records.pop(next(iter(self._records)))
+            self._records.popitem(last=False)
         self._records[record.key_id.bytes] = record
 
     async def change(

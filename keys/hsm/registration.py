@@ -30,6 +30,9 @@ def register() -> None:
     from keys.signing import factory  # noqa: PLC0415
     from keys.signing.kms import registry, versions  # noqa: PLC0415
 
+    if providers.splits_here():
+        # Whichever process this is, it may be signer A. Before anything is registered: a wrong answer leaves nothing.
+        known_answers.require()
     for name, provider in providers.known().items():
         if hsm := provider.hsm:
             factory.register_capabilities(("hsm", name), hsm.capabilities)
@@ -43,9 +46,6 @@ def register() -> None:
         if (checkpoints := provider.checkpoints) and checkpoints.is_set_up():
             signing.register(name, checkpoints.signer)
     modes.show_unserved(KeyMode.HSM, providers.split_provider())
-    if providers.splits_here():
-        # Whichever process this is, it may be signer A.
-        known_answers.require()
 
 
 def split_with(splitter: KeySplitter) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, Protocol, TypeVar
 
@@ -36,7 +37,8 @@ class LeasedCache(Generic[K, V]):
         self._max_size = max_size
         self._clock = clock
         self._lock = threading.RLock()
-        self._entries: dict[K, tuple[float, V]] = {}
+        # Ordered: finding the first entry of a plain dictionary takes the longer the more were dropped before it.
+        self._entries: OrderedDict[K, tuple[float, V]] = OrderedDict()
         self._latest = 0.0
         self._is_ordered = True
         self._epoch = 0

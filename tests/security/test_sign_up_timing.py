@@ -70,7 +70,8 @@ def test_signing_up_does_the_same_work_for_an_address_that_has_an_account(
     assert known[:2] == new[:2]
     assert new[2]["hashes"] == known[2]["hashes"] == 1
     assert new[2]["commits"] == known[2]["commits"]
-    assert new[2]["accounts_user"] == known[2]["accounts_user"] == 1
+    assert new[2]["accounts_user"] == known[2]["accounts_user"]
+    assert new[2]["accounts_user"] == 2, "the row, and its seal over the address"
     assert new[2]["account_emailaddress"] == known[2]["account_emailaddress"]
 
 

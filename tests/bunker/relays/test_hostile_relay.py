@@ -74,7 +74,7 @@ async def test_a_relay_that_sends_what_nobody_asked_for_is_counted_then_dropped(
     bad, good = Double(greet=flood), Double()
     async with bad.serving(), good.serving(), pool(PATIENT) as home:
         home.want(bad, good)
-        await eventually(lambda: home.intake.counters.misc["relays-punished"] == 1)
+        await eventually(lambda: home.intake.counters.misc["relays-punished"])
         assert home.row(bad).drops[reason.value] > 50
         assert home.row(bad).status is RelayStatus.WAITING
         await asyncio.sleep(0.2)

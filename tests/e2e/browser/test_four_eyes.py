@@ -22,6 +22,7 @@ from tests.e2e.browser.authenticator import unused_code
 from tests.e2e.browser.conftest import DESKTOP, PHONE, Watched
 from tests.e2e.browser.test_admin import fits
 from tests.e2e.live import LiveServer
+from tests.waiting import LONG
 
 pytestmark = [pytest.mark.needs_browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -78,7 +79,7 @@ class App:
         asyncio.run(self._sign_until_refused())
 
     async def _sign_until_refused(self) -> None:
-        async with BunkerClient(self.url, timeout=30) as client:
+        async with BunkerClient(self.url, timeout=90) as client:
             await client.connect()
             await client.get_public_key()
             for number in count():
@@ -110,7 +111,7 @@ def test_a_key_is_locked_and_destroyed_by_two_and_the_log_proves_it(
     npub, _ = keycast_server.create_key("Four eyes")
     app = App(keycast_server.bunker_url(key=npub, name="An app that goes on"))
     app.thread.start()
-    assert app.has_begun.wait(60), "the app never got a signature"
+    assert app.has_begun.wait(LONG), "the app never got a signature"
     with officer(chromium, keycast_server, keycast_server.operator) as first:
         first.sign_in()
         lock(first, npub, app)

@@ -11,7 +11,7 @@ import { cutConnections, subscribedAt, subscribedSince } from "./libraries/socke
 import { equal, within } from "./report.mjs";
 
 const STEP_MS = 20_000;
-const LET_IN_MS = 60_000;
+const LET_IN_MS = 150_000;
 const BURST_MS = 150_000;
 const STUCK_MS = 12_000;
 const ASK_AGAIN_MS = 4_000;

@@ -38,7 +38,7 @@ export default {
       secret: Buffer.from(generateSecretKey()).toString("hex").slice(0, 32),
       name: "nostr-tools",
     });
-    const connected = BunkerSigner.fromURI(secretKey, uri, { pool: new SimplePool() }, 60_000);
+    const connected = BunkerSigner.fromURI(secretKey, uri, { pool: new SimplePool() }, 150_000);
     show(uri);
     return session(await connected);
   },
