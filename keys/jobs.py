@@ -9,7 +9,7 @@ from keys import services
 from keys.hsm.inventory import services as inventory
 from keys.rotation import jobs as rotation_jobs
 from keys.rotation import runner, selectors
-from keys.split import comparison, maintenance
+from keys.split import comparison, maintenance, reading
 from keys.split.conversion import steps as conversion
 
 #: What is to run, and how often, in minutes: (name, dotted path, minutes). Schedules are registered from here alone.
@@ -28,6 +28,7 @@ SINGLE: Final[tuple[str, ...]] = (
     "keys.jobs.finish_pending_key",
     "keys.jobs.advance_conversion",
     "keys.jobs.tell_cosigner",
+    "keys.jobs.end_reading",
     "keys.jobs.step_rotation",
     "keys.jobs.step_inventory",
 )
@@ -65,6 +66,11 @@ def advance_conversion(key_id: str) -> bool:
 def tell_cosigner(key_id: str) -> bool:
     """Bring the co-signer's state of a split key in line with ours; whether that took a change."""
     return maintenance.sync_state(UUID(key_id))
+
+
+def end_reading(key_id: str, client: str) -> bool:
+    """End an app's reading grant at the co-signer (``client``: its public key); whether the key is split."""
+    return reading.tell(UUID(key_id), client)
 
 
 def keep_up_with_cosigner() -> int:

@@ -37,7 +37,7 @@ from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey
 from keys.owner_seals import OWNER
 from keys.signing.runtime import forget_after_commit, signing_service, transport_service
-from keys.split import succession
+from keys.split import reading, succession
 from keys.split.conversion import services as conversion
 
 __all__ = [
@@ -52,6 +52,8 @@ __all__ = [
     "destroy_restored_key",
     "disable_key",
     "enable_key",
+    "end_reading",
+    "end_reading_of_app",
     "finish_pending_key",
     "finish_pending_keys",
     "import_key",
@@ -228,6 +230,19 @@ def refuse_successor(*, actor: Actor, key: PersonalKey, reason: str = "") -> Non
     Raises NotPermitted, NothingToRefuse.
     """
     succession.refuse(actor=actor, key=key, reason=clean_reason(reason))
+
+
+def end_reading(*, actor: Actor, key: PersonalKey, client: str) -> None:
+    """End an app's reading grant at the co-signer (``client``: its public key, 64 hex digits) before its time.
+
+    Raises NotPermitted, NoCapability.
+    """
+    reading.end(actor=actor, key=key, client=client)
+
+
+def end_reading_of_app(*, key_id: UUID, client: str) -> None:
+    """The same, by a job, because the app's access is ended or stopped; for bunker.services, which record that."""
+    reading.end_of_app(key_id, client)
 
 
 def destroy_due_keys(*, actor: Actor | None = None, now: datetime | None = None) -> int:

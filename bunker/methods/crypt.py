@@ -29,7 +29,7 @@ def _result_size(method: Nip46Method, text: str) -> int:
 class CipherMethod(KeyMethod):
     """``[third party's public key, text]``. The text is plaintext or payload; neither is kept or logged."""
 
-    __slots__ = ("_method", "_size", "_text", "name", "peer", "tag")
+    __slots__ = ("_client", "_method", "_size", "_text", "name", "peer", "tag")
 
     def __init__(self, method: Nip46Method, params: Sequence[str], subject: RequestContext) -> None:
         require(params, 2)
@@ -44,7 +44,7 @@ class CipherMethod(KeyMethod):
         call = RequestedUse(self.name, subject.key.public_key, uses=subject.uses, peer=peer)
         super().__init__(call, {"peer": peer, "size": len(text)}, _result_size(method, text))
         self.peer = peer
-        self._text = text
+        self._text, self._client = text, subject.client
         self._size = 0
 
     def outcome(self) -> Mapping[str, Any]:
@@ -52,7 +52,7 @@ class CipherMethod(KeyMethod):
 
     async def run(self, keys: KeyOperations, key: KeyRef) -> str:
         """The payload, or the plaintext unless it is empty, which no client would take for an answer."""
-        result = await keys.crypt(key, self._method, self.peer, self._text)
+        result = await keys.crypt(key, self._method, self.peer, self._text, self._client)
         if not result:
             raise BadParameters("The decrypted text is empty.")
         self._size = len(result)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import QuerySet
@@ -32,3 +33,7 @@ class AppsPanel:
             "ended_count": sum(not app.is_live for app in apps),
             "lines": activity_of_key(key, limit=_LATEST).lines,
         }
+
+    def app_names(self, request: PortalRequest, key: PersonalKey) -> Mapping[str, str]:
+        found = connections_of(tenant=request.tenant, user=request.user, key=key)
+        return {app.client_public_key: app.name for app in reversed(found[:200]) if app.client_public_key}

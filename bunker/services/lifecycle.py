@@ -19,6 +19,7 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.text import one_line
 from keys.models import TransportKey
+from keys.services import end_reading_of_app
 
 REPLACED = "Replaced: the app connected again with a newer bunker URL."
 SIGNER_REPLACED = "Its remote-signer key was replaced. Connect the app again with a new bunker URL."
@@ -166,6 +167,8 @@ def _switched(
     connection.locked_by = locked_by
     connection.seal = seal(connection, connection.policy) if granted else ""
     connection.save(update_fields=["state", "locked_by", "seal"])
+    if state == ConnectionState.LOCKED:
+        end_reading_of_app(key_id=connection.key_id, client=connection.client_public_key)
     write_down(connection, tag, actor, reason=one_line(reason, 200))
     return connection
 
@@ -177,5 +180,6 @@ def _end(connection: Connection, state: ConnectionState, reason: str, tag: Audit
     connection.secret_expires_at = None if connection.bound_at is None else connection.secret_expires_at
     connection.seal = ""
     connection.save(update_fields=["state", "ended_at", "end_reason", "secret_expires_at", "seal"])
+    end_reading_of_app(key_id=connection.key_id, client=connection.client_public_key)
     write_down(connection, tag, actor, reason=reason)
     return connection

@@ -76,6 +76,7 @@ _SENTENCES: Final[dict[AuditTag, str]] = {
     AuditTag.KEY_DESTRUCTION_CANCELLED: "Destruction of the key cancelled",
     AuditTag.KEY_DESTROYED: "Key destroyed",
     AuditTag.COSIGNER_LOG_DIFFERS: "The co-signer's record and this log differ",
+    AuditTag.READING_ENDED: "An app's reading grant ended before its time",
     AuditTag.HSM_KEY_ANNOUNCED: "Another HSM key announced at the co-signer, which waits before it accepts it",
     AuditTag.HSM_KEY_REFUSED: "Another HSM key refused",
     AuditTag.HSM_KEY_DESTROYED: "Key in the HSM given up for destruction",

@@ -97,6 +97,7 @@ class AuditTag(StrEnum):
     KEY_DESTRUCTION_CANCELLED = "keys:key:destruction-cancelled"
     KEY_DESTROYED = "keys:key:destroyed"
     COSIGNER_LOG_DIFFERS = "keys:cosigner-log:differs"
+    READING_ENDED = "keys:reading:ended"
     HSM_KEY_ANNOUNCED = "keys:hsm-key:announced"
     HSM_KEY_REFUSED = "keys:hsm-key:refused"
     HSM_KEY_DESTROYED = "keys:hsm-key:destroyed"

@@ -45,6 +45,8 @@ class CosignerAuditTag(StrEnum):
     AUTHORISER_REPLACED = "cosigner:authoriser:replaced"
     SIGNED = "cosigner:event:signed"
     CONTRIBUTED = "cosigner:ecdh:contributed"
+    READING_OPENED = "cosigner:reading:opened"
+    READING_ENDED = "cosigner:reading:ended"
     REFRESH_PREPARED = "cosigner:refresh:prepared"
     REFRESH_COMMITTED = "cosigner:refresh:committed"
     REFRESH_FINISHED = "cosigner:refresh:finished"

@@ -30,6 +30,7 @@ ALWAYS: Final = frozenset(
         CosignerAuditTag.STARTED,
         CosignerAuditTag.STOPPED,
         CosignerAuditTag.REFUSED,
+        CosignerAuditTag.READING_ENDED,
         CosignerAuditTag.FORGET_CANCELLED,
         CosignerAuditTag.AUTHORISER_REPLACED,
         CosignerAuditTag.OPERATOR_DESTROYED,
@@ -96,7 +97,10 @@ class CosignerBrake:
         return is_changed
 
     def require(self, connection: sqlite3.Connection, notes: Sequence[CosignerAuditEntry]) -> None:
-        """Let a piece of work write these rows, and count its uses. Raises Refusal; then none of them is counted."""
+        """Let a piece of work write these rows, and count its uses. Raises Refusal; then none of them is counted.
+
+        Uses under a reading grant come as rows too, which are counted and not written.
+        """
         asked: Counter[tuple[bytes, CosignerUse]] = Counter()
         for note in notes:
             if note.tag not in ALWAYS:

@@ -36,19 +36,19 @@ class ChallengeIssuer:
     """Used from one event loop. ``clock`` gives seconds that never go back and also count while the machine sleeps."""
 
     def __init__(self, clock: Callable[[], float] = lambda: time.clock_gettime(time.CLOCK_BOOTTIME)) -> None:
-        self._clock = clock
+        self.clock = clock
         self._challenges = [_Challenge(clock())]  # newest first, two at most
 
     def current(self) -> tuple[bytes, float]:
         """The challenge (16 bytes) to be named now, and for how many seconds it is the one to name."""
-        now = self._clock()
+        now = self.clock()
         if now - self._challenges[0].made >= ISSUED_FOR:
             self._challenges = [_Challenge(now), self._challenges[0]]
         return self._challenges[0].value, self._challenges[0].made + ISSUED_FOR - now
 
     def use_up(self, challenge: bytes, digest: bytes) -> None:
         """Mark what named this challenge as used. Raises Refusal for a challenge that has passed, or a repetition."""
-        now = self._clock()
+        now = self.clock()
         found = (c for c in self._challenges if c.value == challenge and now - c.made < ACCEPTED_FOR)
         if (known := next(found, None)) is None:
             raise CosignerRefusalError(RefusalCode.STALE_CHALLENGE)

@@ -12,6 +12,7 @@ from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.forgetting import forgotten
 from keys.cosigner.held_keys import CosignerKeyRepository
+from keys.cosigner.reading import CLOCK, ReadingHandler
 from keys.cosigner.store import CosignerRefusalError, StoreTransaction
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.messages import RefusalCode
@@ -19,21 +20,20 @@ from keys.signing.cosigning.messages import RefusalCode
 logger = logging.getLogger(__name__)
 OLD_HALF_ENDS_AFTER: Final = 3_600_000
 """Milliseconds for which both pairs of halves sign after a refresh's commit, if signer A does not end it earlier."""
-CLOCK: Final = "clock"
-"""Who it was, for the log."""
 
 
 class CosignerClock:
     """``tick`` runs every minute, and before the first request."""
 
-    def __init__(self, repository: CosignerKeyRepository) -> None:
-        self._repository = repository
+    def __init__(self, repository: CosignerKeyRepository, reading: ReadingHandler) -> None:
+        self._repository, self._reading = repository, reading
 
     async def tick(self) -> None:
-        """End old halves, destroy what waited long enough. Raises nothing for one key."""
+        """End old halves and reading grants, destroy what waited long enough. Raises nothing for one key."""
         now, store = authorisation.now(), self._repository.store
         # Its operator may have cancelled one from another process.
         self._repository.drop_forgetting()
+        await self._reading.end_overdue()
         overdue = now - OLD_HALF_ENDS_AFTER
         for key_id, half_a in await store.write(lambda writing: records.due_to_finish(writing, overdue)):
             await self._attempt(key_id, self._finish(key_id, half_a))

@@ -13,6 +13,7 @@ from keycast.crypto.secret import SecretBytes
 from keys.cosigner import records
 from keys.cosigner.audit import CosignerAuditEntry
 from keys.cosigner.challenges import ChallengeIssuer
+from keys.cosigner.open_readings import OpenReadings
 from keys.cosigner.records import CosignerHalf, CosignerKeyRecord
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
 from keys.refs import SealedSecret
@@ -41,6 +42,7 @@ class CosignerKeyRepository:
     ) -> None:
         self.store, self._vault, self._kek, self._challenges = store, vault, kek, challenges
         self._records: OrderedDict[bytes, CosignerKeyRecord] = OrderedDict()
+        self.readings = OpenReadings(challenges.clock)
 
     async def find(self, request: CosignerRequest) -> CosignerKeyRecord | None:
         """The key that a request names, in any state. Raises Refusal for another tenant's."""
@@ -96,11 +98,12 @@ class CosignerKeyRepository:
     async def change(
         self, record: CosignerKeyRecord, note: CosignerAuditEntry, change: Callable[[StoreTransaction], None]
     ) -> CosignerKeyRecord:
-        """Change a key together with its audit row; everything open of it is wiped."""
+        """Change a key together with its audit row; everything open of it is wiped, its reading grants are over."""
 
         def work(writing: StoreTransaction) -> CosignerKeyRecord:
             change(writing)
             writing.note(note)
+            writing.notes.extend(ended)
             changed = records.load(writing, record.key_id)
             assert changed is not None  # noqa: S101 -- rows are never deleted
             return changed
@@ -110,7 +113,15 @@ class CosignerKeyRepository:
         self._records.pop(record.key_id.bytes, None)
         for half in record.halves.values():
             self._vault.forget(half.place.row_id)
-        changed = await self.store.write(work)
+        # Whatever the change is: a grant was given for the key as it was.
+        over = self.readings.remove_all_of(record.key_id.bytes)
+        ended = [reading.ended_row(note.peer, "changed") for reading in over]
+        try:
+            changed = await self.store.write(work)
+        except CosignerRefusalError:
+            if ended:
+                await self.store.write(lambda writing: writing.notes.extend(ended))
+            raise
         self.keep(changed)
         return changed
 

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from keys.cosigner import audit, brake_rules, log_reading, store
 from keys.cosigner.brake import USES
 from keys.cosigner.errors import CosignerRefusalError
@@ -41,11 +43,13 @@ class LogHandler:
             raise CosignerRefusalError(RefusalCode.UNKNOWN_KEY)
         async with self._places:
             try:
-                return await asyncio.to_thread(self._read, request)
+                page = await asyncio.to_thread(self._read, request)
             except sqlite3.Error:
                 raise CosignerRefusalError(RefusalCode.UNAVAILABLE) from None
+        open_now = [reading.entry() for reading in self._repository.readings.of_key(request.key)]
+        return msgspec.structs.replace(page, readings=open_now)
 
-    def _read(self, request: messages.KeyLogRequest) -> AnyReply:
+    def _read(self, request: messages.KeyLogRequest) -> messages.KeyLogReply:
         is_of_key = request.key != _NONE
         wanted = CosignerLogFilter(
             UUID(bytes=request.key) if is_of_key else None,

@@ -22,6 +22,7 @@ from keys.cosigner.brake_rules import BrakeDefaults
 from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.clock import CosignerClock
 from keys.cosigner.forgetting import ForgettingLimits
+from keys.cosigner.open_readings import ReadingLimits
 from keys.cosigner.server import CosignerServer
 from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerRefusalError, CosignerStore, StoreTransaction
@@ -68,6 +69,7 @@ class CosignerSettings:
     lease_seconds: float
     halves_kept: int
     forgetting: ForgettingLimits
+    reading: ReadingLimits
     are_signatures_shared: bool
     is_production: bool
     policy: AuthoriserPolicy
@@ -132,6 +134,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
             _limit(settings.key_limit),
             _limit(settings.tenant_limit),
             settings.forgetting,
+            settings.reading,
             settings.are_signatures_shared,
         )
         users = settings.users or frozenset({os.geteuid()})
@@ -148,6 +151,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         await _until(stop, cosigner.clock)
         noticing.cancel()
         await server.stop()
+        await cosigner.reading.end_all()
         # When the server has stopped, so that no request opens a half again.
         vault.forget_all()
     finally:

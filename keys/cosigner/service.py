@@ -24,6 +24,8 @@ from keys.cosigner.held_keys import CosignerKeyRepository
 from keys.cosigner.key_lifecycle import KeyLifecycleHandler
 from keys.cosigner.key_use import KeyUseHandler
 from keys.cosigner.log_requests import LogHandler
+from keys.cosigner.open_readings import ReadingLimits
+from keys.cosigner.reading import ReadingHandler
 from keys.cosigner.refusals import RefusalLog
 from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
@@ -44,6 +46,7 @@ class CosignerLimits:
     key: tuple[float, float] = (50, 200)
     tenant: tuple[float, float] = (1000, 2000)
     forgetting: ForgettingLimits = field(default_factory=ForgettingLimits)
+    reading: ReadingLimits = field(default_factory=ReadingLimits)
     are_signatures_shared: bool = True
     """Whether one HSM signature may stand for several uses that came together."""
 
@@ -71,8 +74,15 @@ class Cosigner:
         self._refusal_log = RefusalLog()
         self.challenges = challenges or ChallengeIssuer()
         repository = CosignerKeyRepository(store, vault, kek, self.challenges)
-        self._handlers = _handlers(repository, limits, policy) | {messages.ChallengeRequest: self._challenge}
-        self.clock = CosignerClock(repository)
+        self.reading = ReadingHandler(repository, limits.reading)
+        self._handlers = _handlers(repository, limits, policy) | {
+            messages.ChallengeRequest: self._challenge,
+            messages.OpenReadingRequest: self.reading.open,
+            messages.ReadRequest: self.reading.read,
+            messages.EndReadingRequest: self.reading.end,
+        }
+        store.on_commit = self.reading.noticed
+        self.clock = CosignerClock(repository, self.reading)
 
     async def answer(self, request: CosignerRequest, peer: str) -> AnyReply:
         """The reply to one request of ``peer`` (how the log names it); a refusal is a reply."""
@@ -93,7 +103,12 @@ class Cosigner:
 
     def _limit(self, request: CosignerRequest) -> None:
         # The tenant's comes first: made-up key ids cannot push out more of the keys' buckets than that allows.
-        if not (self._tenant_limit.of(request.tenant).take() and self._key_limit.of(request.key).take()):
+        if not self._tenant_limit.of(request.tenant).take():
+            raise CosignerRefusalError(RefusalCode.RATE_LIMITED)
+        # Its grant bounds these: an inbox that is read one by one is not a flood.
+        if isinstance(request, messages.ReadRequest) and self.reading.is_open_for(request):
+            return
+        if not self._key_limit.of(request.key).take():
             raise CosignerRefusalError(RefusalCode.RATE_LIMITED)
 
     def _require_own_signature(self, request: CosignerRequest) -> None:

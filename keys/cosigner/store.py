@@ -90,12 +90,17 @@ class StoreTransaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.execute = connection.execute
         self.notes: list[CosignerAuditEntry] = []
+        self.counted: list[CosignerAuditEntry] = []
         self.erases = False
         """Whether something is destroyed that must not stay in the write-ahead log."""
 
     def note(self, note: CosignerAuditEntry) -> None:
         """Record it with this transaction."""
         self.notes.append(note)
+
+    def count(self, note: CosignerAuditEntry, times: int) -> None:
+        """Have the brake judge and count so many uses as if each had this row, and write none of them."""
+        self.counted += [note] * times
 
 
 class _Job(Generic[T]):
@@ -120,6 +125,8 @@ class CosignerStore:
         self.path = path
         self._brake, self._watch = brake or CosignerBrake(), watch
         self._seen, self._others = 0, list[CosignerAuditEntry]()
+        self.on_commit: Callable[[Sequence[CosignerAuditEntry]], None] | None = None
+        """Told like ``watch``, which is given by whoever starts the process, where this is the co-signer's own."""
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._lock = os.open(path.with_name(path.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -201,8 +208,9 @@ class CosignerStore:
     def _tell_watch(self, notes: list[CosignerAuditEntry]) -> None:
         told, self._others = [*self._others, *notes], []
         self._seen += len(told)
-        if self._watch is not None and told:
-            self._watch(told)
+        for tell in (self.on_commit, self._watch):
+            if tell is not None and told:
+                tell(told)
 
     def _truncate(self) -> None:
         """Cut the write-ahead log, which has every page as it was before, down to nothing; later if a reader is at it.
@@ -225,7 +233,7 @@ class CosignerStore:
         writing = StoreTransaction(self._connection)
         try:
             job.result = job.work(writing)
-            self._brake.require(self._connection, writing.notes)
+            self._brake.require(self._connection, [*writing.notes, *writing.counted])
         except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             self._connection.execute("ROLLBACK")
@@ -239,7 +247,7 @@ class CosignerStore:
         self._connection.execute("SAVEPOINT work")
         try:
             job.result = job.work(writing)
-            self._brake.require(self._connection, writing.notes)
+            self._brake.require(self._connection, [*writing.notes, *writing.counted])
         except (CosignerRefusalError, sqlite3.IntegrityError) as error:
             job.error = _refusal(error)
             writing.notes.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from django.db.models import QuerySet
@@ -23,6 +24,10 @@ class KeyPanel(Protocol):
         """What ``template`` needs to show the part on one key's page."""
         ...
 
+    def app_names(self, request: PortalRequest, key: PersonalKey) -> Mapping[str, str]:
+        """What the owner calls the apps of one key, by their public keys (64 hex digits)."""
+        ...
+
 
 _panels: list[KeyPanel] = []
 
@@ -41,3 +46,8 @@ def annotated(keys: QuerySet[PersonalKey]) -> QuerySet[PersonalKey]:
 def rendered(request: PortalRequest, key: PersonalKey) -> list[dict[str, Any]]:
     """For each panel its template and that template's context, in the order of registration."""
     return [{"template": panel.template, **panel.context(request, key)} for panel in _panels]
+
+
+def app_names(request: PortalRequest, key: PersonalKey) -> dict[str, str]:
+    """The names that any panel knows."""
+    return {client: name for panel in _panels for client, name in panel.app_names(request, key).items()}

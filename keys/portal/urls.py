@@ -17,6 +17,7 @@ urlpatterns = [
     path("keys/<uuid:key_id>/remove/", views.remove, name="remove"),
     path("keys/<uuid:key_id>/cosigner/", cosigner_record.record, name="cosigner_record"),
     path("keys/<uuid:key_id>/cosigner/status/", cosigner_record.status, name="cosigner_status"),
+    path("keys/<uuid:key_id>/cosigner/end-reading/", cosigner_record.end_reading, name="end_reading"),
     path("keys/<uuid:key_id>/rename/", views.rename, name="rename"),
     path("keys/<uuid:key_id>/lock/", views.lock, name="lock"),
     path("keys/<uuid:key_id>/unlock/", views.unlock, name="unlock"),

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from contextlib import suppress
+from typing import Final, NamedTuple
 from uuid import UUID
 
 from keycast.crypto import musig, split
@@ -19,13 +20,15 @@ from keycast.crypto.schnorr import is_public_key
 from keycast.crypto.secret import SecretBytes
 from keycast.nostr import nip04, nip44
 from keycast.nostr.nip01 import UnsignedEvent
+from keycast.nostr.types import is_hex
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, OpenKeyExpired
 from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
-from keys.signing.cosigning.errors import CosignerMisbehaved, StaleChallenge
-from keys.signing.cosigning.granting import GrantCollector
+from keys.signing.cosigning.errors import CosignerMisbehaved, NoReading, StaleChallenge
+from keys.signing.cosigning.granting import GrantCollector, granted
+from keys.signing.cosigning.reading import ReadingGrants, ReadingTerms
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
 from keys.signing.protocol import Authoriser
@@ -34,6 +37,7 @@ from keys.signing.vault import OpenKeyVault
 # A reply may be lost with its connection, or a lease end in between: a second try helps, a third would not.
 ATTEMPTS: Final = 2
 _KEYS_KNOWN: Final = 65_536
+NO_READING_GRANTS: Final = ReadingTerms()
 
 CAPABILITIES: Final = Capabilities(
     name="HSM-authorised, split key",
@@ -54,7 +58,8 @@ CAPABILITIES: Final = Capabilities(
 class CosignedSigner:
     """A Signer (keys.signing.protocol) of mode ``hsm`` where the HSM authorises. ``authorisers`` by provider.
 
-    ``collect`` is for how many seconds at most authorisations of one HSM key are collected.
+    ``collect`` is for how many seconds at most authorisations of one HSM key are collected; ``reading`` what is asked
+    for where an app reads an inbox.
     """
 
     def __init__(
@@ -63,8 +68,9 @@ class CosignedSigner:
         authorisers: Mapping[str, Authoriser],
         cosigner: CosignerClient,
         collect: float = 0.0,
+        reading: ReadingTerms = NO_READING_GRANTS,
     ) -> None:
-        self.grants = GrantCollector(collect)
+        self.grants, self.readings = GrantCollector(collect), ReadingGrants(cosigner, reading)
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
         # Not from zero: a process that is started again does not count the same again.
         self._attempts = time.time_ns()
@@ -86,15 +92,17 @@ class CosignedSigner:
                 _let_go(opened)
         raise AssertionError("not reached")
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
-        cipher = cipher_of(method)
-        return await self._with_joint(key, peer, lambda joint: _applied(cipher, text, joint))
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+        cipher, by = cipher_of(method), _app(client, is_reading=method.endswith("_decrypt"))
+        return await self._with_joint(key, peer, by, lambda joint: _applied(cipher, text, joint))
 
     def forget(self, key_id: UUID) -> None:
+        self.readings.forget(key_id)
         for row_id in self._halves.pop(key_id, ()):
             self._vault.forget(row_id)
 
     def forget_all(self) -> None:
+        self.readings.forget_all()
         self._halves.clear()
         self._vault.forget_all()
 
@@ -122,7 +130,7 @@ class CosignedSigner:
         finally:
             nonce.wipe()
 
-    async def _with_joint(self, key: KeyRef, peer: str, operation: Callable[[SecretBytes], str]) -> str:
+    async def _with_joint(self, key: KeyRef, peer: str, by: _App, operation: Callable[[SecretBytes], str]) -> str:
         """Run ``operation`` on the joint secret with ``peer``; what lies in the operands becomes one error."""
         point = _point(peer)
         for attempt in range(1, ATTEMPTS + 1):
@@ -131,7 +139,7 @@ class CosignedSigner:
                 joint = opened.joint(peer)
                 if joint is not None:
                     return _translated(operation, joint)
-                return await self._with_new_joint(key, opened, point, operation)
+                return await self._with_new_joint(key, opened, point, by, operation)
             except (LostReply, StaleChallenge, SecretWiped) as failure:
                 if attempt == ATTEMPTS:
                     raise _outcome(failure) from None
@@ -140,7 +148,7 @@ class CosignedSigner:
         raise AssertionError("not reached")
 
     async def _with_new_joint(
-        self, key: KeyRef, opened: OpenHalf, point: bytes, operation: Callable[[SecretBytes], str]
+        self, key: KeyRef, opened: OpenHalf, point: bytes, by: _App, operation: Callable[[SecretBytes], str]
     ) -> str:
         """One authorisation for all who wait for the same joint secret, as long as it is kept."""
         peer, name = point.hex(), (id(asyncio.get_running_loop()), key.key_id, point)
@@ -150,7 +158,7 @@ class CosignedSigner:
                 known = opened.joint(peer)
                 if known is not None:
                     return _translated(operation, known)
-                with await self._joint(key, opened, point) as joint:
+                with await self._joint(key, opened, point, by) as joint:
                     opened.keep(peer, joint)
                     return _translated(operation, joint)
         finally:
@@ -158,27 +166,47 @@ class CosignedSigner:
             if not lock.locked():
                 self._computing.pop(name, None)
 
-    async def _joint(self, key: KeyRef, opened: OpenHalf, point: bytes) -> SecretBytes:
+    async def _joint(self, key: KeyRef, opened: OpenHalf, point: bytes, by: _App) -> SecretBytes:
         aggregate = opened.aggregate(key)
-        with split.ecdh_contribution(opened.keypair, aggregate, "A", point) as own:
-            grant = await self._granted(key, AuthorisationPurpose.ECDH, point)
-            half_a = opened.keypair.public_key
-            answer = self._cosigner.ecdh(key.tenant_id, key.key_id, half_a, point, grant)
-            with await answer as other:
-                try:
-                    return split.combine_ecdh(own, other, aggregate, point)
-                except SecretWiped:
-                    raise
-                except CryptoError:
-                    raise CosignerMisbehaved from None
+        with (
+            split.ecdh_contribution(opened.keypair, aggregate, "A", point) as own,
+            await self._contribution(key, opened, point, by) as other,
+        ):
+            try:
+                return split.combine_ecdh(own, other, aggregate, point)
+            except SecretWiped:
+                raise
+            except CryptoError:
+                raise CosignerMisbehaved from None
+
+    async def _contribution(self, key: KeyRef, opened: OpenHalf, point: bytes, by: _App) -> SecretBytes:
+        """The co-signer's: under the app's reading grant, or authorised for this peer alone."""
+        ids, half_a = (key.tenant_id, key.key_id), opened.keypair.public_key
+        # Where nothing may be kept open between two requests, nothing is asked for that lasts longer.
+        if opened.is_kept and self.readings.serves(*ids, by.client, point, is_reading=by.is_reading):
+            with suppress(NoReading):
+                return await self.readings.contribution(
+                    *ids, by.client, half_a, point, lambda subject: self._granted_alone(key, subject)
+                )
+        grant = await self._granted(key, AuthorisationPurpose.ECDH, point)
+        return await self._cosigner.ecdh(*ids, half_a, point, grant)
+
+    async def _granted_alone(self, key: KeyRef, subject: bytes) -> UseAuthorisation:
+        """A reading grant has a signature of its own: the HSM's log shows it as what it is, one line."""
+        authoriser, hsm = self._authoriser(key), _hsm_of(key)
+        named = (key.tenant_id, key.key_id, AuthorisationPurpose.READ, subject)
+        return await granted(self._cosigner, authoriser, hsm, *named)
 
     async def _granted(self, key: KeyRef, purpose: AuthorisationPurpose, subject: bytes) -> UseAuthorisation:
+        authoriser, hsm = self._authoriser(key), _hsm_of(key)
+        named = (key.tenant_id, key.key_id, purpose, subject, await self._cosigner.challenge())
+        return await self.grants.grant(authoriser, hsm, *named)
+
+    def _authoriser(self, key: KeyRef) -> Authoriser:
         authoriser = self._authorisers.get(key.hsm_provider)
         if authoriser is None:
             raise KeyModeUnavailable
-        hsm = _hsm_of(key)
-        named = (key.tenant_id, key.key_id, purpose, subject, await self._cosigner.challenge())
-        return await self.grants.grant(authoriser, hsm, *named)
+        return authoriser
 
     async def _open(self, key: KeyRef) -> OpenHalf:
         half = half_of(key)
@@ -192,6 +220,18 @@ class CosignedSigner:
             self._halves.setdefault(key.key_id, set()).add(place.row_id)
             opened = await self._vault.open(half.sealed, place)
         return opened
+
+
+class _App(NamedTuple):
+    """Who asks: the app's public key, empty where nobody knows it, and whether it decrypts."""
+
+    client: bytes
+    is_reading: bool
+
+
+def _app(client: str, *, is_reading: bool) -> _App:
+    """A client that is no public key is none: its peers are authorised one by one."""
+    return _App(bytes.fromhex(client) if is_hex(client, 32) else b"", is_reading)
 
 
 def _hsm_of(key: KeyRef) -> HsmRef:

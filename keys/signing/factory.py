@@ -13,6 +13,7 @@ from keys.refs import Capabilities
 from keys.signing.cache import LeasedCache
 from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning.client import CosignerClient
+from keys.signing.cosigning.reading import ReadingTerms
 from keys.signing.half import OpenHalf
 from keys.signing.key_maker import LocalKeyMaker
 from keys.signing.kms import registry
@@ -99,7 +100,8 @@ def cosigned_signer(authoriser: Authoriser) -> Signer:
         LeasedCache(lease, settings.OPEN_KEYS_KEPT),
     )
     collect = settings.AUTHORISATION_COLLECT_MS / 1000
-    return CosignedSigner(vault, {authoriser.provider: authoriser}, CosignerClient(), collect)
+    reading = ReadingTerms(round(60 * settings.READING_MINUTES), settings.READING_USES)
+    return CosignedSigner(vault, {authoriser.provider: authoriser}, CosignerClient(), collect, reading)
 
 
 def make_signing_service(report: DamageReport) -> SigningService:

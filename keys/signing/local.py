@@ -45,7 +45,7 @@ class LocalSigner:
         # Unchecked here because SigningService verifies what every signer returns, exactly once.
         return await self._use(key, lambda opened: opened.keypair.sign_unchecked(event_id))
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
         cipher = cipher_of(method)
         return await self._use(key, lambda opened: _applied(cipher, opened, peer, text))
 

@@ -40,8 +40,12 @@ class Signer(Protocol):
         """
         ...
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
-        """The payload of a plaintext, or the plaintext of a payload: ``method`` is one of nip46.CRYPT_METHODS."""
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+        """The payload of a plaintext, or the plaintext of a payload: ``method`` is one of nip46.CRYPT_METHODS.
+
+        ``client`` is the public key (64 hex digits) of the app that asks, empty where it is not known: signers may
+        have many uses of one app authorised at once.
+        """
         ...
 
     def forget(self, key_id: UUID) -> None:

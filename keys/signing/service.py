@@ -49,10 +49,13 @@ class SigningService:
         self._check(key, digest, signature)
         return event.signed(digest.hex(), signature)
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
-        """What ``method`` (nip46.CRYPT_METHODS) makes of ``text`` between the user and ``peer`` (64 hex digits)."""
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+        """What ``method`` (nip46.CRYPT_METHODS) makes of ``text`` between the user and ``peer`` (64 hex digits).
+
+        ``client`` is the app's public key, where there is one.
+        """
         try:
-            return await self._signer(key).crypt(key, method, peer, text)
+            return await self._signer(key).crypt(key, method, peer, text, client)
         except KeyDamaged as damage:
             await self._report(key.key_id, damage)
             raise

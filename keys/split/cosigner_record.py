@@ -10,7 +10,7 @@ import msgspec
 
 from keys.models import PersonalKey
 from keys.signing.cosigning.client import CosignerClient, blocking
-from keys.signing.cosigning.messages import LogEntry
+from keys.signing.cosigning.messages import LogEntry, ReadingEntry
 
 PAGE_SIZE: Final = 25
 WITHIN: Final = 3.0
@@ -27,6 +27,8 @@ _SENTENCES: Final = {
     "authoriser:replaced": "Its operator put another HSM key in the place of a lost one",
     "event:signed": "Signed its part of an event",
     "ecdh:contributed": "Did its part to open messages",
+    "reading:opened": "Opened a reading grant for an app, as the HSM authorised",
+    "reading:ended": "A reading grant of an app ended",
     "refresh:prepared": "Drew a fresh half",
     "refresh:committed": "Took its fresh half into use",
     "refresh:finished": "Destroyed its old half",
@@ -58,6 +60,17 @@ class CosignerRecordLine:
 
 
 @dataclass(frozen=True, slots=True)
+class ReadingView:
+    """An app that may read now: its public key (64 hex digits), until when, and how many of how many uses were made."""
+
+    client: str
+    until: datetime
+    used: int
+    uses: int
+    peers: int
+
+
+@dataclass(frozen=True, slots=True)
 class CosignerRecord:
     """A page of the record, newest first; ``older`` is where the next one begins, 0 on the last."""
 
@@ -67,6 +80,7 @@ class CosignerRecord:
     stop_reason: str
     signatures_today: int
     openings_today: int
+    readings: list[ReadingView]
 
 
 def record_of(key: PersonalKey, before: int = 0, client: CosignerClient | None = None) -> CosignerRecord:
@@ -80,6 +94,7 @@ def record_of(key: PersonalKey, before: int = 0, client: CosignerClient | None =
         stop_reason=page.stop_reason,
         signatures_today=page.today.get("signatures", 0),
         openings_today=page.today.get("openings", 0),
+        readings=[_reading(entry) for entry in page.readings],
     )
 
 
@@ -91,10 +106,19 @@ def _line(entry: LogEntry) -> CosignerRecordLine:
     return CosignerRecordLine(entry.sequence, _time(entry.at), what, _detail(data), entry.request_id, mark)
 
 
+def _reading(entry: ReadingEntry) -> ReadingView:
+    return ReadingView(entry.client.hex(), _time(1000 * entry.until), entry.used, entry.uses, entry.peers)
+
+
 def _detail(data: dict[str, Any]) -> str:
     words = {
         "kind": "event of kind {}",
         "peer": "with {}",
+        "app": "app {}",
+        "seconds": "for {} seconds",
+        "uses": "at most {} uses",
+        "used": "{} used",
+        "peers": "with {} different keys",
         "reason": "{}",
         "request": "asked: {}",
         "budget": "{} a day",

@@ -23,6 +23,7 @@ Until = tuple[float, list[float]]
 TENANT = UUID(int=1)
 KEYS = 10
 WARM_UP = 30
+SENDERS = 50
 
 
 def main() -> None:
@@ -51,7 +52,13 @@ class Subject:
             await self.sign(key)
 
     async def work(self, clients: int, seconds: float, method: str) -> None:
-        """``clients`` at once for so long; tells the driver when the clock runs, so that it can look at others' CPU."""
+        """``clients`` at once for so long; tells the driver when the clock runs, so that it can look at others' CPU.
+
+        With ``inbox`` ``seconds`` is the number of messages.
+        """
+        if method == "inbox":
+            await self.inbox(clients, int(seconds))
+            return
         step: Step = getattr(self, method)
         await asyncio.gather(*(self._client(number, step, WARM_UP // clients + 1, None) for number in range(clients)))
         print("began", flush=True)
@@ -72,6 +79,36 @@ class Subject:
             "p99_ms": 1000 * latencies[int(len(latencies) * 0.99)],
             "own_ms": 1000 * cpu / len(latencies),
             "per_operation": granted / operations if operations else 0.0,
+        }
+        print(json.dumps(figures), flush=True)
+
+    async def inbox(self, clients: int, count: int) -> None:
+        """``count`` gift wraps (NIP-59) of one key, opened by one app with so many requests at once."""
+        from keycast.crypto.schnorr import Keypair
+
+        key, app = self.keys[0], Keypair.generate()[0].public_key_hex
+        senders = [Keypair.generate()[0] for _ in range(SENDERS)]
+        wraps = iter([wrapped(bytes.fromhex(key.public_key), senders[n % SENDERS]) for n in range(count)])
+        print("began", flush=True)
+        readings = self.service._signers["hsm", "google"].readings  # type: ignore[attr-defined]
+        (granted, operations), opened = self._counts(), readings.opened
+        cpu, began = time.process_time(), time.perf_counter()
+
+        async def open_some() -> None:
+            for wrap, payload, sender, seal in wraps:
+                await self.service.crypt(key, "nip44_decrypt", wrap, payload, app)
+                await self.service.crypt(key, "nip44_decrypt", sender, seal, app)
+
+        await asyncio.gather(*(open_some() for _ in range(clients)))
+        took, cpu = time.perf_counter() - began, time.process_time() - cpu
+        print("ended", flush=True)
+        figures = {
+            "clients": clients,
+            "signatures": count,
+            "took": took,
+            "own_ms": 1000 * cpu / count,
+            "operations": self._counts()[1] - operations + readings.opened - opened,
+            "authorised": self._counts()[0] - granted,
         }
         print(json.dumps(figures), flush=True)
 
@@ -105,6 +142,21 @@ class Subject:
         from keys.split import maintenance
 
         await maintenance.authoriser_of("google").authorise(key.hsm, next(self.numbers).to_bytes(32, "big"))
+
+
+def wrapped(reader: bytes, sender: Any) -> tuple[str, str, str, str]:
+    """A gift wrap of a chat message: the wrap's key and payload, the sender's key and payload."""
+    from keycast.crypto.schnorr import Keypair
+    from keycast.nostr import nip44
+
+    once = Keypair.generate()[0]
+    seal = nip44.encrypt("a message of usual length " * 6, nip44.conversation_key(sender, reader))
+    return (
+        once.public_key_hex,
+        nip44.encrypt(seal, nip44.conversation_key(once, reader)),
+        sender.public_key_hex,
+        seal,
+    )
 
 
 def encrypted() -> Any:

@@ -25,7 +25,7 @@ class FakeSigner:
         self.seen.append((event, event_id))
         return self.signature if self.keypair is None else self.keypair.sign(event_id)
 
-    async def crypt(self, key, method, peer, text):
+    async def crypt(self, key, method, peer, text, client=""):
         raise NotImplementedError
 
     def forget(self, key_id):

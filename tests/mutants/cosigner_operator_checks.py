@@ -6,6 +6,43 @@ from tests.mutants.check import Check
 
 COSIGNER_OPERATOR = (
     Check(
+        "a reading grant is signed by the HSM", "signer A, taken over, reads with a reading grant",
+        "keys/cosigner/reading.py",
+        "self._repository.use_up(record, AuthorisationPurpose.READ, subject, request.grant)", "pass",
+        ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "a reading grant is not wider than the co-signer's bounds", "signer A, taken over, reads with a reading grant",
+        "keys/cosigner/reading.py",
+        "is_too_wide = request.seconds > self._limits.seconds or request.uses > self._limits.uses",
+        "is_too_wide = False", ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "a reading grant ends after its uses", "signer A, taken over, reads with a reading grant",
+        "keys/cosigner/reading.py", " or reading.used + len(request.peers) > reading.uses", "",
+        ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "a reading grant ends with its time", "signer A, taken over, reads with a reading grant",
+        "keys/cosigner/open_readings.py", "return self.now() >= reading.ends", "return False",
+        ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "a use of a reading grant is counted on disk", "signer A, taken over, reads with a reading grant",
+        "keys/cosigner/store.py", "self.counted += [note] * times", "pass",
+        ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "a change of the key ends its reading grants", "a reading grant goes on after the key was locked",
+        "keys/cosigner/held_keys.py", "over = self.readings.remove_all_of(record.key_id.bytes)",
+        "over: list = []", ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
+        "the operator's stop ends reading grants", "a reading grant goes on after the key was locked",
+        "keys/cosigner/service.py", "store.on_commit = self.reading.noticed", "pass",
+        ("tests/keys/cosigner/test_reading.py",),
+    ),
+    Check(
         "what the operator stopped is not used", "signer A, taken over, goes on with a key that the co-signer",
         "keys/cosigner/brake.py", "if self._rules.stops and self._rules.stop_of(*scopes) is not None:", "if False:",
         ("tests/keys/cosigner/test_brake.py",),

@@ -17,10 +17,11 @@ from keys.cosigner.audit import CosignerAuditTag
 from keys.models import KeyState, PersonalKey
 from keys.portal import cosigner_record as page
 from keys.signing.cosigning.errors import CosignerUnavailable
-from keys.signing.cosigning.messages import KeyLogReply, LogEntry
+from keys.signing.cosigning.messages import KeyLogReply, LogEntry, ReadingEntry
+from keys.split import reading
 from keys.split.cosigner_record import _SENTENCES, PAGE_SIZE, record_of
 
-EVENT = "ab" * 32
+EVENT, APP = "ab" * 32, "11" * 32
 
 
 class Cosigner:
@@ -31,12 +32,19 @@ class Cosigner:
         self.stop: tuple[int, str] = (0, "")
         self.is_away = False
         self.asked: list[int] = []
+        self.readings: list[ReadingEntry] = []
+        self.ended: list[tuple[Any, ...]] = []
 
     async def log(self, tenant_id: Any, key_id: Any, *, before: int = 0, limit: int = 50) -> KeyLogReply:
         if self.is_away:
             raise CosignerUnavailable
         self.asked.append(before)
-        return KeyLogReply(0, self.rows[:limit], 99, *self.stop, {"signatures": 3})
+        return KeyLogReply(0, self.rows[:limit], 99, *self.stop, {"signatures": 3}, self.readings)
+
+    async def end_reading(self, *named: Any) -> None:
+        if self.is_away:
+            raise CosignerUnavailable
+        self.ended.append(named)
 
     async def close(self) -> None:
         pass
@@ -161,3 +169,31 @@ def test_a_difference_is_on_the_keys_page_and_beside_the_record(
         assert "record and ours differ" in text
         assert EVENT in text
         assert "Only the co-signer has this signature" in text
+
+
+def test_who_may_read_until_when_is_shown_and_the_owner_ends_it(
+    ada: Any,
+    bob: Any,
+    split: PersonalKey,
+    cosigner: Cosigner,
+    monkeypatch: Any,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    monkeypatch.setattr(reading, "CosignerClient", lambda **_: cosigner)
+    assert "may read until" not in shown(ada, split).content.decode()
+    cosigner.readings = [ReadingEntry(bytes.fromhex(APP), 1_790_000_000_000, 1_790_000_600_000, 1000, 37, 35)]
+    address = f"/keys/{split.id}/cosigner/end-reading/"
+    for text in (
+        shown(ada, split).content.decode(),
+        ada.browser.get(f"/keys/{split.id}/cosigner/status/", HTTP_HX_REQUEST="true").content.decode(),
+    ):
+        assert "may read until" in text
+        assert "37 of 1000 used" in text
+        assert APP in text, "an app that is not the owner's is named by its key"
+    assert address in shown(ada, split).content.decode()
+    assert bob.browser.post(address, {"client": APP}).status_code == 404
+    assert ada.browser.get(address).status_code == 405
+    with django_capture_on_commit_callbacks(execute=True):
+        for client in (APP, "nonsense", ""):
+            assert ada.browser.post(address, {"client": client}).status_code == 302
+    assert cosigner.ended == [(split.tenant_id, split.id, bytes.fromhex(APP))]

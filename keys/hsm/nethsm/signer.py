@@ -47,7 +47,7 @@ class NetHsmSigner:
             await calls.call(self._config, self.breaker, signatures.request(user, key_id, event_id))
         )
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
         raise NoCapability(_NO_ECDH)
 
     def forget(self, key_id: UUID) -> None:

@@ -26,6 +26,7 @@ from keys.cosigner.attestation.roots import AttestationRoots
 from keys.cosigner.brake_rules import BrakeDefaults, UnreadableKindsError
 from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.forgetting import ForgettingLimits
+from keys.cosigner.open_readings import ReadingLimits
 from keys.cosigner.process import CosignerSettings, SignerKekGivenError, run
 from keys.errors import KekUnavailable
 from keys.management import cosigner_steps
@@ -132,6 +133,9 @@ def _settings(database: Path) -> CosignerSettings:
         halves_kept=settings.OPEN_KEYS_KEPT,
         forgetting=ForgettingLimits(
             delay=round(settings.COSIGNER_FORGET_DAYS * 86_400_000), an_hour=settings.COSIGNER_FORGETS_PER_HOUR
+        ),
+        reading=ReadingLimits(
+            seconds=round(max(settings.COSIGNER_READING_MINUTES, 0.0) * 60), uses=max(settings.COSIGNER_READING_USES, 0)
         ),
         are_signatures_shared=settings.COSIGNER_SHARED_AUTHORISATIONS,
         is_production=settings.IS_PRODUCTION,

@@ -23,6 +23,7 @@ import msgspec
 from keys.signing.cosigning.authorisation_tree import MAX_DEPTH, STEP_SIZE
 
 _TAG: Final = sha256(b"keycast/cosigner/authorisation/2").digest() * 2
+_READING: Final = sha256(b"keycast/cosigner/reading/1").digest() * 2
 
 
 class AuthorisationPurpose(StrEnum):
@@ -34,6 +35,7 @@ class AuthorisationPurpose(StrEnum):
     FORGET = "forget"  # (the personal key's public key, or a half B of it)
     ENABLE = "enable"  # (the personal key's public key)
     SUCCEED = "succeed"  # (``succession`` of the present and the new authoriser)
+    READ = "read"  # (``reading`` of the app, the time and the number of uses)
 
 
 class UseAuthorisation(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -67,6 +69,16 @@ def succession(old: bytes, new: bytes) -> bytes:
     if not {len(old), len(new)} <= {33, 34}:
         raise ValueError("not keys of authorisers")
     return sha256(old + new).digest()
+
+
+def reading(client: bytes, seconds: int, uses: int) -> bytes:
+    """The subject of a reading grant: the app's public key (x-only, 32 bytes), for how long, and for how many uses.
+
+    A tagged hash (BIP-340, hash_tag), so that it is no peer and no event id that another purpose names.
+    """
+    if len(client) != 32:
+        raise ValueError("an app is named by 32 bytes")
+    return sha256(_READING + client + seconds.to_bytes(4, "big") + uses.to_bytes(4, "big")).digest()
 
 
 def digest(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -172,6 +172,33 @@ class CosignerClient:
         """The co-signer's contribution (33 bytes)."""
         request = messages.EcdhRequest(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant)
         return SecretBytes.adopt_bytes((await self._ask(request, EcdhReply)).point)
+
+    async def open_reading(
+        self, tenant_id: UUID, key_id: UUID, client: bytes, seconds: int, uses: int, grant: UseAuthorisation
+    ) -> None:
+        """Open a reading grant of this app; it takes the place of one that is open. Raises ReadingRefused."""
+        request = messages.OpenReadingRequest(0, tenant_id.bytes, key_id.bytes, client, seconds, uses, grant)
+        await self._ask(request, CosignerDoneReply)
+
+    async def read(
+        self, tenant_id: UUID, key_id: UUID, half_a: bytes, client: bytes, peers: Sequence[bytes]
+    ) -> list[SecretBytes]:
+        """The co-signer's contributions (33 bytes each) for up to MAX_PEERS peers. Raises NoReading, LostReply.
+
+        A reading grant that has fewer uses left than there are peers counts as none.
+        """
+        request = messages.ReadRequest(0, tenant_id.bytes, key_id.bytes, half_a, client, list(peers))
+        points = (await self._ask(request, messages.ReadReply)).points
+        contributions = [SecretBytes.adopt_bytes(point) for point in points]
+        if len(contributions) != len(peers):
+            for contribution in contributions:
+                contribution.wipe()
+            raise CosignerMisbehaved
+        return contributions
+
+    async def end_reading(self, tenant_id: UUID, key_id: UUID, client: bytes = b"") -> None:
+        """End this app's reading grant, or every app's. Repeatable."""
+        await self._ask(messages.EndReadingRequest(0, tenant_id.bytes, key_id.bytes, client), CosignerDoneReply)
 
     async def prepare_refresh(
         self, tenant_id: UUID, key_id: UUID, half_a: bytes, new_half_a: bytes, grant: UseAuthorisation

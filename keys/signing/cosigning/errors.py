@@ -147,6 +147,19 @@ class SuccessorWaits(Unavailable):
     public_message = "The co-signer waits before it accepts the new HSM key."
 
 
+class NoReading(CosignerUnavailable):
+    """No reading grant of this app is open at the co-signer (any more)."""
+
+    code = "no-reading"
+
+
+class ReadingRefused(CustodyError):
+    """The co-signer's operator allows none for so long or so many uses; or this app's was ended before its time."""
+
+    code = "reading-refused"
+    public_message = "The co-signer allows no such reading grant now."
+
+
 class CosignerRefused(CustodyError):
     """The co-signer does not accept the authorisation."""
 
@@ -177,6 +190,8 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.STOPPED_BY_OPERATOR: StoppedByCosigner,
     RefusalCode.OVER_BUDGET: CosignerBudgetReached,
     RefusalCode.KIND_NOT_ALLOWED: KindNotAllowedByCosigner,
+    RefusalCode.NO_READING: NoReading,
+    RefusalCode.READING_REFUSED: ReadingRefused,
     RefusalCode.RATE_LIMITED: CosignerRateLimited,
     RefusalCode.TOO_MANY_FORGETS: TooManyForgets,
     RefusalCode.BUSY: CosignerBusy,

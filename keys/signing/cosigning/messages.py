@@ -28,6 +28,10 @@ AuthoriserKey = Annotated[bytes, Meta(min_length=33, max_length=34)]
 Point = Annotated[bytes, Meta(max_length=34)]
 Number = Annotated[int, Meta(ge=0, lt=2**32)]
 RowNumber = Annotated[int, Meta(ge=0, lt=2**53)]
+Seconds = Annotated[int, Meta(ge=1, lt=2**32)]
+Uses = Annotated[int, Meta(ge=1, lt=2**32)]
+MAX_PEERS: Final = 64
+"""Peers in one request to read: some 4 ms of the co-signer's time."""
 Hex32 = Annotated[str, Meta(min_length=64, max_length=64)]
 
 
@@ -52,6 +56,8 @@ class RefusalCode(StrEnum):
     RATE_LIMITED = "rate-limited"
     TOO_MANY_FORGETS = "too-many-forgets"
     BUSY = "busy"
+    NO_READING = "no-reading"
+    READING_REFUSED = "reading-refused"
     UNAVAILABLE = "unavailable"
     SELF_CHECK_FAILED = "self-check-failed"
 
@@ -172,6 +178,29 @@ class EcdhRequest(CosignerRequest, frozen=True, tag="ecdh"):
     grant: UseAuthorisation
 
 
+class OpenReadingRequest(CosignerRequest, frozen=True, tag="open-reading"):
+    """For so long, and so many uses, contribute to joint secrets of this app (its public key) without more grants."""
+
+    client: B32
+    seconds: Seconds
+    uses: Uses
+    grant: UseAuthorisation
+
+
+class ReadRequest(CosignerRequest, frozen=True, tag="read"):
+    """Contribute to the joint secrets with these peers, under the reading grant of this app."""
+
+    half_a: B32
+    client: B32
+    peers: Annotated[list[B32], Meta(min_length=1, max_length=MAX_PEERS)]
+
+
+class EndReadingRequest(CosignerRequest, frozen=True, tag="end-reading"):
+    """End the reading grant of this app; of every app, if none is named. Needs no authorisation: ending is safe."""
+
+    client: Annotated[bytes, Meta(max_length=32)]
+
+
 class PrepareRefreshRequest(CosignerRequest, frozen=True, tag="prepare"):
     """Draw a new half B beside this new half A, and tell the difference."""
 
@@ -253,6 +282,20 @@ class LogEntry(_CosignerMessage, frozen=True):
     data: str
 
 
+class ReadingEntry(_CosignerMessage, frozen=True):
+    """A reading grant that is open: whose, from when until when (Unix time in ms), how many uses, and how many so far.
+
+    ``peers`` is with how many different ones.
+    """
+
+    client: B32
+    opened_at: int
+    until: int
+    uses: int
+    used: int
+    peers: int
+
+
 class CosignerReply(_CosignerMessage, frozen=True):
     """What every reply begins with: the number of its request."""
 
@@ -321,6 +364,12 @@ class EcdhReply(CosignerReply, frozen=True, tag="contribution"):
     point: B33
 
 
+class ReadReply(CosignerReply, frozen=True, tag="contributions"):
+    """The co-signer's parts of the joint secrets, compressed points in the order of the peers."""
+
+    points: list[B33]
+
+
 class PrepareRefreshReply(CosignerReply, frozen=True, tag="prepared"):
     """The new half's public key, and the difference (a secret of signer A and the co-signer)."""
 
@@ -329,13 +378,17 @@ class PrepareRefreshReply(CosignerReply, frozen=True, tag="prepared"):
 
 
 class KeyLogReply(CosignerReply, frozen=True, tag="log-is"):
-    """A page, the number of the log's last row, the operator's stop if there is one, and the uses of today (UTC)."""
+    """A page, the number of the log's last row, the operator's stop if there is one, and the uses of today (UTC).
+
+    ``readings`` are the reading grants that are open at this moment.
+    """
 
     entries: list[LogEntry]
     head: RowNumber
     stopped_at: int
     stop_reason: str
     today: dict[str, int]
+    readings: list[ReadingEntry] = []
 
 
 _OfLife = (
@@ -351,9 +404,11 @@ _OfLife = (
     | WithdrawHalfRequest
 )
 _OfUse = PartialSignatureRequest | EcdhRequest | PrepareRefreshRequest | CommitRefreshRequest | FinishRefreshRequest
+_OfReading = OpenReadingRequest | ReadRequest | EndReadingRequest
 AnyRequest = (
     _OfLife
     | _OfUse
+    | _OfReading
     | RegisterAuthoriserRequest
     | AuthorisersRequest
     | AddAuthoriserRequest
@@ -371,6 +426,7 @@ AnyReply = (
     | AuthoriserWaitsReply
     | PartialSignatureReply
     | EcdhReply
+    | ReadReply
     | PrepareRefreshReply
     | KeyLogReply
 )

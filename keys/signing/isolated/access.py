@@ -58,11 +58,11 @@ class RemoteSigner:
         )
         return signed.signature
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str) -> str:
-        if len(text) > messages.MAX_TEXT or len(peer) > 64:
+    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+        if len(text) > messages.MAX_TEXT or len(peer) > 64 or len(client) > 64:
             raise InvalidOperand
         used = await self._client.ask(
-            lambda number: messages.CipherRequest(number, key, method, peer, text), messages.CipherReply
+            lambda number: messages.CipherRequest(number, key, method, peer, text, client), messages.CipherReply
         )
         return used.text
 

@@ -64,6 +64,7 @@ class CipherRequest(SignerRequest, frozen=True, tag="use"):
     method: Crypt
     peer: Annotated[str, Meta(max_length=64)]
     text: Text
+    client: Annotated[str, Meta(max_length=64)] = ""
 
 
 class OpenTransportKeyRequest(SignerRequest, frozen=True, tag="transport"):

@@ -75,7 +75,7 @@ class SignerRequestHandler:
 
     async def _use(self, request: messages.CipherRequest) -> AnyReply:
         _require_sound(request.key.public_key)
-        text = await self._service.crypt(request.key, request.method, request.peer, request.text)
+        text = await self._service.crypt(request.key, request.method, request.peer, request.text, request.client)
         if len(text) > MAX_FRAME - _ROOM:
             raise InvalidOperand
         return messages.CipherReply(request.number, text)

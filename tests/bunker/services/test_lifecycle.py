@@ -10,6 +10,7 @@ from bunker.models import Change, Connection, ConnectionState
 from bunker.services import (
     approve_nostrconnect,
     bind_connection,
+    lifecycle,
     lock_connection,
     logout_connection,
     rename_connection,
@@ -44,6 +45,18 @@ def test_a_stranger_to_the_key_cannot_touch_its_apps(house: House, active: Conne
     with pytest.raises((NotFound, NotPermitted)):
         rename_connection(actor=Actor.user(house.other), connection=active, name="Mine")
     assert Connection.objects.get().state == ConnectionState.ACTIVE
+
+
+def test_an_app_that_is_locked_or_ended_has_its_reading_grant_ended(
+    house: House, active: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended: list[tuple[object, str]] = []
+    monkeypatch.setattr(lifecycle, "end_reading_of_app", lambda *, key_id, client: ended.append((key_id, client)))
+    lock_connection(actor=house.actor, connection=active)
+    unlock_connection(actor=house.actor, connection=active)
+    assert ended == [(house.key.id, CLIENT)]
+    revoke_connection(actor=house.actor, connection=active)
+    assert ended == [(house.key.id, CLIENT)] * 2
 
 
 def test_what_staff_locked_its_owner_cannot_unlock(house: House, active: Connection) -> None:

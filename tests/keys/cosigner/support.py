@@ -28,7 +28,7 @@ from keys.cosigner.service import Cosigner, CosignerLimits
 from keys.cosigner.store import CosignerStore
 from keys.refs import HsmRef, KeyRef, SealedSecret
 from keys.signing.cache import LeasedCache
-from keys.signing.cosigned import CosignedSigner
+from keys.signing.cosigned import NO_READING_GRANTS, CosignedSigner
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.address import Address
 from keys.signing.cosigning.authorisation import UseAuthorisation
@@ -142,14 +142,14 @@ class Bench:
         self.signer.forget_all()
         self.store.close()
 
-    def new_signer(self, client=None):
+    def new_signer(self, client=None, reading=NO_READING_GRANTS):
         self.kek = kek_a()
         vault = OpenKeyVault(
             lambda keypair, tenant: OpenHalf(keypair, tenant, 16),
             lambda _: self.kek,
             LeasedCache(lambda: self.lease, 100),
         )
-        return CosignedSigner(vault, {"google": self.hsm}, client or self.client)
+        return CosignedSigner(vault, {"google": self.hsm}, client or self.client, reading=reading)
 
     async def key(self, secret=None, register=True, tenant_id=None):
         """A usable key: created without a dealer, or imported."""
