@@ -62,6 +62,7 @@ def portal_view(
             try:
                 return view(admitted, *args, **kwargs)
             except NotFound as missing:
+                # Not 403, which would tell a guesser that somebody else has such a thing.
                 raise Http404 from missing
 
         guarded.portal_methods = methods  # type: ignore[attr-defined]  # read by the sweep of the URLconf in the tests
@@ -92,5 +93,6 @@ def _to_sign_in(request: HttpRequest) -> HttpResponseBase:
         response = HttpResponse(status=204)
         response["HX-Redirect"] = reverse("account_login")
         return response
+    # What was posted is gone after the sign-in, and many addresses take nothing but a POST.
     back = request.get_full_path() if request.method == "GET" else reverse("portal:home")
     return redirect_to_login(back, reverse("account_login"))

@@ -147,6 +147,7 @@ def _tenant_lock(request: PortalRequest, open_ones: list[Release]) -> LockOption
 def _lock(
     request: PortalRequest, scope: str, is_locked: bool, since: datetime | None, held_by: str, release: Release | None
 ) -> LockOption:
+    # Never saved: it only asks who could decide, so that nobody asks where nobody can.
     asked_by_me = Release(tenant=request.tenant, asked_by=request.user)
     return LockOption(
         scope=scope,

@@ -66,6 +66,7 @@ def security_overview(user: User) -> SecurityOverview:
 
 def recent_sign_ins(tenant: Tenant, user: User) -> list[SignIn]:
     """The newest rows about this account's sign-ins, here and on the platform as a whole."""
+    # Signing in is written where it happened: at a tenant, or on the platform, where changes of the account stand too.
     found = [line for chain in (tenant.id, None) for line in _sign_ins(chain_of(chain), user)]
     newest = sorted(found, key=lambda line: line.at, reverse=True)[:_SHOWN]
     return [SignIn(line.sentence, line.outcome, line.at) for line in newest]

@@ -51,6 +51,7 @@ def prove(request: PortalRequest, *, back_to: str, values: dict[str, Any] | None
         return to_proof(request.user, back_to)
     if signed_in_just_now(request, request.user):
         return None
+    # The page for signing in sends away whoever is signed in.
     logout(request)
     messages.warning(request, "This needs a fresh proof that it is you. Please sign in again; it then goes on here.")
     return redirect_to_login(back_to, reverse("account_login"))

@@ -60,6 +60,7 @@ def add_domain(
     domain = TenantDomain(tenant=tenant, host=domain_name(host))
     if by is not None:
         require(by, MemberPermission.CHANGE_TENANT, domain)
+        # An operator's word stands in for the proof; a member's never does.
         is_verified = is_primary = False
         _check_claim(tenant, domain.host)
     if domain.host in settings.PLATFORM_HOSTS:
@@ -117,6 +118,7 @@ def check_domain(*, actor: Actor, domain: TenantDomain, by: Membership | None = 
     if by is not None:
         require(by, MemberPermission.CHANGE_TENANT, domain)
     asked_at = timezone.now()
+    # No transaction is open from here to the answer: a name server may take seconds.
     _begin_check(domain, asked_at)
     try:
         problem = domain_proofs.problem_with(domain.host, domain.token)
@@ -208,6 +210,7 @@ def _because(reason: str) -> dict[str, str]:
 
 def _check_claim(tenant: Tenant, host: str) -> None:
     """What members may claim: a name with a dot, no address, and not without end."""
+    # Locked, or two claims at the same time would both find room for one more.
     Tenant.objects.select_for_update().get(id=tenant.id)
     try:
         ipaddress.ip_address(host.strip("[]"))
@@ -236,6 +239,7 @@ def _begin_check(domain: TenantDomain, now: datetime.datetime) -> None:
         raise Conflict("This claim has run out. Begin again.")
     with scope(tenant=domain.tenant_id):
         waiting = TenantDomain.objects.filter(id=domain.id, verified_at__isnull=True)
+        # The condition is in the UPDATE: of several who press the button, one asks the name server.
         waiting = waiting.exclude(checked_at__gt=now - CHECK_PAUSE)
         if not waiting.update(checked_at=now):
             raise Conflict("It was looked at a moment ago. Please wait some seconds.")

@@ -100,9 +100,11 @@ def accept_invitation(*, tenant: Tenant, token: str, user: User) -> Membership:
     ``user`` must own the invited address: the one of their account, which sign-in has verified.
     """
     invitation = find_invitation(tenant=tenant, token=token)
+    # A link can be passed on; the invitation is for the address that it was sent to.
     if invitation is None or invitation.email != user.email.lower():
         raise InvitationInvalid
     with scope(tenant=tenant):
+        # The condition is in the UPDATE: of two who accept at the same time, one finds it used up.
         if not pending_invitations(tenant).filter(id=invitation.id).update(accepted_at=timezone.now()):
             raise InvitationInvalid
     actor = Actor.user(user)
@@ -137,10 +139,12 @@ def _make_room(tenant: Tenant, email: str) -> None:
         if lately.count() >= MAX_PER_HOUR:
             raise Conflict("This address was invited several times within the last hour. Please wait.")
         pending = pending_invitations(tenant)
+        # Before the count: the new one takes the place of an earlier one.
         pending.filter(email=email).update(withdrawn_at=timezone.now())
         waiting = pending.count()
         if waiting >= MAX_PENDING:
             raise Conflict("Too many invitations are pending. Withdraw some first.")
+    # All that are open may be accepted, so they count as if they had been.
     require_room(tenant, Quota.MEMBERS, waiting + 1)
 
 

@@ -36,6 +36,7 @@ def add_member(
         require(by, MemberPermission.INVITE, Role(role))
     require_room(tenant, Quota.MEMBERS)
     try:
+        # A block of its own: on PostgreSQL a refused INSERT would make the caller's transaction useless.
         with transaction.atomic(), scope(tenant=tenant):
             membership = Membership.objects.create(tenant=tenant, user=user, role=role)
     except IntegrityError:
@@ -52,6 +53,7 @@ def change_role(*, actor: Actor, membership: Membership, role: str, by: Membersh
     if role not in Role.values:
         raise InvalidValue("There is no such role.")
     if by is not None:
+        # Of whom, and to what: an administrator neither takes a role from an owner nor makes one.
         require(by, MemberPermission.CHANGE_ROLE, membership)
         require(by, MemberPermission.CHANGE_ROLE, Role(role))
     if membership.role == role:
@@ -89,6 +91,7 @@ def remove_member(*, actor: Actor, membership: Membership, by: Membership | None
     """End somebody's place in the tenant; their keys stay, unusable. Raises NotPermitted, LastOwner."""
     membership = _checked(actor, membership, MemberPermission.REMOVE_MEMBER, by)
     _keep_an_owner(membership)
+    # Never saved: with it `can` refuses whatever they have invited to, so that those invitations end here.
     membership.state = _State.SUSPENDED
     _withdraw_invitations(actor, membership)
     _tell(AuditTag.MEMBERSHIP_REMOVED, actor, membership, reason=reason)
@@ -144,6 +147,7 @@ def _keep_an_owner(leaving: Membership) -> None:
         return
     with scope(tenant=leaving.tenant_id):
         others = Membership.objects.filter(tenant_id=leaving.tenant_id, role=Role.OWNER, state=_State.ACTIVE)
+        # An owner whose account is closed could not act for the tenant.
         if not others.exclude(id=leaving.id).filter(user__is_active=True).exists():
             raise LastOwner
 

@@ -194,6 +194,7 @@ def _move(actor: Actor, tenant: Tenant, kind: str, reason: str, approval_proof: 
 
 def _change_state(actor: Actor, tenant: Tenant, kind: str, held: str, reason: str, proof: dict[str, str]) -> Tenant:
     tag, allowed, to = _MOVES[kind]
+    # A higher authority takes the lock over, so that whoever set it first cannot lift it any more.
     takes_over = kind == LOCK and tenant.state == _State.LOCKED and RANK[held] > RANK[tenant.state_set_by]
     if tenant.state not in allowed and not takes_over:
         raise Conflict(f"This tenant is {tenant.get_state_display().lower()}.")

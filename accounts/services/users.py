@@ -50,6 +50,7 @@ def create_user(
     if User.objects.filter(email=email).exists() or EmailAddress.objects.filter(email__iexact=email).exists():
         raise Conflict("There is already an account with this e-mail address.")
     user = User.objects.create_user(email, password, name=name.strip())
+    # allauth keeps addresses in a table of its own, which also says that this one needs no proof any more.
     EmailAddress.objects.create(user=user, email=email, verified=True, primary=True)
     write(AuditTag.USER_CREATED, actor, user=user.id.hex, email=email)
     return make_staff(actor=actor, user=user, role=staff_role) if is_staff else user
@@ -75,6 +76,7 @@ def lock_user(*, actor: Actor, user: User, reason: str = "") -> User:
     held = over_person(actor, user)
     if user.locked_at and RANK[held] <= RANK[user.locked_by]:
         raise Conflict("This account is locked already.")
+    # A lock that is taken over is as old as it was: only who may lift it changes.
     user.locked_at, user.locked_by = user.locked_at or timezone.now(), held
     return _saved(user, AuditTag.USER_LOCKED, actor, "locked_at", "locked_by", reason=reason, locked_by=held)
 
