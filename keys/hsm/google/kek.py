@@ -26,7 +26,6 @@ from keys.hsm.google.calling import Code, code_of, course
 from keys.signing.kms.protocol import WrappedDataKey
 
 T = TypeVar("T")
-State = kms_v1.CryptoKeyVersion.CryptoKeyVersionState
 PRIMARY_KEPT_SECONDS: Final = 60.0
 _DOMAIN: Final = b"google\x00"
 
@@ -90,12 +89,6 @@ class GoogleKekProvider:
         with self._lock:
             self._primary = (version, time.monotonic())
         return version
-
-    def known_versions(self, tenant_id: UUID) -> tuple[str, ...]:
-        request = kms_v1.ListCryptoKeyVersionsRequest(parent=self._key)
-        found = self._run("list_crypto_key_versions", request, list)
-        enabled = [version.name for version in found if version.state == State.ENABLED]
-        return tuple(sorted(enabled, key=lambda name: int(name.rpartition("/")[2])))
 
     def _encrypt(self, data_key: SecretBytes, version: str, tenant_id: UUID, aad: bytes) -> WrappedDataKey:
         bound, plaintext = _bound(version, tenant_id, aad), bytes(data_key.view())

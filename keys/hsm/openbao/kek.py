@@ -78,12 +78,13 @@ class OpenBaoKekProvider:
             version, read_at = self._current
         if version and time.monotonic() - read_at < CURRENT_KEPT_SECONDS:
             return version
-        version = self.known_versions(tenant_id)[-1]
+        version = self.known_versions()[-1]
         with self._lock:
             self._current = (version, time.monotonic())
         return version
 
-    def known_versions(self, tenant_id: UUID) -> tuple[str, ...]:
+    def known_versions(self) -> tuple[str, ...]:
+        """Every version that ``unwrap`` can open, oldest first; the same for every tenant."""
         # Read before anything is sealed: encrypting under a name that has no key may make one (docs/hsm.md).
         found = self._call("GET", f"keys/{self._key}", None, frozenset({404}))
         if found.status == 404:

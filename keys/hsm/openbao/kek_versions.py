@@ -4,15 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
-from uuid import UUID
 
 from keys.errors import KekUnavailable
 from keys.hsm.openbao.kek import CURRENT_KEPT_SECONDS, OpenBaoKekProvider
 from keys.signing.kms import registry
-
-_NOBODY: Final = UUID(int=0)
-"""Versions are the same for every tenant."""
 
 
 class OpenBaoKekVersions:
@@ -37,7 +32,7 @@ class OpenBaoKekVersions:
         return self._latest()
 
     def others(self) -> tuple[str, ...]:
-        return self._provider.known_versions(_NOBODY)[:-1]
+        return self._provider.known_versions()[:-1]
 
     def by_hand(self, version: str) -> str:
         """OpenBao retires all versions below a number, so an operator there does it."""
@@ -55,4 +50,4 @@ class OpenBaoKekVersions:
         raise KekUnavailable(self.by_hand(version))
 
     def _latest(self) -> str:
-        return self._provider.known_versions(_NOBODY)[-1]
+        return self._provider.known_versions()[-1]

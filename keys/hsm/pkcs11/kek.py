@@ -92,14 +92,15 @@ class Pkcs11KekProvider:
             version, read_at = self._current
         if version and time.monotonic() - read_at < CURRENT_KEPT_SECONDS:
             return version
-        found = self.known_versions(tenant_id)
+        found = self.known_versions()
         if not found:
             raise KekUnavailable(f"The token has no key-encryption key {self._base}-1 (docs/hsm.md).")
         with self._lock:
             self._current = (found[-1], time.monotonic())
         return found[-1]
 
-    def known_versions(self, tenant_id: UUID) -> tuple[str, ...]:
+    def known_versions(self) -> tuple[str, ...]:
+        """Every version that ``unwrap`` can open, oldest first; the same for every tenant."""
         return self._run("C_FindObjects", lambda _, session: versions(session, self._base))
 
     def make(self, number: int) -> str:

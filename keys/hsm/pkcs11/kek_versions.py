@@ -39,7 +39,7 @@ class Pkcs11KekVersions:
         return made
 
     def others(self) -> tuple[str, ...]:
-        return self._provider.known_versions(_NOBODY)[:-1]
+        return self._provider.known_versions()[:-1]
 
     def by_hand(self, version: str) -> str:
         """A key that was deleted cannot come back, so an operator at the token does it."""

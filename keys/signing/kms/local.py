@@ -70,10 +70,6 @@ class LocalKekProvider:
         self._refresh()
         return next(reversed(self._keys))
 
-    def known_versions(self, tenant_id: UUID) -> tuple[str, ...]:
-        self._refresh()
-        return tuple(self._keys)
-
     def _subkey(self, version: str, tenant_id: UUID) -> SecretBytes:
         known = self._subkeys.get((version, tenant_id))
         if known is not None:

@@ -37,7 +37,3 @@ class KekProvider(Protocol):
     def current_version(self, tenant_id: UUID) -> str:
         """The version that ``wrap`` uses now."""
         ...
-
-    def known_versions(self, tenant_id: UUID) -> tuple[str, ...]:
-        """Every version that ``unwrap`` can open, oldest first."""
-        ...

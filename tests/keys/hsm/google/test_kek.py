@@ -160,7 +160,6 @@ def test_it_wraps_under_the_primary_version_and_opens_older_ones(kek, wrapped, m
     with SecretBytes.zero(32) as data_key:
         assert kek.wrap(data_key, tenant_id=TENANT, aad=b"here").kek_version == second
     assert opened(kek, wrapped) == b"\x07" * 32
-    assert kek.known_versions(TENANT) == (wrapped.kek_version, second)
 
 
 def test_a_version_disabled_since_it_was_looked_up_is_looked_up_again(kek, wrapped, keeper):
@@ -170,7 +169,6 @@ def test_a_version_disabled_since_it_was_looked_up_is_looked_up_again(kek, wrapp
         assert kek.wrap(data_key, tenant_id=TENANT, aad=b"here").kek_version == second
     with pytest.raises(KekUnavailable):
         opened(kek, wrapped)
-    assert kek.known_versions(TENANT) == (second,)
 
 
 def test_a_personal_key_sealed_under_a_google_kek_opens(kek, settings, user, tenant, db):

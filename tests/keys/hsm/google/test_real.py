@@ -122,7 +122,7 @@ def test_a_data_key_round_trips_and_stays_where_it_was_put():
     kek, tenant = GoogleKekProvider(KEK), uuid.uuid4()
     with SecretBytes(b"\x07" * 32) as data_key:
         wrapped = kek.wrap(data_key, tenant_id=tenant, aad=b"here")
-    assert wrapped.kek_version in kek.known_versions(tenant)
+    assert wrapped.kek_version == kek.current_version(tenant)
     with kek.unwrap(wrapped.blob, kek_version=wrapped.kek_version, tenant_id=tenant, aad=b"here") as opened:
         assert opened.view() == b"\x07" * 32
     with pytest.raises(KeyDamaged):

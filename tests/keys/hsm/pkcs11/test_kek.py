@@ -95,7 +95,7 @@ def test_a_key_that_may_leave_the_token_is_not_used(token):
         )
 
     in_token(work)
-    assert Pkcs11KekProvider(BASE).known_versions(TENANT) == ()
+    assert Pkcs11KekProvider(BASE).known_versions() == ()
 
 
 def test_a_key_is_made_for_sealing_alone_and_stays_in_the_token(kek):
@@ -112,7 +112,7 @@ def test_what_was_sealed_before_a_new_version_opens_after_it(kek, wrapped):
     versions = Pkcs11KekVersions(BASE)
     plan = versions.plan()
     assert versions.make(plan) == versions.make(plan) == f"pkcs11:{BASE}-2"
-    assert Pkcs11KekProvider(BASE).known_versions(TENANT) == (f"pkcs11:{BASE}-1", f"pkcs11:{BASE}-2")
+    assert Pkcs11KekProvider(BASE).known_versions() == (f"pkcs11:{BASE}-1", f"pkcs11:{BASE}-2")
     assert versions.others() == (f"pkcs11:{BASE}-1",)
     assert opened(kek, wrapped) == b"\x07" * 32
     with SecretBytes(b"\x08" * 32) as data_key:
