@@ -6,6 +6,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope
 
+from accounts.models import KeyMode
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
@@ -101,7 +102,7 @@ def _problem(row: PersonalKey) -> str:
     """What is wrong, in plain words; empty when nothing is."""
     if not opens(row):
         return "What is stored does not open to the key's public key."
-    stock = hsm_key_readers().get(row.hsm_provider) if row.key_mode == "hsm" else None
+    stock = hsm_key_readers().get(row.hsm_provider) if row.key_mode == KeyMode.HSM else None
     if stock is None:
         return ""
     if not stock.can_look:

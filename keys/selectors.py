@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import QuerySet
 from django_scopes import scope, scopes_disabled
 
-from accounts.models import Tenant, User
+from accounts.models import KeyMode, Tenant, User
 from keycast.nostr import nip19
 from keys.errors import KeyNotFound
 from keys.hsm import inspection, providers, version_states
@@ -119,7 +119,7 @@ def capabilities_of(key: PersonalKey) -> Capabilities | None:
     for offer in offers(key.tenant):
         if (offer.key_mode, offer.provider) == (key.key_mode, key.provider_of_mode):
             return offer.capabilities
-    return ENCRYPTED if key.key_mode == "encrypted" else None
+    return ENCRYPTED if key.key_mode == KeyMode.ENCRYPTED else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class WayOfKeeping:
 def way_of_keeping(key_mode: str, provider: str) -> WayOfKeeping:
     """Of keys of this kind, whether they can be had here or not. Raises LookupError for a kind that there is not."""
     found = providers.known().get(provider)
-    if key_mode == "encrypted":
+    if key_mode == KeyMode.ENCRYPTED:
         at_rest = found.kek.at_rest if found and found.kek else "in the database, encrypted"
         return WayOfKeeping(ENCRYPTED.name, "in the signer's memory, for a moment", at_rest, "under 1 ms")
     if found is None or found.hsm is None:
@@ -152,7 +152,7 @@ def is_emulated(key_mode: str, provider: str) -> bool:
 
 def is_split(key: PersonalKey) -> bool:
     """Whether two signers hold a half each of it, and an HSM authorises what they sign."""
-    return key.key_mode == "hsm" and providers.splits(key.hsm_provider)
+    return key.key_mode == KeyMode.HSM and providers.splits(key.hsm_provider)
 
 
 def proof_in_words(key: PersonalKey) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from accounts.models import KeyMode
 from accounts.staff.model_admin import StaffAction
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
@@ -30,7 +31,7 @@ def _may(step: KeyTransition) -> Callable[[PersonalKey], bool]:
 def _may_convert(key: PersonalKey) -> bool:
     """An attempt that failed may be made again; one that goes on, or is being cleaned up, may not."""
     step = getattr(getattr(key, "conversion", None), "step", ConversionStep.FAILED)
-    return key.state == KeyState.ACTIVE and key.key_mode == "encrypted" and step == ConversionStep.FAILED
+    return key.state == KeyState.ACTIVE and key.key_mode == KeyMode.ENCRYPTED and step == ConversionStep.FAILED
 
 
 def _may_refuse(key: PersonalKey) -> bool:

@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.http import HttpRequest
 from django.urls import reverse
 
+from accounts.models import KeyMode
 from keys import selectors
 from keys.admin import history, work
 from keys.models import KeyState, PersonalKey, Provider
@@ -49,7 +50,7 @@ def issue_of(key: PersonalKey) -> KeyIssue | None:
 
 def hsm_facts(key: PersonalKey) -> list[tuple[str, str]]:
     """What there is of the key in an HSM and at the co-signer: names and public keys."""
-    if key.key_mode != "hsm":
+    if key.key_mode != KeyMode.HSM:
         return []
     facts = [("HSM", str(Provider(key.hsm_provider).label)), ("key in the HSM", key.kms_key_name)]
     if selectors.is_split(key):

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.base.errors import KeycastError
 from keys.hsm import providers, registration
 from keys.hsm.protocol import HsmKeyPhase
@@ -25,7 +26,7 @@ def newest(provider: str, name: str, kind: str) -> HsmReport:
     """The newest active key of a provider is in the HSM as it should be."""
     # Any tenant's key shows whether the HSM answers.
     with scopes_disabled():
-        keys = PersonalKey.objects.filter(key_mode="hsm", hsm_provider=provider, state=KeyState.ACTIVE)
+        keys = PersonalKey.objects.filter(key_mode=KeyMode.HSM, hsm_provider=provider, state=KeyState.ACTIVE)
         key: PersonalKey | None = keys.order_by("-created_at").first()
     keeper = registration.hsm_key_managers().get(provider)
     if key is None or keeper is None:

@@ -25,7 +25,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
-from accounts.models import LockAuthority
+from accounts.models import KeyMode, LockAuthority
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
@@ -62,7 +62,7 @@ def finish_all() -> int:
     """Bring every pending key one step on, and end what is left of ended ones; how many keys changed."""
     # A job finishes keys of every tenant.
     with scopes_disabled():
-        mine = PersonalKey.objects.filter(key_mode="hsm", hsm_provider__in=registration.hsm_key_managers())
+        mine = PersonalKey.objects.filter(key_mode=KeyMode.HSM, hsm_provider__in=registration.hsm_key_managers())
         pending = list(mine.filter(state=KeyState.PENDING).values_list("pk", flat=True)[:MAX_PER_RUN])
         ended = mine.filter(state__in=[KeyState.FAILED, KeyState.DESTROYED]).exclude(kms_key_name="")
         left = list(ended.values_list("pk", flat=True)[:MAX_PER_RUN])
@@ -129,7 +129,9 @@ def clean_up(key_id: UUID, *, others: CosignerCallbacks | None = None) -> bool:
 def _row(key_id: UUID, *expected: KeyState) -> PersonalKey | None:
     # A job names a key by its id alone.
     with scopes_disabled():
-        found: PersonalKey | None = PersonalKey.objects.filter(pk=key_id, key_mode="hsm", state__in=expected).first()
+        found: PersonalKey | None = PersonalKey.objects.filter(
+            pk=key_id, key_mode=KeyMode.HSM, state__in=expected
+        ).first()
     return found
 
 

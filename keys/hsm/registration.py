@@ -35,10 +35,10 @@ def register() -> None:
         known_answers.require()
     for name, provider in providers.known().items():
         if hsm := provider.hsm:
-            factory.register_capabilities(("hsm", name), hsm.capabilities)
+            factory.register_capabilities((KeyMode.HSM.value, name), hsm.capabilities)
             if name in settings.HSM_PROVIDERS:
                 modes.register(hsm.backend())
-                factory.register_signer(("hsm", name), hsm.signer)
+                factory.register_signer((KeyMode.HSM.value, name), hsm.signer)
         if kek := provider.kek:
             versions.register(name, kek.versions, kek.owns)
             if kek.is_set_up():

@@ -12,6 +12,7 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from django_scopes import scope
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.audit.services import record
 from keycast.audit.tags import AuditTag
@@ -31,7 +32,7 @@ def out_of_sync_keys() -> QuerySet[PersonalKey]:
     """Split keys whose HSM key is not in the state that theirs asks for."""
     behind = Q(state__in=STOPPED, hsm_is_disabled=False) | Q(state__in=SERVING, hsm_is_disabled=True)
     found: QuerySet[PersonalKey] = PersonalKey.objects.filter(
-        behind, key_mode="hsm", hsm_provider__in=providers.disabling()
+        behind, key_mode=KeyMode.HSM, hsm_provider__in=providers.disabling()
     )
     return found.exclude(cosigner_public_key="").exclude(kms_key_version="")
 

@@ -22,6 +22,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.models import AuditRow
 from keycast.audit.selectors import AuditFilters, AuditLine, history_of_key
@@ -241,7 +242,7 @@ def _split_among(keys: Iterable[str]) -> set[str]:
     ids, found = sorted(keys), set()
     for start in range(0, len(ids), 500):
         some = [UUID(hex=key) for key in ids[start : start + 500]]
-        rows = PersonalKey.objects.filter(pk__in=some, key_mode="hsm", hsm_provider__in=providers.splitting())
+        rows = PersonalKey.objects.filter(pk__in=some, key_mode=KeyMode.HSM, hsm_provider__in=providers.splitting())
         found |= {key.hex for key in rows.values_list("pk", flat=True)}
     return found
 

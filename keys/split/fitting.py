@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.audit.restore_journal import JournalEntry
 from keycast.audit.tags import AuditTag
 from keycast.crypto.errors import CryptoError
@@ -39,7 +40,7 @@ def split_keys() -> dict[str, dict[str, Any]]:
     # A rehearsal looks at the keys of every tenant.
     with scopes_disabled():
         keys = PersonalKey.objects.filter(
-            key_mode="hsm", hsm_provider__in=providers.splitting(), state__in=_USABLE
+            key_mode=KeyMode.HSM, hsm_provider__in=providers.splitting(), state__in=_USABLE
         ).exclude(cosigner_public_key="")
         coming = {row.key_id: row.new_half for row in HalfRefresh.objects.only("key_id", "new_half")}
         return {key.id.hex: {**_ours(key), "coming_half": coming.get(key.id, "")} for key in keys.iterator()}

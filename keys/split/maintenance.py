@@ -13,6 +13,7 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.base.errors import KeycastError
 from keys import signals
 from keys.hsm import providers, registration, version_states
@@ -25,7 +26,7 @@ logger = logging.getLogger(__name__)
 LOOK_BACK: Final = timedelta(days=1)
 # Each may take a round trip to the co-signer and one to the HSM, and a job ends after five minutes.
 MAX_PER_RUN: Final = 500
-_SPLIT: Final = Q(key_mode="hsm", hsm_provider__in=providers.splitting()) & ~Q(cosigner_public_key="")
+_SPLIT: Final = Q(key_mode=KeyMode.HSM, hsm_provider__in=providers.splitting()) & ~Q(cosigner_public_key="")
 
 
 def connect() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -102,3 +103,17 @@ def test_no_setting_is_assigned_twice() -> None:
     tree = ast.parse((ROOT / "keycast/settings/__init__.py").read_text(encoding="utf-8"))
     names = [target.id for node in tree.body if isinstance(node, ast.Assign) for target in node.targets]  # type: ignore[attr-defined]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_key_modes_are_named_by_their_enum() -> None:
+    """Migrations and constraints name the values that are stored, which never change."""
+    literal = re.compile(r"""\bkey_mode\s*(=|==|!=)\s*["']""")
+    found = {
+        f"{path.relative_to(ROOT)}:{number}"
+        for name in PRODUCT
+        for path in (ROOT / name).rglob("*.py")
+        if not {"migrations", "models"} & {*path.relative_to(ROOT).parts}
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+        if literal.search(line)
+    }
+    assert found == set()

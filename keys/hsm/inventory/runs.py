@@ -23,6 +23,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import chain_of, record
 from keycast.audit.tags import AuditOutcome, AuditTag
@@ -219,7 +220,7 @@ def _rows(run: HsmInventory) -> QuerySet[PersonalKey]:
     """Those that are still to be looked at, in order."""
     # The HSM holds keys of every tenant.
     with scopes_disabled():
-        rows: QuerySet[PersonalKey] = PersonalKey.objects.filter(key_mode="hsm", hsm_provider=run.provider)
+        rows: QuerySet[PersonalKey] = PersonalKey.objects.filter(key_mode=KeyMode.HSM, hsm_provider=run.provider)
         rows = rows.exclude(kms_key_name="").order_by("pk")
         return rows.filter(pk__gt=UUID(run.cursor)) if run.cursor else rows
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.crypto import ecdsa
 from keycast.crypto.errors import CryptoError
 from keys.hsm.circuit_breaker import Breaker
@@ -105,7 +106,7 @@ class NetHsmKeyReader:
 def _tenants() -> list[UUID]:
     # The device holds a namespace for each tenant.
     with scopes_disabled():
-        rows = PersonalKey.objects.filter(hsm_provider=PROVIDER.name, key_mode="hsm").exclude(kms_key_name="")
+        rows = PersonalKey.objects.filter(hsm_provider=PROVIDER.name, key_mode=KeyMode.HSM).exclude(kms_key_name="")
         return list(rows.order_by().values_list("tenant_id", flat=True).distinct())
 
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django_scopes import scope, scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.base.errors import KeycastError
 from keys import services
@@ -89,7 +90,9 @@ def _chosen(options: dict[str, Any]) -> list[PersonalKey]:
             return [_named(options["key"])]
         except KeycastError:
             return []
-    found = PersonalKey.objects.filter(tenant__slug=options["tenant"], key_mode="encrypted", state=KeyState.ACTIVE)
+    found = PersonalKey.objects.filter(
+        tenant__slug=options["tenant"], key_mode=KeyMode.ENCRYPTED, state=KeyState.ACTIVE
+    )
     if options["cancel"]:
         found = found.filter(conversion__isnull=False)
     return list(found.select_related("tenant", "user"))
@@ -122,4 +125,4 @@ def _outcome(key: PersonalKey) -> tuple[str, str]:
         mode = PersonalKey.objects.values_list("key_mode", flat=True).get(pk=key.pk)
     if going is not None:
         return ("failed" if going.step == ConversionStep.FAILED else "goes-on"), going.problem
-    return ("moved" if mode == "hsm" else "cancelled"), ""
+    return ("moved" if mode == KeyMode.HSM else "cancelled"), ""

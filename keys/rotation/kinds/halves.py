@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
+from accounts.models import KeyMode
 from keys.models import HalfRefresh, KeyState, PersonalKey, RefreshStep
 from keys.rotation.errors import NothingToRotate
 from keys.rotation.protocol import RetryLater, RotationItem, RotationJob, RotationKind
@@ -53,7 +54,7 @@ class HalfRefreshRotation(RotationKind):
 
 
 def _split(scope: RotationScope) -> QuerySet[PersonalKey]:
-    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode=KeyMode.HSM, state=KeyState.ACTIVE)
     return found.exclude(cosigner_public_key="").order_by("pk")
 
 

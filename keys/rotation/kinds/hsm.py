@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from django.db.models import Max, Q, QuerySet
 
+from accounts.models import KeyMode
 from keys.errors import KeyModeUnavailable
 from keys.hsm import registration
 from keys.hsm.protocol import HsmKeyManager
@@ -80,7 +81,7 @@ def _keeper(provider: str) -> HsmKeyManager:
 
 
 def _split(scope: RotationScope) -> QuerySet[PersonalKey]:
-    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode="hsm", state=KeyState.ACTIVE)
+    found: QuerySet[PersonalKey] = PersonalKey.objects.filter(scope.keys(), key_mode=KeyMode.HSM, state=KeyState.ACTIVE)
     return found.exclude(cosigner_public_key="").order_by("pk")
 
 

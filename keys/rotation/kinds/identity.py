@@ -13,6 +13,7 @@ from typing import Any, Final
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keys import access
@@ -103,7 +104,7 @@ def _left(job: RotationJob) -> QuerySet[PersonalKey]:
 
 def _provider(key: PersonalKey) -> str | None:
     """The same HSM; an encrypted key gets whatever keeps key-encryption keys now."""
-    return key.hsm_provider if key.key_mode == "hsm" else None
+    return key.hsm_provider if key.key_mode == KeyMode.HSM else None
 
 
 def _make(actor: Actor, old: PersonalKey) -> PersonalKey:

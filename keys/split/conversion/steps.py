@@ -13,7 +13,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope
 
-from accounts.models import Tenant
+from accounts.models import KeyMode, Tenant
 from accounts.panic.selectors import deployment_lock
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome
@@ -194,4 +194,6 @@ def _ref_of(going: Conversion) -> KeyRef:
     """The key as it will be."""
     key: PersonalKey = going.key
     sealed = SealedSecret.stored("", going.half_a_kek_version, going.half_a)
-    return KeyRef(key.tenant_id, key.id, key.public_key or "", "hsm", split_provider(), sealed, hsm_ref(going))
+    return KeyRef(
+        key.tenant_id, key.id, key.public_key or "", KeyMode.HSM.value, split_provider(), sealed, hsm_ref(going)
+    )
