@@ -1,5 +1,7 @@
 """The seals of people: an account with all means to sign in to it, places in tenants, invitations to them.
 
+And of one setting of a tenant, under which keys leave.
+
 An account's seal covers its row, and by ``User.means``, a SHA-256, all its e-mail addresses and second factors: so none
 can be changed, added or taken away past us. ``is_sealed`` looks at the row alone, with each request; ``is_whole`` reads
 the means too, wherever somebody proves who they are (accounts.signin.integrity).
@@ -19,7 +21,7 @@ from allauth.mfa.models import Authenticator
 from django.db import models, transaction
 from django.db.models.signals import post_delete, pre_delete
 
-from accounts.models import Invitation, Membership, User
+from accounts.models import Invitation, Membership, Tenant, User
 from accounts.row_seals import RowSeal, keep_sealed
 
 ACCOUNT: Final = RowSeal(
@@ -31,6 +33,8 @@ MEMBERSHIP: Final = RowSeal("membership", ("tenant_id", "user_id", "role", "stat
 INVITATION: Final = RowSeal(
     "invitation", ("id", "tenant_id", "email", "role", "token_hash", "invited_by_id", "expires_at")
 )
+EXPORT_RULE: Final = RowSeal("tenant-export-rule", ("id", "export_wait_hours"), field="export_seal")
+"""Of whether a tenant lets keys be exported, and after how long."""
 
 _ADDRESS: Final = ("email", "verified", "primary")
 _FACTOR: Final = ("id", "type", "data")
@@ -81,6 +85,7 @@ def connect() -> None:
     keep_sealed(User, ACCOUNT)
     keep_sealed(Membership, MEMBERSHIP)
     keep_sealed(Invitation, INVITATION)
+    keep_sealed(Tenant, EXPORT_RULE)
     for model, columns in ((EmailAddress, _ADDRESS), (Authenticator, _FACTOR)):
         _keep_means(model, columns)
         pre_delete.connect(_before_delete, sender=model, dispatch_uid=f"accounts.seals.before.{model.__name__}")

@@ -11,8 +11,8 @@ from typing import Any, Final
 from django.core.cache import cache
 from django.db import transaction
 
-from accounts.account_seals import ACCOUNT, INVITATION, MEMBERSHIP, means_of_all
-from accounts.models import Invitation, Membership, User
+from accounts.account_seals import ACCOUNT, EXPORT_RULE, INVITATION, MEMBERSHIP, means_of_all
+from accounts.models import Invitation, Membership, Tenant, User
 from accounts.row_seals import chunks, renew
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.services import PLATFORM, record
@@ -30,12 +30,14 @@ def renew_accounts() -> tuple[int, dict[str, list[str]]]:
     users, broken = renew(User, ACCOUNT)
     places, broken_places = renew(Membership, MEMBERSHIP)
     invitations, broken_invitations = renew(Invitation, INVITATION)
+    rules, broken_rules = renew(Tenant, EXPORT_RULE)
     found = {
         "accounts": [*broken, *_with_other_means(set(broken))],
         "memberships": broken_places,
         "invitations": broken_invitations,
+        "rules on exports": broken_rules,
     }
-    return users + places + invitations, found
+    return users + places + invitations + rules, found
 
 
 def _with_other_means(known: set[str]) -> Iterable[str]:

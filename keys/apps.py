@@ -11,6 +11,7 @@ class KeysConfig(AppConfig):
     def ready(self) -> None:
         from keycast.base import findings
         from keys import approval_kinds, owner_seals
+        from keys.exporting import services as exporting
         from keys.hsm import registration
         from keys.hsm.inventory import health as looks
         from keys.lifecycle import damage, tenants
@@ -21,6 +22,7 @@ class KeysConfig(AppConfig):
 
         approval_kinds.connect()
         owner_seals.connect()
+        exporting.connect()
         registration.register()
         runtime.report_damage_to(damage.report_damage)
         maintenance.connect()

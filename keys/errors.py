@@ -183,6 +183,28 @@ class TooBusy(Unavailable):
     public_message = "Another encrypted key is being opened. Please try again in a moment."
 
 
+class ExportRefused(CustodyError):
+    """A key is not given out now; the text says why, the code which of the conditions failed."""
+
+    code = "export-refused"
+    public_message = "This key cannot be exported now."
+
+
+class ExportsAreOff(ExportRefused):
+    """The deployment allows no export, in the process that was asked."""
+
+    code = "exports-off"
+    public_message = "This server does not allow keys to be exported."
+
+
+class TooManyExports(ExportRefused):
+    """More keys left within an hour than may; the request stays good."""
+
+    code = "too-many-exports"
+    public_message = "Too many keys were exported within an hour. Please try again later."
+    http_status = 429
+
+
 class CheckFailed(CustodyError):
     """A check of what is stored of a key found something wrong; the text says what."""
 

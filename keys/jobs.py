@@ -6,6 +6,7 @@ from typing import Final
 from uuid import UUID
 
 from keys import services
+from keys.exporting import services as exporting
 from keys.hsm.inventory import services as inventory
 from keys.rotation import jobs as rotation_jobs
 from keys.rotation import runner, selectors
@@ -19,6 +20,7 @@ SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("go on with conversions", "keys.jobs.advance_conversions", 1),
     ("keep up with the co-signer", "keys.jobs.keep_up_with_cosigner", 5),
     ("compare the co-signer's record", "keys.jobs.compare_with_cosigner", 5),
+    ("end exports that rest on nothing", "keys.jobs.settle_exports", 5),
     ("bring rotations on", "keys.jobs.nudge_rotations", 1),
     ("compare HSMs with the database", "keys.jobs.take_inventories", 24 * 60),
     ("go on with inventories", "keys.jobs.go_on_with_inventories", 1),
@@ -81,6 +83,11 @@ def keep_up_with_cosigner() -> int:
 def compare_with_cosigner() -> int:
     """Compare the co-signer's record of signatures with the audit log; returns how many differ."""
     return comparison.compare()
+
+
+def settle_exports() -> int:
+    """End requests for exports that ran out, or whose key, owner or tenant no longer allows one; returns how many."""
+    return exporting.settle_all()
 
 
 def nudge_rotations() -> int:

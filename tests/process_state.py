@@ -25,6 +25,7 @@ RESET: Final[dict[str, Callable[[Any], None]]] = {
     "keycast.base.service_status": _forget_status,
     "keycast.audit.journal_writer": lambda module: module.reset_check(),
     "keys.lifecycle.damage": lambda module: module._alerted_at.clear(),
+    "keys.signing.exporting": lambda module: module._left.clear(),
     "keys.signing.isolated.access": lambda module: module._seen.clear(),
 }
 """How each module that remembers forgets; one that was not imported has nothing to forget."""

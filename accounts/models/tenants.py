@@ -52,6 +52,10 @@ class Tenant(models.Model):
     relays = models.JSONField(
         default=list, blank=True, help_text="Outbound relays of its own, beside those of the deployment."
     )
+    export_wait_hours = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Hours from asking for a key's export to its download; nothing: no exports."
+    )
+    export_seal = models.CharField(max_length=64, blank=True, default="", db_default="", editable=False)
     max_members = models.PositiveIntegerField(null=True, blank=True)
     max_keys = models.PositiveIntegerField(null=True, blank=True)
     max_apps = models.PositiveIntegerField(null=True, blank=True)

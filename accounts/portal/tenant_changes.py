@@ -20,6 +20,7 @@ SHOWN: Final = 10
 _WORDS: Final = {
     "key_modes": "ways of keeping keys",
     "default_key_mode": "default way of keeping keys",
+    "export_wait_hours": "whether keys may be exported, and after how long",
     "accent": "colour",
     "default_policy": "first policy",
 }

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.db import transaction
 
-from accounts.account_seals import MEMBERSHIP, renew_means
-from accounts.models import Membership, User
+from accounts.account_seals import EXPORT_RULE, MEMBERSHIP, renew_means
+from accounts.models import Membership, Tenant, User
 from accounts.services._common import write
 from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditTag
@@ -31,6 +31,16 @@ def seal_membership(*, actor: Actor, membership: Membership, reason: str) -> Non
     rows.filter(pk=row.pk).update(seal=MEMBERSHIP.of(row))
     facts = {"what": "membership", "row": row.user_id.hex, "role": row.role, "reason": reason}
     write(AuditTag.ROW_SEALED, actor, tenant_id=row.tenant_id, **facts)
+
+
+@transaction.atomic
+def seal_export_rule(*, actor: Actor, tenant: Tenant, reason: str) -> None:
+    """Seal whether, and after how long, a tenant lets keys be exported, as it says now. Raises NotPermitted."""
+    require_command(actor)
+    row = Tenant.objects.select_for_update().get(pk=tenant.pk)
+    Tenant.objects.filter(pk=row.pk).update(export_seal=EXPORT_RULE.of(row))
+    facts = {"what": "export rule", "row": row.pk.hex, "hours": row.export_wait_hours, "reason": reason}
+    write(AuditTag.ROW_SEALED, actor, tenant_id=row.pk, **facts)
 
 
 def require_command(actor: Actor) -> None:

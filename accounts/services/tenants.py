@@ -31,10 +31,13 @@ SettingsCheck = Callable[[Tenant, Collection[str], Membership | None], None]
 """(tenant as it is to be, changed fields, the member who asks or None for an operator). Raises Invalid."""
 
 MAX_QUOTA = 2_000_000_000
+MAX_EXPORT_WAIT_HOURS = 240
+"""Shorter than a session lives by default: what was asked for is fetched in the same one."""
 _CHANGEABLE = frozenset(
     {
         *("name", "registration", "key_modes", "default_key_mode"),
         *("accent", "policies", "default_policy", "relays"),
+        "export_wait_hours",
     }
 )
 _checks: list[SettingsCheck] = []
@@ -230,6 +233,9 @@ def _check(tenant: Tenant) -> None:
     modes = tenant.key_modes
     if not modes or not set(modes) <= set(KeyMode.values) or tenant.default_key_mode not in modes:
         raise InvalidValue("A tenant offers at least one known key mode, the default among them.")
+    wait = tenant.export_wait_hours
+    if wait is not None and not 0 <= wait <= MAX_EXPORT_WAIT_HOURS:
+        raise InvalidValue(f"The waiting time before an export is 0 to {MAX_EXPORT_WAIT_HOURS} hours.")
     if tenant.accent and not is_colour(tenant.accent):
         raise InvalidValue("A colour is written as # and six digits or letters a to f.")
     if tenant.accent and not is_readable(tenant.accent):

@@ -13,13 +13,13 @@ from django.utils.crypto import get_random_string
 
 from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
+from accounts.portal.qr import qr_data_uri
 from accounts.portal.stepup import prove
 from accounts.signin.stepup import take_form_data
 from bunker import services
 from bunker.policy import TEMPLATES
 from bunker.portal.forms import ApproveForm, ConnectForm, GrantForm, UriForm
 from bunker.portal.presentation import present
-from bunker.portal.qr import qr_data_uri
 from bunker.portal.requested_permissions import offers, wishes
 from keycast.base.errors import KeycastError
 from keycast.nostr.uris import LeftOut, NostrConnectUri

@@ -22,6 +22,7 @@ DEFAULT_LOG_N: Final = 16
 SECURITY_UNKNOWN: Final = 2
 """The key security byte of a client that does not track how a key was handled."""
 MAX_PASSWORD: Final = 1024
+SALT_SIZE: Final = 16
 _SALT: Final = slice(2, 18)
 _NONCE: Final = slice(18, 42)
 _AAD: Final = slice(42, 43)
@@ -70,9 +71,27 @@ def encrypt(
         raise Nip49Error("too-costly")
     if key_security not in {0, 1, 2}:
         raise CryptoError("the key security byte is 0, 1 or 2")
-    salt, nonce, aad = os.urandom(16), os.urandom(xchacha.NONCE_SIZE), bytes([key_security])
+    salt = os.urandom(SALT_SIZE)
     with _derived(password, salt, log_n) as key:
-        sealed = xchacha.seal(key, nonce, secret, aad)
+        return seal_under(key, secret, salt, log_n, key_security)
+
+
+def derive(password: str, salt: bytes, log_n: int) -> SecretBytes:
+    """The 32-byte key of a password, which costs 2^log_n KiB of memory (scrypt, r = 8, p = 1). Raises Nip49Error."""
+    if len(salt) != SALT_SIZE or not 1 <= log_n <= MAX_LOG_N:
+        raise Nip49Error("too-costly")
+    return _derived(password, salt, log_n)
+
+
+def seal_under(
+    key: SecretBytes, secret: SecretBytes, salt: bytes, log_n: int, key_security: int = SECURITY_UNKNOWN
+) -> str:
+    """``ncryptsec1...`` under a key that ``derive`` made of this salt and cost. Opened again before it is returned."""
+    nonce, aad = os.urandom(xchacha.NONCE_SIZE), bytes([key_security])
+    sealed = xchacha.seal(key, nonce, secret, aad)
+    with xchacha.open_into(key, nonce, sealed, aad) as opened:
+        if opened != secret:
+            raise CryptoError("what was sealed does not open again")
     return bech32.encode("ncryptsec", bytes([VERSION, log_n]) + salt + nonce + aad + sealed)
 
 

@@ -1,8 +1,9 @@
 """NIP-49 in a process of its own: scrypt's memory is taken there, within a limit, and given back when it ends.
 
-``python -c`` with this module's ``main``; no environment and no settings are needed. Read from standard input: a line
-of JSON ``[ncryptsec, password, max_log_n, memory]``, memory in bytes beyond what Python itself takes. Written to
-standard output: ``+`` and 32 bytes, or ``-`` and the code of a Nip49Error.
+``python -c`` with this module's ``main`` or ``derive_main``; no environment and no settings are needed. Read from
+standard input: a line of JSON, ``[ncryptsec, password, max_log_n, memory]`` to open a key, ``[password, salt, log_n,
+memory]`` (salt in hex) to derive the key of a password, and no more; memory in bytes beyond what Python itself takes.
+Written to standard output: ``+`` and 32 bytes, or ``-`` and the code of a Nip49Error.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import json
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from keycast.base.hardening import harden
-from keycast.nostr.nip49 import Nip49Error, decrypt
+from keycast.crypto.secret import SecretBytes
+from keycast.nostr.nip49 import Nip49Error, decrypt, derive
 
 OPENED: Final = b"+"
 REFUSED: Final = b"-"
@@ -32,12 +35,27 @@ def limit_memory(beyond: int) -> None:
 
 def main() -> None:
     """Open one key, and end."""
+    ncryptsec, password, max_log_n, memory = _asked()
+    _answer(memory, lambda: decrypt(ncryptsec, password, max_log_n))
+
+
+def derive_main() -> None:
+    """Derive the key of one password, and end: what is sealed under it never comes here."""
+    password, salt, log_n, memory = _asked()
+    _answer(memory, lambda: derive(password, bytes.fromhex(salt), log_n))
+
+
+def _asked() -> list[Any]:
     harden(locks_memory=False)
     resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
-    ncryptsec, password, max_log_n, memory = json.loads(sys.stdin.buffer.readline())
+    asked: list[Any] = json.loads(sys.stdin.buffer.readline())
+    return asked
+
+
+def _answer(memory: int, work: Callable[[], SecretBytes]) -> None:
     limit_memory(memory)
     try:
-        with decrypt(ncryptsec, password, max_log_n) as secret:
+        with work() as secret:
             sys.stdout.buffer.write(OPENED + bytes(secret.view()))
     except Nip49Error as error:
         sys.stdout.buffer.write(REFUSED + error.code.encode())

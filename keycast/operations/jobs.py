@@ -34,6 +34,7 @@ from keycast.base.errors import KeycastError
 from keycast.operations import heartbeats, job_records
 from keys import jobs as key_jobs
 from keys import owner_seals
+from keys.exporting import seals as export_seals
 
 log = structlog.get_logger(__name__)
 
@@ -177,11 +178,12 @@ def fill_restore_journal() -> int:
 
 
 def renew_seals() -> int:
-    """Seal apps, accounts and keys anew where the field key was replaced, and tell staff of seals that do not fit."""
+    """Seal anew what has a seal where the field key was replaced, and tell staff of seals that do not fit."""
     accounts, broken = seal_checks.renew_accounts()
     owners, broken_keys = owner_seals.renew_owners()
-    seal_checks.tell({**broken, "keys": broken_keys})
-    return grant_seals.renew() + accounts + owners
+    exports, broken_exports = export_seals.renew_exports()
+    seal_checks.tell({**broken, "keys": broken_keys, "requests for exports": broken_exports})
+    return grant_seals.renew() + accounts + owners + exports
 
 
 def forget_ended_sessions() -> None:

@@ -10,8 +10,10 @@ from accounts.staff.model_admin import StaffAction
 from accounts.staff.roles import StaffPermission
 from keycast.audit.entries import Actor
 from keys import maintenance, services
+from keys.exporting import services as exporting
 from keys.lifecycle.states import KeyTransition, allows
 from keys.models import ConversionStep, KeyState, PersonalKey, SuccessionStep
+from keys.models.exports import OPEN
 from keys.selectors import is_split
 
 Run = Callable[[Actor, PersonalKey, str], Any]
@@ -71,6 +73,16 @@ STOP_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         _may(KeyTransition.ENABLE),
     ),
 )
+EXPORT_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
+    StaffAction(
+        "cancel-export",
+        "Cancel its export",
+        "Nothing is given out. Its owner, who asked for it, gets a mail, and can ask again.",
+        lambda actor, key, reason: exporting.cancel(actor=actor, key=key, reason=reason),
+        lambda key: key.exports.filter(state__in=OPEN).exists(),
+    ),
+)
+"""Staff stop an export; they neither ask for one nor download it."""
 DESTRUCTION_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
     StaffAction(
         "destroy",
@@ -187,4 +199,4 @@ MAINTENANCE_ACTIONS: Final[tuple[StaffAction[PersonalKey], ...]] = (
         permission=StaffPermission.OPERATE,
     ),
 )
-STAFF_ACTIONS: Final = (*STOP_ACTIONS, *MAINTENANCE_ACTIONS, *DESTRUCTION_ACTIONS)
+STAFF_ACTIONS: Final = (*STOP_ACTIONS, *EXPORT_ACTIONS, *MAINTENANCE_ACTIONS, *DESTRUCTION_ACTIONS)

@@ -10,6 +10,7 @@ from django.core.exceptions import ObjectDoesNotExist
 
 from accounts.models.approvals import Approval, ApprovalState
 from keys.models import PersonalKey, Rotation, RotationState, SuccessionStep
+from keys.models.exports import OPEN
 from keys.rotation.errors import UnknownRotation
 from keys.rotation.registry import kind_of
 from keys.rotation.selectors import latest, unfinished
@@ -70,6 +71,9 @@ def _changes(key: PersonalKey) -> Iterator[OngoingOperation]:
         until = getattr(row, "waits_until", None) if row.step == SuccessionStep.WAITING else None
         day = f", until {until:%Y-%m-%d %H:%M} UTC" if until else ""
         yield OngoingOperation(title, f"{row.get_step_display()}{day}.", None, row.problem)
+    for export in key.exports.filter(state__in=OPEN):
+        stands = f"{export.get_state_display()}. It can be downloaded from {export.due_at:%Y-%m-%d %H:%M} UTC."
+        yield OngoingOperation("Export under a password, asked for by its owner", stands)
     try:
         refresh = key.half_refresh
     except ObjectDoesNotExist:

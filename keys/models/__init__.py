@@ -1,6 +1,7 @@
 """Personal keys, the transport keys that answer for them, and changes of them that are under way: a module for each."""
 
 from keys.models.comparisons import CosignerComparison
+from keys.models.exports import ExportState, KeyExport
 from keys.models.hsm import AuthoriserProof, Conversion, ConversionStep, ProofKind, Succession, SuccessionStep
 from keys.models.inventory import HsmInventory, HsmOrphan, InventoryState, OrphanState
 from keys.models.personal_keys import KeyState, PersonalKey, Provider
@@ -13,10 +14,12 @@ __all__ = [
     "Conversion",
     "ConversionStep",
     "CosignerComparison",
+    "ExportState",
     "HalfRefresh",
     "HsmInventory",
     "HsmOrphan",
     "InventoryState",
+    "KeyExport",
     "KeyState",
     "OrphanState",
     "PersonalKey",

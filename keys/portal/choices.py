@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from accounts.models import Tenant
+from keys.exporting.rules import in_words
 from keys.lifecycle.modes import ModeOffer, offers
 from keys.models import PersonalKey
 from keys.selectors import is_emulated, way_of_keeping
@@ -14,10 +15,14 @@ EMULATED = "Emulated: this server only pretends to have an HSM. It protects noth
 
 @dataclass(frozen=True, slots=True)
 class KeyModeChoice:
-    """One offered mode under one form value; ``name`` says so where its HSM is an emulator."""
+    """One offered mode under one form value; ``name`` says so where its HSM is an emulator.
+
+    ``leaves`` says whether such a key can ever be exported in this tenant.
+    """
 
     value: str
     offer: ModeOffer
+    leaves: str = ""
 
     @property
     def name(self) -> str:
@@ -36,6 +41,7 @@ def table_rows(choices: list[KeyModeChoice]) -> list[tuple[str, list[str]]]:
         ("Signs valid Nostr events", [_yes(each.sign) for each in can]),
         ("Private messages (NIP-04, NIP-44)", [_yes(each.ecdh) for each in can]),
         ("Import of an existing key", [_yes(each.imports) for each in can]),
+        ("Can leave again (export)", [choice.leaves for choice in choices]),
         ("Where the whole key is while it signs", [way.whole for way in ways]),
         ("How it is stored", [way.at_rest for way in ways]),
         ("Time for a signature, usually", [way.latency for way in ways]),
@@ -52,11 +58,13 @@ def _yes(can: bool) -> str:
 
 def choices_for(tenant: Tenant, *, imports: bool = False) -> list[KeyModeChoice]:
     """What the tenant offers, its default first; with ``imports``, only what can take an existing key."""
-    return [
-        KeyModeChoice(f"{offer.key_mode}:{offer.provider}", offer)
-        for offer in offers(tenant)
-        if offer.capabilities.imports or not imports
-    ]
+    return [choice_of(tenant, offer) for offer in offers(tenant) if offer.capabilities.imports or not imports]
+
+
+def choice_of(tenant: Tenant, offer: ModeOffer) -> KeyModeChoice:
+    """One offer as a choice in this tenant."""
+    leaves = in_words(tenant, offer.key_mode, offer.provider)
+    return KeyModeChoice(f"{offer.key_mode}:{offer.provider}", offer, leaves)
 
 
 def form_options(choices: list[KeyModeChoice]) -> list[tuple[str, str]]:

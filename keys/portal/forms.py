@@ -7,6 +7,8 @@ from typing import Any
 
 from django import forms
 
+from accounts.services.tenants import MAX_EXPORT_WAIT_HOURS
+from keys.exporting.rules import DEFAULT_WAIT_HOURS
 from keys.portal.choices import KeyModeChoice
 
 _SECRET_ATTRS = {"autocomplete": "off", "autocapitalize": "none", "spellcheck": "false"}
@@ -90,6 +92,16 @@ class ModesForm(forms.Form):
 
     key_modes = forms.MultipleChoiceField(label="Ways of keeping keys that are offered")
     default_key_mode = forms.ChoiceField(label="Offered first")
+    exports = forms.BooleanField(
+        label="People may take their encrypted keys with them, under a password (ncryptsec).", required=False
+    )
+    export_wait_hours = forms.IntegerField(
+        label="Hours between asking and downloading",
+        required=False,
+        min_value=0,
+        max_value=MAX_EXPORT_WAIT_HOURS,
+        help_text="The owner is told by mail at once, and can cancel. 0 leaves no time for that.",
+    )
 
     def __init__(self, *args: Any, choices: Sequence[KeyModeChoice], now: Sequence[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,4 +125,8 @@ class ModesForm(forms.Form):
         first = cleaned.get("default_key_mode")
         if first and cleaned.get("key_modes") and first not in cleaned["key_modes"]:
             self.add_error("default_key_mode", "What is offered first has to be among what is offered.")
+        wait = cleaned.get("export_wait_hours")
+        cleaned["export_wait_hours"] = (
+            (DEFAULT_WAIT_HOURS if wait is None else wait) if cleaned.get("exports") else None
+        )
         return cleaned

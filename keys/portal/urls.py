@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import converting, cosigner_record, replacing, succession, tenant, views
+from keys.portal import converting, cosigner_record, exporting, replacing, succession, tenant, views
 
 app_name = "keys"
 urlpatterns = [
@@ -26,6 +26,10 @@ urlpatterns = [
     path("keys/<uuid:key_id>/convert/", converting.convert, name="convert"),
     path("keys/<uuid:key_id>/convert/progress/", converting.progress, name="convert_progress"),
     path("keys/<uuid:key_id>/convert/stop/", converting.cancel_conversion, name="convert_stop"),
+    path("keys/<uuid:key_id>/export/", exporting.export, name="export"),
+    path("keys/<uuid:key_id>/export/cancel/", exporting.cancel, name="cancel_export"),
+    path("keys/<uuid:key_id>/export/take/", exporting.take, name="take_export"),
+    path("keys/export/cancel/<str:token>/", exporting.cancel_by_mail, name="cancel_export_by_mail"),
     path("keys/<uuid:key_id>/replace/", replacing.replace, name="replace"),
     path("keys/<uuid:key_id>/hsm-key/refuse/", succession.refuse, name="refuse_successor"),
     path("keys/<uuid:key_id>/keep/", views.keep, name="keep"),

@@ -17,7 +17,7 @@ from keys import services
 from keys.errors import CustodyError, KeyNotFound
 from keys.lifecycle.modes import ModeOffer
 from keys.models import KeyState, PersonalKey
-from keys.portal import converting, cosigner_record, panels, replacing, succession
+from keys.portal import converting, cosigner_record, exporting, panels, replacing, succession
 from keys.portal.choices import KeyModeChoice, choices_for, form_options, table_rows
 from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, KeyNameForm
 from keys.portal.presenting import present
@@ -38,7 +38,11 @@ def key_list(request: PortalRequest) -> HttpResponse:
     """All keys of the member, with apps and last use."""
     found = panels.annotated(keys_of(tenant=request.tenant, user=request.user))
     failed = failed_keys_of(tenant=request.tenant, user=request.user)
-    context = {"keys": [present(key) for key in found], "failed": [present(key) for key in failed]}
+    context = {
+        "keys": [present(key) for key in found],
+        "failed": [present(key) for key in failed],
+        "exports": exporting.under_way(request),
+    }
     return render(request, "keys/list.html", context)
 
 
@@ -120,6 +124,7 @@ def detail(request: PortalRequest, key_id: UUID) -> HttpResponse:
         **succession.shown(key),
         **replacing.shown(key),
         **cosigner_record.shown(key),
+        **exporting.shown(key),
     }
     return render(request, "keys/detail.html", context)
 

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.mutants.check import Check
 from tests.mutants.cosigner_operator_checks import COSIGNER_OPERATOR
+from tests.mutants.key_export_checks import KEY_EXPORTS
 from tests.mutants.people_checks import PEOPLE
 
 NIP44: Final = ("tests/spec/nip44/test_vectors.py", "tests/spec/nip44/test_behaviour.py")
@@ -395,5 +396,6 @@ CHECKS = (
         ("tests/keys/cosigner/test_together.py",),
     ),
     *COSIGNER_OPERATOR,
+    *KEY_EXPORTS,
     *PEOPLE,
 )  # fmt: skip

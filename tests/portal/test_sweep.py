@@ -31,8 +31,8 @@ from tests.portal.conftest import sign_in
 
 PORTAL = ("portal", "keys", "apps")
 PUBLIC = {"portal:home"}
-BY_MAIL = {"apps:end_by_mail"}
-"""For whoever has a mail, signed in or not: tests/security/test_stolen_session.py."""
+BY_MAIL = {"apps:end_by_mail", "keys:cancel_export_by_mail"}
+"""For whoever has a mail, signed in or not: tests/security/test_stolen_session.py, test_exports.py."""
 CREATES_OWN = {"keys:create", "keys:import", "apps:connect", "apps:approve", "portal:invite"}
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from accounts.errors import InvalidValue
 from accounts.models import KeyMode, Role, Tenant
 from accounts.services import change_tenant, set_quotas
 from keycast.audit.models import AuditRow
@@ -192,3 +193,22 @@ def test_usage_is_shown_with_and_without_a_limit(boss: Person, tenant: Tenant, a
     assert "2 of 2: full" in page
     assert "1 of 10" in page
     assert page.count("<meter") == 3  # members, keys, and relays by the deployment's own bound
+
+
+def test_exports_are_off_until_the_tenant_says_after_how_long(boss: Person, tenant: Tenant) -> None:
+    body: dict[str, Any] = {"key_modes": ["encrypted"], "default_key_mode": "encrypted"}
+    page = boss.browser.get("/settings/keys/").content.decode()
+    assert 'value="72"' in page
+    assert "does not allow keys to be exported" in page
+    boss.browser.post("/settings/keys/", {**body, "export_wait_hours": "5"})
+    assert now(tenant).export_wait_hours is None
+    for wrong in ("-1", "241", "soon"):
+        answer = boss.browser.post("/settings/keys/", {**body, "exports": "on", "export_wait_hours": wrong})
+        assert answer.status_code == 422
+    for given, kept in (("", 72), ("0", 0), ("240", 240)):
+        boss.browser.post("/settings/keys/", {**body, "exports": "on", "export_wait_hours": given})
+        assert now(tenant).export_wait_hours == kept
+    with pytest.raises(InvalidValue):
+        change_tenant(actor=OPERATOR, tenant=tenant, export_wait_hours=241)
+    boss.browser.post("/settings/keys/", body)
+    assert now(tenant).export_wait_hours is None

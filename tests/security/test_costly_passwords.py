@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -114,9 +115,9 @@ def test_a_child_gets_no_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -
 
     def run(command: list[str], **kwargs: Any) -> Any:
         given.update(kwargs, command=command)
-        raise password_child.subprocess.TimeoutExpired(command, 1)
+        raise subprocess.TimeoutExpired(command, 1)
 
-    monkeypatch.setattr(password_child.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     with pytest.raises(Nip49Error, match="too-costly"):
         password_child.decrypt_apart(sealed(), "a password of theirs", 18)
     assert given["env"] == {}

@@ -44,7 +44,10 @@ GAINS = {
         "account_emailconfirmation", "accounts_user_groups", "accounts_user_user_permissions", "django_cache",
         "keys_authoriserproof", "keys_cosignercomparison",
     },
-    UNDOES: {"accounts_deploymentlock", "accounts_tenant", "accounts_approval", "accounts_release", "keys_personalkey"},
+    UNDOES: {
+        "accounts_deploymentlock", "accounts_tenant", "accounts_approval", "accounts_release", "keys_personalkey",
+        "keys_keyexport",
+    },
     MISLEADS: {"accounts_tenantdomain"},
     ORDERS: {
         "keys_conversion", "keys_halfrefresh", "keys_hsminventory", "keys_hsmorphan", "keys_rotation", "keys_succession"

@@ -31,7 +31,9 @@ from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError
 from keycast.operations.backup.facts import JournalFacts, Member, facts_from
 from keys import services as keys
-from keys.models import KeyState, PersonalKey
+from keys.exporting.services import cancel_restored
+from keys.models import KeyExport, KeyState, PersonalKey
+from keys.models.exports import OPEN
 from keys.rotation import selectors as rotation_selectors
 from keys.rotation import services as rotations
 
@@ -87,6 +89,8 @@ def _wanted(facts: JournalFacts) -> Iterator[tuple[str, Any, Any]]:
     """What is not as the facts say: what it is called in the report, its row, and what to do with it."""
     yield from _keys(facts)
     yield from _rotations()
+    for export in KeyExport.objects.filter(state__in=OPEN).select_related("key"):
+        yield "exports cancelled", export, lambda row: cancel_restored(actor=ACTOR, export=row)
     yield from _connections(facts)
     yield from _people(facts)
     yield from _members(facts)

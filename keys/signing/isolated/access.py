@@ -22,7 +22,7 @@ from keys.signing.cosigning.messages import EventBody
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.isolated import messages
-from keys.signing.isolated.client import FORGET_WITHIN, SPLIT_WITHIN, SignerClient
+from keys.signing.isolated.client import EXPORT_WITHIN, FORGET_WITHIN, SPLIT_WITHIN, SignerClient
 from keys.signing.isolated.messages import SignerDoneReply, StatusReply
 from keys.signing.protocol import KekState, KeyMaker, NewKey, Signer, SplitKey
 from keys.signing.transport import OpenTransportKey
@@ -246,6 +246,14 @@ def check_personal(key: KeyRef) -> None:
 def check_transport(ref: TransportRef) -> None:
     """See keys.signing.inspection."""
     client().ask_now(lambda number: messages.CheckTransportKeyRequest(number, ref), SignerDoneReply)
+
+
+def export(key: KeyRef, password: str) -> str:
+    """See keys.signing.exporting."""
+    asked = client().ask_now(
+        lambda number: messages.ExportKeyRequest(number, key, password), messages.ExportedKeyReply, EXPORT_WITHIN
+    )
+    return asked.ncryptsec
 
 
 def status(within: float = STATUS_WITHIN) -> StatusReply:

@@ -33,6 +33,8 @@ WITHIN: Final = 4.7
 """Seconds for a request, connecting included."""
 SPLIT_WITHIN: Final = 12.0
 """Seconds for what waits for the co-signer, in jobs."""
+EXPORT_WITHIN: Final = 20.0
+"""Seconds for what derives a key from a password, behind others that do."""
 FORGET_WITHIN: Final = 1.0
 MAX_AT_ONCE: Final = 1024
 _PAUSE: Final = 0.1

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from keycast.nostr.nip01 import UnsignedEvent
 from keycast.nostr.nip46 import CRYPT_METHODS
+from keycast.nostr.nip49 import MAX_PASSWORD
 from keys.refs import KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.messages import B32, B64, EventBody, Number
@@ -149,6 +150,13 @@ class CheckTransportKeyRequest(SignerRequest, frozen=True, tag="check-transport"
     ref: TransportRef
 
 
+class ExportKeyRequest(SignerRequest, frozen=True, tag="export"):
+    """Open this encrypted key, and seal it under this password (NIP-49)."""
+
+    key: KeyRef
+    password: Annotated[str, Meta(min_length=1, max_length=MAX_PASSWORD)]
+
+
 class ForgetOpenKeysRequest(SignerRequest, frozen=True, tag="forget"):
     """Wipe what is open of this key, or of every key."""
 
@@ -240,6 +248,12 @@ class AgreeRefreshReply(SignerReply, frozen=True, tag="agreed"):
     tweak: bytes
 
 
+class ExportedKeyReply(SignerReply, frozen=True, tag="ncryptsec-is"):
+    """A key under a password; ciphertext, and nothing else of it."""
+
+    ncryptsec: Annotated[str, Meta(max_length=200)]
+
+
 class KekVersionsReply(SignerReply, frozen=True, tag="kek-is"):
     """The provider's name and its current version."""
 
@@ -262,6 +276,7 @@ AnyRequest = (
     | AgreeRefreshRequest
     | CheckKeyRequest
     | CheckTransportKeyRequest
+    | ExportKeyRequest
     | ForgetOpenKeysRequest
     | KekVersionsRequest
 )
@@ -277,6 +292,7 @@ AnyReply = (
     | SplitKeyReply
     | SealedHalfReply
     | AgreeRefreshReply
+    | ExportedKeyReply
     | KekVersionsReply
 )
 

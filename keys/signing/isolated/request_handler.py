@@ -20,7 +20,7 @@ from keycast.base.errors import KeycastError
 from keycast.crypto.secret import SecretBytes, wipe_bytes
 from keycast.nostr.types import is_hex
 from keys.errors import InvalidOperand, KeyDamaged
-from keys.signing import factory, inspection, transport
+from keys.signing import exporting, factory, inspection, transport
 from keys.signing.isolated import messages
 from keys.signing.isolated.errors import SignerBusy, SignerFailed, name_of
 from keys.signing.isolated.messages import AnyReply, AnyRequest, SignerDoneReply, SignerRefusedReply
@@ -47,6 +47,7 @@ class SignerRequestHandler:
             messages.ForgetOpenKeysRequest: self._forget,
             messages.CheckKeyRequest: self._check_key,
             messages.CheckTransportKeyRequest: self._check_transport,
+            messages.ExportKeyRequest: self._export,
             **{kind: partial(self._make, work) for kind, work in _MAKING.items()},
         }
 
@@ -104,6 +105,12 @@ class SignerRequestHandler:
         _require_sound(request.ref.public_key)
         await asyncio.to_thread(inspection.check_transport, request.ref)
         return SignerDoneReply(request.number)
+
+    async def _export(self, request: messages.ExportKeyRequest) -> AnyReply:
+        _require_sound(request.key.public_key)
+        ncryptsec = await asyncio.to_thread(exporting.export_here, request.key, request.password)
+        logger.warning("key %s was exported under a password", request.key.key_id)
+        return messages.ExportedKeyReply(request.number, ncryptsec)
 
     async def _make(self, work: Callable[[KeyMaker, Any], AnyReply], request: Any) -> AnyReply:
         try:
