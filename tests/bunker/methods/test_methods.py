@@ -69,6 +69,19 @@ def test_sign_event_asks_the_policy_about_the_event_that_it_would_sign() -> None
     assert operation.facts == {"kind": 1, "size": 5}
 
 
+async def test_a_cipher_names_the_app_that_asks() -> None:
+    class Keys:
+        async def crypt(self, *asked: Any) -> str:
+            self.asked = asked
+            return "text"
+
+    keys, context = Keys(), subject()
+    operation = prepare("nip44_decrypt", [USER, "payload"], context)
+    assert isinstance(operation, KeyMethod)
+    assert await operation.run(keys, context.key) == "text"  # type: ignore[arg-type]
+    assert keys.asked == (context.key, "nip44_decrypt", USER, "payload", CLIENT)
+
+
 def test_connect_refuses_the_key_of_another_signer() -> None:
     with pytest.raises(BadParameters):
         prepare("connect", ["9" * 64, "secret"], subject())
