@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from accounts.models import Approval, User
 from keycast.audit.models import AuditRow
 from keycast.audit.tags import AuditTag
-from keys.models import Conversion, KeyState, PersonalKey
+from keys.admin.actions import STAFF_ACTIONS
+from keys.models import Conversion, KeyExport, KeyState, PersonalKey
 from tests.keycast.console.conftest import World, prove_again, signed_in, staff
 from tests.keycast.console.test_keys import page_of, split_key
 from tests.keycast.console.test_pages import KEYS
@@ -135,3 +138,25 @@ def test_a_conversion_that_failed_may_be_tried_again_and_one_that_ends_not_yet(
     assert ("/do/convert/" in page) is may_convert
     assert "/do/stay/" in page
     assert "The HSM is away." in page
+
+
+def test_staff_see_an_export_that_waits_and_cancel_it_and_can_do_no_more(operator_client: Client, world: World) -> None:
+    now = timezone.now()
+    times = {"asked_at": now, "due_at": now + timedelta(hours=72), "expires_at": now + timedelta(hours=144)}
+    export = KeyExport.objects.create(
+        key=world.key, user=world.key.user, session_hash="0" * 64, credentials="0" * 64, **times
+    )
+    page = page_of(operator_client, world.key)
+    assert "Export under a password, asked for by its owner" in page
+    assert "Cancel its export" in page
+    assert "export" not in {action.slug for action in STAFF_ACTIONS}
+    auditor = signed_in(staff("auditor@platform.test", role="auditor"))
+    do(auditor, world.key, "cancel-export")
+    export.refresh_from_db()
+    assert export.state == "waiting"
+    do(operator_client, world.key, "cancel-export", "asked on the phone")
+    export.refresh_from_db()
+    assert (export.state, export.reason) == ("cancelled", "asked on the phone")
+    row = AuditRow.objects.get(tag=AuditTag.KEY_EXPORT_CANCELLED)
+    assert row.actor_type == "staff"
+    assert "Cancel its export" not in page_of(operator_client, world.key)

@@ -8,6 +8,7 @@ import json
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import TestCase
+from django.utils import timezone
 
 from accounts import services as people
 from accounts.models import Membership, Tenant
@@ -25,7 +26,7 @@ from keycast.nostr.uris import BunkerUri
 from keys import services
 from keys.errors import InvalidTransition
 from keys.lifecycle import audit
-from keys.models import KeyState, PersonalKey, TransportKey
+from keys.models import KeyExport, KeyState, PersonalKey, TransportKey
 from tests.keys.conftest import make_key, make_tenant, make_user
 
 pytestmark = pytest.mark.django_db
@@ -169,6 +170,17 @@ def test_keys_made_after_the_dump_are_named_as_lost(owner, tenant, going_back):
     with going_back():
         lost = make_key(owner, tenant)
     assert after_restore()["lost_keys"] == {lost.id.hex: lost.public_key}
+
+
+def test_a_request_for_an_export_is_cancelled(key, owner, tenant, going_back):
+    now = timezone.now()
+    KeyExport.objects.create(
+        key=key, user=owner, session_hash="0" * 64, credentials="0" * 64, asked_at=now, due_at=now, expires_at=now
+    )
+    with going_back():
+        make_key(owner, tenant)
+    assert after_restore()["done"]["exports cancelled"] == 1
+    assert KeyExport.objects.get().state == "cancelled"
 
 
 def test_a_second_restore_of_the_same_dump_is_noticed_too(key, owner, tenant, going_back):
