@@ -93,6 +93,8 @@ class OpenReadings:
         if len(self._held) >= MAX_OPEN:
             now = self.now()
             self._held = {place: until for place, until in self._held.items() if until > now}
+        if len(self._held) >= MAX_OPEN:
+            del self._held[next(iter(self._held))]
         self._held[reading.key, reading.client] = reading.ends
 
     def is_held(self, key: bytes, client: bytes) -> bool:

@@ -49,6 +49,7 @@ CAPABILITIES: Final = Capabilities(
         "The key is split between two separate signers and is never whole anywhere.",
         "Every signature has to be authorised by your own key in the HSM, which can be disabled, and which logs each "
         "authorisation; requests that come at the same moment share one.",
+        "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
         "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
         "Each signature takes a round trip to the HSM, usually 50 to 100 ms.",
     ),

@@ -16,6 +16,7 @@ CAPABILITIES: Final = Capabilities(
         "The key is split between two separate signers and is never whole anywhere.",
         "Every use has to be authorised by your own key in the operators' OpenBao, which can be disabled; OpenBao logs "
         "each authorisation, and requests that come at the same moment share one.",
+        "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
         "That key is in OpenBao's storage, encrypted: not in an HSM.",
         "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
         "Each signature takes a call to OpenBao, usually 2 to 10 ms.",

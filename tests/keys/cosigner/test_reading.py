@@ -7,6 +7,7 @@ import os
 import pytest
 
 from keycast.crypto.schnorr import Keypair
+from keys.cosigner import open_readings
 from keys.cosigner import operator_commands as operator
 from keys.cosigner.brake import CosignerBrake
 from keys.cosigner.brake_rules import EVERYTHING, BrakeDefaults, key_scope, tenant_scope
@@ -346,3 +347,15 @@ async def test_the_number_of_open_ones_is_bounded(bench):
         await open_for(bench, key, os.urandom(32))
     with pytest.raises(CosignerBusy):
         await open_for(bench, key)
+
+
+async def test_what_is_held_back_is_bounded(bench, monkeypatch):
+    monkeypatch.setattr(open_readings, "MAX_OPEN", 2)
+    key = await bench.key()
+    for _ in range(5):
+        client = Keypair.generate()[0].public_key
+        await open_for(bench, key, client)
+        await bench.client.end_reading(key.tenant_id, key.key_id, client)
+    assert len(bench.cosigner.reading._readings._held) == 2
+    with pytest.raises(ReadingRefused):
+        await open_for(bench, key, client)
