@@ -16,7 +16,7 @@ from django.conf import settings
 from bunker.relays.event_checks import sole_recipient
 from bunker.relays.interfaces import BUILT_IN, DropReason
 from bunker.traffic.counts import REFUSED
-from bunker.worker.fairness import FairQueue
+from bunker.worker.fairness import ClientShare, FairQueue
 from bunker.worker.leases import HeldLeases
 from bunker.worker.records import SECONDS_A_DAY, ConnectionRecord, SignerRecord
 from bunker.worker.snapshot import Snapshot
@@ -58,11 +58,13 @@ class AdmissionLimits:
     not_pairing_burst: float = 100.0
     """Strangers at signers that wait for no app: all that they can be told is that their bunker URL is over."""
     in_flight: int = 256
+    in_flight_per_client: int = 64
+    """Others wait behind what one client has under way. Fewer make larger batches impossible (decision 167)."""
     queue: int = 8_000
     queue_per_tenant: int = 4_000
     queue_per_client: int = 1_500
     queue_bytes: int = 64 * 1024 * 1024
-    """Of the events in the queue; a tenant may fill half of it, a client an eighth."""
+    """Of the events in the queue; a tenant may fill half of it, a client a sixth."""
     recent_ids: int = 50_000
 
     @classmethod
@@ -74,10 +76,11 @@ class AdmissionLimits:
 class IncomingRequest:
     """One request on its way. ``connection`` is None for a stranger; ``received`` is monotonic.
 
-    ``method`` is empty until the request has been read.
+    ``method`` is empty until the request has been read. ``share`` is its client's part of what is under way, None for
+    what was not admitted (refusals, recovery).
     """
 
-    __slots__ = ("connection", "event", "method", "raw", "received", "relay", "signer")
+    __slots__ = ("connection", "event", "method", "raw", "received", "relay", "share", "signer")
 
     def __init__(
         self, event: Event, raw: bytes, relay: str, signer: SignerRecord, connection: ConnectionRecord | None, at: float
@@ -89,6 +92,7 @@ class IncomingRequest:
         self.connection = connection
         self.received = at
         self.method = ""
+        self.share: ClientShare[IncomingRequest] | None = None
 
 
 Handle = Callable[[IncomingRequest], Coroutine[Any, Any, None]]
@@ -114,7 +118,11 @@ class AdmissionControl:
         self._handle = handle
         self._notify = notify
         self._queue: FairQueue[IncomingRequest] = FairQueue(
-            self.limits.queue, self.limits.queue_per_tenant, self.limits.queue_per_client, self.limits.queue_bytes
+            self.limits.queue,
+            self.limits.queue_per_tenant,
+            self.limits.queue_per_client,
+            self.limits.in_flight_per_client,
+            self.limits.queue_bytes,
         )
         self._recent = SeenIds(self.limits.recent_ids)
         self._strangers = TokenBucket(self.limits.strangers_rate, self.limits.strangers_burst)
@@ -122,6 +130,7 @@ class AdmissionControl:
         self._stranger_keys = BucketMap(self.limits.stranger_rate, self.limits.stranger_burst, 10_000)
         self._notices = TokenBucket(200, 200)
         self._tasks: dict[asyncio.Task[None], IncomingRequest] = {}
+        self._unanswered: set[str] = set()
         self._is_pumping = False
         self.is_draining = False
 
@@ -138,8 +147,9 @@ class AdmissionControl:
         if not self._holding.fence(signer.shard):
             return self._drop(DropReason.NOT_READY)
         # Before the client's rate: relays bring the same event several times, and the client must not pay for that.
-        # Over the built-in relay it comes a second time only when its client sends it again, and then its answer does.
-        if event.id in self._recent and (relay != BUILT_IN or event.id in self.at_work_on()):
+        # Over the built-in relay it comes a second time only when its client sends it again, and then its answer does;
+        # but not while it waits or is answered, for that answer goes to all who wait for it.
+        if event.id in self._recent and (relay != BUILT_IN or event.id in self._unanswered):
             stats.drops["duplicate"] += 1
             return None
         now = time.monotonic()
@@ -160,7 +170,7 @@ class AdmissionControl:
             return self._turn_away(item, DropReason.RATE_LIMITED, APP_DAY_IS_FULL)
         if not signer.tenant.take_of_day(day, self.limits.tenant_day):
             return self._turn_away(item, DropReason.RATE_LIMITED, TENANT_DAY_IS_FULL)
-        if not self._admit(signer.tenant, item):
+        if not self._admit(signer.tenant.chain, item):
             return self._turn_away(item, DropReason.BUSY, BUSY)
         return None
 
@@ -188,14 +198,16 @@ class AdmissionControl:
         elif not self._admit(_STRANGERS, item):
             self._stats.drops["stranger-busy"] += 1
 
-    def _admit(self, lane: object, item: IncomingRequest) -> bool:
-        queue = self._queue
-        # Only while nobody waits: what comes now must not overtake what is in the queue.
-        if not queue.size and len(self._tasks) < self.limits.in_flight:
+    def _admit(self, lane: str, item: IncomingRequest) -> bool:
+        queue, client = self._queue, item.event.pubkey
+        if len(self._tasks) < self.limits.in_flight:
+            item.share = queue.enter(lane, client)
+        if item.share is not None:
             self._start(item, self._handle(item))
-        elif not queue.offer(lane, item.event.pubkey, item, len(item.raw)):
+        elif not queue.offer(lane, client, item, len(item.raw)):
             return False
         self._recent.add(item.event.id)
+        self._unanswered.add(item.event.id)
         self._stats.queued = queue.size
         return True
 
@@ -224,9 +236,14 @@ class AdmissionControl:
         task.add_done_callback(self._done)
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.pop(task, None)
+        item = self._tasks.pop(task, None)
+        if item is not None:
+            self._unanswered.discard(item.event.id)
+            if item.share is not None:
+                self._queue.leave(item.share)
+                item.share = None
         self._stats.in_flight = len(self._tasks)
-        if self._queue.size and not self._is_pumping:
+        if self._queue.is_ready and not self._is_pumping:
             self._is_pumping = True
             # Later in the loop, not here: many requests end in one turn of it, and one pump serves them all.
             asyncio.get_running_loop().call_soon(self._pump)
@@ -235,18 +252,20 @@ class AdmissionControl:
         """Start what waits, a slice at a time so that sockets get their turn."""
         self._is_pumping = False
         for _ in range(_SLICE):
-            if not self._queue.size or len(self._tasks) >= self.limits.in_flight:
+            if not self._queue.is_ready or len(self._tasks) >= self.limits.in_flight:
                 break
-            item = self._queue.take()
+            item, share = self._queue.take()
+            item.share = share
             self._start(item, self._handle(item))
         self._stats.queued = self._queue.size
-        if self._queue.size and len(self._tasks) < self.limits.in_flight:
+        if self._queue.is_ready and len(self._tasks) < self.limits.in_flight:
             self._is_pumping = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def spawn(self, item: IncomingRequest, work: Coroutine[Any, Any, None]) -> None:
         """Run work on behalf of an item that did not come through ``receive`` (recovery), counted like any other."""
         self._recent.add(item.event.id)
+        self._unanswered.add(item.event.id)
         self._start(item, work)
 
     def forget(self, event_id: str) -> None:

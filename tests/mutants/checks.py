@@ -77,6 +77,11 @@ CHECKS = (
         ("tests/security/test_small_requests.py",),
     ),
     Check(
+        "of one client a bounded number is under way", "F1", "bunker/worker/fairness.py",
+        "        elif share.under_way >= self.at_once:\n            return None\n", "",
+        ("tests/bunker/worker/test_admission.py",),
+    ),
+    Check(
         "an app asks so often a day", "a connected app fills disk", "bunker/worker/admission.py",
         "if not connection.take_of_day(day, most):", "if False:",
         ("tests/security/test_small_requests.py",),

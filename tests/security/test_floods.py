@@ -119,3 +119,15 @@ async def test_a_full_queue_says_so_to_known_clients_and_other_tenants_still_get
         busy = [answer for answer in answers if "busy" in answer.get("error", "")]
         assert len(busy) == 40 - 12
         assert running[0].stats.signed == 12 + 1
+
+
+async def test_a_burst_as_long_as_documented_is_answered_and_another_app_is_not_last(
+    worker: Running, home: Home
+) -> None:
+    noisy, quiet = await connected(worker, home), await connected(worker, home)
+    for number in range(1_000):
+        worker[1].send(noisy.compose("sign_event", [NOTE], f"n{number}")[1])
+    assert "error" not in await quiet.sign()
+    still_waiting = worker[0].stats.queued
+    assert not [answer for answer in [await noisy.next() for _ in range(1_000)] if "error" in answer]
+    assert still_waiting > 0
