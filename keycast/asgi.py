@@ -29,11 +29,14 @@ refuse_unsafe_start()
 
 lifespan = Lifespan(embedded_services() if settings.EMBEDDED else web_services())
 limits = ConnectionLimits.from_settings()
+SECRET_FIELDS = {reverse("keys:import"): ("secret", "password")}
+"""By path, the fields of forms that hold a personal key."""
 guard = Guard(
     ProtocolTypeRouter({"http": django_application, "websocket": websocket_router(), "lifespan": lifespan}),
     limits,
     # A pasted key, or a file of them, and its password: what is longer costs more than it is worth.
     bounds={reverse("keys:import"): 64 * 1024},
     probes=probes.PATHS,
+    secrets=SECRET_FIELDS,
 )
 application = TrustedProxies(guard, count=settings.TRUSTED_PROXY_COUNT)

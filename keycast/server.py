@@ -8,7 +8,7 @@ import uvicorn
 from django.conf import settings
 
 from bunker.relays.hub import get_hub
-from keycast.asgi import application, lifespan, limits
+from keycast.asgi import SECRET_FIELDS, application, lifespan, limits
 from keycast.operations.probe_token import make_probe_token
 from keycast.serving.connections import ConnectionRegister
 from keycast.serving.open_files import make_room_for_connections
@@ -30,7 +30,7 @@ def configuration(*, host: str, port: int, register: ConnectionRegister) -> uvic
     No compression: it costs memory per connection and opens the door to decompression bombs. Proxy headers are read by
     keycast.proxies, by count instead of by address. Our own logging stays in force.
     """
-    http, websocket = protocols(register)
+    http, websocket = protocols(register, SECRET_FIELDS)
     return uvicorn.Config(
         application,
         host=host,

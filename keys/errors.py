@@ -154,6 +154,14 @@ class PublishedKeyRefused(SecretRefused):
     public_message = "This secret key is published in test data, so anybody could use it. It was refused."
 
 
+class SealedHalfRefused(CustodyError):
+    """What a page sent of a key that the browser split does not open, or does not fit together."""
+
+    code = "sealed-half-refused"
+    public_message = "What this page sent does not fit together, so nothing was imported. Please load it again."
+    http_status = 400
+
+
 class PasswordRefused(SecretRefused):
     """An ncryptsec came without its password, or with a wrong one."""
 

@@ -17,6 +17,7 @@ class SecretPurpose(StrEnum):
     SIGNER_HALF = "signer-half"
     COSIGNER_HALF = "cosigner-half"
     PARTING_HALF = "parting-half"
+    PAGE_KEY = "page-key"
 
 
 @dataclass(frozen=True, slots=True)

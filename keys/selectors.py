@@ -152,7 +152,12 @@ def is_emulated(key_mode: str, provider: str) -> bool:
 
 def is_split(key: PersonalKey) -> bool:
     """Whether two signers hold a half each of it, and an HSM authorises what they sign."""
-    return key.key_mode == KeyMode.HSM and providers.splits(key.hsm_provider)
+    return keeps_halves(key.key_mode, key.hsm_provider)
+
+
+def keeps_halves(key_mode: str, provider: str) -> bool:
+    """The same of all keys of a mode and provider."""
+    return key_mode == KeyMode.HSM and providers.splits(provider)
 
 
 def proof_in_words(key: PersonalKey) -> str:

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scopes_disabled
 
-from accounts.models import LockAuthority, Tenant, User
+from accounts.models import KeyMode, LockAuthority, Tenant, User
 from accounts.staff.approvals.kinds import ApprovalProof
 from accounts.staff.approvals.services import use_proof
 from accounts.staff.roles import StaffPermission
@@ -25,25 +25,35 @@ from keycast.audit.tags import AuditTag
 from keycast.base.errors import NotPermitted
 from keycast.crypto.secret import SecretBytes
 from keys import access
-from keys.errors import KeyDamaged
+from keys.errors import KeyDamaged, PublishedKeyRefused
 from keys.hsm import provisioning
 from keys.lifecycle import audit, creation, destruction, modes, states
 from keys.lifecycle.creation import WantedKey
+from keys.lifecycle.published import is_refused
 from keys.lifecycle.rows import locked_row
-from keys.lifecycle.secret_input import check_secret, parse_secret_input, parse_secret_of_person
+from keys.lifecycle.secret_input import (
+    check_secret,
+    parse_secret_input,
+    parse_secret_of_person,
+    parse_typed_secret,
+)
 from keys.lifecycle.states import KeyTransition
 from keys.lifecycle.text import clean_name, clean_reason
 from keys.lifecycle.verification import KeyProblem, opens, self_test
 from keys.models import Conversion, KeyState, PersonalKey
 from keys.owner_seals import OWNER
 from keys.signing.runtime import forget_after_commit, signing_service, transport_service
-from keys.split import reading, succession
+from keys.split import reading, split_import, succession
 from keys.split.conversion import services as conversion
+from keys.split.split_import import SplitImport, SplitInBrowser
 
 __all__ = [
     "KeyProblem",
+    "SplitImport",
+    "SplitInBrowser",
     "WantedKey",
     "add_keys",
+    "begin_split_import",
     "cancel_conversion",
     "cancel_destruction",
     "convert_key",
@@ -57,9 +67,11 @@ __all__ = [
     "finish_pending_key",
     "finish_pending_keys",
     "import_key",
+    "import_split_key",
     "lock_key",
     "parse_secret_input",
     "parse_secret_of_person",
+    "parse_typed_secret",
     "refuse_successor",
     "remove_failed_key",
     "rename_key",
@@ -110,6 +122,36 @@ def import_key(
     return _add_one(actor, tenant, WantedKey(user, name, secret), key_mode, provider)
 
 
+def begin_split_import(*, actor: Actor, tenant: Tenant, user: User) -> SplitImport:
+    """What a page needs so that the browser splits an existing key: ids, and both signers' encryption keys.
+
+    To be kept for this person until ``import_split_key``, once; it holds nothing secret but what is sealed. Raises
+    KekUnavailable, CosignerUnavailable, KeyModeUnavailable.
+    """
+    access.require_creator(actor, tenant, user)
+    return split_import.begin(tenant)
+
+
+def import_split_key(
+    *,
+    actor: Actor,
+    tenant: Tenant,
+    user: User,
+    name: str,
+    provider: str,
+    begun: SplitImport,
+    made: SplitInBrowser,
+) -> PersonalKey:
+    """Keep an existing key that its owner's browser split: no process of ours has it whole.
+
+    Raises as ``import_key``, and SealedHalfRefused.
+    """
+    halves = split_import.halves_of(tenant, begun, made)
+    if is_refused(made.public_key.hex()):
+        raise PublishedKeyRefused
+    return _add_one(actor, tenant, WantedKey(user, name, halves), KeyMode.HSM.value, provider)
+
+
 @transaction.atomic
 def add_keys(
     *, actor: Actor, tenant: Tenant, wanted: Sequence[WantedKey], key_mode: str | None = None
@@ -122,7 +164,7 @@ def add_keys(
         access.require_creator(actor, tenant, user)
     imported = any(item.secret is not None for item in wanted)
     for item in wanted:
-        if item.secret is not None:
+        if isinstance(item.secret, SecretBytes):
             check_secret(item.secret)
     return creation.create_keys(actor, tenant, modes.choose(tenant, key_mode, None, imported=imported), wanted)
 

@@ -53,7 +53,19 @@ def encode_nsec(secret: SecretBytes) -> str:
 
 def decode_nsec(text: str) -> SecretBytes:
     """The 32 bytes of a secret key, whose range is not checked here. Raises Nip19Error."""
-    secret = SecretBytes.adopt(_decoded("nsec", text))
+    return _secret_of(_decoded("nsec", text))
+
+
+def decode_nsec_buffer(text: memoryview) -> SecretBytes:
+    """The same of a text in a buffer, without making a ``str`` of it. Raises Nip19Error."""
+    try:
+        return _secret_of(bech32.decode_buffer("nsec", text))
+    except bech32.Bech32Error:
+        raise Nip19Error from None
+
+
+def _secret_of(data: bytearray) -> SecretBytes:
+    secret = SecretBytes.adopt(data)
     if len(secret) != 32:
         secret.wipe()
         raise Nip19Error

@@ -7,7 +7,8 @@ read only for a host that is served, never beyond its bound, never on disk, and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Final, NamedTuple
 
 from asgiref.sync import ThreadSensitiveContext
@@ -19,6 +20,8 @@ from accounts.models import Tenant
 from accounts.resolve import asked_host, is_platform_host, tenant_of_domain
 from keycast.base.metrics import CONNECTIONS_ENDED
 from keycast.base.networks import NetworkShares
+from keycast.crypto import secret_fields
+from keycast.crypto.secret import wipe_bytes
 from keycast.proxies import Application, Scope
 from keycast.serving.limits import ConnectionLimits
 
@@ -74,7 +77,8 @@ class Guard:
     """Lets through to ``application`` what is within ``limits``. Lives in one event loop; behind TrustedProxies.
 
     ``bounds`` has the longest body of single paths that want less than the others; ``probes`` are the paths of
-    machines that ask without naming a host, and send nothing.
+    machines that ask without naming a host, and send nothing. ``secrets`` has, by path, the fields of a form that are
+    taken out of its body before Django makes text of it (keycast.crypto.secret_fields).
     """
 
     def __init__(
@@ -85,12 +89,14 @@ class Guard:
         bounds: Mapping[str, int],
         probes: Collection[str],
         refuse_host: Callable[[str, str], Answer | None] = refusal_of_host,
+        secrets: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self._application = application
         self._limits = limits
         self._bounds = bounds
         self._probes = probes
         self._refuse_host = refuse_host
+        self._secrets = secrets or {}
         self._networks = NetworkShares(limits.connections_per_network)
         self._bodies = NetworkShares(limits.bodies_bytes // BODY_SHARE)
         self._held = 0
@@ -146,8 +152,11 @@ class Guard:
         async with ThreadSensitiveContext():  # Django goes on in the same thread, with the same database connection
             # First the host, then the body: nothing is kept for a host that is not served.
             await self._look_up(name, scope["path"])
+            fields = self._secrets.get(scope["path"], ()) if is_plain_form(scope) else ()
             try:
-                await self._answer(scope, body.replayed(await body.read(receive), receive), send)
+                whole = await body.read(receive, wipes=bool(fields))
+                with secret_fields_of(scope, whole, fields) as (inner, rest):
+                    await self._answer(inner, body.replayed(rest, receive), send)
             finally:
                 body.release()
 
@@ -189,8 +198,11 @@ class Body:
         self._guard, self._address, self._most = guard, address, most
         self._size = 0
 
-    async def read(self, receive: Any) -> bytes:
-        """All of it. Raises RequestRefused when it is too long or too slow, Gone when the client leaves."""
+    async def read(self, receive: Any, *, wipes: bool = False) -> bytes:
+        """All of it. Raises RequestRefused when it is too long or too slow, Gone when the client leaves.
+
+        With ``wipes`` the parts that it came in are overwritten once it is whole: nobody else may refer to them.
+        """
         parts: list[bytes] = []
         try:
             async with asyncio.timeout(self._guard.body_seconds):
@@ -205,7 +217,7 @@ class Body:
                     self._size += len(part)
                     parts.append(part)
                     if not message.get("more_body", False):
-                        return b"".join(parts)
+                        return _joined(parts, wipes=wipes)
         except TimeoutError:
             raise RequestRefused(TOO_SLOW) from None
 
@@ -222,6 +234,39 @@ class Body:
         """It is kept no more."""
         self._guard.let_go(self._address, self._size)
         self._size = 0
+
+
+def _joined(parts: list[bytes], *, wipes: bool) -> bytes:
+    whole = b"".join(parts)  # of one part this is that part itself
+    if wipes and len(parts) > 1:
+        for part in parts:
+            wipe_bytes(part)
+    return whole
+
+
+def is_plain_form(scope: Scope) -> bool:
+    """Whether the body is a form without files."""
+    kind: bytes = dict(scope["headers"]).get(b"content-type", b"")
+    return kind.partition(b";")[0].strip().lower() == b"application/x-www-form-urlencoded"
+
+
+@contextmanager
+def secret_fields_of(scope: Scope, whole: bytes, fields: Collection[str]) -> Iterator[tuple[Scope, bytes]]:
+    """The request without the secrets in its body; they are in its scope, and wiped when it is answered.
+
+    ``whole`` is overwritten where there is a field to be taken out.
+    """
+    if not fields:
+        yield scope, whole
+        return
+    body = bytearray(whole)
+    wipe_bytes(whole)
+    found = secret_fields.take(body, fields)
+    try:
+        yield {**scope, secret_fields.SCOPE_KEY: found}, bytes(body)
+    finally:
+        for secret in found.values():
+            secret.wipe()
 
 
 def asked_name(scope: Scope) -> str:

@@ -6,11 +6,14 @@ uvicorn itself bounds neither the time nor the size of a request's head, nor how
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, ClassVar, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bunker.relays.direct_protocol import DirectProtocol
+from keycast.crypto.secret import wipe_bytes
+from keycast.serving import wiping
 from keycast.serving.connections import ConnectionRegister, OpenConnection
 
 AGE: Final = "age"
@@ -50,9 +53,11 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """One HTTP connection: it waits for a head, then works on a request until its answer is complete."""
 
     register: ClassVar[ConnectionRegister]
+    secret_paths: ClassVar[Collection[str]] = ()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._is_secret = self._has_secret_now = False
         self._limits = self.register.limits
         self._made = self._since = self.register.clock()
         self._is_working = self._is_refused = False
@@ -95,7 +100,12 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         if self._is_refused:
             return
         self._has_begun_now = False
+        self._has_secret_now = self._is_secret
         super().data_received(data)
+        if self._has_secret_now:
+            # The parser has copied what it wanted, and nothing else refers to what was read.
+            wipe_bytes(data)
+            wiping.overwrite_read_buffer(self.loop, len(data))
         if not self._is_in_message or self._has_begun_now or self._is_refused:
             return
         self._wire += len(data)
@@ -138,6 +148,9 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self._refuse_head()
             return
         super().on_headers_complete()
+        if self.cycle is not None and self.scope.get("path") in self.secret_paths:  # none of a websocket
+            self._is_secret = self._has_secret_now = True
+            self.cycle.body = wiping.WipedBuffer()
         now = self.register.clock()
         if self.cycle is not None and now - self._made > self._limits.http_age:
             self.cycle.keep_alive = False
@@ -148,11 +161,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         if not self._is_refused:
             super().on_body(body)
+        if self._is_secret:
+            wipe_bytes(body)  # the parser made it for this call
 
     def on_message_complete(self) -> None:
         if not self._is_refused:
             super().on_message_complete()
-            self._is_in_message = False
+            self._is_in_message = self._is_secret = False
             self._wire = 0
 
     def on_response_complete(self) -> None:
@@ -204,8 +219,13 @@ class BoundedWebsocketProtocol(DirectProtocol):
             self.abort()
 
 
-def protocols(register: ConnectionRegister) -> tuple[type[BoundedHttpProtocol], type[BoundedWebsocketProtocol]]:
-    """The two classes for one server: uvicorn makes a connection of them without telling which server it is of."""
+def protocols(
+    register: ConnectionRegister, secret_paths: Collection[str] = ()
+) -> tuple[type[BoundedHttpProtocol], type[BoundedWebsocketProtocol]]:
+    """The two classes for one server: uvicorn makes a connection of them without telling which server it is of.
+
+    What is sent to one of ``secret_paths`` is overwritten in every buffer on its way to keycast.serving.guard.
+    """
 
     class Http(BoundedHttpProtocol):
         pass
@@ -213,5 +233,6 @@ def protocols(register: ConnectionRegister) -> tuple[type[BoundedHttpProtocol], 
     class Websocket(BoundedWebsocketProtocol):
         pass
 
+    Http.secret_paths = frozenset(secret_paths)
     Http.register = Websocket.register = register
     return Http, Websocket

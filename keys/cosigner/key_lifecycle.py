@@ -47,7 +47,14 @@ class KeyLifecycleHandler:
         Also in place of one that never came into use, is disabled, or was given up: who can make halves of a known
         public key has that key whole, and could gain nothing by it.
         """
-        with SecretBytes.adopt_bytes(request.secret) as secret, Keypair.from_secret(secret) as keypair:
+        with SecretBytes.adopt_bytes(request.secret) as secret:
+            return await self.take(request, secret, peer)
+
+    async def take(
+        self, request: messages.ImportHalfRequest | messages.ImportSealedHalfRequest, secret: SecretBytes, peer: str
+    ) -> AnyReply:
+        """Keep an opened half, which stays the caller's to wipe."""
+        with Keypair.from_secret(secret) as keypair:
             half_b = keypair.public_key
             aggregate = KeyAggregate(b"\x02" + request.half_a, public_point(keypair), request.tweak)
             # Halves are named by 32 bytes, so their points have an even Y (decision 23); and together they must be the
@@ -121,7 +128,9 @@ def _same(record: CosignerKeyRecord, half_a: bytes) -> CosignerHalf:
     return half
 
 
-def _is_kept(record: CosignerKeyRecord, request: messages.ImportHalfRequest, half_b: bytes) -> bool:
+def _is_kept(
+    record: CosignerKeyRecord, request: messages.ImportHalfRequest | messages.ImportSealedHalfRequest, half_b: bytes
+) -> bool:
     """Whether this very half is here; False when it may be taken in place of what is. Raises Refusal."""
     half = record.halves.get(request.half_a)
     if half is not None and (half.half_b, half.tweak, half.status) == (half_b, request.tweak, records.CURRENT):

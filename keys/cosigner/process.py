@@ -8,6 +8,7 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +33,7 @@ from keys.signing.cosigning.address import Address
 from keys.signing.kms import keyfile
 from keys.signing.kms.local import LocalKekProvider
 from keys.signing.opened_key import OpenKey
+from keys.signing.sealed_halves import fingerprint
 from keys.signing.vault import OpenKeyVault
 
 logger = logging.getLogger(__name__)
@@ -141,7 +143,7 @@ async def run(settings: CosignerSettings, stop: asyncio.Event, ready: Callable[[
         cosigner = Cosigner(store, vault, lambda: kek, limits, settings.policy, alarms.refused)
         server = CosignerServer(cosigner, settings.address, users)
         # Before the first request: from here on the log shows when this process could have signed.
-        await store.write(_begin)
+        await store.write(partial(_begin, fingerprint(cosigner.imports.public)))
         # And before it again: an old half whose time has come while the process was away does not sign once more.
         await cosigner.clock.tick()
         await server.start()
@@ -178,8 +180,9 @@ async def _notice(store: CosignerStore) -> None:
             await store.write(lambda _: None)
 
 
-def _begin(writing: StoreTransaction) -> None:
-    writing.note(CosignerAuditEntry(CosignerAuditTag.STARTED, AuditOutcome.OK, f"process:{os.getpid()}"))
+def _begin(encryption_key: str, writing: StoreTransaction) -> None:
+    data = {"encryption_key": encryption_key}
+    writing.note(CosignerAuditEntry(CosignerAuditTag.STARTED, AuditOutcome.OK, f"process:{os.getpid()}", data=data))
 
 
 def _limit(rate: float) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from keys.cosigner.log_requests import LogHandler
 from keys.cosigner.open_readings import ReadingLimits
 from keys.cosigner.reading import ReadingHandler
 from keys.cosigner.refusals import RefusalLog
+from keys.cosigner.sealed_imports import SealedImportHandler
 from keys.cosigner.store import CosignerRefusalError, CosignerStore
 from keys.errors import KekUnavailable, KeyDamaged
 from keys.signing.cosigning import messages
@@ -74,9 +75,13 @@ class Cosigner:
         self._refusal_log = RefusalLog()
         self.challenges = challenges or ChallengeIssuer()
         repository = CosignerKeyRepository(store, vault, kek, self.challenges)
+        life = KeyLifecycleHandler(repository)
+        self.imports = SealedImportHandler(life)
         self.reading = ReadingHandler(repository, limits.reading)
-        self._handlers = _handlers(repository, limits, policy) | {
+        self._handlers = _handlers(repository, life, limits, policy) | {
             messages.ChallengeRequest: self._challenge,
+            messages.EncryptionKeyRequest: self.imports.which,
+            messages.ImportSealedHalfRequest: self.imports.adopt,
             messages.OpenReadingRequest: self.reading.open,
             messages.ReadRequest: self.reading.read,
             messages.EndReadingRequest: self.reading.end,
@@ -133,11 +138,10 @@ class Cosigner:
 
 
 def _handlers(
-    repository: CosignerKeyRepository, limits: CosignerLimits, policy: AuthoriserPolicy
+    repository: CosignerKeyRepository, life: KeyLifecycleHandler, limits: CosignerLimits, policy: AuthoriserPolicy
 ) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
-    life, ending, using, renewing, authorisers = (
-        KeyLifecycleHandler(repository),
+    ending, using, renewing, authorisers = (
         ForgettingHandler(repository, limits.forgetting),
         KeyUseHandler(repository),
         RefreshHandler(repository),

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+from uuid import UUID
 
 from keycast.crypto.secret import SecretBytes
 from keys.signing.cosigning.messages import HsmProof
+from keys.signing.sealed_halves import PageKey, SealedHalves
 
 if TYPE_CHECKING:
     from keys.models import PersonalKey
@@ -48,6 +50,10 @@ class KeySplitter(Protocol):
     def create(self, row: PersonalKey) -> None: ...
 
     def adopt(self, row: PersonalKey, secret: SecretBytes) -> None: ...
+
+    def adopt_sealed(self, row: PersonalKey, halves: SealedHalves) -> None: ...
+
+    def page_keys(self, tenant_id: UUID, key_id: UUID) -> tuple[PageKey, bytes]: ...
 
     def end(self, row: PersonalKey) -> None: ...
 

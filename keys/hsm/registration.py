@@ -16,9 +16,11 @@ from keycast.crypto import known_answers
 from keys.hsm import providers
 from keys.hsm.protocol import HsmKeyManager, KeySplitter
 from keys.models import PersonalKey
+from keys.signing.sealed_halves import SealedHalves
 
 if TYPE_CHECKING:
     from keys.hsm.provisioning import CosignerCallbacks
+    from keys.lifecycle.modes import ImportedKey
 
 _splitters: list[KeySplitter] = []
 
@@ -57,6 +59,16 @@ def splitter() -> KeySplitter:
     """Who splits keys."""
     (found,) = _splitters
     return found
+
+
+def fill_halves(splits: KeySplitter, row: PersonalKey, secret: ImportedKey | None) -> None:
+    """Give the row its halves: fresh ones, those of a secret, or those that a browser made of one."""
+    if secret is None:
+        splits.create(row)
+    elif isinstance(secret, SealedHalves):
+        splits.adopt_sealed(row, secret)
+    else:
+        splits.adopt(row, secret)
 
 
 @cache

@@ -166,6 +166,6 @@ def _refusal(number: int, error: KeycastError) -> LineResult:
 
 
 def _wipe(candidate: _Candidate) -> None:
-    secret: SecretBytes | None = candidate.wanted.secret
-    if secret is not None:
+    secret = candidate.wanted.secret
+    if isinstance(secret, SecretBytes):
         secret.wipe()

@@ -14,27 +14,30 @@ from accounts.models import LockAuthority, Tenant, User
 from accounts.quotas import Quota, require_room
 from keycast.audit.entries import Actor, AuditEntry
 from keycast.audit.tags import AuditTag
-from keycast.crypto.secret import SecretBytes
 from keys import SHARDS
 from keys.errors import KeyExists
 from keys.lifecycle import audit
-from keys.lifecycle.modes import ModeBackend
+from keys.lifecycle.modes import ImportedKey, ModeBackend
 from keys.lifecycle.text import clean_name
 from keys.models import KeyState, PersonalKey, TransportKey
 from keys.owner_seals import OWNER
 from keys.refs import SecretPurpose
 from keys.signing.factory import key_maker
+from keys.signing.sealed_halves import SealedHalves
 
 MAX_KEYS_A_QUERY: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class WantedKey:
-    """One key to be added: fresh, or with the ``secret`` given, which stays the caller's to wipe."""
+    """One key to be added: fresh, or with the ``secret`` given, which stays the caller's to wipe.
+
+    Halves that a browser made are sealed for one id, and the key gets that.
+    """
 
     user: User
     name: str
-    secret: SecretBytes | None = field(default=None, repr=False)
+    secret: ImportedKey | None = field(default=None, repr=False)
 
 
 def create_keys(actor: Actor, tenant: Tenant, backend: ModeBackend, wanted: Sequence[WantedKey]) -> list[PersonalKey]:
@@ -91,6 +94,8 @@ def _row(tenant: Tenant, backend: ModeBackend, wanted: WantedKey) -> PersonalKey
         state_set_by=LockAuthority.OWNER,
         is_imported=wanted.secret is not None,
     )
+    if isinstance(wanted.secret, SealedHalves):
+        row.id = wanted.secret.said.key_id
     backend.fill(row, wanted.secret)
     row.owner_seal = OWNER.of(row)
     return row

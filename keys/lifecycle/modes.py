@@ -15,6 +15,10 @@ from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities, SecretPurpose
 from keys.signing.factory import kek_problem, key_maker
 from keys.signing.local import CAPABILITIES as ENCRYPTED_CAPABILITIES
+from keys.signing.sealed_halves import SealedHalves
+
+ImportedKey = SecretBytes | SealedHalves
+"""A key that was there before: whole, or in the halves that its owner's browser made of it."""
 
 
 class ModeBackend(Protocol):
@@ -31,7 +35,7 @@ class ModeBackend(Protocol):
         """Why no key can be made now, in plain words; empty when one can."""
         ...
 
-    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+    def fill(self, row: PersonalKey, secret: ImportedKey | None) -> None:
         """Give ``row`` a fresh key, or ``secret``, which stays the caller's. Raises keys.errors."""
         ...
 
@@ -63,7 +67,9 @@ class EncryptedBackend:
     def problem(self) -> str:
         return kek_problem()
 
-    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+    def fill(self, row: PersonalKey, secret: ImportedKey | None) -> None:
+        if isinstance(secret, SealedHalves):
+            raise NoCapability("A key in halves cannot be kept in this mode.")
         maker, purpose = key_maker(), SecretPurpose.PERSONAL_KEY
         if secret is None:
             made = maker.generate(tenant_id=row.tenant_id, row_id=row.id, parent_id=None, purpose=purpose)

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.conf import settings
 
 from keycast.crypto.secret import SecretBytes
+from keycast.crypto.secret_fields import DIGITS
 from keycast.nostr import nip19, nip49
 from keys.errors import PasswordRefused, PublishedKeyRefused, ScryptTooCostly, SecretRefused, TooBusy
 from keys.lifecycle import password_child
@@ -17,6 +18,9 @@ from keys.lifecycle.published import is_refused
 from keys.signing.factory import key_maker
 
 MAX_INPUT: Final = 1000
+_SECRET_SIZE: Final = 32
+_ENCRYPTED: Final = "ncryptsec1"
+_SPACES: Final = b" \t\r\n\v\f"
 _HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 _NIP49_ERRORS: Final[dict[str, type[SecretRefused | TooBusy]]] = {
     "too-costly": ScryptTooCostly,
@@ -51,6 +55,54 @@ def parse_secret_of_person(text: str, password: str | None, *, person: UUID) -> 
     return _checked(_decoded(text.strip(), password, opened))
 
 
+def parse_typed_secret(typed: SecretBytes, password: SecretBytes | None, *, person: UUID) -> SecretBytes:
+    """The same of a form's fields in buffers (keycast.crypto.secret_fields), which stay the caller's to wipe.
+
+    No text is made of an nsec or of 64 hex digits. An ncryptsec and its password become text, which stays in memory
+    until something else takes its place: scrypt and NIP-49's password normalisation take nothing else.
+    """
+    with typed.view() as whole, _stripped(whole) as text:
+        if len(text) > MAX_INPUT:
+            raise SecretRefused
+        if _is_encrypted(text):
+            said = _text(password.view()) if password else None
+            return parse_secret_of_person(_text(text), said, person=person)
+        return _checked(_decoded_buffer(text))
+
+
+def _decoded_buffer(text: memoryview) -> SecretBytes:
+    if len(text) == 2 * _SECRET_SIZE and all(byte in DIGITS for byte in text):
+        secret = SecretBytes.zero(_SECRET_SIZE)
+        with secret.view() as output:
+            for position in range(_SECRET_SIZE):
+                output[position] = DIGITS[text[2 * position]] << 4 | DIGITS[text[2 * position + 1]]
+        return secret
+    try:
+        return nip19.decode_nsec_buffer(text)
+    except nip19.Nip19Error:
+        raise SecretRefused from None
+
+
+def _is_encrypted(text: memoryview) -> bool:
+    return len(text) > 2 * _SECRET_SIZE and bytes(text[: len(_ENCRYPTED)]).lower() == _ENCRYPTED.encode()
+
+
+def _stripped(text: memoryview) -> memoryview:
+    start, end = 0, len(text)
+    while start < end and text[start] in _SPACES:
+        start += 1
+    while end > start and text[end - 1] in _SPACES:
+        end -= 1
+    return text[start:end]
+
+
+def _text(data: memoryview) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        raise SecretRefused from None
+
+
 def _checked(secret: SecretBytes) -> SecretBytes:
     try:
         check_secret(secret)
@@ -76,7 +128,7 @@ def _decoded(text: str, password: str | None, opened: _Open) -> SecretBytes:
         raise SecretRefused
     if _HEX.fullmatch(text):
         return SecretBytes.adopt_bytes(bytes.fromhex(text))
-    if text[:10].lower() == "ncryptsec1":
+    if text[: len(_ENCRYPTED)].lower() == _ENCRYPTED:
         return _decrypted(text, password, opened)
     try:
         return nip19.decode_nsec(text)

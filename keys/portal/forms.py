@@ -63,7 +63,21 @@ class ImportKeyForm(CreateKeyForm):
         error_messages={"required": "Please confirm this before you import."},
     )
 
+    split = forms.CharField(required=False, max_length=4000, widget=forms.HiddenInput)
+
     field_order = ("name", "secret", "password", "choice", "understood")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # What the page's script sends instead.
+        self.fields["secret"].required = not self.data.get("split")
+
+    def clean(self) -> dict[str, Any]:
+        """Either the key, or what the page made of it: never both, for then the page had not kept it back."""
+        cleaned = super().clean() or {}
+        if cleaned.get("secret") and cleaned.get("split"):
+            self.add_error("secret", "This page sent the key itself too, so nothing was imported.")
+        return cleaned
 
 
 class DestroyForm(forms.Form):

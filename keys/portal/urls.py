@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.portal import converting, cosigner_record, exporting, replacing, succession, tenant, views
+from keys.portal import converting, cosigner_record, exporting, importing, replacing, succession, tenant, views
 
 app_name = "keys"
 urlpatterns = [
     path("settings/keys/", tenant.modes, name="settings"),
     path("keys/", views.key_list, name="list"),
     path("keys/new/", views.create, name="create"),
-    path("keys/import/", views.import_secret, name="import"),
+    path("keys/import/", importing.import_secret, name="import"),
+    path("keys/import/split/", importing.begin_split_import, name="begin_split_import"),
     path("keys/<uuid:key_id>/", views.detail, name="detail"),
     path("keys/<uuid:key_id>/progress/", views.progress, name="progress"),
     path("keys/<uuid:key_id>/remove/", views.remove, name="remove"),

@@ -14,12 +14,12 @@ from accounts.permissions import MemberPermission
 from accounts.portal.access import PortalRequest, actor_of, portal_view
 from accounts.portal.stepup import prove, step_up
 from keys import services
-from keys.errors import CustodyError, KeyNotFound
+from keys.errors import KeyNotFound
 from keys.lifecycle.modes import ModeOffer
 from keys.models import KeyState, PersonalKey
 from keys.portal import converting, cosigner_record, exporting, panels, replacing, succession
 from keys.portal.choices import KeyModeChoice, choices_for, form_options, table_rows
-from keys.portal.forms import CreateKeyForm, DestroyForm, ImportKeyForm, KeyNameForm
+from keys.portal.forms import CreateKeyForm, DestroyForm, KeyNameForm
 from keys.portal.presenting import present
 from keys.selectors import failed_key_of, failed_keys_of, key_of, keys_of
 
@@ -29,7 +29,7 @@ def own_key(request: PortalRequest, key_id: UUID) -> PersonalKey:
     return key_of(tenant=request.tenant, user=request.user, key_id=key_id)
 
 
-def _to_key(key: PersonalKey) -> HttpResponse:
+def to_key(key: PersonalKey) -> HttpResponse:
     return redirect("keys:detail", key_id=key.id)
 
 
@@ -53,7 +53,7 @@ def create(request: PortalRequest) -> HttpResponse:
     again = {name: request.GET[name] for name in ("name", "choice") if name in request.GET}
     form = CreateKeyForm(request.POST or None, choices=form_options(choices), initial=again)
     if request.method == "POST" and form.is_valid():
-        chosen = _chosen(choices, form)
+        chosen = chosen_offer(choices, form)
         key = services.create_key(
             actor=actor_of(request),
             tenant=request.tenant,
@@ -62,52 +62,21 @@ def create(request: PortalRequest) -> HttpResponse:
             key_mode=chosen.key_mode,
             provider=chosen.provider,
         )
-        _tell_made(request, key, "Your key is ready. Next: connect an app to it.")
-        return _to_key(key)
-    return _form_page(request, "keys/create.html", {"form": form, "choices": choices, "table": table_rows(choices)})
+        tell_made(request, key, "Your key is ready. Next: connect an app to it.")
+        return to_key(key)
+    return form_page(request, "keys/create.html", {"form": form, "choices": choices, "table": table_rows(choices)})
 
 
-@portal_view("GET", "POST", action=MemberPermission.CREATE_KEY)
-def import_secret(request: PortalRequest) -> HttpResponse:
-    """Take over an existing secret key; what was typed is never shown again."""
-    choices = choices_for(request.tenant, imports=True)
-    form = ImportKeyForm(request.POST or None, choices=form_options(choices))
-    if request.method == "POST" and form.is_valid():
-        try:
-            key = _import(request, form, _chosen(choices, form))
-        except CustodyError as refused:
-            form.add_error("password" if refused.code == "password-refused" else "secret", refused.public_message)
-        else:
-            _tell_made(request, key, "Your key was imported. Next: connect an app to it.")
-            return _to_key(key)
-    return _form_page(request, "keys/import.html", {"form": form, "choices": choices, "table": table_rows(choices)})
-
-
-def _tell_made(request: PortalRequest, key: PersonalKey, text: str) -> None:
+def tell_made(request: PortalRequest, key: PersonalKey, text: str) -> None:
     if key.state == KeyState.ACTIVE:
         messages.success(request, text)
 
 
-def _import(request: PortalRequest, form: ImportKeyForm, chosen: ModeOffer) -> PersonalKey:
-    typed = form.cleaned_data
-    password = typed["password"] or None
-    with services.parse_secret_of_person(typed["secret"], password, person=request.user.id) as secret:
-        return services.import_key(
-            actor=actor_of(request),
-            tenant=request.tenant,
-            user=request.user,
-            name=typed["name"],
-            secret=secret,
-            key_mode=chosen.key_mode,
-            provider=chosen.provider,
-        )
-
-
-def _chosen(choices: list[KeyModeChoice], form: CreateKeyForm) -> ModeOffer:
+def chosen_offer(choices: list[KeyModeChoice], form: CreateKeyForm) -> ModeOffer:
     return next(choice.offer for choice in choices if choice.value == form.cleaned_data["choice"])
 
 
-def _form_page(request: PortalRequest, template: str, context: dict[str, object]) -> HttpResponse:
+def form_page(request: PortalRequest, template: str, context: dict[str, object]) -> HttpResponse:
     return render(request, template, context, status=422 if request.method == "POST" else 200)
 
 
@@ -141,7 +110,7 @@ def progress(request: PortalRequest, key_id: UUID) -> HttpResponse:
     """Asked by htmx while a key is in the making: 204 while there is no news, else the page is to be loaded again."""
     key = _own_or_failed(request, key_id)
     if not request.htmx:
-        return _to_key(key)
+        return to_key(key)
     if key.state == KeyState.PENDING:
         return HttpResponse(status=204)
     return HttpResponse(status=200, headers={"HX-Refresh": "true"})
@@ -166,7 +135,7 @@ def rename(request: PortalRequest, key_id: UUID) -> HttpResponse:
         messages.success(request, "The key has its new name.")
     else:
         messages.error(request, "The name was not changed: give one of at most 100 characters.")
-    return _to_key(key)
+    return to_key(key)
 
 
 @portal_view("POST", action=MemberPermission.LOCK_KEY)
@@ -175,7 +144,7 @@ def lock(request: PortalRequest, key_id: UUID) -> HttpResponse:
     key = own_key(request, key_id)
     services.lock_key(actor=actor_of(request), key=key)
     messages.success(request, "Locked. No app can use this key until you unlock it.")
-    return _to_key(key)
+    return to_key(key)
 
 
 @portal_view("POST", action=MemberPermission.LOCK_KEY)
@@ -186,7 +155,7 @@ def unlock(request: PortalRequest, key_id: UUID) -> HttpResponse:
         return detour
     services.unlock_key(actor=actor_of(request), key=key)
     messages.success(request, "Unlocked. Your apps can use this key again.")
-    return _to_key(key)
+    return to_key(key)
 
 
 @portal_view("POST", action=MemberPermission.MANAGE_KEY)
@@ -197,7 +166,7 @@ def enable(request: PortalRequest, key_id: UUID) -> HttpResponse:
         return detour
     services.enable_key(actor=actor_of(request), key=key)
     messages.success(request, "The key is in use again.")
-    return _to_key(key)
+    return to_key(key)
 
 
 @portal_view("GET", "POST", action=MemberPermission.MANAGE_KEY)
@@ -211,8 +180,8 @@ def destroy(request: PortalRequest, key_id: UUID) -> HttpResponse:
     if request.method == "POST" and form.is_valid():
         services.schedule_destruction(actor=actor_of(request), key=key)
         messages.success(request, "The key is out of use now. Until the day shown you can still keep it.")
-        return _to_key(key)
-    return _form_page(
+        return to_key(key)
+    return form_page(
         request, "keys/destroy.html", {"key": present(key), "form": form, "days": settings.KEY_DESTRUCTION_DAYS}
     )
 
@@ -223,4 +192,4 @@ def keep(request: PortalRequest, key_id: UUID) -> HttpResponse:
     key = own_key(request, key_id)
     services.cancel_destruction(actor=actor_of(request), key=key)
     messages.success(request, "The key is kept. It stays out of use until you put it back to use.")
-    return _to_key(key)
+    return to_key(key)

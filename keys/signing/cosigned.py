@@ -50,7 +50,7 @@ CAPABILITIES: Final = Capabilities(
         "Every signature has to be authorised by your own key in the HSM, which can be disabled, and which logs each "
         "authorisation; requests that come at the same moment share one.",
         "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
-        "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
+        "An existing key (nsec) can be imported: it is split at once, by your browser where that runs scripts.",
         "Each signature takes a round trip to the HSM, usually 50 to 100 ms.",
     ),
 )

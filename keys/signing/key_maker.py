@@ -10,9 +10,9 @@ from keycast.crypto.errors import CryptoError
 from keycast.crypto.points import even_half
 from keycast.crypto.schnorr import Keypair
 from keycast.crypto.secret import SecretBytes
-from keys.errors import SecretRefused
+from keys.errors import KeyDamaged, SealedHalfRefused, SecretRefused
 from keys.refs import KeyRef, SealedSecret, SecretPurpose
-from keys.signing import envelope
+from keys.signing import envelope, sealed_halves
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.errors import CosignerMisbehaved
@@ -20,6 +20,7 @@ from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf, aggregate_of, half_in_transit_context, half_of, seal_half
 from keys.signing.kms.protocol import KekProvider
 from keys.signing.protocol import KekState, NewKey, SplitKey
+from keys.signing.sealed_halves import HalfRole, PageKey, SealedHalfError, SealedHalves
 from keys.signing.splitting import split_key, tweak_of_fresh
 from keys.signing.vault import opened, unlock
 
@@ -86,6 +87,27 @@ class LocalKeyMaker:
         """See keys.signing.protocol. Raises SecretRefused, KekUnavailable."""
         place = SealingContext(tenant_id, key_id, self.public_key_of(secret), SecretPurpose.PERSONAL_KEY)
         return split_key(secret, place, self._current())
+
+    def draw_page_key(self, *, tenant_id: UUID, key_id: UUID) -> PageKey:
+        """See keys.signing.protocol. Raises KekUnavailable."""
+        private = sealed_halves.fresh_key()
+        unsealed = PageKey(sealed_halves.public_of(private), SealedSecret("", "", b""))
+        with sealed_halves.private_bytes(private) as secret:
+            sealed = envelope.seal(secret, unsealed.place(tenant_id, key_id), self._current())
+        return PageKey(unsealed.public, sealed)
+
+    def take_half(self, halves: SealedHalves) -> SealedHalf:
+        """See keys.signing.protocol. Raises SealedHalfRefused, KekUnavailable."""
+        said, key = halves.said, halves.page_key
+        place = key.place(said.tenant_id, said.key_id)
+        try:
+            with envelope.unseal(key.sealed, place, self._providers(key.sealed.provider)) as private:
+                opened_key = sealed_halves.loaded(private)
+            keypair, secret = sealed_halves.open_half(halves.sealed_a, opened_key, said, HalfRole.SIGNER)
+        except (KeyDamaged, SealedHalfError):
+            raise SealedHalfRefused from None
+        with keypair, secret:
+            return seal_half(keypair, secret, said.tenant_id, said.key_id, self._current())
 
     def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
         """See keys.signing.protocol. Raises KekUnavailable."""

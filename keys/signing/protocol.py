@@ -17,6 +17,7 @@ from keys.refs import Capabilities, HsmRef, KeyRef, SealedSecret, SecretPurpose,
 from keys.signing.cosigning.authorisation import UseAuthorisation
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
+from keys.signing.sealed_halves import PageKey, SealedHalves
 
 #: Told of stored material that failed its check: the personal key's id, and how it failed.
 DamageReport = Callable[[UUID, KeyDamaged], Awaitable[None]]
@@ -181,6 +182,17 @@ class KeyMaker(Protocol):
         """Like ``split``, for a key that is being imported. The caller still owns, and wipes, ``secret``.
 
         Raises ``SecretRefused``, ``KekUnavailable``.
+        """
+        ...
+
+    def draw_page_key(self, *, tenant_id: UUID, key_id: UUID) -> PageKey:
+        """An encryption key for the one import page that will make the key with this id; nothing open leaves."""
+        ...
+
+    def take_half(self, halves: SealedHalves) -> SealedHalf:
+        """Open half A as a browser sealed it, and seal it for its row (``keys.signing.half``).
+
+        Raises ``SealedHalfRefused`` unless everything that the page said is true, ``KekUnavailable``.
         """
         ...
 

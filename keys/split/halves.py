@@ -7,12 +7,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from typing import Final
+from uuid import UUID
 
 from keycast.base import crash
 from keycast.crypto.errors import CryptoError
 from keycast.crypto.musig import KeyAggregate
 from keycast.crypto.secret import SecretBytes
-from keys.errors import KeyDamaged, KeyUnavailable, NoCapability
+from keys.errors import InvalidOperand, KeyDamaged, KeyUnavailable, NoCapability, SealedHalfRefused
 from keys.hsm import providers, registration
 from keys.hsm.protocol import HsmKeyPhase
 from keys.hsm_errors import HsmForbidden, HsmKeyUnusable, HsmMisconfigured
@@ -23,10 +24,11 @@ from keys.signing import factory
 from keys.signing.cosigning import granting
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, blocking
-from keys.signing.cosigning.errors import CosignerMisbehaved, StaleHalf
+from keys.signing.cosigning.errors import CosignerMisbehaved, CosignerRefused, StaleHalf
 from keys.signing.cosigning.messages import NO_PROOF, HsmProof
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import Authoriser, KeyMaker
+from keys.signing.sealed_halves import PageKey, SealedHalves
 
 logger = logging.getLogger(__name__)
 _ENDING: Final = frozenset({"pending", "forgetting", "forgotten"})
@@ -64,6 +66,34 @@ def adopt(row: PersonalKey, secret: SecretBytes, client: CosignerClient | None =
     # The two halves have to make the imported key; a co-signer that answers with another half would make another.
     if row.public_key != public_key:
         raise CosignerMisbehaved
+
+
+def adopt_sealed(row: PersonalKey, halves: SealedHalves, client: CosignerClient | None = None) -> None:
+    """Give the row half A, and the co-signer half B, of a key that its owner's browser split. ``row`` has its id.
+
+    Nothing here ever has the whole key. Raises as ``create``, and SealedHalfRefused.
+    """
+    said = halves.said
+    if (row.tenant_id, row.id) != (said.tenant_id, said.key_id):
+        raise SealedHalfRefused
+    half = maker_for(client).take_half(halves)
+    try:
+        half_b = blocking(lambda b: b.adopt_sealed_half(said, halves.sealed_b), client)
+    except (InvalidOperand, CosignerRefused):
+        raise SealedHalfRefused from None
+    crash.point("a-adopted")
+    _complete(row, half, half_b, said.tweak)
+    if row.public_key != said.public_key.hex():
+        raise CosignerMisbehaved
+
+
+def page_keys(tenant_id: UUID, key_id: UUID, client: CosignerClient | None = None) -> tuple[PageKey, bytes]:
+    """What a browser seals the halves of this key to: the page's key of signer A, and the co-signer's (65 bytes).
+
+    Raises KekUnavailable, CosignerUnavailable.
+    """
+    cosigner = blocking(lambda b: b.encryption_key(tenant_id, key_id), client)
+    return maker_for(client).draw_page_key(tenant_id=tenant_id, key_id=key_id), cosigner
 
 
 def maker_for(client: CosignerClient | None) -> KeyMaker:

@@ -9,6 +9,7 @@ from typing import Final
 
 from tests.mutants.check import Check
 from tests.mutants.cosigner_operator_checks import COSIGNER_OPERATOR
+from tests.mutants.import_checks import IMPORTS
 from tests.mutants.key_export_checks import KEY_EXPORTS
 from tests.mutants.people_checks import PEOPLE
 
@@ -402,5 +403,6 @@ CHECKS = (
     ),
     *COSIGNER_OPERATOR,
     *KEY_EXPORTS,
+    *IMPORTS,
     *PEOPLE,
 )  # fmt: skip

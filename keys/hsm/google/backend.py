@@ -7,11 +7,11 @@ from typing import Final
 from django.conf import settings
 
 from accounts.models import KeyMode
-from keycast.crypto.secret import SecretBytes
 from keys.hsm import provisioning, registration
 from keys.hsm.google import names
 from keys.hsm.google.provider import PROVIDER, new_key_name
 from keys.hsm.protocol import KeySplitter
+from keys.lifecycle.modes import ImportedKey
 from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 from keys.signing.cosigned import CAPABILITIES
@@ -34,12 +34,8 @@ class GoogleBackend:
     def problem(self) -> str:
         return kek_problem() if names.is_ring(settings.GCP_KEY_RING) else _NO_RING
 
-    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
-        halves = self._halves or registration.splitter()
-        if secret is None:
-            halves.create(row)
-        else:
-            halves.adopt(row, secret)
+    def fill(self, row: PersonalKey, secret: ImportedKey | None) -> None:
+        registration.fill_halves(self._halves or registration.splitter(), row, secret)
         row.hsm_provider = self.provider
         row.kms_key_name = new_key_name(row.tenant_id)
         row.state = KeyState.PENDING

@@ -9,7 +9,6 @@ from django.db import transaction
 from django_scopes import scope
 
 from accounts.models import KeyMode
-from keycast.crypto.secret import SecretBytes
 from keys.errors import NoCapability
 from keys.hsm import provisioning
 from keys.hsm.calling import TOTAL_SECONDS, within
@@ -17,6 +16,7 @@ from keys.hsm.nethsm import names
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.hsm.nethsm.provider import PROVIDER
 from keys.hsm.nethsm.signer import CAPABILITIES
+from keys.lifecycle.modes import ImportedKey
 from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 
@@ -38,7 +38,7 @@ class NetHsmBackend:
     def problem(self) -> str:
         return NetHsmConfig.from_settings().problem()
 
-    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
+    def fill(self, row: PersonalKey, secret: ImportedKey | None) -> None:
         if secret is not None:
             raise NoCapability(_NO_IMPORT)
         row.hsm_provider = self.provider

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from accounts.models import KeyMode
-from keycast.crypto.secret import SecretBytes
 from keys.hsm import provisioning, registration
 from keys.hsm.openbao import names
 from keys.hsm.openbao.capabilities import CAPABILITIES
 from keys.hsm.openbao.config import OpenBaoConfig
 from keys.hsm.openbao.provider import PROVIDER
 from keys.hsm.protocol import KeySplitter
+from keys.lifecycle.modes import ImportedKey
 from keys.models import KeyState, PersonalKey
 from keys.refs import Capabilities
 from keys.signing.factory import kek_problem
@@ -29,12 +29,8 @@ class OpenBaoBackend:
     def problem(self) -> str:
         return OpenBaoConfig.from_settings().problem() or kek_problem()
 
-    def fill(self, row: PersonalKey, secret: SecretBytes | None) -> None:
-        halves = self._halves or registration.splitter()
-        if secret is None:
-            halves.create(row)
-        else:
-            halves.adopt(row, secret)
+    def fill(self, row: PersonalKey, secret: ImportedKey | None) -> None:
+        registration.fill_halves(self._halves or registration.splitter(), row, secret)
         row.hsm_provider = self.provider
         row.kms_key_name = names.new(row.tenant_id)
         row.state = KeyState.PENDING

@@ -18,7 +18,7 @@ CAPABILITIES: Final = Capabilities(
         "each authorisation, and requests that come at the same moment share one.",
         "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
         "That key is in OpenBao's storage, encrypted: not in an HSM.",
-        "An existing key (nsec) can be imported: it is split at once, and the whole is wiped.",
+        "An existing key (nsec) can be imported: it is split at once, by your browser where that runs scripts.",
         "Each signature takes a call to OpenBao, usually 2 to 10 ms.",
     ),
 )

@@ -40,6 +40,7 @@ from keys.signing.cosigning.messages import (
     CosignerRefusedReply,
     CosignerRequest,
     EcdhReply,
+    EncryptionKeyReply,
     EventBody,
     HalfReply,
     HsmProof,
@@ -48,6 +49,7 @@ from keys.signing.cosigning.messages import (
     PartialSignatureReply,
     PrepareRefreshReply,
 )
+from keys.signing.sealed_halves import SplitStatement
 from keys.signing.wire.frames import FrameProtocol
 from keys.signing.wire.lines import ConnectionErrors, RequestConnections
 
@@ -105,6 +107,21 @@ class CosignerClient:
             return b"\x02" + (await self._ask(request, HalfReply)).half_b
         finally:
             wipe_bytes(secret)
+
+    async def encryption_key(self, tenant_id: UUID, key_id: UUID) -> bytes:
+        """What a browser seals half B to (65 bytes); another one after each start of the co-signer.
+
+        The ids are those of the key to come: what one tenant's people ask for counts for that tenant.
+        """
+        request = messages.EncryptionKeyRequest(0, tenant_id.bytes, key_id.bytes)
+        return (await self._ask(request, EncryptionKeyReply)).public
+
+    async def adopt_sealed_half(self, said: SplitStatement, sealed_b: bytes) -> bytes:
+        """Hand over half B as a browser sealed it; its public half (33 bytes). Once: a repetition is refused."""
+        ids = said.tenant_id.bytes, said.key_id.bytes
+        halves = said.half_a, said.half_b, said.tweak
+        request = messages.ImportSealedHalfRequest(0, *ids, *halves, said.public_key, said.token, sealed_b)
+        return b"\x02" + (await self._ask(request, HalfReply)).half_b
 
     async def register_authoriser(
         self, tenant_id: UUID, key_id: UUID, authoriser: bytes, proof: HsmProof = NO_PROOF

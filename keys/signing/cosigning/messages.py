@@ -21,7 +21,9 @@ Challenge = Annotated[bytes, Meta(min_length=16, max_length=16)]
 B32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 B33 = Annotated[bytes, Meta(min_length=33, max_length=33)]
 B64 = Annotated[bytes, Meta(min_length=64, max_length=64)]
+B65 = Annotated[bytes, Meta(min_length=65, max_length=65)]
 B66 = Annotated[bytes, Meta(min_length=66, max_length=66)]
+SealedHalfText = Annotated[bytes, Meta(min_length=113, max_length=113)]
 Tweak = Annotated[bytes, Meta(max_length=32)]
 AuthoriserKey = Annotated[bytes, Meta(min_length=33, max_length=34)]
 """As keycast.crypto.authoriser_keys has it: its length and first byte say which curve it is on."""
@@ -127,6 +129,21 @@ class ImportHalfRequest(CosignerRequest, frozen=True, tag="adopt"):
     secret: B32
     tweak: B32
     public_key: B32
+
+
+class EncryptionKeyRequest(CosignerRequest, frozen=True, tag="encryption-key"):
+    """Which key does a browser seal a half to, that is to be yours?"""
+
+
+class ImportSealedHalfRequest(CosignerRequest, frozen=True, tag="adopt-sealed"):
+    """Keep this half B of an imported key, which a browser has sealed (keys.signing.sealed_halves); once."""
+
+    half_a: B32
+    half_b: B32
+    tweak: B32
+    public_key: B32
+    token: B32
+    sealed: SealedHalfText
 
 
 class RegisterAuthoriserRequest(CosignerRequest, frozen=True, tag="register"):
@@ -325,6 +342,12 @@ class HalfReply(CosignerReply, frozen=True, tag="made"):
     half_b: B32
 
 
+class EncryptionKeyReply(CosignerReply, frozen=True, tag="encryption-key-is"):
+    """The key: an uncompressed point of P-256."""
+
+    public: B65
+
+
 class KeyStateReply(CosignerReply, frozen=True, tag="state-is"):
     """``pending``, ``active``, ``locked``, ``disabled``, ``forgetting`` or ``forgotten``."""
 
@@ -396,6 +419,8 @@ _OfLife = (
     | ChallengeRequest
     | CreateHalfRequest
     | ImportHalfRequest
+    | EncryptionKeyRequest
+    | ImportSealedHalfRequest
     | KeyStateRequest
     | StopKeyRequest
     | EnableKeyRequest
@@ -421,6 +446,7 @@ AnyReply = (
     | CosignerRefusedReply
     | ChallengeReply
     | HalfReply
+    | EncryptionKeyReply
     | KeyStateReply
     | AuthorisersReply
     | AuthoriserWaitsReply

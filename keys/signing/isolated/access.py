@@ -25,6 +25,7 @@ from keys.signing.isolated import messages
 from keys.signing.isolated.client import EXPORT_WITHIN, FORGET_WITHIN, SPLIT_WITHIN, SignerClient
 from keys.signing.isolated.messages import SignerDoneReply, StatusReply
 from keys.signing.protocol import KekState, KeyMaker, NewKey, Signer, SplitKey
+from keys.signing.sealed_halves import PageKey, SealedHalves
 from keys.signing.transport import OpenTransportKey
 from keys.signing.vault import OpenKeyVault
 
@@ -162,6 +163,16 @@ class RemoteKeyMaker:
             SignerDoneReply,
             SPLIT_WITHIN,
         )
+
+    def draw_page_key(self, *, tenant_id: UUID, key_id: UUID) -> PageKey:
+        return self._client.ask_now(
+            lambda number: messages.DrawPageKeyRequest(number, tenant_id, key_id), messages.PageKeyReply
+        ).page_key
+
+    def take_half(self, halves: SealedHalves) -> SealedHalf:
+        return self._client.ask_now(
+            lambda number: messages.TakeSealedHalfRequest(number, halves), messages.SealedHalfReply
+        ).half
 
     def draw_half(self, *, tenant_id: UUID, key_id: UUID) -> SealedHalf:
         return self._client.ask_now(

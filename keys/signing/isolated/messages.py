@@ -21,6 +21,7 @@ from keys.signing.cosigning.messages import B32, B64, EventBody, Number
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
+from keys.signing.sealed_halves import PageKey, SealedHalves
 
 MAX_TEXT: Final = 1024 * 1024
 """Characters of what is to be encrypted or decrypted."""
@@ -128,6 +129,19 @@ class DrawHalfRequest(SignerRequest, frozen=True, tag="draw-half"):
 
     tenant: UUID
     key: UUID
+
+
+class DrawPageKeyRequest(SignerRequest, frozen=True, tag="draw-page-key"):
+    """Draw an encryption key for an import page."""
+
+    tenant: UUID
+    key: UUID
+
+
+class TakeSealedHalfRequest(SignerRequest, frozen=True, tag="take-half"):
+    """Open half A as a browser sealed it, and seal it for its row."""
+
+    halves: SealedHalves
 
 
 class AgreeRefreshRequest(SignerRequest, frozen=True, tag="agree"):
@@ -241,6 +255,12 @@ class SealedHalfReply(SignerReply, frozen=True, tag="half-is"):
     half: SealedHalf
 
 
+class PageKeyReply(SignerReply, frozen=True, tag="page-key-is"):
+    """An import page's encryption key, its private part sealed."""
+
+    page_key: PageKey
+
+
 class AgreeRefreshReply(SignerReply, frozen=True, tag="agreed"):
     """The co-signer's new half (x-only) and the new tweak: both public."""
 
@@ -273,6 +293,8 @@ AnyRequest = (
     | SplitImportedKeyRequest
     | HandOverHalfRequest
     | DrawHalfRequest
+    | DrawPageKeyRequest
+    | TakeSealedHalfRequest
     | AgreeRefreshRequest
     | CheckKeyRequest
     | CheckTransportKeyRequest
@@ -291,6 +313,7 @@ AnyReply = (
     | SealedSecretReply
     | SplitKeyReply
     | SealedHalfReply
+    | PageKeyReply
     | AgreeRefreshReply
     | ExportedKeyReply
     | KekVersionsReply

@@ -175,6 +175,14 @@ def _draw_half(maker: KeyMaker, asked: messages.DrawHalfRequest) -> AnyReply:
     return messages.SealedHalfReply(asked.number, maker.draw_half(tenant_id=asked.tenant, key_id=asked.key))
 
 
+def _draw_page_key(maker: KeyMaker, asked: messages.DrawPageKeyRequest) -> AnyReply:
+    return messages.PageKeyReply(asked.number, maker.draw_page_key(tenant_id=asked.tenant, key_id=asked.key))
+
+
+def _take_half(maker: KeyMaker, asked: messages.TakeSealedHalfRequest) -> AnyReply:
+    return messages.SealedHalfReply(asked.number, maker.take_half(asked.halves))
+
+
 def _agree(maker: KeyMaker, asked: messages.AgreeRefreshRequest) -> AnyReply:
     _require_sound(asked.key.public_key)
     half_b, tweak = maker.agree(asked.key, asked.new, asked.grant)
@@ -194,6 +202,8 @@ _MAKING: Final[dict[type, Callable[[KeyMaker, Any], AnyReply]]] = {
     messages.SplitImportedKeyRequest: _split_secret,
     messages.HandOverHalfRequest: _hand_over,
     messages.DrawHalfRequest: _draw_half,
+    messages.DrawPageKeyRequest: _draw_page_key,
+    messages.TakeSealedHalfRequest: _take_half,
     messages.AgreeRefreshRequest: _agree,
     messages.KekVersionsRequest: _kek,
 }

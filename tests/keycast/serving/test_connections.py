@@ -11,10 +11,11 @@ from pytest_django import Settings
 from uvicorn.server import ServerState
 
 from bunker.relays.limits import BuiltInLimits
-from keycast.serving import open_files
+from keycast.serving import open_files, wiping
 from keycast.serving.connections import ConnectionRegister
 from keycast.serving.limits import ConnectionLimits
 from keycast.serving.protocols import BoundedHttpProtocol, BoundedWebsocketProtocol, protocols
+from keycast.serving.wiping import WipedBuffer
 
 
 class Clock:
@@ -116,7 +117,7 @@ async def answer(scope: Any, receive: Any, send: Any) -> None: ...
 
 
 def made(register: ConnectionRegister) -> tuple[BoundedHttpProtocol, Transport, uvicorn.Config]:
-    http, websocket = protocols(register)
+    http, websocket = protocols(register, {"/import/"})
     config = uvicorn.Config(answer, http=http, ws=websocket, log_config=None)
     config.load()
     protocol, transport = http(config, ServerState(), {}), Transport()
@@ -181,6 +182,46 @@ async def test_an_answer_that_is_complete_may_still_be_taken_slowly(register: Co
     transport.unsent = 0
     turn(register, 1)
     assert transport.state == "aborted", "nothing is left to take, and no request comes"
+
+
+def post(path: str, *, end: bytes = b"") -> bytes:
+    """A request that nothing else refers to."""
+    head = f"POST {path} HTTP/1.1\r\nHost: a.example\r\nContent-Length: 8\r\n\r\n"
+    return bytes(bytearray(head.encode() + end))
+
+
+async def test_what_is_sent_to_a_secret_path_is_overwritten_once_it_is_read(register: ConnectionRegister) -> None:
+    protocol, _, _ = made(register)
+    first, second = post("/import/", end=b"abc"), bytes(bytearray(b"defgh"))
+    protocol.data_received(first)
+    protocol.data_received(second)
+    assert (set(first), set(second)) == ({0}, {0})
+    body = protocol.cycle.body
+    assert body == b"abcdefgh"
+    assert isinstance(body, WipedBuffer)
+
+
+async def test_what_is_sent_elsewhere_is_left_alone_also_after_a_secret(register: ConnectionRegister) -> None:
+    protocol, _, _ = made(register)
+    protocol.data_received(post("/import/", end=b"abcdefgh"))
+    protocol.cycle.response_complete = True
+    protocol.on_response_complete()
+    other = post("/keys/", end=b"abcdefgh")
+    protocol.data_received(other)
+    assert other.endswith(b"abcdefgh")
+    assert not isinstance(protocol.cycle.body, WipedBuffer)
+
+
+async def test_the_loops_own_buffer_is_read_over_with_zeros(
+    register: ConnectionRegister, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    monkeypatch.setattr(wiping, "overwrite_read_buffer", lambda loop, size: read.append(size))
+    protocol, _, _ = made(register)
+    whole = post("/import/", end=b"abcdefgh")
+    protocol.data_received(whole)
+    protocol.data_received(post("/keys/")[:10])
+    assert read == [len(whole)]
 
 
 async def test_an_old_connection_ends_with_its_next_answer(register: ConnectionRegister) -> None:

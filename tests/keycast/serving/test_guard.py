@@ -12,6 +12,7 @@ from pytest_django import Settings
 from accounts.models import Tenant
 from accounts.services import create_tenant
 from keycast.audit.entries import Actor
+from keycast.crypto.secret_fields import SCOPE_KEY
 from keycast.proxies import TrustedProxies
 from keycast.serving.guard import SUSPENDED, UNKNOWN_HOST, Answer, Guard, refusal_of_host
 from keycast.serving.limits import ConnectionLimits
@@ -208,6 +209,56 @@ async def test_a_body_comes_whole_and_the_end_of_the_connection_after_it(inside:
     request = Request(HOST, CHUNKED, parts=[b"ab", b"", b"cd"])
     assert await request.through(guarded(inside)) == 200
     assert inside.bodies == [b"abcd"]
+
+
+FORM = (b"content-type", b"application/x-www-form-urlencoded; charset=UTF-8")
+
+
+def fresh(text: str) -> bytes:
+    """Bytes that nothing else refers to: what the guard overwrites may be no constant of a test."""
+    return bytes(bytearray(text, "ascii"))
+
+
+class Reader(Inside):
+    """Remembers the secret fields too, as they are while the request is answered."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scope: Any = {}
+        self.read: dict[str, bytes] = {}
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.scope = scope
+        self.read = {name: bytes(secret.view()) for name, secret in scope.get(SCOPE_KEY, {}).items()}
+        await super().__call__(scope, receive, send)
+
+
+def taking(inside: Inside) -> Guard:
+    secrets = {"/import/": ("secret",)}
+    return Guard(inside, ConnectionLimits(), bounds={}, probes=(), refuse_host=lambda *_: None, secrets=secrets)
+
+
+async def test_a_secret_field_is_taken_out_of_the_body_and_wiped_when_the_request_is_answered() -> None:
+    inside, parts = Reader(), [fresh("name=Mine&sec"), fresh("ret=nsec1abc&x=y")]
+    request = Request(HOST, FORM, length(29), parts=parts, path="/import/")
+    assert await request.through(taking(inside)) == 200
+    assert inside.read == {"secret": b"nsec1abc"}
+    assert inside.bodies == [b"name=Mine&secret=********&x=y"]
+    assert inside.scope[SCOPE_KEY]["secret"].is_wiped
+    assert [set(part) for part in parts] == [{0}, {0}]
+
+
+async def test_a_body_that_came_at_once_is_overwritten_too() -> None:
+    inside, part = Reader(), fresh("secret=nsec1abc")
+    assert await Request(HOST, FORM, length(15), parts=[part], path="/import/").through(taking(inside)) == 200
+    assert (inside.read, set(part)) == ({"secret": b"nsec1abc"}, {0})
+
+
+@pytest.mark.parametrize(("path", "kind"), [("/other/", FORM), ("/import/", (b"content-type", b"multipart/form-data"))])
+async def test_other_bodies_are_left_as_they_are(path: str, kind: tuple[bytes, bytes]) -> None:
+    inside = Reader()
+    assert await Request(HOST, kind, length(8), parts=[fresh("secret=x")], path=path).through(taking(inside)) == 200
+    assert (inside.read, inside.bodies) == ({}, [b"secret=x"])
 
 
 @pytest.mark.django_db

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from uuid import uuid4
 
 import pytest
 
@@ -22,8 +23,8 @@ from keys.errors import (
     SecretRefused,
     TooBusy,
 )
-from keys.lifecycle import published
-from keys.services import parse_secret_input
+from keys.lifecycle import published, secret_input
+from keys.services import parse_secret_input, parse_typed_secret
 from tests import vectors
 from tests.keys.conftest import make_tenant, make_user
 
@@ -31,38 +32,39 @@ N = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 GOOD = "6b6a5e3f9a0c4cd8a9a1d0d0f2c7f8d1b5e49f1c3a7e2d4b8c6f0a1928374655"
 
 
+NSEC = nip19.encode_nsec(SecretBytes(bytes.fromhex(GOOD)))
+REFUSED = [
+    "",
+    " ",
+    "nsec1",
+    GOOD[:-1],
+    GOOD + "0",
+    GOOD[:-1] + "g",
+    GOOD[:32] + " " + GOOD[32:],
+    GOOD[:-1] + "٣",
+    "0x" + GOOD,
+    "00" * 32,
+    f"{N:064x}",
+    f"{N + 1:064x}",
+    "ff" * 32,
+    nip19.encode_npub(Keypair.generate()[0].public_key_hex),
+    nip19.encode_nsec(SecretBytes(bytes.fromhex(GOOD)))[:-1] + "q",
+    nip19.encode_nsec(SecretBytes(bytes.fromhex(GOOD))).replace("nsec1", "nsec1Q"),
+    bech32.encode("nsec", bytes(31)),
+    bech32.encode("nsec", bytes(33)),
+    "ncryptsec1",
+    "ncryptsec1" + "q" * 150,
+    "x" * 100_000,
+    "\ud800" * 64,
+]
+
+
 @pytest.fixture
 def production(settings):
     settings.DEBUG, settings.ENVIRONMENT = False, "production"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        " ",
-        "nsec1",
-        GOOD[:-1],
-        GOOD + "0",
-        GOOD[:-1] + "g",
-        GOOD[:32] + " " + GOOD[32:],
-        GOOD[:-1] + "٣",
-        "0x" + GOOD,
-        "00" * 32,
-        f"{N:064x}",
-        f"{N + 1:064x}",
-        "ff" * 32,
-        nip19.encode_npub(Keypair.generate()[0].public_key_hex),
-        nip19.encode_nsec(SecretBytes(bytes.fromhex(GOOD)))[:-1] + "q",
-        nip19.encode_nsec(SecretBytes(bytes.fromhex(GOOD))).replace("nsec1", "nsec1Q"),
-        bech32.encode("nsec", bytes(31)),
-        bech32.encode("nsec", bytes(33)),
-        "ncryptsec1",
-        "ncryptsec1" + "q" * 150,
-        "x" * 100_000,
-        "\ud800" * 64,
-    ],
-)
+@pytest.mark.parametrize("text", REFUSED)
 def test_what_is_no_secret_key_is_refused_without_an_echo(text):
     with pytest.raises(SecretRefused) as caught:
         parse_secret_input(text, "password")
@@ -75,6 +77,44 @@ def test_what_is_no_secret_key_is_refused_without_an_echo(text):
 )
 def test_hex_and_nsec_are_understood(text):
     assert parse_secret_input(text) == SecretBytes(bytes.fromhex(GOOD))
+
+
+class TestTyped:
+    """What came in buffers: the same answers, and no text."""
+
+    def parsed(self, text, password=None):
+        typed = SecretBytes(text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass"))
+        said = SecretBytes(password.encode()) if password is not None else None
+        return parse_typed_secret(typed, said, person=uuid4())
+
+    @pytest.mark.parametrize("text", REFUSED)
+    def test_what_is_no_secret_key_is_refused(self, text):
+        with pytest.raises(SecretRefused):
+            self.parsed(text)
+
+    @pytest.mark.parametrize("text", [b"\xff" * 64, b"nsec1\xff", NSEC[:20] + NSEC[20:].upper()])
+    def test_what_is_no_text_or_of_mixed_case_is_refused(self, text):
+        with pytest.raises(SecretRefused):
+            self.parsed(text)
+
+    @pytest.mark.parametrize("text", [GOOD, GOOD.upper(), f"  {GOOD}\r\n", NSEC, NSEC.upper(), f" {NSEC}\t"])
+    def test_hex_and_nsec_are_understood_without_a_text(self, text, monkeypatch):
+        monkeypatch.setattr(secret_input, "_text", lambda _: pytest.fail("a text was made"))
+        assert self.parsed(text) == SecretBytes(bytes.fromhex(GOOD))
+
+    @pytest.mark.django_db
+    def test_an_ncryptsec_needs_its_password(self):
+        sealed = nip49.encrypt(SecretBytes(bytes.fromhex(GOOD)), "password", log_n=4)
+        with pytest.raises(PasswordRefused):
+            self.parsed(sealed)
+        with pytest.raises(PasswordRefused):
+            self.parsed(sealed, "")
+        assert self.parsed(sealed, "password") == SecretBytes(bytes.fromhex(GOOD))
+
+    def test_the_fields_stay_the_callers(self):
+        typed = SecretBytes(GOOD.encode())
+        parse_typed_secret(typed, None, person=uuid4()).wipe()
+        assert bytes(typed.view()) == GOOD.encode()
 
 
 def costly(log_n):
