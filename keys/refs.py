@@ -69,6 +69,11 @@ class KeyRef:
     sealed: SealedSecret | None = None
     hsm: HsmRef | None = None
 
+    @property
+    def is_split(self) -> bool:
+        """Whether the co-signer has the other half, and wants to see what an app asked for."""
+        return self.sealed is not None and self.hsm is not None
+
 
 @dataclass(frozen=True, slots=True)
 class TransportRef:

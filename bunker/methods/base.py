@@ -11,6 +11,7 @@ from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
 from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
+from keys.signing.cosigning.messages import AskedUse
 
 
 class UnknownMethod(KeycastError):
@@ -66,8 +67,16 @@ class RequestContext:
 class KeyOperations(Protocol):
     """The part of the signing service (keys.services.signing_service) that methods call."""
 
-    async def sign_event(self, key: KeyRef, event: Any) -> Any: ...
-    async def crypt(self, key: KeyRef, method: Nip46Method, peer: str, text: str, client: str = "") -> str: ...
+    async def sign_event(self, key: KeyRef, event: Any, asked: AskedUse | None = None) -> Any: ...
+    async def crypt(
+        self,
+        key: KeyRef,
+        method: Nip46Method,
+        peer: str,
+        text: str,
+        client: str = "",
+        asked: AskedUse | None = None,
+    ) -> str: ...
 
 
 class InfoMethod:
@@ -99,8 +108,11 @@ class KeyMethod:
         self.result_size = result_size
         """Bytes that the result will have in the answer, as far as that is known before; 0 when it is surely small."""
 
-    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
-        """Do it; the result for the client. Raises KeycastError."""
+    async def run(self, keys: KeyOperations, key: KeyRef, asked: AskedUse | None = None) -> str:
+        """Do it; the result for the client. ``asked`` is what it asked, for the co-signer of a split key.
+
+        Raises KeycastError.
+        """
         raise NotImplementedError
 
     def outcome(self) -> Mapping[str, Any]:

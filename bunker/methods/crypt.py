@@ -13,6 +13,7 @@ from keycast.nostr.nip44 import payload_length
 from keycast.nostr.nip46 import Nip46Method
 from keycast.nostr.types import is_hex
 from keys.refs import KeyRef
+from keys.signing.cosigning.messages import AskedUse
 
 SURELY_FITS = 16 * 1024
 """Characters of a text whose result every relay takes."""
@@ -50,9 +51,9 @@ class CipherMethod(KeyMethod):
     def outcome(self) -> Mapping[str, Any]:
         return {"size": self._size}
 
-    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
+    async def run(self, keys: KeyOperations, key: KeyRef, asked: AskedUse | None = None) -> str:
         """The payload, or the plaintext unless it is empty, which no client would take for an answer."""
-        result = await keys.crypt(key, self._method, self.peer, self._text, self._client)
+        result = await keys.crypt(key, self._method, self.peer, self._text, self._client, asked)
         if not result:
             raise BadParameters("The decrypted text is empty.")
         self._size = len(result)

@@ -14,6 +14,7 @@ from keycast.audit.tags import AuditTag
 from keycast.nostr.nip01 import EventError, UnsignedEvent, parse_template, serialize
 from keycast.nostr.nip46 import Nip46Method
 from keys.refs import KeyRef
+from keys.signing.cosigning.messages import AskedUse
 
 SURELY_FITS = 16 * 1024
 """Characters of a template whose signed event every relay takes, however much of it has to be escaped."""
@@ -50,9 +51,9 @@ class SignEvent(KeyMethod):
         self._template = template
         self._event_id = ""
 
-    async def run(self, keys: KeyOperations, key: KeyRef) -> str:
+    async def run(self, keys: KeyOperations, key: KeyRef, asked: AskedUse | None = None) -> str:
         """The signed event as JSON text; id and signature were verified by the signing service."""
-        event = await keys.sign_event(key, self._template.by(key.public_key))
+        event = await keys.sign_event(key, self._template.by(key.public_key), asked)
         self._event_id = event.id
         return serialize(event).decode()
 

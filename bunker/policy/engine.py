@@ -13,6 +13,7 @@ from bunker.policy import replaced
 from bunker.policy.decisions import Allow, Ask, Decision, Deny
 from bunker.policy.describe import kind_name
 from bunker.policy.document import PolicyDocument, PolicyLimits, PolicyRule, parse_document
+from bunker.policy.grants import granted
 from bunker.policy.kinds import FORBIDDEN_KINDS, SENSITIVE_KINDS, is_replaceable
 from bunker.policy.permissions import Narrowing, narrowing
 from keycast.nostr.nip46 import KEY_METHODS, METHODS, Nip46Method
@@ -44,7 +45,7 @@ class RequestedUse(msgspec.Struct, frozen=True):
 class CompiledPolicy:
     """A policy ready to decide. Immutable; equal documents share one instance (compile_policy)."""
 
-    __slots__ = ("_asks_for", "_is_replaced", "_rules", "limits")
+    __slots__ = ("_asks_for", "_is_replaced", "_rules", "grants", "limits")
 
     def __init__(self, document: PolicyDocument, requested: Narrowing | None, *, is_replaced: bool = False) -> None:
         self.limits: PolicyLimits = document.limits
@@ -53,6 +54,8 @@ class CompiledPolicy:
         by_weight = {"deny": 0, "ask": 1, "allow": 2}
         rules = sorted(document.rules, key=lambda rule: by_weight[rule.effect])
         self._rules = {method: [_Matcher(rule) for rule in rules if method in rule.methods] for method in KEY_METHODS}
+        bounds = [requested] if requested is not None else []
+        self.grants = granted(document, [*bounds, replaced.STILL_DONE] if is_replaced else bounds)
 
     def decide(self, call: RequestedUse) -> Decision:
         """Allow, Deny or Ask, with a reason the app's user can read. Anything not granted is denied."""

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from bunker.worker.admission import IncomingRequest
+from bunker.worker.records import ConnectionRecord
 from bunker.worker.replies import ReplyEvent, compose
 from bunker.worker.stats import WorkerStats
 from keycast.base.errors import KeycastError
 from keycast.nostr.nip01 import Event
 from keycast.nostr.nip46 import Nip46Method, Nip46Request, RequestError, parse_request
 from keys.errors import InvalidOperand, OpenKeyExpired
+from keys.signing.cosigning.messages import AppAdmission, AppRequest, AskedUse
 from keys.signing.protocol import OpenTransport, TransportOpener
 
 T = TypeVar("T")
@@ -67,6 +69,19 @@ class Envelopes:
             return None
         item.method = request.method
         return request
+
+    async def asked(self, item: IncomingRequest, connection: ConnectionRecord) -> AskedUse:
+        """A request as the co-signer is to see it, with what its app is let in for. Raises KeycastError.
+
+        The caller wipes the conversation key.
+        """
+        event, signer = item.event, bytes.fromhex(item.signer.public_key)
+        key = await self._with_transport(item, lambda transport: transport.conversation_with(event.pubkey))
+        client, signature = bytes.fromhex(event.pubkey), bytes.fromhex(event.sig)
+        request = AppRequest(client, event.created_at, event.tags, event.content, signature, key)
+        methods, kinds = connection.policy.grants if connection.policy is not None else ((), ())
+        expires_at = 0 if connection.expires_at is None else int(1000 * connection.expires_at)
+        return AskedUse(request, AppAdmission(client, signer, list(methods), list(kinds), expires_at))
 
     async def reply(self, item: IncomingRequest, text: str) -> ReplyEvent:
         """``text`` for the client of ``item``, encrypted and signed. Raises KeycastError."""

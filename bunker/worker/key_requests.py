@@ -20,6 +20,7 @@ from bunker.worker.stats import Answered, WorkerStats
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keycast.base.errors import KeycastError
+from keycast.crypto.secret import wipe_bytes
 from keycast.nostr.nip46 import Nip46Method, Nip46Request
 
 DAY_IS_FULL = (
@@ -122,7 +123,7 @@ class KeyRequests:
         )
         if error is None:
             try:
-                result = await operation.run(self.keys, item.signer.key)
+                result = await self._run(item, connection, operation)
                 outcome, code = AuditOutcome.OK, ""
                 crash.point("after-sign")
             except KeycastError as failure:
@@ -143,6 +144,17 @@ class KeyRequests:
             self._stats.answer(item.signer.tenant.chain, operation.name, answered, item.received)
             await self._release(item, connection, request_id, reply)
         return is_used
+
+    async def _run(self, item: IncomingRequest, connection: ConnectionRecord, operation: KeyMethod) -> str:
+        """Use the key; the co-signer of a split one sees what the app has asked."""
+        key = item.signer.key
+        if not key.is_split:
+            return await operation.run(self.keys, key)
+        asked = await self._envelopes.asked(item, self._grants.same(item, connection))
+        try:
+            return await operation.run(self.keys, key, asked)
+        finally:
+            wipe_bytes(asked.request.conversation_key)
 
     async def _release(
         self, item: IncomingRequest, connection: ConnectionRecord, request_id: str, reply: ReplyEvent

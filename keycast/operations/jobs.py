@@ -21,7 +21,7 @@ from accounts.mail import jobs as mail_jobs
 from accounts.panic.services import expire_releases
 from accounts.services.domains import check_claims
 from accounts.staff.approvals.services import expire as expire_approvals
-from bunker.services import grant_seals
+from bunker.services import ended_apps, grant_seals
 from bunker.services.pairing import lapse_unused_secrets
 from bunker.services.transports import retire_transports
 from bunker.traffic import rollup
@@ -44,6 +44,7 @@ DAY: Final = 24 * HOUR
 SCHEDULES: Final[tuple[tuple[str, str, int], ...]] = (
     ("heartbeat", "keycast.operations.jobs.heartbeat", 1),
     ("close unused bunker URLs", "keycast.operations.jobs.close_unused_bunker_urls", 5),
+    ("tell the co-signer of ended apps", "keycast.operations.jobs.tell_cosigner_of_ended_apps", 5),
     ("close overdue requests for approval", "keycast.operations.jobs.close_overdue_approvals", 5),
     ("look for proofs of host names", "keycast.operations.jobs.check_host_names", 10),
     ("retire replaced remote-signer keys", "keycast.operations.jobs.retire_replaced_signers", 1),
@@ -150,6 +151,11 @@ def forget_old_runs() -> int:
 def close_unused_bunker_urls() -> int:
     """Close connections whose one-time secret nobody used in time."""
     return lapse_unused_secrets()
+
+
+def tell_cosigner_of_ended_apps() -> int:
+    """Tell the co-signer of split keys which apps may ask for nothing more; returns how many it has heard of."""
+    return ended_apps.tell_cosigner()
 
 
 def check_host_names() -> int:

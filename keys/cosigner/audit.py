@@ -47,6 +47,8 @@ class CosignerAuditTag(StrEnum):
     CONTRIBUTED = "cosigner:ecdh:contributed"
     READING_OPENED = "cosigner:reading:opened"
     READING_ENDED = "cosigner:reading:ended"
+    APP_ADMITTED = "cosigner:app:admitted"
+    APP_ENDED = "cosigner:app:ended"
     REFRESH_PREPARED = "cosigner:refresh:prepared"
     REFRESH_COMMITTED = "cosigner:refresh:committed"
     REFRESH_FINISHED = "cosigner:refresh:finished"

@@ -32,6 +32,7 @@ ALWAYS: Final = frozenset(
         CosignerAuditTag.REFUSED,
         CosignerAuditTag.READING_ENDED,
         CosignerAuditTag.FORGET_CANCELLED,
+        CosignerAuditTag.APP_ENDED,
         CosignerAuditTag.AUTHORISER_REPLACED,
         CosignerAuditTag.OPERATOR_DESTROYED,
         CosignerAuditTag.AUTHORISER_REFUSED,
@@ -138,6 +139,10 @@ class CosignerBrake:
         use, scopes = USES.get(note.tag), self._scopes_of(connection, note)
         if self._rules.stops and self._rules.stop_of(*scopes) is not None:
             raise CosignerRefusalError(RefusalCode.STOPPED_BY_OPERATOR)
+        if note.tag is CosignerAuditTag.APP_ADMITTED and self._rules.chooses(*scopes, rules.APPS, rules.CLOSED):
+            raise CosignerRefusalError(RefusalCode.APPS_CLOSED)
+        if self._rules.chooses(*scopes, rules.ASKED, rules.REQUIRED):
+            _require_asked(note)
         if use is None:
             return
         if self._bounds_kinds and "kind" in note.data and not self._rules.allows(*scopes, note.data["kind"]):
@@ -188,3 +193,13 @@ class CosignerBrake:
         key = spent.scope.id_bytes.hex() if spent.scope.kind == "key" else ""
         named = {"scope": str(spent.scope), "use": spent.use.value, **data}
         self._notes.append(CosignerAuditEntry(tag, outcome, "brake", key, data=named))
+
+
+def _require_asked(note: CosignerAuditEntry) -> None:
+    """Raises Refusal for a use that does not say what app asked, and for grants under which none would have to."""
+    if note.tag is CosignerAuditTag.READING_OPENED:
+        raise CosignerRefusalError(RefusalCode.READING_REFUSED)
+    if note.tag not in USES or "asked" in note.data or note.data.get("without") == rules.TRIAL:
+        return
+    is_of_reading = note.tag is CosignerAuditTag.CONTRIBUTED and "peer" not in note.data
+    raise CosignerRefusalError(RefusalCode.NO_READING if is_of_reading else RefusalCode.NOT_ASKED)

@@ -33,6 +33,16 @@ class CosignerUse(StrEnum):
 
 
 KINDS: Final = "kinds"
+ASKED: Final = "asked"
+"""Whether an app must have asked for a use: ``required``, or ``where-available``."""
+APPS: Final = "apps"
+"""Whether signer A may tell of further apps: ``open``, or ``closed``."""
+REQUIRED, WHERE_AVAILABLE = "required", "where-available"
+OPEN, CLOSED = "open", "closed"
+CHOICES: Final = {ASKED: (WHERE_AVAILABLE, REQUIRED), APPS: (OPEN, CLOSED)}
+WITHOUT_APP: Final = "no-app"
+TRIAL: Final = "trial"
+"""What the log calls uses that no app asked for: any; and that of keys.signing.cosigning.trial_event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,13 @@ def kinds(text: str) -> tuple[tuple[int, int], ...]:
     return tuple(ranges)
 
 
+class UnknownChoiceError(ValueError):
+    """A bound that is a choice has one of its values."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} is {' or '.join(CHOICES[what])}.")
+
+
 @dataclass(frozen=True, slots=True)
 class CosignerStop:
     """Who stopped it, when (Unix time in microseconds), and why."""
@@ -111,6 +128,8 @@ class BrakeDefaults:
     tenant_signatures: int = 0
     tenant_openings: int = 0
     kinds: str = ""
+    asked: str = WHERE_AVAILABLE
+    apps: str = OPEN
 
     def limits(self) -> dict[tuple[str, str], str]:
         """As rows of ``cosigner_limit``."""
@@ -123,6 +142,10 @@ class BrakeDefaults:
         if self.kinds:
             kinds(self.kinds)  # or UnreadableKindsError: what cannot be read must not count as no bound
             given[str(EVERYTHING), KINDS] = self.kinds
+        for what, value in ((ASKED, self.asked), (APPS, self.apps)):
+            if value not in CHOICES[what]:
+                raise UnknownChoiceError(what)
+            given[str(EVERYTHING), what] = value
         return given
 
 
@@ -150,6 +173,11 @@ class BrakeRules:
             if allowed is not None and not any(first <= kind <= last for first, last in kinds(allowed)):
                 return False
         return True
+
+    def chooses(self, tenant: CosignerScope, key: CosignerScope, what: str, value: str) -> bool:
+        """Whether the narrowest scope that says anything of ``what`` says this; where none does, its first choice."""
+        said = (self.limits.get((str(scope), what)) for scope in (key, tenant, EVERYTHING))
+        return next(filter(None, said), CHOICES[what][0]) == value
 
     @property
     def bounds_kinds(self) -> bool:

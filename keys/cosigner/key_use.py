@@ -13,6 +13,7 @@ from keycast.crypto import musig, split
 from keycast.crypto.musig import MusigSession
 from keycast.crypto.schnorr import Keypair, is_public_key
 from keycast.nostr.nip01 import EventError, id_bytes
+from keys.cosigner.apps import AppHandler
 from keys.cosigner.audit import CosignerAuditEntry, CosignerAuditTag
 from keys.cosigner.held_keys import CosignerKeyRepository, wipe_unless_kept
 from keys.cosigner.records import CosignerHalf
@@ -28,19 +29,20 @@ _NONCE_TAG: Final = sha256(b"keycast/cosigner/nonce/1").digest() * 2
 class KeyUseHandler:
     """Looks at the key again after each wait for the disk: what was stopped meanwhile is not used."""
 
-    def __init__(self, repository: CosignerKeyRepository) -> None:
-        self._repository = repository
+    def __init__(self, repository: CosignerKeyRepository, apps: AppHandler) -> None:
+        self._repository, self._apps = repository, apps
         # Not from zero: a process that is started again does not count the same again.
         self._signatures = time.time_ns()
 
     async def sign(self, request: messages.PartialSignatureRequest, peer: str) -> AnyReply:
-        """The event is what its id says, and the HSM has signed for it, for this one use."""
+        """The event is what its id says, an app asked for it, and the HSM has signed for it, for this one use."""
         record = await self._repository.in_use(request)
         half = record.usable(request.half_a)
         event_id = _event_id(request.event)
         if event_id != request.event_id or request.event.pubkey != record.public_key.hex():
             raise CosignerRefusalError(RefusalCode.WRONG_EVENT)
         musig.checked_nonce(request.nonce_a)
+        asked = await self._apps.checked(record, request.asked, event=request.event)
         # On disk before the half is used: a crash leaves a row without a signature, never the other way round.
         note = CosignerAuditEntry(
             CosignerAuditTag.SIGNED,
@@ -48,7 +50,7 @@ class KeyUseHandler:
             peer,
             record.key_id.hex,
             event_id.hex(),
-            data={"kind": request.event.kind},
+            data={"kind": request.event.kind, **asked},
         )
         digest = self._repository.use_up(record, AuthorisationPurpose.SIGN, event_id, request.grant)
         await self._repository.record(note)
@@ -81,15 +83,15 @@ class KeyUseHandler:
         return public, partial
 
     async def ecdh(self, request: messages.EcdhRequest, peer: str) -> AnyReply:
-        """The HSM has signed for this key and this peer."""
+        """The HSM has signed for this key and this peer, and an app asked for it."""
         record = await self._repository.in_use(request)
         # Before the authorisation is used up: a half that is not in use any more must not cost one.
         record.usable(request.half_a)
         if not is_public_key(request.peer):
             raise CosignerRefusalError(RefusalCode.MALFORMED)
-        note = CosignerAuditEntry(
-            CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data={"peer": request.peer.hex()}
-        )
+        asked = await self._apps.checked(record, request.asked, peer=request.peer)
+        named = {"peer": request.peer.hex(), **asked}
+        note = CosignerAuditEntry(CosignerAuditTag.CONTRIBUTED, AuditOutcome.OK, peer, record.key_id.hex, data=named)
         self._repository.use_up(record, AuthorisationPurpose.ECDH, request.peer, request.grant)
         await self._repository.record(note)
         half = (await self._repository.in_use(request)).usable(request.half_a)

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 from keycast.base.token_bucket import BucketMap
 from keycast.crypto.errors import CryptoError
+from keycast.crypto.secret import wipe_bytes
+from keys.cosigner.apps import AppHandler
 from keys.cosigner.authorisers import AuthoriserHandler
 from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.challenges import ChallengeIssuer
@@ -102,6 +104,10 @@ class Cosigner:
         except (KekUnavailable, KeyDamaged) as error:
             logger.error("a half cannot be opened: %s", error.code)
             return await self._refused(request, peer, RefusalCode.UNAVAILABLE)
+        finally:
+            asked = getattr(request, "asked", None)
+            if asked is not None:
+                wipe_bytes(asked.conversation_key)
 
     async def _challenge(self, request: messages.ChallengeRequest, peer: str) -> AnyReply:
         return messages.ChallengeReply(request.number, *self.challenges.current())
@@ -141,9 +147,10 @@ def _handlers(
     repository: CosignerKeyRepository, life: KeyLifecycleHandler, limits: CosignerLimits, policy: AuthoriserPolicy
 ) -> dict[type, Callable[[Any, str], Awaitable[AnyReply]]]:
     """Which room does what."""
+    apps = AppHandler(repository)
     ending, using, renewing, authorisers = (
         ForgettingHandler(repository, limits.forgetting),
-        KeyUseHandler(repository),
+        KeyUseHandler(repository, apps),
         RefreshHandler(repository),
         AuthoriserHandler(repository, policy),
     )
@@ -161,6 +168,8 @@ def _handlers(
         messages.WithdrawHalfRequest: ending.withdraw,
         messages.PartialSignatureRequest: using.sign,
         messages.EcdhRequest: using.ecdh,
+        messages.AdmitAppRequest: apps.admit,
+        messages.EndAppRequest: apps.end,
         messages.PrepareRefreshRequest: renewing.prepare,
         messages.CommitRefreshRequest: renewing.commit,
         messages.FinishRefreshRequest: renewing.finish,

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from keys.cosigner import audit, brake_rules, candidates
+from keys.cosigner import admissions, audit, brake_rules, candidates
 from keys.cosigner.audit import CosignerAuditEntry
 from keys.cosigner.brake import CosignerBrake
 from keys.cosigner.errors import CosignerRefusalError
@@ -301,6 +301,7 @@ def _opened(path: Path) -> sqlite3.Connection:
         connection.execute(f"PRAGMA user_version = {VERSION}")
     brake_rules.create_tables(connection)
     candidates.create_tables(connection)
+    admissions.create_tables(connection)
     connection.execute("COMMIT")
     if version > VERSION:
         raise sqlite3.DatabaseError("the co-signer's database is of a later version")

@@ -28,6 +28,7 @@ from keys.errors import KekUnavailable
 
 Say = Callable[[str], Any]
 REFUSED: Final = 2
+_NOT_COUNTED: Final = (brake_rules.KINDS, *brake_rules.CHOICES)
 _STEPS: Final = {
     "stop": "refuse all use of a key, a tenant's keys, or everything; only resume lifts it",
     "resume": "lift a stop",
@@ -74,6 +75,10 @@ def _add_limits(sub: CommandParser) -> None:
     sub.add_argument("--signatures", help="signatures a day (UTC); 0: no bound; default: as the wider bound says")
     sub.add_argument("--openings", help="ECDH contributions a day, in the same way")
     sub.add_argument("--kinds", help="kinds of events, such as 0,1,7,10000-19999; default: as the wider bound says")
+    sub.add_argument(
+        "--asked", help="required: only what an app's own request asks for; or where-available, or default"
+    )
+    sub.add_argument("--apps", help="closed: signer A may tell of no further app; or open, or default")
 
 
 def _add_log(sub: CommandParser) -> None:
@@ -158,7 +163,7 @@ def _forgotten(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say
 
 
 def _limits(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: Say) -> None:
-    given = {name: options[name] for name in (*map(str, CosignerUse), brake_rules.KINDS) if options[name] is not None}
+    given = {name: options[name] for name in (*map(str, CosignerUse), *_NOT_COUNTED) if options[name] is not None}
     if given:
         scope = _scope(path, options)
         operator_commands.limit(
@@ -167,15 +172,21 @@ def _limits(path: Path, defaults: BrakeDefaults, options: dict[str, Any], say: S
     with closing(store.read_only(path)) as connection:
         limits = operator_commands.rules(connection, defaults).limits
     for (scope_name, what), value in sorted(limits.items()):
-        say(f"{scope_name}  {what}: {'no bound' if value == '0' and what != brake_rules.KINDS else value}")
+        say(f"{scope_name}  {what}: {'no bound' if value == '0' and what not in _NOT_COUNTED else value}")
 
 
 def _bound(scope: CosignerScope, what: str, text: str) -> str | None:
     """A bound as it is kept. Raises OperatorCommandError for one that says nothing, or would not be asked."""
     if text == "default":
         return None
-    if (what == brake_rules.KINDS) != (scope.kind == "all") and scope.kind not in {"key", "tenant"}:
-        raise OperatorCommandError("Kinds are for a key, a tenant or all; uses a day for a key, a tenant or every one.")
+    if (what in _NOT_COUNTED) != (scope.kind == "all") and scope.kind not in {"key", "tenant"}:
+        raise OperatorCommandError(
+            "Uses a day are for a key, a tenant or every one; the others a key, a tenant or all."
+        )
+    if what in brake_rules.CHOICES:
+        if text not in brake_rules.CHOICES[what]:
+            raise OperatorCommandError(str(brake_rules.UnknownChoiceError(what)))
+        return text
     if what == brake_rules.KINDS:
         try:
             brake_rules.kinds(text)

@@ -26,8 +26,10 @@ from keys.refs import Capabilities, HsmRef, KeyRef
 from keys.signing.ciphers import Cipher, cipher_of
 from keys.signing.cosigning.authorisation import AuthorisationPurpose, UseAuthorisation
 from keys.signing.cosigning.client import CosignerClient, LostReply
-from keys.signing.cosigning.errors import CosignerMisbehaved, NoReading, StaleChallenge
+from keys.signing.cosigning.errors import AppNotAdmitted, CosignerMisbehaved, NoReading, StaleChallenge
 from keys.signing.cosigning.granting import GrantCollector, granted
+from keys.signing.cosigning.introductions import AppIntroductions
+from keys.signing.cosigning.messages import AppRequest, AskedUse
 from keys.signing.cosigning.reading import ReadingGrants, ReadingTerms
 from keys.signing.half import OpenHalf, conversation_key, half_of
 from keys.signing.opened_key import peer_bytes
@@ -36,9 +38,14 @@ from keys.signing.vault import OpenKeyVault
 
 # A reply may be lost with its connection, or a lease end in between: a second try helps, a third would not.
 ATTEMPTS: Final = 2
+_WORTH_ANOTHER: Final = (LostReply, StaleChallenge, SecretWiped, AppNotAdmitted)
 _KEYS_KNOWN: Final = 65_536
 NO_READING_GRANTS: Final = ReadingTerms()
 
+ASKED_SENTENCE: Final = (
+    "The second signer checks the request that your app itself signed, and notes which app asked. Whether it refuses "
+    "what no app asked for is for its operator to set; it knows of your apps from this server."
+)
 CAPABILITIES: Final = Capabilities(
     name="HSM-authorised, split key",
     sign=True,
@@ -50,6 +57,7 @@ CAPABILITIES: Final = Capabilities(
         "Every signature has to be authorised by your own key in the HSM, which can be disabled, and which logs each "
         "authorisation; requests that come at the same moment share one.",
         "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
+        ASKED_SENTENCE,
         "An existing key (nsec) can be imported: it is split at once, by your browser where that runs scripts.",
         "Each signature takes a round trip to the HSM, usually 50 to 100 ms.",
     ),
@@ -72,6 +80,7 @@ class CosignedSigner:
         reading: ReadingTerms = NO_READING_GRANTS,
     ) -> None:
         self.grants, self.readings = GrantCollector(collect), ReadingGrants(cosigner, reading)
+        self._introductions = AppIntroductions(cosigner)
         self._vault, self._authorisers, self._cosigner = vault, authorisers, cosigner
         # Not from zero: a process that is started again does not count the same again.
         self._attempts = time.time_ns()
@@ -81,20 +90,24 @@ class CosignedSigner:
     def capabilities(self, key: KeyRef) -> Capabilities:
         return CAPABILITIES
 
-    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+    async def sign_event_id(
+        self, key: KeyRef, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None = None
+    ) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             opened = await self._open(key)
             try:
-                return await self._sign(key, opened, event, event_id)
-            except (LostReply, StaleChallenge, SecretWiped) as failure:
-                if attempt == ATTEMPTS:
+                return await self._sign(key, opened, event, event_id, asked)
+            except _WORTH_ANOTHER as failure:
+                if not self._may_try_again(failure, attempt, key, asked):
                     raise _outcome(failure) from None
             finally:
                 _let_go(opened)
         raise AssertionError("not reached")
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
-        cipher, by = cipher_of(method), _app(client, is_reading=method.endswith("_decrypt"))
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
+        cipher, by = cipher_of(method), _app(client, is_reading=method.endswith("_decrypt"), asked=asked)
         return await self._with_joint(key, peer, by, lambda joint: _applied(cipher, text, joint))
 
     def forget(self, key_id: UUID) -> None:
@@ -107,8 +120,23 @@ class CosignedSigner:
         self._halves.clear()
         self._vault.forget_all()
 
-    async def _sign(self, key: KeyRef, opened: OpenHalf, event: UnsignedEvent, event_id: bytes) -> bytes:
+    def _may_try_again(self, failure: Exception, attempt: int, key: KeyRef, asked: AskedUse | None) -> bool:
+        if isinstance(failure, AppNotAdmitted) and asked is not None:
+            self._introductions.forget(key, asked)
+        return attempt < ATTEMPTS
+
+    async def _introduced(self, key: KeyRef, asked: AskedUse | None) -> AppRequest | None:
+        """The app's request, when the co-signer has been told what the app may ask for. Before the HSM is asked."""
+        if asked is None:
+            return None
+        await self._introductions.tell(key, asked)
+        return asked.request
+
+    async def _sign(
+        self, key: KeyRef, opened: OpenHalf, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None
+    ) -> bytes:
         aggregate = opened.aggregate(key)
+        request = await self._introduced(key, asked)
         # For each attempt anew: the co-signer may have used it up before its reply was lost.
         grant = await self._granted(key, AuthorisationPurpose.SIGN, event_id)
         # By bad randomness alone a second attempt would repeat the nonce, beside another one of the co-signer's choice.
@@ -116,7 +144,7 @@ class CosignedSigner:
         nonce, public = musig.make_nonce(opened.keypair, aggregate, event_id, self._attempts.to_bytes(32, "big"))
         try:
             half_a = opened.keypair.public_key
-            answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, public, grant)
+            answer = self._cosigner.sign(key.tenant_id, key.key_id, half_a, event, event_id, public, grant, request)
             nonce_b, partial_b = await answer
             try:
                 session = MusigSession(aggregate, public, nonce_b, event_id)
@@ -141,8 +169,8 @@ class CosignedSigner:
                 if joint is not None:
                     return _translated(operation, joint)
                 return await self._with_new_joint(key, opened, point, by, operation)
-            except (LostReply, StaleChallenge, SecretWiped) as failure:
-                if attempt == ATTEMPTS:
+            except _WORTH_ANOTHER as failure:
+                if not self._may_try_again(failure, attempt, key, by.asked):
                     raise _outcome(failure) from None
             finally:
                 _let_go(opened)
@@ -189,8 +217,9 @@ class CosignedSigner:
                 return await self.readings.contribution(
                     *ids, by.client, half_a, point, lambda subject: self._granted_alone(key, subject)
                 )
+        request = await self._introduced(key, by.asked)
         grant = await self._granted(key, AuthorisationPurpose.ECDH, point)
-        return await self._cosigner.ecdh(*ids, half_a, point, grant)
+        return await self._cosigner.ecdh(*ids, half_a, point, grant, request)
 
     async def _granted_alone(self, key: KeyRef, subject: bytes) -> UseAuthorisation:
         """A reading grant has a signature of its own: the HSM's log shows it as what it is, one line."""
@@ -224,15 +253,16 @@ class CosignedSigner:
 
 
 class _App(NamedTuple):
-    """Who asks: the app's public key, empty where nobody knows it, and whether it decrypts."""
+    """Who asks: the app's public key, empty where nobody knows it, whether it decrypts, and its own request."""
 
     client: bytes
     is_reading: bool
+    asked: AskedUse | None
 
 
-def _app(client: str, *, is_reading: bool) -> _App:
+def _app(client: str, *, is_reading: bool, asked: AskedUse | None) -> _App:
     """A client that is no public key is none: its peers are authorised one by one."""
-    return _App(bytes.fromhex(client) if is_hex(client, 32) else b"", is_reading)
+    return _App(bytes.fromhex(client) if is_hex(client, 32) else b"", is_reading, asked)
 
 
 def _hsm_of(key: KeyRef) -> HsmRef:

@@ -12,6 +12,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, OpenKeyExpired
 from keys.refs import Capabilities, KeyRef, SecretPurpose
 from keys.signing.ciphers import Cipher, cipher_of
+from keys.signing.cosigning.messages import AskedUse
 from keys.signing.envelope import SealingContext
 from keys.signing.opened_key import OpenKey
 from keys.signing.vault import OpenKeyVault
@@ -41,11 +42,15 @@ class LocalSigner:
     def capabilities(self, key: KeyRef) -> Capabilities:
         return CAPABILITIES
 
-    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+    async def sign_event_id(
+        self, key: KeyRef, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None = None
+    ) -> bytes:
         # Unchecked here because SigningService verifies what every signer returns, exactly once.
         return await self._use(key, lambda opened: opened.keypair.sign_unchecked(event_id))
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
         cipher = cipher_of(method)
         return await self._use(key, lambda opened: _applied(cipher, opened, peer, text))
 

@@ -15,6 +15,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import KeyDamaged
 from keys.refs import Capabilities, HsmRef, KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing.cosigning.authorisation import UseAuthorisation
+from keys.signing.cosigning.messages import AskedUse
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.sealed_halves import PageKey, SealedHalves
@@ -34,18 +35,23 @@ class Signer(Protocol):
         """What this key can do; no I/O."""
         ...
 
-    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+    async def sign_event_id(
+        self, key: KeyRef, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None = None
+    ) -> bytes:
         """A 64-byte BIP-340 signature of ``event_id`` (32 bytes, the NIP-01 id of ``event`` under this key).
 
-        The event comes along for signers that must see what they sign. The caller verifies the result.
+        The event, and the app's request where an app asked, come along for signers that must see them. The caller
+        verifies the result.
         """
         ...
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
         """The payload of a plaintext, or the plaintext of a payload: ``method`` is one of nip46.CRYPT_METHODS.
 
         ``client`` is the public key (64 hex digits) of the app that asks, empty where it is not known: signers may
-        have many uses of one app authorised at once.
+        have many uses of one app authorised at once. ``asked`` is its own request, for a split key.
         """
         ...
 
@@ -73,6 +79,10 @@ class OpenTransport(Protocol):
 
     def decrypt_nip04(self, peer: str, payload: str) -> str:
         """The plaintext of a NIP-04 payload from ``peer``; ``InvalidOperand`` when it is not one."""
+        ...
+
+    def conversation_with(self, peer: str) -> bytes:
+        """A copy of the NIP-44 conversation key with ``peer`` (32 bytes), which the caller wipes."""
         ...
 
     def encrypt(self, peer: str, plaintext: str) -> str:

@@ -10,6 +10,7 @@ from keycast.crypto import schnorr
 from keycast.nostr.nip01 import Event, EventError, UnsignedEvent, id_of
 from keys.errors import InvalidOperand, KeyDamaged, KeyModeUnavailable, SignatureRefused
 from keys.refs import Capabilities, KeyRef
+from keys.signing.cosigning.messages import AskedUse
 from keys.signing.protocol import DamageReport, Signer
 
 logger = logging.getLogger(__name__)
@@ -36,26 +37,31 @@ class SigningService:
         """What this key can do."""
         return self._signer(key).capabilities(key)
 
-    async def sign_event(self, key: KeyRef, event: UnsignedEvent) -> Event:
-        """The signed event: id computed here, signature verified here, once, whatever the signer."""
+    async def sign_event(self, key: KeyRef, event: UnsignedEvent, asked: AskedUse | None = None) -> Event:
+        """The signed event: id computed here, signature verified here, once, whatever the signer.
+
+        ``asked`` is the app's own request, where one asked and the key is split.
+        """
         if event.pubkey != key.public_key:
             raise InvalidOperand
         digest = _digest(event)
         try:
-            signature = await self._signer(key).sign_event_id(key, event, digest)
+            signature = await self._signer(key).sign_event_id(key, event, digest, asked)
         except KeyDamaged as damage:
             await self._report(key.key_id, damage)
             raise
         self._check(key, digest, signature)
         return event.signed(digest.hex(), signature)
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
         """What ``method`` (nip46.CRYPT_METHODS) makes of ``text`` between the user and ``peer`` (64 hex digits).
 
-        ``client`` is the app's public key, where there is one.
+        ``client`` is the app's public key, where there is one; ``asked`` as in ``sign_event``.
         """
         try:
-            return await self._signer(key).crypt(key, method, peer, text, client)
+            return await self._signer(key).crypt(key, method, peer, text, client, asked)
         except KeyDamaged as damage:
             await self._report(key.key_id, damage)
             raise

@@ -41,6 +41,15 @@ class OpenTransportKey(OpenKey):
         except (CryptoError, nip04.Nip04Error):
             raise InvalidOperand from None
 
+    def conversation_with(self, peer: str) -> bytes:
+        """A copy of the conversation key, for the caller to wipe. Raises InvalidOperand, OpenKeyExpired."""
+        try:
+            return bytes(self.conversation_key(peer).view())
+        except SecretWiped:
+            raise OpenKeyExpired from None
+        except CryptoError:
+            raise InvalidOperand from None
+
     def encrypt(self, peer: str, plaintext: str) -> str:
         """A NIP-44 payload for ``peer``. Raises InvalidOperand, OpenKeyExpired."""
         try:

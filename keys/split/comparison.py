@@ -35,7 +35,7 @@ from keys.hsm import providers
 from keys.models import CosignerComparison, PersonalKey
 from keys.signing.cosigning.client import CosignerClient, blocking
 from keys.signing.cosigning.messages import LogEntry
-from keys.split.conversion import steps
+from keys.signing.cosigning.trial_event import trial_event
 
 GRACE: Final = 10 * 60 * 1_000_000
 """Microseconds."""
@@ -223,7 +223,7 @@ def _is_answer(use: LogEntry, ours: _OurSide, explained: Counter[tuple[str, int]
 def _is_proof(use: LogEntry) -> bool:
     """The signature by which a conversion tries the new way out; nobody is given it."""
     public_key = PersonalKey.objects.filter(pk=UUID(bytes=use.key)).values_list("public_key", flat=True).first()
-    return bool(public_key) and id_of(steps.proof_of(str(public_key))).hex() == use.request_id
+    return bool(public_key) and id_of(trial_event(str(public_key))).hex() == use.request_id
 
 
 def _only_ours(theirs: list[LogEntry], ours: _OurSide, judged: int, horizon: int) -> list[LogDifference]:

@@ -29,6 +29,8 @@ _SENTENCES: Final = {
     "ecdh:contributed": "Did its part to open messages",
     "reading:opened": "Opened a reading grant for an app, as the HSM authorised",
     "reading:ended": "A reading grant of an app ended",
+    "app:admitted": "Was told that an app may ask for this key's use, admitted by the service",
+    "app:ended": "Was told that an app may ask for nothing more",
     "refresh:prepared": "Drew a fresh half",
     "refresh:committed": "Took its fresh half into use",
     "refresh:finished": "Destroyed its old half",
@@ -113,6 +115,9 @@ def _reading(entry: ReadingEntry) -> ReadingView:
 def _detail(data: dict[str, Any]) -> str:
     words = {
         "kind": "event of kind {}",
+        "methods": "for {}",
+        "kinds": "kinds {}",
+        "without": "without an app's request",
         "peer": "with {}",
         "app": "app {}",
         "seconds": "for {} seconds",

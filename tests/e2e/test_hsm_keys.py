@@ -7,12 +7,15 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from uuid import UUID
 
 import pytest
 
 from keycast.crypto.schnorr import Keypair
 from keycast.nostr import nip19, nip44
 from keycast.nostr.nip01 import parse_event, verify_event
+from keys.cosigner import operator_commands
+from keys.cosigner.brake_rules import key_scope
 from tests.e2e.conftest import CLIENTS
 from tests.e2e.live import LiveServer, live
 from tests.waiting import until
@@ -49,6 +52,13 @@ def cosigner_state(server: LiveServer, key_id: str) -> str:
     return row[0] if row else ""
 
 
+def cosigner_rows(server: LiveServer, key_id: str) -> list[tuple[str, dict[str, object]]]:
+    """Tags and data of the co-signer's log of a key, oldest first."""
+    with closing(sqlite3.connect(f"file:{server.folder / 'cosigner.sqlite3'}?mode=ro", uri=True)) as connection:
+        select = "SELECT tag, data FROM audit_auditrow WHERE key_id = ? ORDER BY sequence"
+        return [(tag, json.loads(data)) for tag, data in connection.execute(select, (key_id,))]
+
+
 def test_a_key_is_made_by_the_job_and_signs_and_converses(server: LiveServer, tmp_path):
     _, public_key = server.create_key("Split", "hsm")
     url = server.bunker_url(key=active(server, public_key))
@@ -64,6 +74,28 @@ def test_a_key_is_made_by_the_job_and_signs_and_converses(server: LiveServer, tm
     answer = nip44.encrypt("back", joint)
     back = server.manage("nip46", "decrypt", *session, "--peer", peer.public_key_hex, "--text", answer)
     assert back.strip() == "back"
+
+
+def test_the_co_signer_sees_that_an_app_asked_and_can_demand_it(server: LiveServer, tmp_path):
+    _, public_key = server.create_key("Asked for", "hsm")
+    url = server.bunker_url(key=active(server, public_key))
+    key_id = server.python(FIND.format(public_key=public_key) + "print(key.id.hex)")
+    demand = {"asked": "required"}
+    operator_commands.limit(server.folder / "cosigner.sqlite3", key_scope(UUID(hex=key_id)), demand, "test")
+    session = ("--bunker", url, "--client-key-file", str(tmp_path / "client"))
+    assert verify_event(parse_event(server.manage("nip46", "sign", *session, "--content", "asked for").strip()))
+    peer, _ = Keypair.generate()
+    server.manage("nip46", "encrypt", *session, "--peer", peer.public_key_hex, "--text", "there")
+    app = server.python(
+        "from bunker.models import Connection;"
+        f"print(Connection.objects.get(key__public_key={public_key!r}).client_public_key)"
+    )
+    rows = cosigner_rows(server, key_id)
+    assert [(tag, data.get("app")) for tag, data in rows[-3:]] == [
+        ("cosigner:app:admitted", app),
+        ("cosigner:event:signed", app),
+        ("cosigner:ecdh:contributed", app),
+    ]
 
 
 def test_an_imported_key_stays_the_same_identity(server: LiveServer):

@@ -65,6 +65,11 @@ TO_SIGN = cosigner.PartialSignatureRequest(
     2, bytes(16), bytes(16), bytes(32), cosigner.EventBody("ab" * 32, 1, 1, [], "hi"), bytes(32),
     bytes(66), UseAuthorisation(bytes(16), bytes(16), bytes(64)),
 )  # fmt: skip
+ASKED = cosigner.AppRequest(bytes(32), 1, [["p", "ab" * 32]], "AgAA", bytes(64), bytes(32))
+ADMIT = cosigner.AdmitAppRequest(
+    3, bytes(16), bytes(16), cosigner.AppAdmission(bytes(32), bytes(32), ["sign_event"], [(0, 1)])
+)
+ASKED_TO_SIGN = msgspec.structs.replace(TO_SIGN, asked=ASKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,10 @@ TARGETS = (
     Target("nprofile", _text(nip19.ProfilePointer.decode), (nip19.Nip19Error,), (PROFILE,)),
     Target("DER signature", ecdsa.parse_der, (CryptoError,), (bytes.fromhex("3006020101020101"),)),
     Target("PEM public key", _text(ecdsa.public_key_from_pem), (CryptoError,), (PEM,)),
-    Target("co-signer request", cosigner.decode_request, UNREADABLE, (cosigner.encode(TO_SIGN), cosigner.encode(PING))),
+    Target(
+        "co-signer request", cosigner.decode_request, UNREADABLE,
+        tuple(map(cosigner.encode, (TO_SIGN, PING, ASKED_TO_SIGN, ADMIT))),
+    ),
     Target("co-signer reply", cosigner.decode_reply, UNREADABLE, (cosigner.encode(cosigner.CosignerDoneReply(1)),)),
     Target("signer request", signer.decode_request, UNREADABLE, (signer.encode(signer.StatusRequest(1)),)),
     Target("signer reply", signer.decode_reply, UNREADABLE, (b"\x93\xa4done\x01\xc0",)),

@@ -21,11 +21,11 @@ class FakeSigner:
     def capabilities(self, key):
         return Capabilities(name="Fake", sign=True, ecdh=False, imports=False)
 
-    async def sign_event_id(self, key, event, event_id):
+    async def sign_event_id(self, key, event, event_id, asked=None):
         self.seen.append((event, event_id))
         return self.signature if self.keypair is None else self.keypair.sign(event_id)
 
-    async def crypt(self, key, method, peer, text, client=""):
+    async def crypt(self, key, method, peer, text, client="", asked=None):
         raise NotImplementedError
 
     def forget(self, key_id):

@@ -4,7 +4,39 @@ from __future__ import annotations
 
 from tests.mutants.check import Check
 
+_UNASKED = "signer A, taken over, asks for what no app asked for"
+_REQUESTS = ("tests/keys/cosigner/test_app_requests.py",)
+
 COSIGNER_OPERATOR = (
+    Check(
+        "where requests are demanded nothing is done without", _UNASKED, "keys/cosigner/brake.py",
+        "if self._rules.chooses(*scopes, rules.ASKED, rules.REQUIRED):", "if False:", _REQUESTS,
+    ),
+    Check(
+        "a closed list takes no app", _UNASKED, "keys/cosigner/brake.py",
+        "if note.tag is CosignerAuditTag.APP_ADMITTED and", "if False and", _REQUESTS,
+    ),
+    Check(
+        "the app has signed its request", _UNASKED, "keys/cosigner/app_requests.py",
+        "if not schnorr.verify(asked.client, identifier, asked.signature):", "if False:", _REQUESTS,
+    ),
+    Check(
+        "the event is the one asked for", _UNASKED, "keys/cosigner/app_requests.py",
+        "if asked != (event.pubkey, event.created_at, event.kind, event.tags, event.content):", "if False:", _REQUESTS,
+    ),
+    Check(
+        "what an app asked is fresh at the co-signer", _UNASKED, "keys/cosigner/app_requests.py",
+        "if abs(now - asked.created_at) > FRESH_FOR:", "if False:", _REQUESTS,
+    ),
+    Check(
+        "a request is not used for ever", _UNASKED, "keys/cosigner/app_requests.py",
+        "if self._count(asked.id, asked.created_at) > ATTEMPTS:", "if False:", _REQUESTS,
+    ),
+    Check(
+        "the app was admitted for this", _UNASKED, "keys/cosigner/apps.py",
+        "if app is None or not app.holds(now) or not app.covers(opened.request.method, kind):", "if app is None:",
+        _REQUESTS,
+    ),
     Check(
         "a reading grant is signed by the HSM", "signer A, taken over, reads with a reading grant",
         "keys/cosigner/reading.py",

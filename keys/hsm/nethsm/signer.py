@@ -11,6 +11,7 @@ from keys.hsm.circuit_breaker import Breaker
 from keys.hsm.nethsm import access, calls, names, signatures
 from keys.hsm.nethsm.config import NetHsmConfig
 from keys.refs import Capabilities, KeyRef
+from keys.signing.cosigning.messages import AskedUse
 
 CAPABILITIES: Final = Capabilities(
     name="HSM",
@@ -38,7 +39,9 @@ class NetHsmSigner:
     def capabilities(self, key: KeyRef) -> Capabilities:
         return CAPABILITIES
 
-    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+    async def sign_event_id(
+        self, key: KeyRef, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None = None
+    ) -> bytes:
         """See keys.signing.protocol. Answers within 5 s, or raises keys.hsm_errors."""
         namespace, key_id = _place(key)
         self._config.require(self._config.signing_problem())
@@ -47,7 +50,9 @@ class NetHsmSigner:
             await calls.call(self._config, self.breaker, signatures.request(user, key_id, event_id))
         )
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
         raise NoCapability(_NO_ECDH)
 
     def forget(self, key_id: UUID) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from keys.refs import Capabilities
+from keys.signing.cosigned import ASKED_SENTENCE
 
 CAPABILITIES: Final = Capabilities(
     name="Authorised by OpenBao, split key",
@@ -18,6 +19,7 @@ CAPABILITIES: Final = Capabilities(
         "each authorisation, and requests that come at the same moment share one.",
         "An app that opens many messages has that authorised once, for minutes; the key's page shows it, and ends it.",
         "That key is in OpenBao's storage, encrypted: not in an HSM.",
+        ASKED_SENTENCE,
         "An existing key (nsec) can be imported: it is split at once, by your browser where that runs scripts.",
         "Each signature takes a call to OpenBao, usually 2 to 10 ms.",
     ),

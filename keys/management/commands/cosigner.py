@@ -23,7 +23,7 @@ from keycast.crypto.known_answers import KnownAnswerFailed
 from keys.cosigner import audit, rescue, store
 from keys.cosigner.alarm_mail import AlarmMailMisconfiguredError, alarm_mail
 from keys.cosigner.attestation.roots import AttestationRoots
-from keys.cosigner.brake_rules import BrakeDefaults, UnreadableKindsError
+from keys.cosigner.brake_rules import BrakeDefaults, UnknownChoiceError, UnreadableKindsError
 from keys.cosigner.candidates import AuthoriserPolicy
 from keys.cosigner.forgetting import ForgettingLimits
 from keys.cosigner.open_readings import ReadingLimits
@@ -38,6 +38,7 @@ _CANNOT_START = (
     KnownAnswerFailed,
     AlarmMailMisconfiguredError,
     UnreadableKindsError,
+    UnknownChoiceError,
 )
 
 
@@ -155,6 +156,8 @@ def brake_defaults() -> BrakeDefaults:
         tenant_signatures=settings.COSIGNER_TENANT_SIGNATURES,
         tenant_openings=settings.COSIGNER_TENANT_OPENINGS,
         kinds=settings.COSIGNER_KINDS,
+        asked=settings.COSIGNER_ASKED,
+        apps=settings.COSIGNER_APPS,
     )
 
 

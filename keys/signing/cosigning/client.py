@@ -33,6 +33,8 @@ from keys.signing.cosigning.errors import (
 from keys.signing.cosigning.messages import (
     NO_PROOF,
     AnyReply,
+    AppAdmission,
+    AppRequest,
     AuthorisersReply,
     AuthoriserWaitsReply,
     ChallengeReply,
@@ -174,20 +176,27 @@ class CosignerClient:
         event_id: bytes,
         nonce_a: bytes,
         grant: UseAuthorisation,
+        asked: AppRequest | None = None,
     ) -> tuple[bytes, bytes]:
         """The co-signer's public nonce (66 bytes) and partial signature (32 bytes). Raises LostReply."""
         body = EventBody.of(event)
         request = messages.PartialSignatureRequest(
-            0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, nonce_a, grant
+            0, tenant_id.bytes, key_id.bytes, half_a, body, event_id, nonce_a, grant, asked
         )
         signed = await self._ask(request, PartialSignatureReply)
         return signed.nonce_b, signed.partial
 
     async def ecdh(
-        self, tenant_id: UUID, key_id: UUID, half_a: bytes, peer: bytes, grant: UseAuthorisation
+        self,
+        tenant_id: UUID,
+        key_id: UUID,
+        half_a: bytes,
+        peer: bytes,
+        grant: UseAuthorisation,
+        asked: AppRequest | None = None,
     ) -> SecretBytes:
         """The co-signer's contribution (33 bytes)."""
-        request = messages.EcdhRequest(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant)
+        request = messages.EcdhRequest(0, tenant_id.bytes, key_id.bytes, half_a, peer, grant, asked)
         return SecretBytes.adopt_bytes((await self._ask(request, EcdhReply)).point)
 
     async def open_reading(
@@ -216,6 +225,14 @@ class CosignerClient:
     async def end_reading(self, tenant_id: UUID, key_id: UUID, client: bytes = b"") -> None:
         """End this app's reading grant, or every app's. Repeatable."""
         await self._ask(messages.EndReadingRequest(0, tenant_id.bytes, key_id.bytes, client), CosignerDoneReply)
+
+    async def admit_app(self, tenant_id: UUID, key_id: UUID, admission: AppAdmission) -> None:
+        """Tell that an app may ask for this. Repeatable. Raises AppsClosedByCosigner."""
+        await self._ask(messages.AdmitAppRequest(0, tenant_id.bytes, key_id.bytes, admission), CosignerDoneReply)
+
+    async def end_app(self, tenant_id: UUID, key_id: UUID, client: bytes) -> None:
+        """Tell that an app (its public key) may ask for nothing more. Repeatable."""
+        await self._ask(messages.EndAppRequest(0, tenant_id.bytes, key_id.bytes, client), CosignerDoneReply)
 
     async def prepare_refresh(
         self, tenant_id: UUID, key_id: UUID, half_a: bytes, new_half_a: bytes, grant: UseAuthorisation

@@ -106,6 +106,34 @@ class KindNotAllowedByCosigner(CustodyError):
     public_message = "The co-signer does not sign events of this kind with this key."
 
 
+class NotAskedByApp(CustodyError):
+    """The co-signer's operator lets this key be used for nothing that no app asked for."""
+
+    code = "cosigner-not-asked"
+    public_message = "The co-signer uses this key only for what a connected app has asked for."
+
+
+class StaleAppRequest(CustodyError):
+    """The app's request is too old, or dated ahead, by the co-signer's clock."""
+
+    code = "cosigner-stale-request"
+    public_message = "The co-signer finds this request too old, or dated ahead. Is the clock of the app right?"
+
+
+class AppNotAdmitted(CosignerUnavailable):
+    """The co-signer does not know the app, or not for this: tell it, and ask again."""
+
+    code = "app-not-admitted"
+    public_message = "The co-signer does not know this app yet. Please try again in a moment."
+
+
+class AppsClosedByCosigner(CustodyError):
+    """The co-signer's operator lets no further app in, and none have more than it has."""
+
+    code = "cosigner-apps-closed"
+    public_message = "The co-signer's operator lets no further app use this key."
+
+
 class AuthoriserUnproven(CustodyError):
     """The co-signer wants to be shown that a key is in an HSM, and was not."""
 
@@ -192,6 +220,10 @@ _BY_CODE: dict[str, type[KeycastError]] = {
     RefusalCode.KIND_NOT_ALLOWED: KindNotAllowedByCosigner,
     RefusalCode.NO_READING: NoReading,
     RefusalCode.READING_REFUSED: ReadingRefused,
+    RefusalCode.NOT_ASKED: NotAskedByApp,
+    RefusalCode.STALE_REQUEST: StaleAppRequest,
+    RefusalCode.APP_NOT_ADMITTED: AppNotAdmitted,
+    RefusalCode.APPS_CLOSED: AppsClosedByCosigner,
     RefusalCode.RATE_LIMITED: CosignerRateLimited,
     RefusalCode.TOO_MANY_FORGETS: TooManyForgets,
     RefusalCode.BUSY: CosignerBusy,

@@ -55,6 +55,11 @@ class RefusalCode(StrEnum):
     OVER_BUDGET = "over-budget"
     KIND_NOT_ALLOWED = "kind-not-allowed"
     STALE_CHALLENGE = "stale-challenge"
+    NOT_ASKED = "not-asked"
+    WRONG_REQUEST = "wrong-request"
+    STALE_REQUEST = "stale-request"
+    APP_NOT_ADMITTED = "app-not-admitted"
+    APPS_CLOSED = "apps-closed"
     RATE_LIMITED = "rate-limited"
     TOO_MANY_FORGETS = "too-many-forgets"
     BUSY = "busy"
@@ -106,6 +111,43 @@ class EventBody(_CosignerMessage, frozen=True):
     @classmethod
     def of(cls, event: UnsignedEvent) -> EventBody:
         return cls(event.pubkey, event.created_at, event.kind, event.tags, event.content)
+
+
+class AppRequest(_CosignerMessage, frozen=True):
+    """What an app sent over NIP-46: its signed event of kind 24133, and the NIP-44 conversation key that opens it.
+
+    Not the keys of the one message: whoever chooses those chooses what the content decrypts to. From the conversation
+    key they follow by HKDF, and a MAC over the content that the app signed fits no other one.
+    """
+
+    client: B32
+    created_at: Timestamp
+    tags: Tags
+    content: str
+    signature: B64
+    conversation_key: B32
+
+
+class AppAdmission(_CosignerMessage, frozen=True):
+    """What an app (its public key) may ask of a key by way of a remote signer (its public key).
+
+    ``kinds`` are ranges, both ends included, for ``sign_event``. ``expires_at`` in ms of Unix time; 0: open. ``proof``
+    is for an admission that the owner has signed; nothing reads it yet, and the co-signer refuses one.
+    """
+
+    client: B32
+    signer: B32
+    methods: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=16)]
+    kinds: Annotated[list[tuple[KindNumber, KindNumber]], Meta(max_length=2048)]
+    expires_at: Annotated[int, Meta(ge=0, lt=2**53)] = 0
+    proof: Annotated[bytes, Meta(max_length=4096)] = b""
+
+
+class AskedUse(_CosignerMessage, frozen=True):
+    """An app's request, and what its app is admitted for: what signer A hands down to where the co-signer is asked."""
+
+    request: AppRequest
+    admission: AppAdmission
 
 
 class PingRequest(CosignerRequest, frozen=True, tag="ping"):
@@ -178,21 +220,35 @@ class SettleAuthoriserRequest(CosignerRequest, frozen=True, tag="settle"):
 
 
 class PartialSignatureRequest(CosignerRequest, frozen=True, tag="sign"):
-    """Sign this event, which the HSM has authorised."""
+    """Sign this event, which the HSM has authorised, and which an app asked for (None: no app did)."""
 
     half_a: B32
     event: EventBody
     event_id: B32
     nonce_a: B66
     grant: UseAuthorisation
+    asked: AppRequest | None = None
 
 
 class EcdhRequest(CosignerRequest, frozen=True, tag="ecdh"):
-    """Contribute to the joint secret with this peer."""
+    """Contribute to the joint secret with this peer, which an app asked for (None: no app did)."""
 
     half_a: B32
     peer: B32
     grant: UseAuthorisation
+    asked: AppRequest | None = None
+
+
+class AdmitAppRequest(CosignerRequest, frozen=True, tag="admit-app"):
+    """This app may ask for this; in the place of what it might before. Repeatable."""
+
+    admission: AppAdmission
+
+
+class EndAppRequest(CosignerRequest, frozen=True, tag="end-app"):
+    """This app (its public key) may ask for nothing more. Repeatable."""
+
+    client: B32
 
 
 class OpenReadingRequest(CosignerRequest, frozen=True, tag="open-reading"):
@@ -428,7 +484,15 @@ _OfLife = (
     | KeepKeyRequest
     | WithdrawHalfRequest
 )
-_OfUse = PartialSignatureRequest | EcdhRequest | PrepareRefreshRequest | CommitRefreshRequest | FinishRefreshRequest
+_OfUse = (
+    PartialSignatureRequest
+    | EcdhRequest
+    | AdmitAppRequest
+    | EndAppRequest
+    | PrepareRefreshRequest
+    | CommitRefreshRequest
+    | FinishRefreshRequest
+)
 _OfReading = OpenReadingRequest | ReadRequest | EndReadingRequest
 AnyRequest = (
     _OfLife

@@ -18,7 +18,7 @@ from keycast.nostr.nip01 import UnsignedEvent
 from keys.errors import InvalidOperand, KeyDamaged, SecretRefused
 from keys.refs import Capabilities, KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing.cosigning.authorisation import UseAuthorisation
-from keys.signing.cosigning.messages import EventBody
+from keys.signing.cosigning.messages import AskedUse, EventBody
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.isolated import messages
@@ -52,18 +52,22 @@ class RemoteSigner:
 
         return capabilities_of(key.key_mode, key.hsm_provider)
 
-    async def sign_event_id(self, key: KeyRef, event: UnsignedEvent, event_id: bytes) -> bytes:
+    async def sign_event_id(
+        self, key: KeyRef, event: UnsignedEvent, event_id: bytes, asked: AskedUse | None = None
+    ) -> bytes:
         body = EventBody.of(event)
         signed = await self._client.ask(
-            lambda number: messages.SignEventRequest(number, key, body, event_id), messages.SignatureReply
+            lambda number: messages.SignEventRequest(number, key, body, event_id, asked), messages.SignatureReply
         )
         return signed.signature
 
-    async def crypt(self, key: KeyRef, method: str, peer: str, text: str, client: str = "") -> str:
+    async def crypt(
+        self, key: KeyRef, method: str, peer: str, text: str, client: str = "", asked: AskedUse | None = None
+    ) -> str:
         if len(text) > messages.MAX_TEXT or len(peer) > 64 or len(client) > 64:
             raise InvalidOperand
         used = await self._client.ask(
-            lambda number: messages.CipherRequest(number, key, method, peer, text, client), messages.CipherReply
+            lambda number: messages.CipherRequest(number, key, method, peer, text, client, asked), messages.CipherReply
         )
         return used.text
 

@@ -17,7 +17,7 @@ from keycast.nostr.nip46 import CRYPT_METHODS
 from keycast.nostr.nip49 import MAX_PASSWORD
 from keys.refs import KeyRef, SealedSecret, SecretPurpose, TransportRef
 from keys.signing.cosigning.authorisation import UseAuthorisation
-from keys.signing.cosigning.messages import B32, B64, EventBody, Number
+from keys.signing.cosigning.messages import B32, B64, AskedUse, EventBody, Number
 from keys.signing.envelope import SealingContext
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
@@ -57,6 +57,7 @@ class SignEventRequest(SignerRequest, frozen=True, tag="sign"):
     key: KeyRef
     event: EventBody
     event_id: B32
+    asked: AskedUse | None = None
 
 
 class CipherRequest(SignerRequest, frozen=True, tag="use"):
@@ -67,6 +68,7 @@ class CipherRequest(SignerRequest, frozen=True, tag="use"):
     peer: Annotated[str, Meta(max_length=64)]
     text: Text
     client: Annotated[str, Meta(max_length=64)] = ""
+    asked: AskedUse | None = None
 
 
 class OpenTransportKeyRequest(SignerRequest, frozen=True, tag="transport"):

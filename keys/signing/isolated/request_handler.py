@@ -60,6 +60,10 @@ class SignerRequestHandler:
         except Exception as error:  # loop top (request): nothing of it may end up in a traceback
             logger.error("a request failed", extra={"error": type(error).__name__, "asked": type(request).__name__})
             return refusal(request.number, SignerFailed())
+        finally:
+            asked = getattr(request, "asked", None)
+            if asked is not None:
+                wipe_bytes(asked.request.conversation_key)
 
     async def _status(self, request: messages.StatusRequest) -> AnyReply:
         modes = tuple(factory.name_of(served) for served in self._service.served)
@@ -69,14 +73,16 @@ class SignerRequestHandler:
 
     async def _sign(self, request: messages.SignEventRequest) -> AnyReply:
         _require_sound(request.key.public_key)
-        signed = await self._service.sign_event(request.key, messages.event_of(request.event))
+        signed = await self._service.sign_event(request.key, messages.event_of(request.event), request.asked)
         if signed.id != request.event_id.hex():
             raise InvalidOperand
         return messages.SignatureReply(request.number, bytes.fromhex(signed.sig))
 
     async def _use(self, request: messages.CipherRequest) -> AnyReply:
         _require_sound(request.key.public_key)
-        text = await self._service.crypt(request.key, request.method, request.peer, request.text, request.client)
+        text = await self._service.crypt(
+            request.key, request.method, request.peer, request.text, request.client, request.asked
+        )
         if len(text) > MAX_FRAME - _ROOM:
             raise InvalidOperand
         return messages.CipherReply(request.number, text)

@@ -19,7 +19,6 @@ from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditOutcome
 from keycast.base import crash
 from keycast.base.errors import KeycastError
-from keycast.nostr.nip01 import UnsignedEvent
 from keys.hsm import proofs
 from keys.hsm.protocol import HsmKeyPhase
 from keys.hsm.providers import split_provider
@@ -27,6 +26,7 @@ from keys.lifecycle.rows import hsm_ref, locked_row
 from keys.models import KeyState, PersonalKey
 from keys.models.hsm import Conversion, ConversionStep
 from keys.refs import KeyRef, SealedSecret
+from keys.signing.cosigning.trial_event import trial_event
 from keys.signing.factory import key_maker
 from keys.signing.half import SealedHalf
 from keys.signing.protocol import SplitKey
@@ -43,9 +43,6 @@ _ACTOR: Final = Actor.system("jobs")
 _NOT_IN_USE: Final = "The key is not in use; the move goes on when it is again."
 _TIMED_OUT: Final = "It could not be finished in time."
 _ENDED: Final = "The key was given up."
-_EPHEMERAL: Final = 29_999
-"""A kind that relays do not keep (NIP-01) and that nobody uses."""
-_PROOF: Final = "Proof that this key signs in its new way of being kept. Never published."
 
 
 def advance_all() -> int:
@@ -148,11 +145,6 @@ def _hand_over(going: Conversion) -> None:
     crash.point("c-adopted")
 
 
-def proof_of(public_key: str) -> UnsignedEvent:
-    """What is signed to try the new way out: expired when it is made (NIP-40), and nobody is given it."""
-    return UnsignedEvent(public_key, 1, _EPHEMERAL, [["expiration", "1"]], _PROOF)
-
-
 def _prove(going: Conversion) -> None:
     """Sign once in the new way. The signing service releases only what verifies under the key's own public key."""
     key = going.key
@@ -160,7 +152,7 @@ def _prove(going: Conversion) -> None:
     proofs.register(key, authoriser, going.kms_key_name, cleanup.keeper_of(split_provider()))
     crash.point("c-registered")
     ref = _ref_of(going)
-    asyncio.run(signing_service().sign_event(ref, proof_of(ref.public_key)))
+    asyncio.run(signing_service().sign_event(ref, trial_event(ref.public_key)))
     # The row still says that this key is whole: its half is not to stay open under that name.
     signing_service().forget(key.id)
     crash.point("c-proven")

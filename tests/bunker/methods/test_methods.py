@@ -79,7 +79,7 @@ async def test_a_cipher_names_the_app_that_asks() -> None:
     operation = prepare("nip44_decrypt", [USER, "payload"], context)
     assert isinstance(operation, KeyMethod)
     assert await operation.run(keys, context.key) == "text"  # type: ignore[arg-type]
-    assert keys.asked == (context.key, "nip44_decrypt", USER, "payload", CLIENT)
+    assert keys.asked == (context.key, "nip44_decrypt", USER, "payload", CLIENT, None)
 
 
 def test_connect_refuses_the_key_of_another_signer() -> None:

@@ -24,11 +24,11 @@ def to_sign(bench, key, event, **changes):
     return grant(bench.hsm, key, AuthorisationPurpose.SIGN, id_of(event), **changes)
 
 
-async def ask_to_sign(bench, key, event, permit=None, nonce=None):
+async def ask_to_sign(bench, key, event, permit=None, nonce=None, asked=None):
     """The co-signer's nonce and part."""
     event_id = id_of(event)
     nonce, permit = nonce or a_nonce(event_id), permit or to_sign(bench, key, event)
-    return await bench.client.sign(key.tenant_id, key.key_id, half_a(key), event, event_id, nonce, permit)
+    return await bench.client.sign(key.tenant_id, key.key_id, half_a(key), event, event_id, nonce, permit, asked)
 
 
 async def logged(bench, key, *fields):

@@ -1,4 +1,4 @@
-"""What a co-signed signature costs both signers together, the HSM not counted, by the measure of this machine.
+"""What a co-signed signature that an app asked for costs both signers together, the HSM not counted, by this machine.
 
 In milliseconds: ``make bench`` (docs/performance.md).
 """
@@ -18,6 +18,7 @@ from keys.signing.cosigned import CosignedSigner
 from keys.signing.cosigning import authorisation
 from keys.signing.cosigning.authorisation import AuthorisationPurpose
 from keys.signing.service import SigningService
+from tests.keys.cosigner.asking import App
 from tests.keys.cosigner.rows import signer_of
 from tests.keys.cosigner.support import FakeHsm, Process, kek_a, make_key, note
 
@@ -69,18 +70,19 @@ async def test_both_signers_together_cost_a_bounded_number_of_plain_signatures(t
         kek = kek_a()
         monkeypatch.setattr(signer._vault, "_providers", lambda _: kek)
         service = SigningService({("hsm", "google"): signer}, no_report)
-        work = [(keys[n % 10], note(keys[n % 10], str(n))) for n in range(SIGNATURES)]
+        events, app = [(keys[n % 10], note(keys[n % 10], str(n))) for n in range(SIGNATURES)], App()
+        work = [(key, event, app.use(app.to_sign(event))) for key, event in events]
         challenge, salt = await client.challenge(), authorisation.new_salt()
         monkeypatch.setattr(authorisation, "new_salt", lambda: salt)
-        for key, event in work:
+        for key, event, _ in work:
             named = (key.tenant_id, key.key_id, id_of(event), challenge, salt)
             digest = authorisation.digest(AuthorisationPurpose.SIGN, *named)
             signed.by_digest[digest] = hsm.sign(key.hsm.key_name, digest)
         waiting = iter(work)
 
         async def one_after_the_other():
-            for key, event in waiting:
-                await service.sign_event(key, event)
+            for key, event, asked in waiting:
+                await service.sign_event(key, event, asked)
 
         own, other = time.process_time(), seconds_of(process.process.pid)
         await asyncio.gather(*(one_after_the_other() for _ in range(AT_ONCE)))

@@ -61,12 +61,20 @@ async def test_limits_are_shown_set_and_taken_back(process):
         ["--every-key", "--kinds", "1"],
         ["--all", "--signatures", "5"],
         ["--every-key", "--signatures", "many"],
+        ["--every-key", "--asked", "required"],
+        ["--all", "--asked", "sometimes"],
+        ["--all", "--apps", ""],
     ):
         assert run(process, "limits", *wrong, "--reason", "x").returncode == 2, wrong
     of_key = ["limits", "--key", str(key.key_id), "--reason", "x"]
     shown = run(process, *of_key, "--signatures", "7", "--kinds", "1,7").stdout
     assert f"key:{key.key_id.hex}  signatures: 7" in shown
     assert f"key:{key.key_id.hex}  kinds: 1,7" in shown
+    shown = run(process, *of_key, "--asked", "required", "--apps", "closed").stdout
+    assert f"key:{key.key_id.hex}  asked: required" in shown
+    assert f"key:{key.key_id.hex}  apps: closed" in shown
+    assert "all  asked: where-available" in shown
+    assert f"key:{key.key_id.hex}  asked" not in run(process, *of_key, "--asked", "default").stdout
     assert f"key:{key.key_id.hex}  signatures" not in run(process, *of_key, "--signatures", "default").stdout
 
 

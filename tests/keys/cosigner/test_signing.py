@@ -244,7 +244,7 @@ async def test_each_signature_of_one_event_is_a_row_that_names_it(bench):
     rows = await bench.store.write(
         lambda w: w.execute("SELECT request_id, data FROM audit_auditrow WHERE tag LIKE '%signed'").fetchall()
     )
-    assert rows == [(id_of(note(key)).hex(), '{"kind":1}')] * 3
+    assert rows == [(id_of(note(key)).hex(), '{"kind":1,"without":"no-app"}')] * 3
 
 
 async def last_row(bench):

@@ -22,8 +22,8 @@ from keycast.nostr.nip01 import id_of
 from keys.models import CosignerComparison, KeyState, PersonalKey
 from keys.signing.cosigning.errors import CosignerUnavailable
 from keys.signing.cosigning.messages import KeyLogReply, LogEntry
+from keys.signing.cosigning.trial_event import trial_event
 from keys.split import comparison
-from keys.split.conversion.steps import proof_of
 from tests.keys.conftest import make_key, make_tenant, make_user
 
 pytestmark = pytest.mark.django_db
@@ -175,7 +175,7 @@ def test_a_request_without_a_known_end_explains_its_tries_and_no_more(key, cosig
 
 
 def test_a_conversions_proof_and_keys_that_are_not_split_are_no_difference(key, cosigner, moment):
-    cosigner.signed(key, id_of(proof_of(key.public_key)).hex())
+    cosigner.signed(key, id_of(trial_event(key.public_key)).hex())
     whole = make_key(key.user, key.tenant)
     ours(whole, event())
     assert later(moment, cosigner) == 0

@@ -57,4 +57,4 @@ async def test_the_signer_hears_which_app_asks(key, client):
     service = Service()
     signer = RemoteSigner(Socket(SignerRequestHandler(service, None)))
     assert await signer.crypt(key, "nip44_decrypt", PEER, "x", client) == "text"
-    assert service.asked == [("nip44_decrypt", PEER, "x", client)]
+    assert service.asked == [("nip44_decrypt", PEER, "x", client, None)]
