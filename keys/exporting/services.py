@@ -16,7 +16,7 @@ from django.db import transaction
 from django.utils import timezone
 from django_scopes import scope, scopes_disabled
 
-from accounts.models import Tenant
+from accounts.models import KeyMode, Tenant
 from keycast.audit.entries import Actor, ActorType
 from keycast.audit.tags import AuditOutcome, AuditTag
 from keycast.base.errors import KeycastError, NotPermitted
@@ -204,7 +204,7 @@ def _key_changed(sender: Any, *, key_id: UUID, **_: Any) -> None:
     # The signal names a key by its id alone.
     with scopes_disabled():
         found = KeyExport.objects.filter(key_id=key_id, state__in=OPEN).select_related("key__tenant", "user").first()
-        if found is not None and (found.key.state != KeyState.ACTIVE or found.key.key_mode != "encrypted"):
+        if found is not None and (found.key.state != KeyState.ACTIVE or found.key.key_mode != KeyMode.ENCRYPTED):
             _end(found, _SYSTEM, STOPPED)
 
 

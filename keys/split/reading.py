@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django_scopes import scopes_disabled
 
+from accounts.models import KeyMode
 from keycast.audit.entries import Actor
 from keycast.audit.tags import AuditTag
 from keycast.base.errors import KeycastError
@@ -73,4 +74,4 @@ def _enqueue(key_id: UUID, client: str) -> None:
 
 
 def _is_split(key: PersonalKey) -> bool:
-    return key.key_mode == "hsm" and providers.splits(key.hsm_provider)
+    return key.key_mode == KeyMode.HSM and providers.splits(key.hsm_provider)
