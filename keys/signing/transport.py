@@ -44,7 +44,8 @@ class OpenTransportKey(OpenKey):
     def conversation_with(self, peer: str) -> bytes:
         """A copy of the conversation key, for the caller to wipe. Raises InvalidOperand, OpenKeyExpired."""
         try:
-            return bytes(self.conversation_key(peer).view())
+            key = self.conversation_key(peer)  # held: one that is not kept wipes itself when nobody does
+            return bytes(key.view())
         except SecretWiped:
             raise OpenKeyExpired from None
         except CryptoError:

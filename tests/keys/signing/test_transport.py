@@ -122,6 +122,15 @@ async def test_forgetting_wipes_the_conversation_keys(service, transport_ref):
     assert transport.keypair.is_wiped
 
 
+async def test_a_conversation_key_that_is_not_kept_is_handed_over_whole(service, transport_ref, monkeypatch):
+    monkeypatch.setattr(opened_key, "BUDGET", opened_key.ConversationKeyBudget(0))
+    transport = await service.open(transport_ref)
+    handed_over = transport.conversation_with(PEER)
+    assert handed_over == bytes((known := transport.conversation_key(PEER)).view())
+    assert any(handed_over)
+    assert known is not transport.conversation_key(PEER)
+
+
 async def test_its_repr_is_a_name(service, transport_ref):
     transport = await service.open(transport_ref)
     assert repr(transport) == f"<OpenTransportKey {transport.public_key[:8]}>"
