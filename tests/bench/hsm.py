@@ -115,12 +115,12 @@ def _inbox_target(runs: list[dict[str, Any]]) -> list[tuple[str, float, float, b
 
 
 def _is_far(run: dict[str, Any]) -> bool:
-    return (run["way"], run["latency"], run["clients"]) == ("cosigned", LATENCY, 100)
+    return (run["way"], run.get("latency"), run["clients"]) == ("cosigned", LATENCY, 100)
 
 
 def _rates(runs: list[dict[str, Any]], latency: float) -> list[float]:
     wanted = ("cosigned", latency, 100)
-    return [run["per_second"] for run in runs if (run["way"], run["latency"], run["clients"]) == wanted]
+    return [run["per_second"] for run in runs if (run["way"], run.get("latency"), run["clients"]) == wanted]
 
 
 def _way(way: str, seconds: float) -> Iterator[dict[str, Any]]:
